@@ -1,0 +1,61 @@
+#include "arena.h"
+
+#include "error.h"
+
+namespace vin {
+
+static constexpr size_t alignment = 64;
+// Addresses of the dry run: never read, but not null, because null marks an absent operand.
+static char* const no_memory = reinterpret_cast<char*>(alignment * 1024);
+
+static size_t aligned(size_t bytes) { return (bytes + alignment - 1) / alignment * alignment; }
+
+void* RecordingMemory::take(size_t bytes) {
+    const size_t size = aligned(bytes ? bytes : 1);
+    auto best = free_.end();
+    for (auto hole = free_.begin(); hole != free_.end(); ++hole)
+        if (hole->second >= size && (best == free_.end() || hole->second < best->second)) best = hole;
+    size_t offset;
+    if (best != free_.end()) {
+        offset = best->first;
+        const size_t rest = best->second - size;
+        free_.erase(best);
+        if (rest) free_[offset + size] = rest;
+    } else {
+        offset = plan.peak;
+        if (!free_.empty()) {
+            auto last = std::prev(free_.end());
+            if (last->first + last->second == plan.peak) {           // grow the hole at the end instead of leaving it
+                offset = last->first;
+                free_.erase(last);
+            }
+        }
+        plan.peak = offset + size;
+    }
+    plan.offsets.push_back(offset);
+    return no_memory + offset;
+}
+
+void RecordingMemory::give(void* data, size_t bytes) {
+    size_t offset = static_cast<size_t>(static_cast<char*>(data) - no_memory), size = aligned(bytes ? bytes : 1);
+    auto next = free_.lower_bound(offset);
+    if (next != free_.end() && offset + size == next->first) {
+        size += next->second;
+        next = free_.erase(next);
+    }
+    if (next != free_.begin()) {
+        auto before = std::prev(next);
+        if (before->first + before->second == offset) {
+            before->second += size;
+            return;
+        }
+    }
+    free_[offset] = size;
+}
+
+void* ReplayMemory::take(size_t) {
+    if (next_ >= plan_.offsets.size()) throw Error("VIN_INVALID", "Expected the real pass to allocate as the dry run did");
+    return base_ + plan_.offsets[next_++];
+}
+
+}  // namespace vin

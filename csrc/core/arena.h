@@ -1,0 +1,42 @@
+// The planned arena. The first pass of a model call runs on the plan backend and records every take and give: offsets and the peak follow. The real pass
+// replays the same takes at those offsets in one block, so the loop allocates nothing (architecture.md §6).
+#pragma once
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "tensor.h"
+
+namespace vin {
+
+// Offsets of the takes of one call, in order, and the plans of its parallel regions, in order (one child per task).
+struct ArenaPlan {
+    std::vector<size_t> offsets;
+    size_t peak = 0;
+    std::vector<std::vector<ArenaPlan>> regions;
+};
+
+class RecordingMemory : public Memory {
+public:
+    ArenaPlan plan;
+    void* take(size_t bytes) override;
+    void give(void* data, size_t bytes) override;
+
+private:
+    std::map<size_t, size_t> free_;          // offset → size of the holes below plan.peak
+};
+
+class ReplayMemory : public Memory {
+public:
+    ReplayMemory(const ArenaPlan& plan, char* base) : plan_(plan), base_(base) {}
+    void* take(size_t bytes) override;
+    void give(void*, size_t) override {}
+    const std::vector<ArenaPlan>& next_region() { return plan_.regions.at(region_++); }
+
+private:
+    const ArenaPlan& plan_;
+    char* base_;
+    size_t next_ = 0, region_ = 0;
+};
+
+}  // namespace vin

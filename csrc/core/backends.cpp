@@ -1,0 +1,52 @@
+#include "backends.h"
+
+#include <dlfcn.h>
+
+#include <algorithm>
+
+#include "../cpu/cpu_backend.h"
+
+namespace vin {
+
+std::vector<std::string> cpu_isas() {
+    const char* names[8];
+    const int n = vin_cpu_isas(names);
+    return std::vector<std::string>(names, names + n);
+}
+
+static vin_backend open_plugin(const vin_host& host, const std::string& path) {
+    // Plug-ins are never closed: an exiting thread may still stand in their code.
+    void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+    if (!library) throw Error("VIN_DEVICE_ERROR", "Expected to load the backend " + path + " but " + dlerror(), {{"file", path}, {"reason", "dlopen"}});
+    auto entry = reinterpret_cast<vin_status (*)(uint32_t, const vin_host*, vin_backend*)>(dlsym(library, "vin_backend_entry"));
+    if (!entry) throw Error("VIN_DEVICE_ERROR", "Expected the symbol vin_backend_entry in " + path + " but it has none", {{"file", path}, {"reason", "abi"}});
+    vin_backend backend = {};
+    static const vin_host kept_host = host;  // plug-ins keep the pointer; all engines of a process share these functions
+    const vin_status status = entry(VIN_ABI, &kept_host, &backend);
+    if (status != VIN_OK || backend.abi != VIN_ABI || backend.size != sizeof(vin_backend))
+        throw Error("VIN_DEVICE_ERROR",
+                    "Expected a backend of ABI " + std::to_string(VIN_ABI) + " and size " + std::to_string(sizeof(vin_backend)) + " in " + path + " but found ABI " + std::to_string(backend.abi) +
+                        " and size " + std::to_string(backend.size),
+                    {{"file", path}, {"reason", "abi"}});
+    return backend;
+}
+
+vin_backend open_backend(const vin_host& host, const std::string& device, const std::string& isa, const std::string& plugin_path) {
+    if (device != "cpu") {
+        if (plugin_path.empty()) throw Error("VIN_NOT_SUPPORTED", "Expected a backend file for the device " + device + " but none was given");
+        return open_plugin(host, plugin_path);
+    }
+    const std::vector<std::string> isas = cpu_isas();
+    const std::string chosen = isa.empty() ? isas.back() : isa;
+    if (std::find(isas.begin(), isas.end(), chosen) == isas.end()) {
+        std::string list;
+        for (const std::string& name : isas) list += (list.empty() ? "" : ", ") + name;
+        throw Error("VIN_NOT_SUPPORTED", "Expected one of the instruction sets " + list + " of this machine but received " + chosen, {{"isa", chosen}});
+    }
+    vin_backend backend = {};
+    static const vin_host kept_host = host;
+    if (vin_cpu_backend(&kept_host, chosen.c_str(), &backend) != VIN_OK) throw Error("VIN_DEVICE_ERROR", "Expected to open the CPU backend but it refused " + chosen);
+    return backend;
+}
+
+}  // namespace vin

@@ -1,0 +1,208 @@
+#include "engine.h"
+
+#include <cstdlib>
+
+#include "backends.h"
+#include "plan_backend.h"
+
+namespace vin {
+
+// Blocks kept for reuse, at most; latents and frames of ordinary videos fit many times over.
+static constexpr uint64_t kept_limit = uint64_t(64) << 20;
+
+size_t PoolMemory::block(size_t bytes) { return (bytes + 4095) / 4096 * 4096 + (bytes == 0 ? 4096 : 0); }
+
+PoolMemory::~PoolMemory() { trim(); }
+
+void* PoolMemory::take(size_t bytes) {
+    const size_t size = block(bytes);
+    std::lock_guard<std::mutex> lock(mutex_);
+    auto kept = kept_.find(size);
+    void* data = nullptr;
+    if (kept != kept_.end() && !kept->second.empty()) {
+        data = kept->second.back();
+        kept->second.pop_back();
+        kept_bytes_ -= size;
+    } else {
+        const auto refuse = [&](uint64_t free) {
+            throw Error("VIN_OUT_OF_MEMORY", "Expected " + std::to_string(size) + " bytes of memory but only " + std::to_string(free) + " are free; ask for a smaller or shorter video, or raise memoryBudget",
+                        {{"asked", std::to_string(size)}, {"free", std::to_string(free)}});
+        };
+        if (budget_ && bytes_ + size > budget_) refuse(budget_ > bytes_ ? budget_ - bytes_ : 0);
+        if (budget_ && bytes_ + kept_bytes_ + size > budget_) trim_locked();
+        if (backend_->alloc(stream_, size, &data) != VIN_OK) {
+            trim_locked();
+            if (backend_->alloc(stream_, size, &data) != VIN_OK) {
+                vin_device_info info = {};
+                backend_->device_info(0, &info);
+                refuse(info.free_bytes);
+            }
+        }
+        allocations_++;
+    }
+    bytes_ += size;
+    if (bytes_ > peak_) peak_ = bytes_;
+    return data;
+}
+
+void PoolMemory::give(void* data, size_t bytes) {
+    const size_t size = block(bytes);
+    std::lock_guard<std::mutex> lock(mutex_);
+    bytes_ -= size;
+    if (kept_bytes_ + size > kept_limit) {
+        backend_->free(stream_, data);
+        return;
+    }
+    kept_[size].push_back(data);
+    kept_bytes_ += size;
+}
+
+void PoolMemory::trim() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    trim_locked();
+}
+
+void PoolMemory::trim_locked() {
+    for (auto& entry : kept_)
+        for (void* data : entry.second) backend_->free(stream_, data);
+    kept_.clear();
+    kept_bytes_ = 0;
+}
+
+PoolMemory::Stats PoolMemory::stats() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    return {bytes_, peak_, allocations_};
+}
+
+static void* host_scratch(int32_t slot, size_t bytes) {
+    struct Slots {
+        void* data[16] = {};
+        size_t size[16] = {};
+        ~Slots() {
+            for (void* block : data) std::free(block);
+        }
+    };
+    static thread_local Slots slots;
+    if (slots.size[slot] < bytes) {
+        std::free(slots.data[slot]);
+        const size_t size = (bytes + 4095) / 4096 * 4096;
+        slots.data[slot] = std::aligned_alloc(64, size);
+        slots.size[slot] = slots.data[slot] ? size : 0;
+    }
+    return slots.data[slot];
+}
+
+static void host_parallel(void* pool, int64_t tasks, void (*body)(void*, int64_t), void* context) { static_cast<Threads*>(pool)->parallel(tasks, body, context); }
+static void host_log(const char* text) { std::fprintf(stderr, "vin-native: %s\n", text); }
+
+Engine::Engine(const EngineOptions& options) : threads_(options.threads), host_{host_log, host_parallel, host_scratch}, backend_(open_backend(host_, options.device, options.isa, options.backend_path)) {
+    if (backend_.stream_open(0, &threads_, &stream_) != VIN_OK) throw Error("VIN_DEVICE_ERROR", std::string("Expected to open a stream on ") + options.device + " but " + backend_.last_error());
+    memory_ = std::make_shared<PoolMemory>(&backend_, stream_, options.memory_budget);
+    if (!options.trace.empty()) trace_ = std::make_unique<Trace>(options.trace);
+    thread_ = std::thread([this] { loop(); });
+}
+
+Engine::~Engine() {
+    stop();
+    arena_.reset();
+    memory_.reset();
+    backend_.stream_close(stream_);
+}
+
+void Engine::stop() {
+    {
+        std::lock_guard<std::mutex> lock(mutex_);
+        stopping_ = true;
+        default_cancel_.requested = true;
+        if (running_) running_->requested = true;
+        for (Command& command : queue_)
+            if (command.cancel) command.cancel->requested = true;
+    }
+    wake_.notify_all();
+    if (thread_.joinable()) thread_.join();
+}
+
+void Engine::submit(std::shared_ptr<Cancel> cancel, std::function<void()> work) {
+    {
+        std::lock_guard<std::mutex> lock(mutex_);
+        if (stopping_) throw Error("VIN_DISPOSED", "Expected an open engine but it was disposed");
+        queue_.push_back({std::move(cancel), std::move(work)});
+    }
+    wake_.notify_one();
+}
+
+void Engine::loop() {
+    for (;;) {
+        Command command;
+        {
+            std::unique_lock<std::mutex> lock(mutex_);
+            wake_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
+            if (queue_.empty()) return;      // stopping: what waits still runs, and finds its cancel flag set
+            command = std::move(queue_.front());
+            queue_.pop_front();
+            running_ = command.cancel;
+        }
+        command.work();
+        commands_++;
+        command = {};
+        std::lock_guard<std::mutex> lock(mutex_);
+        running_.reset();
+    }
+}
+
+Ops Engine::base(const Cancel* cancel) const {
+    Ops ops;
+    ops.cancel = cancel ? cancel : &default_cancel_;
+    ops.threads = const_cast<Threads*>(&threads_);
+    return ops;
+}
+
+Ops Engine::direct(const Cancel* cancel) {
+    Ops ops = base(cancel);
+    ops.backend = &backend_;
+    ops.stream = stream_;
+    ops.memory = memory_;
+    ops.trace = trace_.get();
+    return ops;
+}
+
+static ArenaPlan plan_of(Ops ops, int tasks_in_flight, const std::function<void(Ops&)>& fn) {
+    auto recording = std::make_shared<RecordingMemory>();
+    ops.backend = plan_backend();
+    ops.stream = nullptr;
+    ops.memory = recording;
+    ops.trace = nullptr;
+    ops.tasks_in_flight = tasks_in_flight;
+    fn(ops);
+    ops.memory.reset();
+    return std::move(recording->plan);
+}
+
+size_t Engine::plan_bytes(int tasks_in_flight, const std::function<void(Ops&)>& fn) const { return plan_of(base(nullptr), tasks_in_flight, fn).peak; }
+
+void Engine::planned(const Cancel* cancel, int tasks_in_flight, const std::function<void(Ops&)>& fn) {
+    const ArenaPlan plan = plan_of(base(cancel), tasks_in_flight, fn);
+    if (!arena_ || arena_->bytes < plan.peak) {
+        arena_.reset();                      // before the larger one is asked for
+        arena_ = std::make_shared<Storage>(memory_, plan.peak);
+    }
+    Ops ops = direct(cancel);
+    ops.memory = std::make_shared<ReplayMemory>(plan, static_cast<char*>(arena_->data));
+    ops.tasks_in_flight = tasks_in_flight;
+    fn(ops);
+}
+
+void Engine::release() {
+    arena_.reset();
+    memory_->trim();
+}
+
+void Engine::upload(void* device, const void* host, size_t bytes) {
+    if (backend_.upload(stream_, device, host, bytes) != VIN_OK) throw Error("VIN_DEVICE_ERROR", backend_.last_error());
+}
+
+void Engine::download(void* host, const void* device, size_t bytes) {
+    if (backend_.download(stream_, host, device, bytes) != VIN_OK || backend_.stream_wait(stream_) != VIN_OK) throw Error("VIN_DEVICE_ERROR", backend_.last_error());
+}
+
+}  // namespace vin

@@ -1,0 +1,190 @@
+#include "files.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstdio>
+#include <system_error>
+
+namespace vin {
+
+namespace {
+
+const char* errno_name(int error) {
+    switch (error) {
+        case ENOSPC: return "ENOSPC";
+        case EDQUOT: return "EDQUOT";
+        case EFBIG: return "EFBIG";
+        case EIO: return "EIO";
+        case EROFS: return "EROFS";
+        case EACCES: return "EACCES";
+        case EPERM: return "EPERM";
+        case ENOENT: return "ENOENT";
+        case ENOTDIR: return "ENOTDIR";
+        case EISDIR: return "EISDIR";
+        case ELOOP: return "ELOOP";
+        case EMFILE: return "EMFILE";
+        case ENFILE: return "ENFILE";
+        case ENAMETOOLONG: return "ENAMETOOLONG";
+        default: return "errno";
+    }
+}
+
+[[noreturn]] void throw_disk(const std::string& path, const char* doing, int error) {
+    std::string reason = std::generic_category().message(error);
+    throw Error("VIN_DISK", "Could not " + std::string(doing) + " " + path + ": " + reason,
+                {{"file", path}, {"reason", errno_name(error)}, {"errno", std::to_string(error)}});
+}
+
+[[noreturn]] void throw_not_a_file(const std::string& path, const std::string& expected, const std::string& found) {
+    throw Error("VIN_FORMAT", path + ": expected " + expected + " but found " + found, {{"file", path}, {"expected", expected}, {"found", found}});
+}
+
+const char* kind_of(mode_t mode) {
+    return S_ISDIR(mode) ? "a folder" : S_ISLNK(mode) ? "a symbolic link" : S_ISFIFO(mode) ? "a pipe" : S_ISSOCK(mode) ? "a socket" : "a device";
+}
+
+void check_member_info(const std::string& path, const struct stat& info) {
+    if (!S_ISREG(info.st_mode)) throw_not_a_file(path, "a regular file", kind_of(info.st_mode));
+    if (info.st_nlink > 1) throw_not_a_file(path, "a file with one name", "a hard link, one of " + std::to_string(info.st_nlink));
+}
+
+[[noreturn]] void throw_open(const std::string& path, int error) {
+    if (error == ENOENT || error == ENOTDIR)
+        throw Error("VIN_MISSING_COMPONENT", "Expected the file " + path + " but there is none", {{"file", path}});
+    throw_disk(path, "open", error);
+}
+
+}  // namespace
+
+std::string folder_of(const std::string& path) {
+    size_t slash = path.rfind('/');
+    return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+}
+
+std::string base_name_of(const std::string& path) {
+    size_t slash = path.rfind('/');
+    return slash == std::string::npos ? path : path.substr(slash + 1);
+}
+
+void check_member_file(const std::string& path) {
+    struct stat info;
+    if (lstat(path.c_str(), &info) != 0) throw_open(path, errno);
+    check_member_info(path, info);
+}
+
+ReadFile::ReadFile(const std::string& path, OpenRule rule) : path_(path) {
+    if (path.find('\0') != std::string::npos) throw_not_a_file(path.substr(0, path.find('\0')), "a path without NUL", "one");
+    struct stat before;
+    if (rule == OpenRule::member) {
+        if (lstat(path.c_str(), &before) != 0) throw_open(path, errno);
+        check_member_info(path, before);
+    }
+    // O_NONBLOCK: opening a pipe must not wait for its writer. It means nothing for regular files.
+    int flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | (rule == OpenRule::member ? O_NOFOLLOW : 0);
+    do fd_ = open(path.c_str(), flags);
+    while (fd_ < 0 && errno == EINTR);
+    if (fd_ < 0) {
+        if (errno == ELOOP && rule == OpenRule::member) throw_not_a_file(path, "a regular file", "a symbolic link");
+        throw_open(path, errno);
+    }
+    try {
+        struct stat info;
+        if (fstat(fd_, &info) != 0) throw_disk(path, "open", errno);
+        if (!S_ISREG(info.st_mode)) throw_not_a_file(path, "a regular file", kind_of(info.st_mode));
+        if (rule == OpenRule::member) {
+            check_member_info(path, info);
+            if (info.st_dev != before.st_dev || info.st_ino != before.st_ino)
+                throw_not_a_file(path, "the file that was checked", "another one: it was replaced meanwhile");
+        }
+        size_ = static_cast<uint64_t>(info.st_size);
+    } catch (...) {
+        close(fd_);
+        throw;
+    }
+}
+
+ReadFile::~ReadFile() {
+    if (fd_ >= 0) close(fd_);
+}
+
+void ReadFile::read_at(uint64_t offset, void* out, size_t bytes) const {
+    char* to = static_cast<char*>(out);
+    while (bytes > 0) {
+        // A single call reads at most 2 GiB on Linux; 1 GiB at a time.
+        ssize_t got = pread(fd_, to, std::min<size_t>(bytes, size_t{1} << 30), static_cast<off_t>(offset));
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) throw_disk(path_, "read", errno);
+        if (got == 0)
+            throw_not_a_file(path_, std::to_string(size_) + " bytes as when it was opened", "the end at byte " + std::to_string(offset));
+        to += got;
+        offset += static_cast<uint64_t>(got);
+        bytes -= static_cast<size_t>(got);
+    }
+}
+
+std::string read_file(const std::string& path, uint64_t max_bytes, OpenRule rule) {
+    ReadFile file(path, rule);
+    if (file.size() > max_bytes) throw_not_a_file(path, "at most " + std::to_string(max_bytes) + " bytes", std::to_string(file.size()));
+    std::string bytes(static_cast<size_t>(file.size()), '\0');
+    file.read_at(0, &bytes[0], bytes.size());
+    return bytes;
+}
+
+AtomicFile::AtomicFile(const std::string& path) : path_(path) {
+    static std::atomic<uint64_t> count{0};
+    if (path.find('\0') != std::string::npos) throw Error("VIN_INVALID", "Expected a path without NUL to write to");
+    // The final name may already be as long as names can be, so it is not part of this one. A leftover of a killed process with our pid is skipped.
+    do {
+        temporary_ = folder_of(path) + "/.vin-" + std::to_string(getpid()) + "-" + std::to_string(count++) + ".tmp";
+        fd_ = open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+    } while (fd_ < 0 && (errno == EINTR || errno == EEXIST));
+    if (fd_ < 0) throw_disk(path_, "write", errno);
+}
+
+AtomicFile::~AtomicFile() {
+    if (fd_ >= 0) close(fd_);
+    if (!temporary_.empty()) unlink(temporary_.c_str());
+}
+
+void AtomicFile::write(const void* data, size_t bytes) {
+    const char* from = static_cast<const char*>(data);
+    while (bytes > 0) {
+        ssize_t put = ::write(fd_, from, std::min<size_t>(bytes, size_t{1} << 30));
+        if (put < 0 && errno == EINTR) continue;
+        if (put < 0) throw_disk(path_, "write", errno);
+        from += put;
+        bytes -= static_cast<size_t>(put);
+    }
+}
+
+void AtomicFile::commit() {
+    if (fsync(fd_) != 0) throw_disk(path_, "write", errno);
+    int fd = fd_;
+    fd_ = -1;
+    if (close(fd) != 0) throw_disk(path_, "write", errno);
+    if (rename(temporary_.c_str(), path_.c_str()) != 0) throw_disk(path_, "write", errno);
+    temporary_.clear();
+    sync_folder(folder_of(path_));
+}
+
+void write_file(const std::string& path, const void* data, size_t bytes) {
+    AtomicFile file(path);
+    file.write(data, bytes);
+    file.commit();
+}
+
+void sync_folder(const std::string& folder) {
+    int fd = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) throw_disk(folder, "open", errno);
+    int failed = fsync(fd) != 0 ? errno : 0;
+    close(fd);
+    // Some file systems cannot sync a folder and say EINVAL.
+    if (failed && failed != EINVAL) throw_disk(folder, "write", failed);
+}
+
+}  // namespace vin

@@ -1,0 +1,28 @@
+#include "trace.h"
+
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "error.h"
+
+namespace vin {
+
+Trace::Trace(const std::string& path) : file_(std::fopen(path.c_str(), "w")) {
+    if (!file_) throw Error("VIN_DISK", "Expected to write the trace " + path + " but it cannot be opened", {{"file", path}});
+    std::fputs("[\n", file_);
+}
+
+Trace::~Trace() {
+    std::fputs("\n]\n", file_);
+    std::fclose(file_);
+}
+
+void Trace::event(const char* name, int chunk, double start, double duration) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    std::fprintf(file_, "%s{\"name\":\"%s\",\"ph\":\"X\",\"pid\":1,\"tid\":%ld,\"ts\":%.3f,\"dur\":%.3f,\"args\":{\"chunk\":%d}}", first_ ? "" : ",\n", name,
+                 syscall(SYS_gettid), start, duration, chunk);
+    first_ = false;
+    std::fflush(file_);
+}
+
+}  // namespace vin

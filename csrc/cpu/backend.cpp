@@ -1,0 +1,188 @@
+// The CPU backend beside its kernels: memory, streams, device and the choice of an instruction set. A call has finished when it returns.
+#include "cpu_backend.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <new>
+
+#if defined(_WIN32)
+#include <windows.h>
+#elif defined(__linux__)
+#include <sys/sysinfo.h>
+#else
+#include <sys/sysctl.h>
+#include <sys/types.h>
+#endif
+
+extern "C" vin_status vin_cpu_fail(vin_status status, const char* format, ...);
+
+// As in isa.h, which belongs to the kernels.
+struct vin_stream {
+    const vin_host* host;
+    void* pool;
+};
+
+namespace vin { namespace cpu {
+
+namespace portable { void fill_table(vin_backend* backend); }
+#if defined(__x86_64__)
+namespace avx2 { void fill_table(vin_backend* backend); }
+namespace avx512 { void fill_table(vin_backend* backend); }
+#endif
+
+namespace {
+
+struct Isa {
+    const char* name;
+    bool (*present)();
+    void (*fill_table)(vin_backend* backend);
+};
+
+bool always() { return true; }
+#if defined(__x86_64__)
+bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+bool has_avx512() {
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512dq");
+}
+#endif
+
+// Worst first.
+const Isa isas[] = {
+    {"portable", always, portable::fill_table},
+#if defined(__x86_64__)
+    {"avx2", has_avx2, avx2::fill_table},
+    {"avx512", has_avx512, avx512::fill_table},
+#endif
+};
+
+thread_local char error_text[512];
+
+const vin_host* cpu_host;
+
+vin_status device_count(int32_t* count) {
+    *count = 1;
+    return VIN_OK;
+}
+
+vin_status device_info(int32_t device, vin_device_info* info) {
+    if (device != 0) return vin_cpu_fail(VIN_INVALID, "cpu: expected device 0, found %d", (int)device);
+    memset(info, 0, sizeof *info);
+    snprintf(info->name, sizeof info->name, "CPU");
+#if defined(_WIN32)
+    MEMORYSTATUSEX memory = {};
+    memory.dwLength = sizeof memory;
+    if (GlobalMemoryStatusEx(&memory)) {
+        info->total_bytes = memory.ullTotalPhys;
+        info->free_bytes = memory.ullAvailPhys;
+    }
+#elif defined(__linux__)
+    struct sysinfo memory;
+    if (sysinfo(&memory) == 0) {
+        info->total_bytes = (uint64_t)memory.totalram * memory.mem_unit;
+        info->free_bytes = ((uint64_t)memory.freeram + memory.bufferram) * memory.mem_unit;
+    }
+    // The page cache counts as free: MemAvailable knows it, sysinfo does not.
+    if (FILE* file = fopen("/proc/meminfo", "r")) {
+        char line[128];
+        unsigned long long kilobytes;
+        while (fgets(line, sizeof line, file))
+            if (sscanf(line, "MemAvailable: %llu kB", &kilobytes) == 1) info->free_bytes = (uint64_t)kilobytes * 1024;
+        fclose(file);
+    }
+#else
+    uint64_t bytes = 0;
+    size_t size = sizeof bytes;
+    if (sysctlbyname("hw.memsize", &bytes, &size, nullptr, 0) == 0) info->total_bytes = info->free_bytes = bytes;
+#endif
+    return VIN_OK;
+}
+
+vin_status stream_open(int32_t device, void* pool, vin_stream** stream) {
+    if (device != 0) return vin_cpu_fail(VIN_INVALID, "cpu: expected device 0, found %d", (int)device);
+    *stream = new (std::nothrow) vin_stream{cpu_host, pool};
+    return *stream ? (vin_status)VIN_OK : vin_cpu_fail(VIN_OUT_OF_MEMORY, "cpu: no memory for a stream");
+}
+
+vin_status stream_close(vin_stream* stream) {
+    delete stream;
+    return VIN_OK;
+}
+
+vin_status stream_wait(vin_stream*) { return VIN_OK; }
+vin_status stream_join(vin_stream*, vin_stream*) { return VIN_OK; }
+
+// 64 bytes more than asked for, so that a whole vector may be read at the last element, and no request is for nothing.
+vin_status alloc(vin_stream*, size_t bytes, void** data) {
+    const size_t padded = bytes > SIZE_MAX - 128 ? 0 : (bytes + 64 + 63) / 64 * 64;
+#if defined(_WIN32)
+    *data = padded ? _aligned_malloc(padded, 64) : nullptr;
+#else
+    *data = padded ? aligned_alloc(64, padded) : nullptr;
+#endif
+    return *data ? (vin_status)VIN_OK : vin_cpu_fail(VIN_OUT_OF_MEMORY, "cpu: no memory for %zu bytes", bytes);
+}
+
+vin_status release(vin_stream*, void* data) {
+#if defined(_WIN32)
+    _aligned_free(data);
+#else
+    ::free(data);
+#endif
+    return VIN_OK;
+}
+
+vin_status transfer(vin_stream*, void* to, const void* from, size_t bytes) {
+    if (bytes) memcpy(to, from, bytes);
+    return VIN_OK;
+}
+
+const char* last_error() { return error_text; }
+
+}
+
+}}
+
+extern "C" vin_status vin_cpu_fail(vin_status status, const char* format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(vin::cpu::error_text, sizeof vin::cpu::error_text, format, arguments);
+    va_end(arguments);
+    return status;
+}
+
+int vin_cpu_isas(const char** names) {
+    int n = 0;
+    for (const vin::cpu::Isa& isa : vin::cpu::isas)
+        if (isa.present()) names[n++] = isa.name;
+    return n;
+}
+
+vin_status vin_cpu_backend(const vin_host* host, const char* isa, vin_backend* backend) {
+    using namespace vin::cpu;
+    const Isa* chosen = nullptr;
+    for (const Isa& candidate : isas)
+        if (candidate.present() && (!isa || strcmp(isa, candidate.name) == 0)) chosen = &candidate;
+    if (!chosen) return vin_cpu_fail(VIN_NOT_SUPPORTED, "cpu: expected an instruction set of this machine, found %s", isa);
+    cpu_host = host;
+    memset(backend, 0, sizeof *backend);
+    backend->abi = VIN_ABI;
+    backend->size = sizeof *backend;
+    backend->name = "cpu";
+    backend->build = chosen->name;
+    backend->device_count = device_count;
+    backend->device_info = device_info;
+    backend->stream_open = stream_open;
+    backend->stream_close = stream_close;
+    backend->stream_wait = stream_wait;
+    backend->stream_join = stream_join;
+    backend->alloc = alloc;
+    backend->free = release;
+    backend->upload = transfer;
+    backend->download = transfer;
+    backend->last_error = last_error;
+    chosen->fill_table(backend);
+    return VIN_OK;
+}

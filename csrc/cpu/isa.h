@@ -1,0 +1,167 @@
+// Vector words for CPU kernels. One kernel text is compiled once per instruction set, each time in a namespace of its own (VIN_CPU_ISA: portable, avx2,
+// avx512), so nothing inline is shared between builds: include no standard C++ header with inline code here or in a kernel.
+#pragma once
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "../backend.h"
+
+#ifndef VIN_CPU_ISA
+#error "compile csrc/cpu with -DVIN_CPU_ISA=portable|avx2|avx512"
+#endif
+#if defined(__AVX512F__)
+#define VIN_WIDTH 16
+#elif defined(__AVX2__)
+#define VIN_WIDTH 8
+#else
+#define VIN_WIDTH 4
+#endif
+
+// The CPU backend's stream: how a kernel reaches the engine's threads and its scratch memory.
+struct vin_stream {
+    const vin_host* host;
+    void* pool;
+};
+
+namespace vin { namespace cpu { namespace VIN_CPU_ISA {
+
+constexpr int W = VIN_WIDTH;
+typedef float vf __attribute__((vector_size(VIN_WIDTH * 4), may_alias));           // W floats
+typedef float vf_unaligned __attribute__((vector_size(VIN_WIDTH * 4), aligned(4), may_alias));
+typedef int32_t vi __attribute__((vector_size(VIN_WIDTH * 4), may_alias));
+
+static inline vf load(const float* p) { return *(const vf_unaligned*)p; }
+static inline void store(float* p, vf x) { *(vf_unaligned*)p = x; }
+static inline vf set1(float x) { return x - vf{}; }
+static inline vf min(vf a, vf b) { return a < b ? a : b; }
+static inline vf max(vf a, vf b) { return a > b ? a : b; }
+static inline float min(float a, float b) { return a < b ? a : b; }
+static inline float max(float a, float b) { return a > b ? a : b; }
+static inline int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t max(int64_t a, int64_t b) { return a > b ? a : b; }
+
+// The first n (< W) lanes; the others read as 0 and are not written.
+static inline vf load_n(const float* p, int n) {
+    vf x = {};
+    memcpy(&x, p, (size_t)n * 4);
+    return x;
+}
+static inline void store_n(float* p, vf x, int n) { memcpy(p, &x, (size_t)n * 4); }
+
+// Sum of lanes, always in the same pairwise order.
+static inline float sum(vf x) {
+    float lanes[W];
+    memcpy(lanes, &x, sizeof lanes);
+    for (int half = W / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; i++) lanes[i] += lanes[i + half];
+    return lanes[0];
+}
+static inline float max_lane(vf x) {
+    float lanes[W], m;
+    memcpy(lanes, &x, sizeof lanes);
+    m = lanes[0];
+    for (int i = 1; i < W; i++) m = max(m, lanes[i]);
+    return m;
+}
+
+// exp with relative error < 2e-7 on [−87, 88]; below −87 it is 0 to within 1e-38, above 88 it stays finite at exp(88). NaN stays NaN.
+static inline vf exp(vf x) {
+    const vf limited = min(max(x, set1(-87.33654f)), set1(88.f));
+    const vf magic = set1(12582912.f);                                   // 1.5 · 2²³: adding it rounds to the nearest integer
+    const vf shifted = limited * set1(1.44269504f) + magic;
+    const vf n = shifted - magic;
+    const vf r = (limited - n * set1(0.693359375f)) - n * set1(-2.12194440e-4f);   // ln 2 in two parts
+    vf p = set1(1.9875691500e-4f);
+    p = p * r + set1(1.3981999507e-3f);
+    p = p * r + set1(8.3334519073e-3f);
+    p = p * r + set1(4.1665795894e-2f);
+    p = p * r + set1(1.6666665459e-1f);
+    p = p * r + set1(5.0000001201e-1f);
+    p = p * r * r + r + set1(1.f);
+    vi bits;
+    memcpy(&bits, &shifted, sizeof bits);
+    bits = bits << 23;                                                   // the low bits of `shifted` hold n
+    vi result;
+    memcpy(&result, &p, sizeof result);
+    result += bits;
+    vf y;
+    memcpy(&y, &result, sizeof y);
+    return x == x ? y : x;
+}
+
+// 2ˣ for x ≤ 127 with relative error < 3e-7; below −126.5 it is 0. NaN stays NaN. Shorter than exp: for softmax in base 2.
+static inline vf exp2(vf x) {
+    const vf limited = set1(-127.f) > x ? set1(-127.f) : x;
+    const vf magic = set1(12582912.f + 127.f);                           // 1.5 · 2²³ + exponent bias
+    const vf shifted = limited + magic;
+    const vf r = limited - (shifted - magic);                            // −½ … ½
+    vf p = set1(1.32764725e-3f);
+    p = p * r + set1(9.67554096e-3f);
+    p = p * r + set1(5.55071309e-2f);
+    p = p * r + set1(2.40221202e-1f);
+    p = p * r + set1(6.93146944e-1f);
+    p = p * r + set1(1.f);
+    vi bits;
+    memcpy(&bits, &shifted, sizeof bits);
+    bits = bits << 23;                                                   // biased exponent of 2ⁿ; all zero for n = −127
+    vf power;
+    memcpy(&power, &bits, sizeof power);
+    return p * power;
+}
+
+// tanh for gelu, from exp of a non-positive number so that nothing overflows.
+static inline vf tanh(vf x) {
+    const vf a = x < vf{} ? x : -x;                                      // −|x|
+    const vf e = exp(a + a);
+    const vf t = (e - set1(1.f)) / (e + set1(1.f));                      // ≤ 0
+    const vf cubic = x * (set1(1.f) - x * x * set1(1.f / 3));            // near 0 the quotient cancels
+    const vf signed_t = x < vf{} ? t : -t;
+    const vf small = a > set1(-0.01f) ? cubic : signed_t;
+    return x == x ? small : x;
+}
+static inline vf sigmoid(vf x) {
+    const vf e = exp(x < vf{} ? x : -x);                                 // exp(−|x|)
+    const vf s = set1(1.f) / (set1(1.f) + e);
+    return x < vf{} ? e * s : s;
+}
+// 0.5 x (1 + tanh(√(2/π)(x + 0.044715 x³))) = x · sigmoid(2 √(2/π) (x + 0.044715 x³))
+static inline vf gelu_of(vf x) { return x * sigmoid(set1(1.5957691216f) * (x + set1(0.044715f) * x * x * x)); }
+static inline vf silu_of(vf x) { return x * sigmoid(x); }
+
+// body(task) for task 0 … tasks−1, on the engine's threads. Tasks must own disjoint outputs, so that their order and number of threads change no bit.
+template <class Body>
+static inline void parallel(vin_stream* stream, int64_t tasks, const Body& body) {
+    if (tasks == 1) body(0);
+    if (tasks <= 1) return;
+    struct Call {
+        static void run(void* context, int64_t task) { (*(const Body*)context)(task); }
+    };
+    stream->host->parallel(stream->pool, tasks, &Call::run, (void*)&body);
+}
+
+// Splits `rows` into tasks of about `cost_per_row · rows_per_task` ≥ 32 K operations and calls body(begin, end).
+template <class Body>
+static inline void parallel_rows(vin_stream* stream, int64_t rows, int64_t cost_per_row, const Body& body) {
+    const int64_t grain = max((int64_t)1, 32768 / max((int64_t)1, cost_per_row));
+    const int64_t tasks = (rows + grain - 1) / grain;
+    parallel(stream, tasks, [&](int64_t task) { body(task * grain, min(rows, (task + 1) * grain)); });
+}
+
+// Fills `text` for last_error; defined once in cpu/backend.cpp, which is not compiled per ISA.
+}}}
+extern "C" vin_status vin_cpu_fail(vin_status status, const char* format, ...);
+
+namespace vin { namespace cpu { namespace VIN_CPU_ISA {
+
+static inline int64_t count(const vin_tensor& t) {
+    int64_t n = 1;
+    for (int i = 0; i < t.rank; i++) n *= t.shape[i];
+    return n;
+}
+static inline bool present(const vin_tensor& t) { return t.data != nullptr; }
+static inline float* f32(const vin_tensor& t) { return (float*)t.data; }
+static inline int32_t* i32(const vin_tensor& t) { return (int32_t*)t.data; }
+
+}}}

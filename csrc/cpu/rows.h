@@ -1,0 +1,25 @@
+// Rows of any length in steps of W: `for (c = 0; c < C; c += W)` with C − c lanes left in the last step.
+#pragma once
+#include "isa.h"
+
+namespace vin { namespace cpu { namespace VIN_CPU_ISA {
+
+static inline vf load_up_to(const float* p, int64_t left) { return left >= W ? load(p) : load_n(p, (int)left); }
+static inline void store_up_to(float* p, vf x, int64_t left) {
+    if (left >= W) store(p, x);
+    else store_n(p, x, (int)left);
+}
+// Lanes past the row become 0, so that they add nothing to a sum.
+static inline vf keep_up_to(vf x, int64_t left) {
+    if (left >= W) return x;
+    vf kept = {};
+    memcpy(&kept, &x, (size_t)left * 4);
+    return kept;
+}
+
+// Line of row r in an operand [groups, C]; an absent operand has none.
+static inline const float* group_row(const vin_tensor& t, const vin_tensor& group, int64_t r) {
+    return present(t) ? f32(t) + (present(group) ? i32(group)[r] : 0) * t.stride[0] : nullptr;
+}
+
+}}}

@@ -1,0 +1,119 @@
+#include "denoise.h"
+
+#include <algorithm>
+
+namespace vin {
+
+static bool denoised(const std::vector<uint8_t>& mask, int64_t begin, int64_t end) {
+    return mask.empty() || std::any_of(mask.begin() + begin, mask.begin() + end, [](uint8_t m) { return m != 0; });
+}
+
+int64_t finite_flags_needed(const DenoiseRequest& r) { return (r.negative_text ? 2 : 1) * (static_cast<int64_t>(r.chunks.size()) + 1); }
+
+// §3.1–§3.4 for one text: everything that the chunks share.
+static DitInputs shared_inputs(Ops& ops, const Transformer& m, const DenoiseRequest& r, const Tensor& tokens, const Tensor& text, const Tensor& finite_flag, DenoiseTrace* trace) {
+    DitInputs in;
+    in.video_tokens = tokens;
+    in.frame_mask = r.frame_mask;
+    std::vector<float> timesteps = {static_cast<float>(r.timestep)};
+    if (!r.frame_mask.empty()) timesteps.push_back(0);
+    in.t_vec = time_vector(ops, m, timesteps, r.fps);
+    in.mod = m.linear(ops, silu(ops, in.t_vec), "t_block.1");
+    in.captions = captions(ops, m, text);
+    if (r.use_global_tokens) {
+        const Tensor seen = r.global_tokens_from ? video_tokens(ops, m, r.global_tokens_from, r.height, r.width) : tokens;
+        const GlobalTokens z = read_video(ops, m, seen, r.keyframes, text, in.t_vec.slice(0, 0, 1), finite_flag);
+        in.global_tokens = z.projected;
+        if (trace) {
+            trace->global_tokens = z.tokens;
+            trace->global_tokens_projected = z.projected;
+        }
+    }
+    if (trace) {
+        trace->t_vec = in.t_vec;
+        trace->video_tokens = tokens;
+    }
+    return in;
+}
+
+// The rows of the captions that chunk i attends to.
+static DitInputs for_chunk(const DitInputs& in, const std::vector<Range>& ranges, size_t i) {
+    DitInputs out = in;
+    if (!ranges.empty()) out.captions = in.captions.slice(0, ranges[i].begin, ranges[i].end);
+    return out;
+}
+
+void denoise(Ops& ops, const Transformer& m, const DenoiseRequest& r, const Tensor& eps, const Tensor& finite_flags, DenoiseTrace* trace) {
+    const int64_t channels = eps.size(0), height = eps.size(2), width = eps.size(3), n = static_cast<int64_t>(r.chunks.size());
+    const int64_t branches = r.negative_text ? 2 : 1;
+    const auto flag = [&](int64_t branch, int64_t place) { return finite_flags ? finite_flags.slice(0, branch * (n + 1) + place, branch * (n + 1) + place + 1) : Tensor(); };
+    if (finite_flags) fill(ops, finite_flags, 0);
+
+    const Tensor tokens = video_tokens(ops, m, r.latents, r.height, r.width);
+    std::vector<DitInputs> inputs;
+    for (int64_t branch = 0; branch < branches; branch++)
+        inputs.push_back(shared_inputs(ops, m, r, tokens, branch ? r.negative_text : r.text, flag(branch, 0), branch ? nullptr : trace));
+
+    // Predictions of chunk i in both branches; a chunk that owns only conditioning frames has none.
+    std::vector<Tensor> predictions(static_cast<size_t>(branches * n));
+    std::vector<int64_t> evaluated;
+    for (int64_t task = 0; task < branches * n; task++) {
+        const Chunk& chunk = r.chunks[static_cast<size_t>(task % n)];
+        if (!denoised(r.frame_mask, chunk.start, chunk.end)) continue;
+        predictions[static_cast<size_t>(task)] = ops.empty({channels, chunk.end - chunk.first, height, width});
+        evaluated.push_back(task);
+    }
+    parallel_tasks(ops, static_cast<int64_t>(evaluated.size()), [&](Ops& ops, int64_t i) {
+        const int64_t task = evaluated[static_cast<size_t>(i)], branch = task / n, chunk = task % n;
+        ops.chunk = static_cast<int>(chunk);
+        const DitInputs in = for_chunk(inputs[static_cast<size_t>(branch)], branch ? r.chunk_negative_text : r.chunk_text, static_cast<size_t>(chunk));
+        copy_into(ops, predictions[static_cast<size_t>(task)], denoise_chunk(ops, m, in, r.chunks[static_cast<size_t>(chunk)], channels, height, width, false, flag(branch, chunk + 1)));
+    });
+
+    // §3.6 fusion and §3.7 guidance.
+    std::vector<Tensor> whole;
+    for (int64_t branch = 0; branch < branches; branch++) {
+        const Tensor y = branches == 1 ? eps : ops.empty(eps.shape());
+        if (static_cast<size_t>(evaluated.size()) < predictions.size() || n == 0 || r.chunks.front().start > 0 || r.chunks.back().end < eps.size(1)) fill(ops, y, 0);
+        const auto prediction = [&](int64_t i) { return predictions[static_cast<size_t>(branch * n + i)]; };
+        for (int64_t i = 0; i < n; i++) {
+            const Chunk& c = r.chunks[static_cast<size_t>(i)];
+            if (!prediction(i)) continue;
+            copy_into(ops, y.slice(1, c.start, c.end), prediction(i).slice(1, c.start - c.first, c.end - c.first));
+        }
+        for (int64_t i = 0; r.fuse && i + 1 < n; i++) {
+            const Chunk &earlier = r.chunks[static_cast<size_t>(i)], &later = r.chunks[static_cast<size_t>(i + 1)];
+            if (!prediction(i) || !prediction(i + 1) || later.start == later.first) continue;
+            call(ops, vin_fusion_blend_args{y.slice(1, later.first, later.start).view(), prediction(i).slice(1, later.first - earlier.first, later.start - earlier.first).view(),
+                                            prediction(i + 1).slice(1, 0, later.start - later.first).view()});
+        }
+        whole.push_back(y);
+    }
+    if (branches == 2) combine_into(ops, eps, r.guidance_scale, whole[0], 1 - r.guidance_scale, whole[1]);
+    for (size_t f = 0; f < r.frame_mask.size(); f++)
+        if (!r.frame_mask[f]) fill(ops, eps.slice(1, static_cast<int64_t>(f), static_cast<int64_t>(f) + 1), 0);
+    if (trace) trace->chunks.assign(predictions.begin(), predictions.begin() + n);
+}
+
+void denoise_loss(Ops& ops, const Transformer& m, const LossRequest& request, const Tensor& loss) {
+    const DenoiseRequest& r = request.evaluation;
+    const int64_t channels = r.latents.size(0), N = r.latents.size(1), height = r.latents.size(2), width = r.latents.size(3);
+    const int64_t denoised_frames = r.frame_mask.empty() ? N : std::count_if(r.frame_mask.begin(), r.frame_mask.end(), [](uint8_t x) { return x != 0; });
+    const double scale = 1.0 / static_cast<double>(channels * height * width * std::max<int64_t>(1, denoised_frames));
+
+    const Tensor tokens = video_tokens(ops, m, r.latents, r.height, r.width);
+    const DitInputs in = shared_inputs(ops, m, r, tokens, r.text, {}, nullptr);
+    for (const Chunk& chunk : r.chunks) {
+        if (!denoised(r.frame_mask, chunk.start, chunk.end)) continue;
+        const size_t floor = ops.tape ? ops.tape->length() : 0;
+        const Tensor p = denoise_chunk(ops, m, in, chunk, channels, height, width, false, {});
+        std::vector<float> weight;
+        for (int64_t f = chunk.first; f < chunk.end; f++)
+            weight.push_back(!r.frame_mask.empty() && !r.frame_mask[static_cast<size_t>(f)] ? 0.f : f < chunk.start ? static_cast<float>(request.context_loss_weight) : 1.f);
+        squared_error(ops, loss, p, request.target.slice(1, chunk.first, chunk.end), constant(ops, weight, {chunk.end - chunk.first}), scale, request.gradient_scale);
+        if (ops.tape) ops.tape->run(ops, floor);
+    }
+    if (ops.tape) ops.tape->run(ops);
+}
+
+}  // namespace vin

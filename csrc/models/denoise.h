@@ -1,0 +1,48 @@
+// One whole evaluation (model.md §3) and the training loss (§4). C++ knows no timesteps list and no method: it evaluates what it is asked.
+#pragma once
+#include "dit.h"
+#include "vin.h"
+
+namespace vin {
+
+struct Range {
+    int64_t begin, end;
+};
+
+struct DenoiseRequest {
+    Tensor latents;                          // [C, N, H, W]
+    double timestep = 0;
+    Tensor text, negative_text;              // [L, D]; without negative_text or with guidance_scale 1: one evaluation
+    double guidance_scale = 1;
+    double fps = 16, height = 0, width = 0;  // pixels
+    std::vector<Chunk> chunks;
+    bool use_global_tokens = false;
+    std::vector<int64_t> keyframes;
+    bool fuse = true;
+    std::vector<uint8_t> frame_mask;         // [N] or empty
+    Tensor global_tokens_from;               // latents that the VIN reads instead
+    std::vector<Range> chunk_text, chunk_negative_text;   // rows of text per chunk; empty: all
+};
+
+// What a test wants to see; filled for the conditional branch when `trace` is given.
+struct DenoiseTrace {
+    Tensor t_vec, video_tokens, global_tokens, global_tokens_projected;
+    std::vector<Tensor> chunks;
+};
+
+// Writes the prediction into eps [C, N, H, W]. finite_flags i32 [branches · (chunks + 1)] may be absent; branch 0 is the text's.
+void denoise(Ops& ops, const Transformer& model, const DenoiseRequest& request, const Tensor& eps, const Tensor& finite_flags, DenoiseTrace* trace = nullptr);
+int64_t finite_flags_needed(const DenoiseRequest& request);
+
+struct LossRequest {
+    DenoiseRequest evaluation;               // latents = x_t; one branch
+    Tensor target;                           // [C, N, H, W]
+    double context_loss_weight = 1;
+    double gradient_scale = 1;               // this video's share in the summed gradient
+};
+
+// §4: adds the loss of one video to loss (f64 [1]); with a tape, gradients flow to every weight. Each chunk's backward pass runs before the next chunk's
+// forward pass, so activations never grow with the length of the video.
+void denoise_loss(Ops& ops, const Transformer& model, const LossRequest& request, const Tensor& loss);
+
+}  // namespace vin

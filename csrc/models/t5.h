@@ -1,0 +1,39 @@
+// T5 v1.1 encoder (opensora.md §4.2), as transformers' T5EncoderModel.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "../core/json.h"
+#include "../core/weights.h"
+#include "../ops/ops.h"
+
+namespace vin {
+
+struct T5Config {
+    int64_t vocab_size = 32128, d_model = 4096, d_kv = 64, d_ff = 10240, num_layers = 24, num_heads = 64;
+    int64_t num_buckets = 32, max_distance = 128;
+    float eps = 1e-6f;
+};
+
+// Missing keys are those of xxl. Throws VIN_FORMAT.
+T5Config t5_config(const JsonField& config);
+std::vector<WeightSpec> t5_weights(const T5Config& config);
+// The word embedding also goes by encoder.embed_tokens.weight.
+std::string t5_canonical_name(const std::string& name);
+// The row of the bias table for a key at distance r = j − i from the query.
+int32_t t5_bucket(const T5Config& config, int64_t r);
+
+// Weights by the names of t5_weights. It must outlive a tape it recorded on.
+struct T5 {
+    T5Config config;
+    Weights weights;
+
+    // ids i32 [L], valid tokens only → [L, d_model]
+    Tensor encode(Ops& ops, const Tensor& ids) const;
+    Tensor encode(Ops& ops, const std::vector<int32_t>& ids) const;
+
+    Tensor position_bias(Ops& ops, int64_t length) const;             // [heads, L, L]
+    Tensor block(Ops& ops, int64_t i, const Tensor& x, const Tensor& bias) const;
+};
+
+}  // namespace vin

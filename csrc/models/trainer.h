@@ -1,0 +1,69 @@
+// Gradients, moments and moving averages of the weights that train, and one step over them. What a step is made of — rates, masks, dropout — is decided in TypeScript.
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "../core/engine.h"
+#include "denoise.h"
+#include "t5.h"
+#include "vae.h"
+
+namespace vin {
+
+// Text of one video: embeddings, ids for a text encoder that trains along, or the first rows of y_embedding (text dropout).
+struct TextSource {
+    Tensor embeddings;
+    std::vector<int32_t> ids;
+    int64_t null_rows = 0;
+};
+
+struct VideoLoss {
+    LossRequest request;                     // its `evaluation.text` is filled from `text`
+    TextSource text;
+};
+
+struct VaeLoss {
+    Tensor pixels, weight, noise;            // [3,T,H,W], [T,H,W] or absent, noise of the latents
+    bool spatial_only = true;
+    double l1 = 1, mse = 2, kl = 0;
+};
+
+struct AdamOptions {
+    std::vector<double> learning_rates, weight_decays;   // per name
+    double beta1 = 0.9, beta2 = 0.999, eps = 1e-8, max_grad_norm = 0, ema_decay = 0;
+    int64_t step = 1;                        // from 1: bias correction
+};
+
+class Trainer {
+public:
+    // `trainable[i]` are names of weights[i]; prefixes[i] stands in front of them in names().
+    Trainer(Engine& engine, const std::vector<const Weights*>& weights, const std::vector<std::vector<std::string>>& trainable, const std::vector<std::string>& prefixes);
+
+    const std::vector<std::string>& names() const { return names_; }
+    Tensor gradient(size_t i) const { return gradients_.tensor(i); }
+    Tensor weight(size_t i) const { return live_[i]; }
+    Tensor first_moment(size_t i) const { return first_.tensor(i); }
+    Tensor second_moment(size_t i) const { return second_.tensor(i); }
+    Tensor average(size_t i) const { return averages_.tensor(i); }
+    // The average of a weight of model i if it trains, else the weight.
+    Tensor average_of(const Weights& model, const std::string& name) const;
+
+    // Gradients and moments 0, averages = weights. Once, before anything else.
+    void begin(Ops& ops);
+    void zero_gradients(Ops& ops);
+    // Adds the gradients of all videos; losses f64 [videos] (before gradient_scale).
+    void backward(Ops& ops, const Transformer& model, const T5* text_encoder, const std::vector<VideoLoss>& videos, const Tensor& losses);
+    // losses f64 [2] = reconstruction, kl
+    void backward_vae(Ops& ops, const Vae& model, const VaeLoss& loss, const Tensor& losses);
+    // Clip, AdamW, EMA; sum_of_squares f64 [1] is that of the gradients before clipping.
+    void update(Ops& ops, const AdamOptions& options, const Tensor& sum_of_squares);
+
+private:
+    void leaves(Tape& tape, const Weights& gradients) const;
+    std::vector<std::string> names_;
+    std::vector<Tensor> live_;
+    Weights gradients_, lane_gradients_, first_, second_, averages_;
+};
+
+}  // namespace vin

@@ -1,0 +1,308 @@
+#include "vae.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace vin {
+
+// Frames that go through the 2D VAE at once: about 2^17 pixels, so that small frames fill all threads and large ones keep memory low.
+// It follows from the frame size alone: memory does not grow with the length of a video.
+static int64_t frames_at_once(int64_t height, int64_t width) { return std::clamp<int64_t>((int64_t{1} << 17) / (height * width), 1, 16); }
+
+static Tensor channels_last(const Tensor& x) { return x.permute({1, 2, 3, 0}); }   // [C,T,H,W] → [T,H,W,C]
+
+static Tensor times(Ops& ops, const Tensor& x, double factor) {
+    return multiply(ops, x, constant(ops, std::vector<float>{static_cast<float>(factor)}, {1, 1, 1, 1}));
+}
+
+static void expect(bool condition, const std::string& text) {
+    if (!condition) throw Error("VIN_INVALID", text);
+}
+
+static void expect_shape(const char* name, const Tensor& x, const Shape& shape) {
+    expect(x.shape() == shape, std::string("Expected ") + name + " of shape " + to_string(shape) + " but found " + to_string(x.shape()));
+}
+
+// ---- what both halves are made of ----
+
+Tensor VaePart::norm(Ops& ops, const std::string& name, const Tensor& x, bool silu) const {
+    const int64_t batch = across_frames ? 1 : x.size(0);
+    const Tensor whole = x.reshape({batch, x.numel() / x.size(3) / batch, x.size(3)});
+    return group_norm(ops, whole, weight(name + ".weight"), weight(name + ".bias"), groups, silu, eps).reshape(x.shape());
+}
+
+Tensor VaePart::convolution(Ops& ops, const std::string& name, const Tensor& x, const Tensor& residual) const {
+    const Tensor kernel = weight(name + ".weight");
+    const int pad_t = kernel.rank() == 5 ? static_cast<int>(kernel.size(2)) - 1 : 0;
+    return conv3d(ops, x, kernel, find(name + ".bias"), Convolution{1, 1, pad_t, static_cast<int>(kernel.size(-1)) / 2}, residual);
+}
+
+Tensor VaePart::pointwise(Ops& ops, const std::string& name, const Tensor& x, const Tensor& residual) const {
+    return linear(ops, x, weight(name + ".weight"), find(name + ".bias"), Epilogue{VIN_ACTIVATION_NONE, {}, {}, residual});
+}
+
+// x → norm1 → silu → conv1 → norm2 → silu → conv2, + shortcut(x)
+Tensor VaePart::residual_block(Ops& ops, const std::string& name, const Tensor& x) const {
+    return checkpoint(ops, [part = *this, name, x](Ops& ops) {
+        const std::string conv = part.across_frames ? ".conv" : "", shortcut = name + (part.across_frames ? ".conv3.conv" : ".conv_shortcut");
+        Tensor h = part.norm(ops, name + ".norm1", x, true);
+        h = part.convolution(ops, name + ".conv1" + conv, h);
+        h = part.norm(ops, name + ".norm2", h, true);
+        return part.convolution(ops, name + ".conv2" + conv, h, part.find(shortcut + ".weight") ? part.pointwise(ops, shortcut, x) : x);
+    });
+}
+
+// One head over the h·w pixels of each frame, + x
+Tensor VaePart::attention_block(Ops& ops, const std::string& name, const Tensor& x) const {
+    return checkpoint(ops, [part = *this, name, x](Ops& ops) {
+        const int64_t length = x.size(1) * x.size(2);
+        const float scale = static_cast<float>(1 / std::sqrt(static_cast<double>(x.size(3))));
+        const Tensor h = part.norm(ops, name + ".group_norm", x, false).rows();
+        const auto project = [&](const char* projection) { return part.pointwise(ops, name + projection, h); };
+        const Tensor q = project(".to_q"), k = project(".to_k"), v = project(".to_v");
+        const auto frame = [length](const Tensor& rows, int64_t i) { return rows.slice(0, i * length, (i + 1) * length); };
+        std::vector<Tensor> frames;
+        for (int64_t i = 0; i < x.size(0); i++) frames.push_back(biased_attention(ops, frame(q, i), frame(k, i), frame(v, i), 1, {}, scale));
+        return part.pointwise(ops, name + ".to_out.0", concatenate_rows(ops, frames).reshape(x.shape()), x);
+    });
+}
+
+// ---- opensora.md §3.2: 2D VAE ----
+
+static std::string level(const std::string& name, int64_t i) { return name + "." + std::to_string(i); }
+
+Tensor Vae::spatial_encode(Ops& ops, const Tensor& frames) const {
+    const VaePart p = spatial();
+    const int64_t blocks = static_cast<int64_t>(config.block_out_channels.size());
+    Tensor h = p.convolution(ops, "encoder.conv_in", frames);
+    for (int64_t i = 0; i < blocks; i++) {
+        const std::string block = level("encoder.down_blocks", i);
+        for (int64_t j = 0; j < config.layers_per_block; j++) h = p.residual_block(ops, level(block + ".resnets", j), h);
+        if (i + 1 == blocks) break;
+        // Zeros right and below only: an odd last row or column pairs with them.
+        const Convolution halve{1, 2, 0, 0, h.size(0), h.size(1) / 2, h.size(2) / 2};
+        h = conv3d(ops, h, p.weight(block + ".downsamplers.0.conv.weight"), p.weight(block + ".downsamplers.0.conv.bias"), halve);
+    }
+    h = p.residual_block(ops, "encoder.mid_block.resnets.0", h);
+    h = p.attention_block(ops, "encoder.mid_block.attentions.0", h);
+    h = p.residual_block(ops, "encoder.mid_block.resnets.1", h);
+    h = p.norm(ops, "encoder.conv_norm_out", h, true);
+    h = p.convolution(ops, "encoder.conv_out", h);
+    return p.pointwise(ops, "quant_conv", h);
+}
+
+Tensor Vae::spatial_decode(Ops& ops, const Tensor& z) const {
+    const VaePart p = spatial();
+    const int64_t blocks = static_cast<int64_t>(config.block_out_channels.size());
+    Tensor h = p.pointwise(ops, "post_quant_conv", z);
+    h = p.convolution(ops, "decoder.conv_in", h);
+    h = p.residual_block(ops, "decoder.mid_block.resnets.0", h);
+    h = p.attention_block(ops, "decoder.mid_block.attentions.0", h);
+    h = p.residual_block(ops, "decoder.mid_block.resnets.1", h);
+    for (int64_t i = 0; i < blocks; i++) {
+        const std::string block = level("decoder.up_blocks", i);
+        for (int64_t j = 0; j <= config.layers_per_block; j++) h = p.residual_block(ops, level(block + ".resnets", j), h);
+        if (i + 1 == blocks) break;
+        h = upsample_nearest(ops, h);
+        h = p.convolution(ops, block + ".upsamplers.0.conv", h);
+    }
+    h = p.norm(ops, "decoder.conv_norm_out", h, true);
+    return p.convolution(ops, "decoder.conv_out", h);
+}
+
+// ---- opensora.md §3.3: temporal VAE ----
+
+Tensor Vae::temporal_encode(Ops& ops, const Tensor& x) const {
+    const VaePart p = temporal();
+    const int64_t levels = static_cast<int64_t>(config.temporal_multipliers.size());
+    Tensor h = p.convolution(ops, "encoder.conv_in.conv", x);
+    for (int64_t i = 0; i < levels; i++) {
+        for (int64_t j = 0; j < config.temporal_res_blocks; j++) h = p.residual_block(ops, level(level("encoder.block_res_blocks", i), j), h);
+        if (i + 1 == levels || !config.temporal_downsample[static_cast<size_t>(i)]) continue;
+        const std::string conv = level("encoder.conv_blocks", i) + ".conv";
+        // Stride 2 in time needs one frame of zeros in front: (3 − 1) + (1 − 2).
+        h = conv3d(ops, h, p.weight(conv + ".weight"), p.weight(conv + ".bias"), Convolution{2, 1, 1, 1, h.size(0) / 2, h.size(1), h.size(2)});
+    }
+    for (int64_t j = 0; j < config.temporal_res_blocks; j++) h = p.residual_block(ops, level("encoder.res_blocks", j), h);
+    h = p.norm(ops, "encoder.norm1", h, true);
+    h = p.pointwise(ops, "encoder.conv2.conv", h);
+    return p.pointwise(ops, "quant_conv.conv", h);
+}
+
+// out[2t + s, c] = in[t, 2c + s]
+static Tensor depth_to_time(Ops& ops, const Tensor& x) {
+    const int64_t T = x.size(0), H = x.size(1), W = x.size(2), C = x.size(3) / 2;
+    return contiguous(ops, x.reshape({T, H, W, C, 2}).permute({0, 4, 1, 2, 3})).reshape({2 * T, H, W, C});
+}
+
+Tensor Vae::temporal_decode(Ops& ops, const Tensor& z) const {
+    const VaePart p = temporal();
+    Tensor h = p.pointwise(ops, "post_quant_conv.conv", z);
+    h = p.convolution(ops, "decoder.conv1.conv", h);
+    for (int64_t j = 0; j < config.temporal_res_blocks; j++) h = p.residual_block(ops, level("decoder.res_blocks", j), h);
+    for (int64_t i = static_cast<int64_t>(config.temporal_multipliers.size()) - 1; i >= 0; i--) {
+        for (int64_t j = 0; j < config.temporal_res_blocks; j++) h = p.residual_block(ops, level(level("decoder.block_res_blocks", i), j), h);
+        if (i == 0 || !config.temporal_downsample[static_cast<size_t>(i - 1)]) continue;
+        h = depth_to_time(ops, p.convolution(ops, level("decoder.conv_blocks", i - 1) + ".conv", h));
+    }
+    h = p.norm(ops, "decoder.norm1", h, true);
+    return p.convolution(ops, "decoder.conv_out.conv", h);
+}
+
+// ---- model.md §7: micro-batches ----
+
+// 17 ↔ 5: zeros, as Open-Sora has it. 16 ↔ 5: the first frame again, so that the first latent frame is a picture of it.
+static Tensor with_front(Ops& ops, const VaeConfig& config, const Tensor& x, int64_t front) {
+    if (front == 0) return x;
+    const bool repeat = config.extra_latents() > 0;
+    std::vector<Tensor> parts(static_cast<size_t>(repeat ? front : 1), x.slice(0, 0, 1));
+    if (!repeat) {
+        parts[0] = ops.empty({front, x.size(1), x.size(2), x.size(3)});
+        fill(ops, parts[0], 0);
+    }
+    parts.push_back(x);
+    return concatenate_rows(ops, parts);
+}
+
+static Tensor without_front(const Tensor& x, const MicroBatch& batch) { return x.slice(0, batch.front(), batch.front() + batch.frames()); }
+
+static Tensor mean_of(const Tensor& moments) { return moments.slice(3, 0, VaeConfig::latent_channels); }
+
+static Tensor stored_or(Ops& ops, const Tensor& stored, const std::vector<float>& fallback) {
+    const Shape shape = {1, 1, 1, VaeConfig::latent_channels};
+    return stored ? stored.reshape(shape) : constant(ops, fallback, shape);
+}
+
+// 1/x as x/|x| · 1/|x|: an RMS norm over one channel gives both factors.
+static Tensor reciprocal(Ops& ops, const Tensor& x) {
+    const Tensor sign = ops.empty({x.numel(), 1, 1}), magnitude = ops.empty({x.numel(), 1});
+    const Tensor one = constant(ops, std::vector<float>{1}, {1});
+    call(ops, vin_rms_norm_rope_args{sign.view(), magnitude.view(), x.reshape(sign.shape()).view(), one.view(), {}, 1, 0.f});
+    return multiply(ops, sign.reshape(x.shape()), magnitude.reshape(x.shape()));
+}
+
+static void expect_pixels(const Tensor& pixels) {
+    const bool large_enough = pixels.rank() == 4 && pixels.size(2) >= VaeConfig::spatial_factor && pixels.size(3) >= VaeConfig::spatial_factor;
+    expect(large_enough && pixels.size(0) == 3, "Expected pixels [3, T, H, W] of at least 8 × 8 but found " + to_string(pixels.shape()));
+}
+
+static Shape latent_shape(const Tensor& pixels, int64_t latents) {
+    return {VaeConfig::latent_channels, latents, pixels.size(2) / VaeConfig::spatial_factor, pixels.size(3) / VaeConfig::spatial_factor};
+}
+
+Tensor Vae::encode(Ops& ops, const Tensor& pixels) const {
+    expect_pixels(pixels);
+    Tensor latents = ops.empty(latent_shape(pixels, latent_frames(config, pixels.size(1))));
+    encode_into(ops, pixels, latents);
+    return latents;
+}
+
+// [3,r,H,W] → moments [l,h,w,8]
+static Tensor encode_micro_batch(Ops& ops, const Vae& vae, const Tensor& pixels, int64_t front) {
+    const int64_t frames = pixels.size(1), group = frames_at_once(pixels.size(2), pixels.size(3));
+    std::vector<Tensor> parts;
+    for (int64_t begin = 0; begin < frames; begin += group) {
+        const Tensor part = contiguous(ops, channels_last(pixels.slice(1, begin, std::min(frames, begin + group))));
+        parts.push_back(times(ops, mean_of(vae.spatial_encode(ops, part)), vae.config.scaling_factor));
+    }
+    return vae.temporal_encode(ops, with_front(ops, vae.config, concatenate_rows(ops, parts), front));
+}
+
+void Vae::encode_into(Ops& ops, const Tensor& pixels, const Tensor& latents) const {
+    expect_pixels(pixels);
+    expect_shape("latents", latents, latent_shape(pixels, latent_frames(config, pixels.size(1))));
+    const Tensor shift = stored_or(ops, weights.find("shift"), config.shift), minus_shift = ops.empty(shift.shape());
+    const Tensor per_scale = reciprocal(ops, stored_or(ops, weights.find("scale"), config.scale));
+    combine_into(ops, minus_shift, -1, shift);
+    for (const MicroBatch& batch : micro_batches(config, pixels.size(1))) {
+        const Tensor moments = encode_micro_batch(ops, *this, pixels.slice(1, batch.frame_begin, batch.frame_end), batch.front());
+        // z = (mean − shift) / scale
+        const Tensor z = multiply(ops, add(ops, mean_of(moments), minus_shift), per_scale);
+        copy_into(ops, channels_last(latents.slice(1, batch.latent_begin, batch.latent_end)), z);
+    }
+}
+
+// One micro-batch: latents [4,l,h,w] → frames of the 2D VAE; take(frames [t,8h,8w,3], first) for each group of them.
+template <class Take>
+static void decode_micro_batch(Ops& ops, const Vae& vae, const Tensor& latents, const MicroBatch& batch, const Take& take) {
+    const Tensor scale = stored_or(ops, vae.weights.find("scale"), vae.config.scale), shift = stored_or(ops, vae.weights.find("shift"), vae.config.shift);
+    const Tensor z = add(ops, multiply(ops, contiguous(ops, channels_last(latents)), scale), shift);
+    const Tensor x = times(ops, without_front(vae.temporal_decode(ops, z), batch), 1 / vae.config.scaling_factor);
+    const int64_t group = frames_at_once(latents.size(2) * VaeConfig::spatial_factor, latents.size(3) * VaeConfig::spatial_factor);
+    for (int64_t begin = 0; begin < batch.frames(); begin += group)
+        take(vae.spatial_decode(ops, x.slice(0, begin, std::min(batch.frames(), begin + group))), begin);
+}
+
+static void expect_latents(const VaeConfig& config, const Tensor& latents, int64_t num_frames) {
+    expect(latents.rank() == 4 && latents.size(0) == VaeConfig::latent_channels, "Expected latents [4, N, h, w] but found " + to_string(latents.shape()));
+    const int64_t expected = latent_frames(config, num_frames);
+    expect(num_frames > 0 && latents.size(1) == expected,
+           "Expected " + std::to_string(expected) + " latent frames for " + std::to_string(num_frames) + " video frames but found " + std::to_string(latents.size(1)));
+}
+
+void Vae::decode_into(Ops& ops, const Tensor& latents, int64_t num_frames, const Tensor& output) const {
+    expect_latents(config, latents, num_frames);
+    expect_shape("pixels", output, {3, num_frames, latents.size(2) * VaeConfig::spatial_factor, latents.size(3) * VaeConfig::spatial_factor});
+    for (const MicroBatch& batch : micro_batches(config, num_frames)) {
+        const Tensor pixels = channels_last(output.slice(1, batch.frame_begin, batch.frame_end));
+        decode_micro_batch(ops, *this, latents.slice(1, batch.latent_begin, batch.latent_end), batch,
+                           [&](const Tensor& frames, int64_t first) { copy_into(ops, pixels.slice(0, first, first + frames.size(0)), frames); });
+    }
+}
+
+static Shape frames_shape(const Tensor& latents, const MicroBatch& batch) {
+    return {batch.frames(), latents.size(2) * VaeConfig::spatial_factor, latents.size(3) * VaeConfig::spatial_factor, 3};
+}
+
+MicroBatch Vae::micro_batch(int64_t begin, int64_t end, int64_t num_frames) const {
+    for (const MicroBatch& batch : micro_batches(config, num_frames))
+        if (batch.latent_begin == begin && batch.latent_end == end) return batch;
+    throw Error("VIN_INVALID", "Expected the latent frames of one micro-batch of " + std::to_string(config.micro_latent_size) + " but found " +
+                                   std::to_string(begin) + " to " + std::to_string(end) + " of " + std::to_string(num_frames) + " video frames");
+}
+
+Tensor Vae::decode_pixels(Ops& ops, const Tensor& latents, int64_t begin, int64_t end, int64_t num_frames) const {
+    expect_latents(config, latents, num_frames);
+    Tensor output = ops.empty(frames_shape(latents, micro_batch(begin, end, num_frames)), VIN_DTYPE_U8);
+    decode_pixels_into(ops, latents, begin, end, num_frames, output);
+    return output;
+}
+
+void Vae::decode_pixels_into(Ops& ops, const Tensor& latents, int64_t begin, int64_t end, int64_t num_frames, const Tensor& output) const {
+    expect_latents(config, latents, num_frames);
+    const MicroBatch batch = micro_batch(begin, end, num_frames);
+    expect_shape("pixels", output, frames_shape(latents, batch));
+    decode_micro_batch(ops, *this, latents.slice(1, begin, end), batch, [&](const Tensor& frames, int64_t first) {
+        call(ops, vin_to_pixels_args{output.slice(0, first, first + frames.size(0)).view(), frames.view()});
+    });
+}
+
+// ---- training ----
+
+void vae_loss(Ops& ops, const Vae& vae, const Tensor& pixels, const Tensor& weight, const Tensor& noise_, bool spatial_only, double l1, double mse, double kl,
+              const Tensor& loss) {
+    const VaeConfig& config = vae.config;
+    expect_pixels(pixels);
+    const int64_t T = pixels.size(1), H = pixels.size(2), W = pixels.size(3);
+    expect(H % VaeConfig::spatial_factor == 0 && W % VaeConfig::spatial_factor == 0,
+           "Expected a height and width divisible by 8 but found " + to_string(pixels.shape()));
+    expect(spatial_only || T <= config.micro_frame_size,
+           "Expected at most one micro-batch of " + std::to_string(config.micro_frame_size) + " frames but found " + std::to_string(T));
+    const MicroBatch batch = micro_batches(config, T).front();
+    expect_shape("noise", noise_, latent_shape(pixels, spatial_only ? T : batch.latents()));
+    if (weight) expect_shape("weight", weight, {T, H, W});
+
+    const Tensor frames = contiguous(ops, channels_last(pixels)), noise = contiguous(ops, channels_last(noise_));
+    Tensor moments = vae.spatial_encode(ops, frames);
+    if (!spatial_only) {
+        const Tensor x = times(ops, mean_of(moments), config.scaling_factor);
+        moments = vae.temporal_encode(ops, with_front(ops, config, x, batch.front()));
+    }
+    gaussian_kl(ops, loss.slice(0, 1, 2), moments, kl);
+    Tensor z = gaussian_sample(ops, moments, noise);
+    if (!spatial_only) z = times(ops, without_front(vae.temporal_decode(ops, z), batch), 1 / config.scaling_factor);
+    const Tensor prediction = vae.spatial_decode(ops, z);
+    reconstruction_loss(ops, loss.slice(0, 0, 1), prediction, frames, weight ? weight.reshape({T * H * W}) : weight, l1, mse);
+}
+
+}  // namespace vin

@@ -1,0 +1,213 @@
+// What the VAE is called in files: config keys, weight names and shapes (opensora.md §3), and how video frames map to latent frames (model.md §7).
+#include <algorithm>
+
+#include "vae.h"
+
+namespace vin {
+
+static std::vector<float> channel_values(const JsonField& field, const std::vector<float>& fallback) {
+    if (!field.present_and_not_null()) return fallback;
+    const size_t channels = static_cast<size_t>(VaeConfig::latent_channels);
+    if (field.json()->number()) return std::vector<float>(channels, static_cast<float>(field.number()));
+    if (field.size() != channels) field.fail("a number or an array of 4 numbers");
+    std::vector<float> values;
+    for (size_t i = 0; i < channels; i++) values.push_back(static_cast<float>(field[i].number()));
+    return values;
+}
+
+static std::vector<int64_t> sizes_or(const JsonField& field, const std::vector<int64_t>& fallback, int64_t max, size_t count) {
+    if (!field.present_and_not_null()) return fallback;
+    const std::vector<int64_t> sizes = field.integers(1, max, count);
+    if (sizes.size() != count) field.fail("an array of " + std::to_string(count) + " integers");
+    return sizes;
+}
+
+static void expect_groups(const JsonField& field, int64_t channels, int64_t groups) {
+    if (channels % groups) field.fail("numbers of channels that norm_num_groups " + std::to_string(groups) + " divides");
+}
+
+VaeConfig vae_config(const JsonField& json) {
+    VaeConfig c;
+    c.block_out_channels = sizes_or(json["block_out_channels"], c.block_out_channels, 4096, 4);   // 4 levels: 8× in space
+    c.layers_per_block = json["layers_per_block"].integer_or(c.layers_per_block, 1, 16);
+    c.norm_num_groups = json["norm_num_groups"].integer_or(c.norm_num_groups, 1, 512);
+    for (int64_t channels : c.block_out_channels) expect_groups(json["block_out_channels"], channels, c.norm_num_groups);
+    if (c.block_out_channels.back() > 512)
+        json["block_out_channels"].fail("at most 512 channels in the last block, the width of its one attention head");
+
+    if (const JsonField temporal = json["temporal"]; temporal.present_and_not_null()) {
+        c.temporal_filters = temporal["filters"].integer_or(c.temporal_filters, 1, 4096);
+        c.temporal_res_blocks = temporal["num_res_blocks"].integer_or(c.temporal_res_blocks, 1, 16);
+        c.temporal_multipliers = sizes_or(temporal["channel_multipliers"], c.temporal_multipliers, 64, 4);
+        for (int64_t multiplier : c.temporal_multipliers) expect_groups(temporal["filters"], c.temporal_filters * multiplier, c.norm_num_groups);
+        if (const JsonField downsample = temporal["temporal_downsample"]; downsample.present_and_not_null()) {
+            if (downsample.size() != 3) downsample.fail("an array of 3 booleans");
+            for (size_t i = 0; i < 3; i++) c.temporal_downsample[i] = downsample[i].boolean();
+            if (std::count(c.temporal_downsample.begin(), c.temporal_downsample.end(), true) != 2)
+                downsample.fail("two of three true: 4 video frames to a latent frame");
+        }
+    }
+
+    c.scaling_factor = json["scaling_factor"].number_or(c.scaling_factor, 1e-6, 1e6);
+    c.shift = channel_values(json["shift"], c.shift);
+    c.scale = channel_values(json["scale"], c.scale);
+    for (float value : c.scale)
+        if (value == 0) json["scale"].fail("numbers other than 0");
+    c.micro_frame_size = json["micro_frame_size"].integer_or(c.micro_frame_size, 1, 4096);
+    const int64_t least = (c.micro_frame_size + VaeConfig::temporal_factor - 1) / VaeConfig::temporal_factor;
+    c.micro_latent_size = json["micro_latent_size"].integer_or(least, least, 4096);
+    return c;
+}
+
+namespace {
+
+// Collects the weights of one part in the order of the data flow.
+struct Collector {
+    std::vector<WeightSpec> specs;
+
+    void norm(const std::string& name, int64_t channels) {
+        specs.push_back({name + ".weight", {channels}, Init::one});
+        specs.push_back({name + ".bias", {channels}, Init::zero});
+    }
+    void matrix(const std::string& name, const Shape& shape, bool bias, Init init = Init::xavier) {
+        specs.push_back({name + ".weight", shape, init});
+        if (bias) specs.push_back({name + ".bias", {shape[0]}, Init::zero});
+    }
+    void conv2d(const std::string& name, int64_t in, int64_t out, int64_t kernel, Init init = Init::xavier) {
+        matrix(name, {out, in, kernel, kernel}, true, init);
+    }
+    void conv3d(const std::string& name, int64_t in, int64_t out, int64_t kernel, bool bias, Init init = Init::xavier) {
+        matrix(name + ".conv", {out, in, kernel, kernel, kernel}, bias, init);
+    }
+    void spatial_block(const std::string& name, int64_t in, int64_t out) {
+        norm(name + ".norm1", in);
+        conv2d(name + ".conv1", in, out, 3);
+        norm(name + ".norm2", out);
+        conv2d(name + ".conv2", out, out, 3);
+        if (in != out) conv2d(name + ".conv_shortcut", in, out, 1);
+    }
+    void middle(const std::string& name, int64_t channels) {
+        spatial_block(name + ".resnets.0", channels, channels);
+        norm(name + ".attentions.0.group_norm", channels);
+        for (const char* projection : {"to_q", "to_k", "to_v", "to_out.0"}) matrix(name + ".attentions.0." + projection, {channels, channels}, true);
+        spatial_block(name + ".resnets.1", channels, channels);
+    }
+    void temporal_block(const std::string& name, int64_t in, int64_t out) {
+        norm(name + ".norm1", in);
+        conv3d(name + ".conv1", in, out, 3, false);
+        norm(name + ".norm2", out);
+        conv3d(name + ".conv2", out, out, 3, false);
+        if (in != out) conv3d(name + ".conv3", in, out, 1, false);
+    }
+};
+
+std::string level(const std::string& name, size_t i, const std::string& rest = "") { return name + "." + std::to_string(i) + rest; }
+
+void spatial_weights(Collector& w, const VaeConfig& c) {
+    const std::string p = "spatial_vae.module.";
+    const std::vector<int64_t>& channels = c.block_out_channels;
+    const size_t layers = static_cast<size_t>(c.layers_per_block), last = channels.size() - 1;
+    const int64_t z = VaeConfig::latent_channels;
+
+    int64_t width = channels[0];
+    w.conv2d(p + "encoder.conv_in", 3, width, 3);
+    for (size_t i = 0; i <= last; i++) {
+        const std::string block = level(p + "encoder.down_blocks", i);
+        for (size_t j = 0; j < layers; j++, width = channels[i]) w.spatial_block(level(block + ".resnets", j), width, channels[i]);
+        if (i < last) w.conv2d(block + ".downsamplers.0.conv", width, width, 3);
+    }
+    w.middle(p + "encoder.mid_block", width);
+    w.norm(p + "encoder.conv_norm_out", width);
+    w.conv2d(p + "encoder.conv_out", width, 2 * z, 3);
+    w.conv2d(p + "quant_conv", 2 * z, 2 * z, 1);
+
+    w.conv2d(p + "post_quant_conv", z, z, 1);
+    w.conv2d(p + "decoder.conv_in", z, width, 3);
+    w.middle(p + "decoder.mid_block", width);
+    for (size_t i = 0; i <= last; i++) {
+        const std::string block = level(p + "decoder.up_blocks", i);
+        for (size_t j = 0; j <= layers; j++, width = channels[last - i]) w.spatial_block(level(block + ".resnets", j), width, channels[last - i]);
+        if (i < last) w.conv2d(block + ".upsamplers.0.conv", width, width, 3);
+    }
+    w.norm(p + "decoder.conv_norm_out", width);
+    w.conv2d(p + "decoder.conv_out", width, 3, 3, Init::normal);
+}
+
+void temporal_weights(Collector& w, const VaeConfig& c) {
+    const std::string p = "temporal_vae.";
+    const size_t blocks = static_cast<size_t>(c.temporal_res_blocks), last = c.temporal_multipliers.size() - 1;
+    const int64_t z = VaeConfig::latent_channels;
+
+    int64_t width = c.temporal_filters;
+    w.conv3d(p + "encoder.conv_in", z, width, 3, false);
+    for (size_t i = 0; i <= last; i++) {
+        const int64_t out = c.temporal_filters * c.temporal_multipliers[i];
+        for (size_t j = 0; j < blocks; j++, width = out) w.temporal_block(level(level(p + "encoder.block_res_blocks", i), j), width, out);
+        if (i < last && c.temporal_downsample[i]) w.conv3d(level(p + "encoder.conv_blocks", i), width, width, 3, true);
+    }
+    for (size_t j = 0; j < blocks; j++) w.temporal_block(level(p + "encoder.res_blocks", j), width, width);
+    w.norm(p + "encoder.norm1", width);
+    w.conv3d(p + "encoder.conv2", width, 2 * z, 1, true);
+    w.conv3d(p + "quant_conv", 2 * z, 2 * z, 1, true);
+
+    w.conv3d(p + "post_quant_conv", z, z, 1, true);
+    w.conv3d(p + "decoder.conv1", z, width, 3, true);
+    for (size_t j = 0; j < blocks; j++) w.temporal_block(level(p + "decoder.res_blocks", j), width, width);
+    for (size_t i = last + 1; i-- > 0;) {
+        const int64_t out = c.temporal_filters * c.temporal_multipliers[i];
+        for (size_t j = 0; j < blocks; j++, width = out) w.temporal_block(level(level(p + "decoder.block_res_blocks", i), j), width, out);
+        if (i > 0 && c.temporal_downsample[i - 1]) w.conv3d(level(p + "decoder.conv_blocks", i - 1), width, 2 * width, 3, true);
+    }
+    w.norm(p + "decoder.norm1", width);
+    w.conv3d(p + "decoder.conv_out", width, z, 3, true, Init::normal);
+}
+
+}  // namespace
+
+std::vector<WeightSpec> vae_weights(const VaeConfig& c) {
+    Collector w;
+    spatial_weights(w, c);
+    temporal_weights(w, c);
+    for (const auto& [name, init] : {std::pair("shift", Init::zero), std::pair("scale", Init::one)}) {
+        WeightSpec spec{name, {1, VaeConfig::latent_channels, 1, 1, 1}, init};
+        spec.optional = true;
+        w.specs.push_back(std::move(spec));
+    }
+    return w.specs;
+}
+
+std::string vae_canonical_name(const std::string& name) {
+    static const std::pair<const char*, const char*> older[] = {
+        {".query.", ".to_q."}, {".key.", ".to_k."}, {".value.", ".to_v."}, {".proj_attn.", ".to_out.0."}};
+    for (const auto& [old_name, new_name] : older) {
+        const size_t at = name.find(old_name);
+        if (at != std::string::npos) return name.substr(0, at) + new_name + name.substr(at + std::string(old_name).size());
+    }
+    return name;
+}
+
+std::vector<MicroBatch> micro_batches(const VaeConfig& c, int64_t num_frames) {
+    if (num_frames < 1) throw Error("VIN_INVALID", "Expected at least 1 video frame but found " + std::to_string(num_frames));
+    std::vector<MicroBatch> batches;
+    for (int64_t frame = 0, latent = 0; frame < num_frames;) {
+        const int64_t frames = std::min(c.micro_frame_size, num_frames - frame);
+        const int64_t latents = (frames + VaeConfig::temporal_factor - 1) / VaeConfig::temporal_factor + c.extra_latents();
+        batches.push_back({frame, frame + frames, latent, latent + latents});
+        frame += frames;
+        latent += latents;
+    }
+    return batches;
+}
+
+int64_t latent_frames(const VaeConfig& c, int64_t num_frames) { return num_frames < 1 ? 0 : micro_batches(c, num_frames).back().latent_end; }
+
+int64_t video_frames(const VaeConfig& c, int64_t latents) {
+    const int64_t whole = latents / c.micro_latent_size * c.micro_frame_size, rest = latents % c.micro_latent_size;
+    if (rest == 0) return whole;
+    if (rest <= c.extra_latents())
+        throw Error("VIN_INVALID", "Expected latent frames whose last micro-batch has " + std::to_string(c.extra_latents() + 1) + " to " +
+                                       std::to_string(c.micro_latent_size) + " of them but found " + std::to_string(latents) + ", which leave " + std::to_string(rest));
+    return whole + std::min(c.micro_frame_size, VaeConfig::temporal_factor * (rest - c.extra_latents()));
+}
+
+}  // namespace vin

@@ -1,0 +1,69 @@
+// The addon: what binding.ts calls Binding. State per environment is instance data; engines are stopped and joined when their environment goes away.
+#include "../core/backends.h"
+#include "door.h"
+
+namespace vin {
+
+Classes& classes(Napi::Env env) { return *env.GetInstanceData<Classes>(); }
+
+static Napi::Value create_engine(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+        if (!info[0].IsObject()) throw Error("VIN_INVALID", "Expected the options of an engine");
+        const Napi::Object given = info[0].As<Napi::Object>();
+        EngineOptions options;
+        options.device = text(given, "device", "cpu");
+        options.threads = static_cast<int>(number(given, "threads", 1));
+        options.isa = text(given, "isa", "");
+        options.backend_path = text(given, "backendPath", "");
+        options.trace = text(given, "trace", "");
+        options.memory_budget = static_cast<uint64_t>(number(given, "memoryBudget", 0));
+        if (options.threads < 1 || options.threads > 1024) throw Error("VIN_INVALID", "Expected from 1 to 1024 threads but received " + std::to_string(options.threads));
+        auto engine = std::make_shared<EngineState>(info.Env(), options);
+        classes(info.Env()).engines.push_back(engine);
+        return wrap_engine(info.Env(), engine);
+    });
+}
+
+static Napi::Value cpu_features(const Napi::CallbackInfo& info) {
+    Napi::Array list = Napi::Array::New(info.Env());
+    for (const std::string& isa : cpu_isas()) list.Set(list.Length(), Napi::String::New(info.Env(), isa));
+    return list;
+}
+
+static Napi::Value memory_of_process(const Napi::CallbackInfo& info) {
+    Napi::Object out = Napi::Object::New(info.Env());
+    out.Set("bytes", static_cast<double>(all_bytes()));
+    out.Set("handles", static_cast<double>(live_handles()));
+    out.Set("engines", static_cast<double>(live_engines()));
+    return out;
+}
+
+static Napi::Object open(Napi::Env env, Napi::Object exports) {
+    auto* defined = new Classes();
+    env.SetInstanceData(defined);
+    defined->tensor = Napi::Persistent(define_tensor(env));
+    defined->cancel = Napi::Persistent(define_cancel(env));
+    defined->engine = Napi::Persistent(define_engine(env));
+    defined->model = Napi::Persistent(define_model(env));
+    defined->trainer = Napi::Persistent(define_trainer(env));
+    env.AddCleanupHook([defined] {
+        for (const std::weak_ptr<EngineState>& weak : defined->engines)
+            if (const EngineRef engine = weak.lock()) {
+                engine->bridge.close();
+                engine->engine.stop();
+            }
+    });
+    exports.Set("createEngine", Napi::Function::New(env, create_engine));
+    exports.Set("cpuFeatures", Napi::Function::New(env, cpu_features));
+    exports.Set("ops", Napi::Function::New(env, describe_ops));
+    exports.Set("readSafetensors", Napi::Function::New(env, read_safetensors_js));
+    exports.Set("writeSafetensors", Napi::Function::New(env, write_safetensors_js));
+    exports.Set("parseJson", Napi::Function::New(env, parse_json_js));
+    exports.Set("memory", Napi::Function::New(env, memory_of_process));
+    return exports;
+}
+
+}  // namespace vin
+
+static Napi::Object Init(Napi::Env env, Napi::Object exports) { return vin::open(env, exports); }
+NODE_API_MODULE(vin_native, Init)

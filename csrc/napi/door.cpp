@@ -1,0 +1,235 @@
+#include "door.h"
+
+#include <mutex>
+
+namespace vin {
+
+// ---- the way back ----
+
+Bridge::Bridge(Napi::Env env) : env_(env) {
+    napi_value name = Napi::String::New(env, "vin-native");
+    napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, this, &Bridge::deliver, &function_);
+    napi_unref_threadsafe_function(env, function_);
+}
+
+Bridge::~Bridge() { close(); }
+
+void Bridge::begin() {
+    if (pending_++ == 0) napi_ref_threadsafe_function(env_, function_);
+}
+
+void Bridge::post(std::function<void(Napi::Env)>* settle) {
+    // When the environment is closing nobody is left to settle for; the closure may hold JavaScript references, which must not die on this thread.
+    if (closed_.load()) return;
+    napi_call_threadsafe_function(function_, settle, napi_tsfn_nonblocking);
+}
+
+void Bridge::deliver(napi_env env, napi_value, void* context, void* data) {
+    std::unique_ptr<std::function<void(Napi::Env)>> settle(static_cast<std::function<void(Napi::Env)>*>(data));
+    if (!env) {
+        settle.release();
+        return;
+    }
+    auto* bridge = static_cast<Bridge*>(context);
+    if (--bridge->pending_ == 0) napi_unref_threadsafe_function(env, bridge->function_);
+    Napi::HandleScope scope(env);
+    (*settle)(env);
+}
+
+void Bridge::close() {
+    if (!closed_.exchange(true)) napi_release_threadsafe_function(function_, napi_tsfn_abort);
+}
+
+// ---- engines, handles, commands ----
+
+static std::atomic<uint64_t> handles{0};
+static std::mutex engines_mutex;
+static std::vector<Engine*> engines;
+
+uint64_t live_handles() { return handles.load(); }
+
+uint64_t live_engines() {
+    std::lock_guard<std::mutex> lock(engines_mutex);
+    return engines.size();
+}
+
+uint64_t all_bytes() {
+    std::lock_guard<std::mutex> lock(engines_mutex);
+    uint64_t bytes = 0;
+    for (Engine* engine : engines) bytes += engine->memory()->stats().bytes;
+    return bytes;
+}
+
+EngineState::EngineState(Napi::Env env, const EngineOptions& options) : bridge(env), engine(options) {
+    std::lock_guard<std::mutex> lock(engines_mutex);
+    engines.push_back(&engine);
+}
+
+EngineState::~EngineState() {
+    std::lock_guard<std::mutex> lock(engines_mutex);
+    for (size_t i = 0; i < engines.size(); i++)
+        if (engines[i] == &engine) engines.erase(engines.begin() + static_cast<std::ptrdiff_t>(i--));
+}
+
+Handle::Handle(EngineRef engine_, Shape shape_, int32_t dtype_) : engine(std::move(engine_)), shape(std::move(shape_)), dtype(dtype_) { handles++; }
+Handle::~Handle() { handles--; }
+
+HandleRef new_handle(const EngineRef& engine, const Shape& shape, int32_t dtype) {
+    elements(shape);
+    return std::make_shared<Handle>(engine, shape, dtype);
+}
+
+void submit(const EngineRef& engine, Command given) {
+    // Owned by the queue, then by the closure that goes back: it always dies on the JavaScript thread.
+    auto* command = new Command(std::move(given));
+    auto* keep = new EngineRef(engine);
+    Bridge* bridge = &engine->bridge;
+    bridge->begin();
+    const auto run = [command, keep, bridge] {
+        std::shared_ptr<Error> error;
+        try {
+            command->work();
+        } catch (const Error& e) {
+            error = std::make_shared<Error>(e);
+        } catch (const std::bad_alloc&) {
+            error = std::make_shared<Error>("VIN_OUT_OF_MEMORY", "Expected more memory than the host has");
+        } catch (const std::exception& e) {
+            error = std::make_shared<Error>("VIN_DEVICE_ERROR", e.what());
+        }
+        if (error)
+            for (const HandleRef& output : command->outputs) output->error = error;
+        bridge->post(new std::function<void(Napi::Env)>([command, keep, error](Napi::Env env) {
+            const std::unique_ptr<Command> owned(command);
+            const std::unique_ptr<EngineRef> engine(keep);
+            if (owned->settle) owned->settle(env, error.get());
+        }));
+    };
+    try {
+        engine->engine.submit(command->cancel, run);
+    } catch (...) {
+        bridge->post(new std::function<void(Napi::Env)>([command, keep](Napi::Env) {
+            delete command;
+            delete keep;
+        }));
+        throw;
+    }
+}
+
+Napi::Promise promise(Napi::Env env, const EngineRef& engine, std::shared_ptr<Cancel> cancel, std::function<void()> work, std::function<Napi::Value(Napi::Env)> result) {
+    auto deferred = std::make_shared<Napi::Promise::Deferred>(env);
+    Command command;
+    command.work = std::move(work);
+    command.cancel = std::move(cancel);
+    command.settle = [deferred, result](Napi::Env env, const Error* error) {
+        if (error) {
+            deferred->Reject(to_js(env, *error).Value());
+            return;
+        }
+        try {
+            deferred->Resolve(result ? result(env) : env.Undefined());
+        } catch (const Napi::Error& thrown) {
+            deferred->Reject(thrown.Value());
+        } catch (const Error& thrown) {
+            deferred->Reject(to_js(env, thrown).Value());
+        }
+    };
+    submit(engine, std::move(command));
+    return deferred->Promise();
+}
+
+// ---- conversion ----
+
+Napi::Error to_js(Napi::Env env, const Error& error) {
+    Napi::Error thrown = Napi::Error::New(env, error.text);
+    Napi::Object details = Napi::Object::New(env);
+    for (const auto& detail : error.details) {
+        char* end = nullptr;
+        const double value = detail.second.empty() ? 0 : std::strtod(detail.second.c_str(), &end);
+        if (end && *end == 0) details.Set(detail.first, value);
+        else details.Set(detail.first, detail.second);
+    }
+    thrown.Value().Set("code", error.code);
+    thrown.Value().Set("details", details);
+    return thrown;
+}
+
+Napi::Array shape_to_js(Napi::Env env, const Shape& shape) {
+    Napi::Array array = Napi::Array::New(env, shape.size());
+    for (size_t i = 0; i < shape.size(); i++) array.Set(static_cast<uint32_t>(i), Napi::Number::New(env, static_cast<double>(shape[i])));
+    return array;
+}
+
+std::vector<int64_t> integers(const Napi::Value& value, const char* what) {
+    if (!value.IsArray()) throw Error("VIN_INVALID", std::string("Expected an array of integers for ") + what);
+    const Napi::Array array = value.As<Napi::Array>();
+    std::vector<int64_t> out;
+    for (uint32_t i = 0; i < array.Length(); i++) {
+        const Napi::Value element = array[i];
+        const double number = element.IsNumber() ? element.As<Napi::Number>().DoubleValue() : 0.5;
+        if (number != static_cast<double>(static_cast<int64_t>(number))) throw Error("VIN_INVALID", std::string("Expected an array of integers for ") + what);
+        out.push_back(static_cast<int64_t>(number));
+    }
+    return out;
+}
+
+Shape shape_from_js(const Napi::Value& value) {
+    Shape shape = integers(value, "a shape");
+    if (shape.size() > VIN_MAX_RANK) throw Error("VIN_INVALID", "Expected a shape of rank 5 or less but found " + to_string(shape));
+    elements(shape);
+    return shape;
+}
+
+std::vector<std::string> strings(const Napi::Value& value, const char* what) {
+    if (!value.IsArray()) throw Error("VIN_INVALID", std::string("Expected an array of strings for ") + what);
+    const Napi::Array array = value.As<Napi::Array>();
+    std::vector<std::string> out;
+    for (uint32_t i = 0; i < array.Length(); i++) {
+        const Napi::Value element = array[i];
+        if (!element.IsString()) throw Error("VIN_INVALID", std::string("Expected an array of strings for ") + what);
+        out.push_back(element.As<Napi::String>().Utf8Value());
+    }
+    return out;
+}
+
+int32_t dtype_from_js(const std::string& name) {
+    for (int32_t dtype = VIN_DTYPE_F32; dtype <= VIN_DTYPE_F64; dtype++)
+        if (name == dtype_name(dtype)) return dtype;
+    throw Error("VIN_INVALID", "Expected a dtype float32, bfloat16, float16, int32, uint8 or float64 but received " + name);
+}
+
+bool has(const Napi::Object& object, const char* key) {
+    const Napi::Value value = object.Get(key);
+    return !value.IsUndefined() && !value.IsNull();
+}
+
+double required_number(const Napi::Object& object, const char* key) {
+    const Napi::Value value = object.Get(key);
+    if (!value.IsNumber()) throw Error("VIN_INVALID", std::string("Expected a number for ") + key);
+    return value.As<Napi::Number>().DoubleValue();
+}
+
+double number(const Napi::Object& object, const char* key, double fallback) { return has(object, key) ? required_number(object, key) : fallback; }
+
+bool flag(const Napi::Object& object, const char* key, bool fallback) {
+    if (!has(object, key)) return fallback;
+    const Napi::Value value = object.Get(key);
+    if (!value.IsBoolean()) throw Error("VIN_INVALID", std::string("Expected a boolean for ") + key);
+    return value.As<Napi::Boolean>().Value();
+}
+
+std::string text(const Napi::Object& object, const char* key, const std::string& fallback) {
+    if (!has(object, key)) return fallback;
+    const Napi::Value value = object.Get(key);
+    if (!value.IsString()) throw Error("VIN_INVALID", std::string("Expected a string for ") + key);
+    return value.As<Napi::String>().Utf8Value();
+}
+
+Json json_from_js(Napi::Env env, const Napi::Value& value, const std::string& file) {
+    const Napi::Object json = env.Global().Get("JSON").As<Napi::Object>();
+    const Napi::Value string = json.Get("stringify").As<Napi::Function>().Call(json, {value});
+    if (!string.IsString()) throw Error("VIN_INVALID", "Expected a configuration object");
+    const std::string utf8 = string.As<Napi::String>().Utf8Value();
+    return parse_json(utf8.data(), utf8.size(), file);
+}
+
+}  // namespace vin

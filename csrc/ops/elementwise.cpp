@@ -1,0 +1,143 @@
+// Elementwise ops, copies and sums. Binary ops broadcast axes of size 1; their gradients are summed back over those axes.
+#include "ops.h"
+
+namespace vin {
+
+static Shape broadcast(const Tensor& a, const Tensor& b) {
+    if (a.rank() != b.rank()) throw Error("VIN_INVALID", "Expected tensors of one rank but found " + to_string(a.shape()) + " and " + to_string(b.shape()));
+    Shape shape = a.shape();
+    for (int i = 0; i < b.rank(); i++)
+        if (shape[static_cast<size_t>(i)] == 1) shape[static_cast<size_t>(i)] = b.size(i);
+    return shape;
+}
+
+// Adds dy, summed over the axes along which `input` was repeated.
+static void add_reduced(Ops& ops, const Ghost& input, const Tensor& dy) {
+    if (!ops.tape->wants(input)) return;
+    if (input.shape() == dy.shape()) return ops.tape->add(ops, input, dy);
+    const Tensor sum = ops.empty(input.shape());
+    call(ops, vin_reduce_sum_args{sum.view(), dy.view()});
+    ops.tape->add(ops, input, sum);
+}
+
+Tensor add(Ops& ops, const Tensor& a, const Tensor& b) {
+    const Shape shape = broadcast(a, b);
+    Tensor y = ops.empty(shape);
+    add_into(ops, y, a.expand(shape), b.expand(shape));
+    if (ops.wants(a) || ops.wants(b)) {
+        ops.tape->record(y, [a = Ghost(a), b = Ghost(b), output = Ghost(y)](Ops& ops) {
+            const Tensor dy = ops.tape->gradient(output);
+            add_reduced(ops, a, dy);
+            add_reduced(ops, b, dy);
+        });
+    }
+    return y;
+}
+
+Tensor multiply(Ops& ops, const Tensor& a, const Tensor& b) {
+    const Shape shape = broadcast(a, b);
+    Tensor y = ops.empty(shape);
+    call(ops, vin_multiply_args{y.view(), a.expand(shape).view(), b.expand(shape).view()});
+    if (ops.wants(a) || ops.wants(b)) {
+        ops.tape->record(y, [a, b, shape, output = Ghost(y)](Ops& ops) {
+            const Tensor dy = ops.tape->gradient(output);
+            const auto through = [&](const Tensor& input, const Tensor& other) {
+                if (!ops.tape->wants(input)) return;
+                const Tensor d = ops.empty(shape);
+                call(ops, vin_multiply_args{d.view(), dy.view(), other.expand(shape).view()});
+                add_reduced(ops, input, d);
+            };
+            through(a, b);
+            through(b, a);
+        });
+    }
+    return y;
+}
+
+Tensor gelu(Ops& ops, const Tensor& x) {
+    Tensor y = ops.empty(x.shape());
+    call(ops, vin_gelu_args{y.view(), x.view()});
+    if (ops.wants(x)) {
+        ops.tape->record(y, [x, output = Ghost(y)](Ops& ops) {
+            const Tensor dx = ops.empty(x.shape());
+            call(ops, vin_gelu_backward_args{dx.view(), ops.tape->gradient(output).view(), x.view()});
+            ops.tape->add(ops, x, dx);
+        });
+    }
+    return y;
+}
+
+Tensor silu(Ops& ops, const Tensor& x) {
+    Tensor y = ops.empty(x.shape());
+    call(ops, vin_silu_args{y.view(), x.view()});
+    if (ops.wants(x)) {
+        ops.tape->record(y, [x, output = Ghost(y)](Ops& ops) {
+            const Tensor dx = ops.empty(x.shape());
+            call(ops, vin_silu_backward_args{dx.view(), ops.tape->gradient(output).view(), x.view()});
+            ops.tape->add(ops, x, dx);
+        });
+    }
+    return y;
+}
+
+Tensor gated_residual(Ops& ops, const Tensor& x, const Tensor& gate, const Tensor& group, const Tensor& residual) {
+    Tensor y = ops.empty(x.shape());
+    call(ops, vin_gated_residual_args{y.rows().view(), x.rows().view(), gate.view(), group.view(), residual.rows().view()});
+    if (ops.wants(x) || ops.wants(gate) || ops.wants(residual)) {
+        ops.tape->record(y, [x, gate, group, residual = Ghost(residual), output = Ghost(y)](Ops& ops) {
+            Tape& tape = *ops.tape;
+            const Tensor dy = tape.gradient(output);
+            const Tensor dx = tape.wants(x) ? ops.empty(x.shape()) : Tensor(), dgate = tape.wants(gate) ? ops.empty(gate.shape()) : Tensor();
+            call(ops, vin_gated_residual_backward_args{dx ? dx.rows().view() : dx.view(), dgate.view(), dy.rows().view(), x.rows().view(), gate.view(), group.view()});
+            if (dx) tape.add(ops, x, dx);
+            if (dgate) tape.add(ops, gate, dgate);
+            tape.add(ops, residual, dy);
+        });
+    }
+    return y;
+}
+
+Tensor contiguous(Ops& ops, const Tensor& x) {
+    if (x.contiguous()) return x;
+    Tensor y = ops.empty(x.shape(), x.dtype());
+    copy_into(ops, y, x);
+    if (ops.wants(x)) ops.tape->record(y, [x = Ghost(x), output = Ghost(y)](Ops& ops) { ops.tape->add(ops, x, ops.tape->gradient(output)); });
+    return y;
+}
+
+Tensor concatenate_rows(Ops& ops, const std::vector<Tensor>& parts) {
+    Shape shape = parts.at(0).shape();
+    shape[0] = 0;
+    bool wanted = false;
+    for (const Tensor& part : parts) {
+        shape[0] += part.size(0);
+        wanted = wanted || ops.wants(part);
+    }
+    Tensor y = ops.empty(shape);
+    int64_t row = 0;
+    for (const Tensor& part : parts) {
+        copy_into(ops, y.slice(0, row, row + part.size(0)), part);
+        row += part.size(0);
+    }
+    if (wanted) {
+        ops.tape->record(y, [ghosts = std::vector<Ghost>(parts.begin(), parts.end()), output = Ghost(y)](Ops& ops) {
+            const Tensor dy = ops.tape->gradient(output);
+            int64_t row = 0;
+            for (const Ghost& part : ghosts) {
+                const int64_t end = row + part.view.shape[0];
+                ops.tape->add(ops, part, dy.slice(0, row, end));
+                row = end;
+            }
+        });
+    }
+    return y;
+}
+
+void add_into(Ops& ops, const Tensor& y, const Tensor& a, const Tensor& b) { call(ops, vin_add_args{y.view(), a.view(), b.view()}); }
+void copy_into(Ops& ops, const Tensor& y, const Tensor& x) { call(ops, vin_copy_args{y.view(), x.view()}); }
+void fill(Ops& ops, const Tensor& y, double value) { call(ops, vin_fill_args{y.view(), value}); }
+void combine_into(Ops& ops, const Tensor& y, double fa, const Tensor& a, double fb, const Tensor& b) {
+    call(ops, vin_linear_combination_args{y.view(), a.view(), b.view(), {}, {}, fa, fb, 0, 0});
+}
+
+}  // namespace vin

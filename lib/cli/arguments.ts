@@ -1,0 +1,78 @@
+// Strict arguments: citty takes any name, so names, missing values and surplus words are refused here first, and numbers are read here.
+
+import type { ArgsDef } from 'citty'
+import { expected, nearest, rangeError, typeError } from '../errors.js'
+
+interface Option {
+  /** As in the definitions. */
+  name: string
+  boolean: boolean
+}
+
+function optionsOf(definitions: ArgsDef): Map<string, Option> {
+  const known = new Map<string, Option>()
+  for (const [name, definition] of Object.entries(definitions)) {
+    if (definition.type === 'positional' || definition.type === undefined) continue
+    const boolean = definition.type === 'boolean'
+    const aliases = 'alias' in definition && definition.alias !== undefined ? [definition.alias].flat() : []
+    known.set(`--${name}`, { name, boolean })
+    for (const alias of aliases) known.set(alias.length === 1 ? `-${alias}` : `--${alias}`, { name, boolean })
+    if (boolean) known.set(`--no-${name}`, { name, boolean })
+  }
+  return known
+}
+
+/** A value may be a negative number, but not another option. */
+function looksLikeOption(text: string): boolean {
+  return text.startsWith('-') && text.length > 1 && !/^-[\d.]/.test(text)
+}
+
+export function checkArguments(command: string, rawArgs: readonly string[], definitions: ArgsDef): void {
+  const known = optionsOf(definitions)
+  const positionals = Object.values(definitions).filter(({ type }) => type === 'positional').length
+  const words: string[] = []
+  for (let i = 0; i < rawArgs.length; i++) {
+    const arg = rawArgs[i]!
+    if (arg === '--') {
+      words.push(...rawArgs.slice(i + 1))
+      break
+    }
+    if (!looksLikeOption(arg)) {
+      words.push(arg)
+      continue
+    }
+    const [name = '', ...value] = arg.split('=')
+    const option = known.get(name)
+    if (option === undefined) {
+      const names = [...known.keys()].filter((candidate) => candidate.startsWith('--') && !candidate.startsWith('--no-'))
+      throw typeError(`Expected a known option of ${command} but received '${name}'; the nearest one is '${nearest(name, names) ?? '--help'}'`)
+    }
+    if (option.boolean || value.length > 0) continue
+    const next = rawArgs[++i]
+    if (next === undefined || looksLikeOption(next)) throw typeError(`Expected a value for ${name} but received ${next === undefined ? 'nothing' : `'${next}'`}`)
+  }
+  if (words.length > positionals) {
+    throw typeError(`Expected at most ${positionals} ${positionals === 1 ? 'word' : 'words'} for ${command} but received '${words[positionals]}' too; put quotes around a prompt`)
+  }
+}
+
+/** The number that an option's text says. */
+export function numberOption(text: string | undefined, name: string): number | undefined {
+  if (text === undefined) return undefined
+  const value = text.trim() === '' ? NaN : Number(text)
+  if (Number.isNaN(value)) throw expected('a number', name, text, 'type')
+  return value
+}
+
+/** A seed: exact beyond 2⁵³. */
+export function seedOption(text: string | undefined): number | bigint | undefined {
+  if (text === undefined) return undefined
+  if (!/^\d+$/.test(text)) throw rangeError(`Expected an integer from 0 to 18446744073709551615 for --seed but received ${JSON.stringify(text)}`)
+  const value = BigInt(text)
+  return value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value
+}
+
+/** Only the options that were given. */
+export function given<T extends Record<string, unknown>>(options: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as { [K in keyof T]?: Exclude<T[K], undefined> }
+}

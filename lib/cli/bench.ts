@@ -1,0 +1,27 @@
+// vin-native bench: the benchmarks of the repository, in a checkout of it.
+
+import { spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { defineCommand } from 'citty'
+import { VinError } from '../errors.js'
+import { packageRoot } from '../native/package-root.js'
+import type { StopOnSignal } from './interrupt.js'
+
+export const benchCommand = defineCommand({
+  meta: { name: 'bench', description: 'measure this machine (in a checkout of the repository)' },
+  args: { filter: { type: 'positional', description: 'part of a benchmark file’s name', required: false } },
+  async run({ args, data }): Promise<number> {
+    const root = packageRoot()
+    const script = join(root, 'tools', 'bootstrap.mjs')
+    if (!existsSync(join(root, 'test')) || !existsSync(script)) {
+      throw new VinError('ERR_VIN_NOT_SUPPORTED', `Expected a checkout of the repository for bench but ${root} is an installed package; clone the repository and run npm run bench`, { name: 'bench' })
+    }
+    const { signal } = data as StopOnSignal
+    const child = spawn(process.execPath, [script, 'bench', ...(args.filter === undefined ? [] : [args.filter])], { cwd: root, stdio: 'inherit' })
+    return new Promise((resolve, reject) => {
+      child.on('error', reject)
+      child.on('close', (code) => (signal.aborted ? reject(signal.reason as Error) : resolve(code ?? 1)))
+    })
+  }
+})

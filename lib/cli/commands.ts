@@ -1,0 +1,17 @@
+// The commands, each loaded only when it runs.
+
+export const commands = {
+  generate: { description: 'make a video from a prompt', load: async () => (await import('./generate.js')).generateCommand },
+  plan: { description: 'show chunks, cost and memory of a run, without running it', load: async () => (await import('./plan.js')).planCommand },
+  resume: { description: 'go on with an interrupted run', load: async () => (await import('./resume.js')).resumeCommand },
+  decode: { description: 'turn saved latents into a video', load: async () => (await import('./decode.js')).decodeCommand },
+  train: { description: 'train a model folder', load: async () => (await import('./train.js')).trainCommand },
+  inspect: { description: 'list the weights and configs of a model folder', load: async () => (await import('./inspect.js')).inspectCommand },
+  bench: { description: 'measure this machine (in a checkout of the repository)', load: async () => (await import('./bench.js')).benchCommand },
+  doctor: { description: 'check this machine and installation', load: async () => (await import('./doctor.js')).doctorCommand }
+} as const
+
+export const commandNames = Object.keys(commands) as (keyof typeof commands)[]
+
+/** Commands of the interface that this version does not have. */
+export const laterCommands = ['compare', 'evaluate', 'serve', 'work', 'build'] as const

@@ -1,0 +1,24 @@
+// vin-native doctor: one line a check; --json is the template of a bug report.
+
+import { defineCommand } from 'citty'
+import { doctor } from '../index.js'
+import { exitCodes } from './exit.js'
+import { outputArguments } from './options.js'
+import { writeLine } from './output.js'
+
+const marks = { ok: '✓', warning: '!', broken: '✗' } as const
+
+export const doctorCommand = defineCommand({
+  meta: { name: 'doctor', description: 'check this machine and installation' },
+  args: { strict: { type: 'boolean', description: 'a warning is a failure too' }, ...outputArguments },
+  async run({ args }): Promise<number> {
+    const report = await doctor()
+    if (args.json === true) writeLine(JSON.stringify(report, null, 2))
+    else {
+      for (const { id, status, detail, fix } of report.checks) writeLine(`${marks[status]} ${id}: ${detail}${fix === undefined ? '' : `\n    ${fix}`}`)
+      writeLine(report.ok ? 'nothing is broken' : 'something is broken: see ✗ above')
+    }
+    const failed = report.checks.some(({ status }) => status === 'broken' || (args.strict === true && status === 'warning'))
+    return failed ? exitCodes.failed : exitCodes.ok
+  }
+})

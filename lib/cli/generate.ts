@@ -1,0 +1,58 @@
+// vin-native generate "prompt" -o out.mp4
+
+import { defineCommand } from 'citty'
+import { videoFormats } from '../index.js'
+import { rangeError } from '../errors.js'
+import { numberOption } from './arguments.js'
+import type { StopOnSignal } from './interrupt.js'
+import { checkOutputFolder, newJob } from './job-folder.js'
+import { modelArguments, outputArguments, samplingArguments, textValues } from './options.js'
+import { createReporter } from './output.js'
+import { runJob } from './run-job.js'
+
+export const demoPrompt = 'a large red circle and a small blue square bounce over the meadow'
+
+export const generateCommand = defineCommand({
+  meta: { name: 'generate', description: 'make a video from a prompt' },
+  args: {
+    ...samplingArguments,
+    output: { type: 'string', alias: 'o', description: `file to write: ${videoFormats.map((format) => `.${format}`).join(' ')}`, default: 'out.mp4', valueHint: 'file' },
+    scale: { type: 'string', description: 'whole-number enlargement (shorter side of at least 256 pixels)', valueHint: 'n' },
+    ...modelArguments,
+    preview: { type: 'boolean', description: 'write out.preview.apng while sampling' },
+    resume: { type: 'string', description: 'folder to keep sampling states in, and to go on from', valueHint: 'folder' },
+    ...outputArguments
+  },
+  async run({ args, data }) {
+    const { signal } = data as StopOnSignal
+    const values = textValues(args)
+    const output = checkOutput(args.output)
+    await checkOutputFolder(output)
+    const scale = numberOption(args.scale, '--scale')
+    if (scale !== undefined && !(Number.isInteger(scale) && scale >= 1 && scale <= 64)) throw rangeError(`Expected a whole number from 1 to 64 for --scale but received ${args.scale}`)
+    const reporter = await createReporter(args.json)
+    const { prompt = demoPrompt, seed = String(drawSeed()) } = values
+    // A seed that was drawn is part of the run: going on without it would be another video.
+    await runJob({ job: newJob(args.resume), values: optionTexts({ ...values, prompt, seed }), output, scale, preview: args.preview === true }, reporter, signal)
+  }
+})
+
+/** A new seed, small enough to be typed again. */
+function drawSeed(): number {
+  return Math.floor(Math.random() * 2 ** 32)
+}
+
+const kept = [...Object.keys(samplingArguments), ...Object.keys(modelArguments)]
+
+/** citty repeats options under camel-case names: those that job.json keeps are the ones typed. */
+function optionTexts(values: Record<string, string | undefined>): Record<string, string> {
+  return Object.fromEntries(kept.flatMap((name) => (values[name] === undefined ? [] : [[name, values[name]]])))
+}
+
+export function checkOutput(output: string): string {
+  const extension = /\.([^./\\]+)$/.exec(output)?.[1]?.toLowerCase()
+  if (!(videoFormats as readonly (string | undefined)[]).includes(extension)) {
+    throw rangeError(`Expected an output that ends in one of ${videoFormats.map((format) => `.${format}`).join(', ')} but received ${JSON.stringify(output)}`)
+  }
+  return output
+}

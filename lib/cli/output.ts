@@ -1,0 +1,127 @@
+// How a command speaks: a bar on a terminal, plain lines otherwise, one JSON object a line with --json. Results go to stdout, progress to stderr.
+
+import type { SingleBar } from 'cli-progress'
+
+export function writeLine(text: string): void {
+  process.stdout.write(`${text}\n`)
+}
+
+export interface Progress {
+  stage: string
+  done: number
+  total: number
+  etaMs?: number | undefined
+}
+
+export interface Reporter {
+  /** How far a stage is. Stages follow one another. */
+  progress(progress: Progress): void
+  warning(warning: { code: string; message: string }): void
+  /** A machine's event: only --json shows it. */
+  event(event: Record<string, unknown>): void
+  /** A person's sentence: --json leaves it out. */
+  note(text: string): void
+  /** What the command made. */
+  result(text: string, event: Record<string, unknown>): void
+  close(): void
+}
+
+export async function createReporter(json: boolean | undefined): Promise<Reporter> {
+  if (json === true) return new JsonReporter()
+  if (process.stderr.isTTY === true && process.env['TERM'] !== 'dumb') {
+    const { default: cliProgress } = await import('cli-progress')
+    return new BarReporter((format) => new cliProgress.SingleBar({ format, hideCursor: true, clearOnComplete: true, stream: process.stderr }, cliProgress.Presets.shades_classic))
+  }
+  return new LineReporter()
+}
+
+/** JSON has no bigint; a seed beyond 2⁵³ becomes its digits. */
+export function toJson(value: unknown): string {
+  return JSON.stringify(value, (_key, item: unknown) => (typeof item === 'bigint' ? item.toString() : item))
+}
+
+class JsonReporter implements Reporter {
+  progress(progress: Progress): void {
+    // Sampling has its own event with more in it.
+    if (progress.stage !== 'sampling') this.event({ type: 'progress', ...progress })
+  }
+  warning(warning: { code: string; message: string }): void {
+    this.event({ type: 'warning', ...warning })
+  }
+  event(event: Record<string, unknown>): void {
+    writeLine(toJson(event))
+  }
+  note(): void {}
+  result(_text: string, event: Record<string, unknown>): void {
+    this.event(event)
+  }
+  close(): void {}
+}
+
+function seconds(milliseconds: number): string {
+  const s = Math.round(milliseconds / 1000)
+  return s < 60 ? `${s} s` : `${Math.floor(s / 60)} min ${s % 60} s`
+}
+
+function describe({ stage, done, total, etaMs }: Progress): string {
+  const share = total > 0 ? ` ${Math.floor((100 * done) / total)} %` : ''
+  return `${stage} ${done}/${total}${share}${etaMs === undefined ? '' : `, ${seconds(etaMs)} left`}`
+}
+
+/** A line when a stage begins, ends, or two seconds have passed. */
+class LineReporter implements Reporter {
+  #stage = ''
+  #last = -Infinity
+  progress(progress: Progress): void {
+    const now = performance.now()
+    if (progress.stage === this.#stage && progress.done < progress.total && now - this.#last < 2000) return
+    this.#stage = progress.stage
+    this.#last = now
+    this.note(describe(progress))
+  }
+  warning({ message }: { message: string }): void {
+    this.note(`warning: ${message}`)
+  }
+  event(): void {}
+  note(text: string): void {
+    process.stderr.write(`${text}\n`)
+  }
+  result(text: string): void {
+    writeLine(text)
+  }
+  close(): void {}
+}
+
+class BarReporter implements Reporter {
+  readonly #create: (format: string) => SingleBar
+  #bar: SingleBar | undefined
+  #stage = ''
+  constructor(create: (format: string) => SingleBar) {
+    this.#create = create
+  }
+  progress({ stage, done, total, etaMs }: Progress): void {
+    const left = etaMs === undefined ? '' : `, ${seconds(etaMs)} left`
+    if (this.#bar === undefined || stage !== this.#stage) {
+      this.close()
+      this.#stage = stage
+      this.#bar = this.#create('{stage} {bar} {value}/{total}{left}')
+      this.#bar.start(total, done, { stage, left })
+    } else this.#bar.update(done, { stage, left })
+  }
+  warning({ message }: { message: string }): void {
+    this.note(`warning: ${message}`)
+  }
+  event(): void {}
+  note(text: string): void {
+    this.close()
+    process.stderr.write(`${text}\n`)
+  }
+  result(text: string): void {
+    this.close()
+    writeLine(text)
+  }
+  close(): void {
+    this.#bar?.stop()
+    this.#bar = undefined
+  }
+}

@@ -1,0 +1,27 @@
+// vin-native resume FOLDER
+
+import { defineCommand } from 'citty'
+import type { StopOnSignal } from './interrupt.js'
+import { checkOutputFolder, readJob } from './job-folder.js'
+import { checkOutput } from './generate.js'
+import { outputArguments } from './options.js'
+import { createReporter } from './output.js'
+import { runJob } from './run-job.js'
+
+export const resumeCommand = defineCommand({
+  meta: { name: 'resume', description: 'go on with an interrupted run' },
+  args: {
+    folder: { type: 'positional', description: 'the vin-… folder that the run left' },
+    output: { type: 'string', alias: 'o', description: 'another file to write', valueHint: 'file' },
+    ...outputArguments
+  },
+  async run({ args, data }) {
+    const { id, output: asked, scale, preview, values } = await readJob(args.folder)
+    const output = checkOutput(args.output ?? asked)
+    await checkOutputFolder(output)
+    const reporter = await createReporter(args.json)
+    // Only a folder that a run made for itself is removed at the end.
+    const own = new RegExp(`(^|[/\\\\])vin-${id}[/\\\\]?$`).test(args.folder)
+    await runJob({ job: { id, folder: args.folder, own }, values, output, scale, preview }, reporter, (data as StopOnSignal).signal)
+  }
+})

@@ -1,0 +1,69 @@
+// Is what comes out from behind a curtain what went in? Attributes before and after a gap are compared over many videos, with chance and intervals beside.
+
+import { WORLD_FPS } from '../training/demo-world.js'
+import { readSegment } from './attributes.js'
+import type { Attribute, FrameReading, SegmentReading } from './attributes.js'
+
+/** 97.5 % point of the normal distribution: intervals hold 95 %. */
+const Z = 1.959964
+
+/** Wilson's interval for a share of `hits` in `count` trials. */
+export function wilsonInterval(hits: number, count: number): [number, number] {
+  if (count === 0) return [0, 1]
+  const p = hits / count
+  const z2 = Z * Z
+  const centre = p + z2 / (2 * count)
+  const half = Z * Math.sqrt((p * (1 - p)) / count + z2 / (4 * count * count))
+  return [Math.max(0, (centre - half) / (1 + z2 / count)), Math.min(1, (centre + half) / (1 + z2 / count))]
+}
+
+/** Video frames before and after a gap: the last 8 before closing begins at 16·t1 − 8, the first 8 from 16·t2 + 8 on. */
+export function gapSegments(t1: number, t2: number): { before: [number, number]; after: [number, number] } {
+  const closing = WORLD_FPS * t1 - 8
+  const open = WORLD_FPS * t2 + 8
+  return { before: [Math.max(0, closing - 8), closing], after: [open, open + 8] }
+}
+
+/** What one video shows before and after its gap. `frames` holds a reading per video frame. */
+export function readGap(frames: readonly FrameReading[], t1: number, t2: number): { before: SegmentReading; after: SegmentReading } {
+  const { before, after } = gapSegments(t1, t2)
+  return { before: readSegment(frames.slice(...before)), after: readSegment(frames.slice(...after)) }
+}
+
+export interface IdentityResult {
+  attribute: Attribute
+  videos: number
+  /** Videos in which both sides were read and are equal. */
+  matches: number
+  /** matches / videos, with its 95 % interval. */
+  rate: number
+  interval: [number, number]
+  /** Share of videos read on both sides; below 0.9 a match rate says little. */
+  read: number
+  /** Σ p² of what was generated: the rate of two independent draws. */
+  chance: number
+}
+
+/** Match rate of one attribute over videos. */
+export function identity(attribute: Attribute, videos: readonly { before: SegmentReading; after: SegmentReading }[]): IdentityResult {
+  const pairs = videos.map(({ before, after }) => [before[attribute], after[attribute]] as const)
+  const matches = pairs.filter(([before, after]) => before !== undefined && before === after).length
+  const read = pairs.filter(([before, after]) => before !== undefined && after !== undefined).length
+  const seen = pairs.flat().filter((value) => value !== undefined)
+  const shares = new Map<string, number>()
+  for (const value of seen) shares.set(value, (shares.get(value) ?? 0) + 1 / seen.length)
+  return {
+    attribute,
+    videos: videos.length,
+    matches,
+    rate: videos.length === 0 ? 0 : matches / videos.length,
+    interval: wilsonInterval(matches, videos.length),
+    read: videos.length === 0 ? 0 : read / videos.length,
+    chance: [...shares.values()].reduce((sum, share) => sum + share * share, 0)
+  }
+}
+
+/** Whether a frame counts for the background of a video with a known event: its curtain covers less than a tenth. */
+export function isOpen(reading: FrameReading): boolean {
+  return reading.curtain < 0.1
+}

@@ -1,0 +1,52 @@
+// The public interface: exports only, no work on import.
+
+export { generate } from './pipeline/generate.js'
+export type { GenerateCallOptions } from './pipeline/generate.js'
+export { VideoPipeline } from './pipeline/pipeline.js'
+export type { AttentionMaps } from './pipeline/pipeline.js'
+export type { GenerationEvent, GenerationJob } from './pipeline/job.js'
+export type { PipelineWarning, VideoPlan } from './pipeline/plan.js'
+export type { TextEncoderLike } from './pipeline/prompt.js'
+
+export { Transformer } from './models/transformer.js'
+export type { ForwardOptions, TransformerConfig, VinConfig } from './models/transformer.js'
+export { VAE } from './models/vae.js'
+export type { DecodeOptions, VAEConfig } from './models/vae.js'
+export { TextEncoder } from './models/text-encoder.js'
+export type { EncodedText, TextEncoderConfig, TokenIds } from './models/text-encoder.js'
+export { Tokenizer } from './models/tokenizer.js'
+export type { Encoding } from './models/tokenizer.js'
+
+export { DDIMScheduler, DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler, RFlowScheduler, Scheduler } from './schedulers/index.js'
+export type { SchedulerConfig, SchedulerName, SchedulerOption, StepOptions, TimestepSize } from './schedulers/index.js'
+
+export { Tensor } from './native/tensor.js'
+export type { TensorData, TensorLike } from './native/tensor.js'
+export { randn } from './native/ops.js'
+export type { RandnOptions } from './native/ops.js'
+export type { Device, RejectedBackend } from './native/backends.js'
+export type { Runtime } from './native/engine.js'
+
+export { Video, videoFormats } from './video/index.js'
+export type { Frame, Picture, SaveOptions, VideoFormat, VideoWarning } from './video/index.js'
+
+export { VinError } from './errors.js'
+export type { VinErrorCode } from './errors.js'
+
+export type { DenoiseOptions } from './options/denoise.js'
+export type { GenerateOptions, PreviewEvent, StepEvent, StepResult, TimelineEntry } from './options/generate.js'
+export type { Limits } from './options/limits.js'
+export type { ComputeType, LoadProgress, ModelOptions } from './options/model.js'
+export type { FromConfigOptions, PipelineConfig, PipelineDefaults } from './options/pipeline.js'
+export type { MethodName } from './methods/index.js'
+export type { Chunk, Overlap } from './plan/chunks.js'
+export type { Fusion, FusionWindow } from './plan/fusion.js'
+
+export { Trainer } from './training/trainer.js'
+export type { LossOptions } from './training/trainer.js'
+export type { TrainerOptions } from './training/options.js'
+export { VAETrainer } from './training/vae-trainer.js'
+export type { VAETrainerOptions } from './training/vae-trainer.js'
+export { demoWorld } from './training/demo-world.js'
+export type { DemoWorldExample, DemoWorldOptions } from './training/demo-world.js'
+export type { Dataset, TrainingExample } from './training/dataset.js'

@@ -1,0 +1,29 @@
+// The methods by name; option type and command line take their lists from here.
+
+import { notSupported } from '../errors.js'
+import { checkOneOf } from '../options/check.js'
+import { autoregressive } from './autoregressive.js'
+import { full } from './full.js'
+import { independent } from './independent.js'
+import type { Method } from './method.js'
+import { vin } from './vin.js'
+
+export type { Evaluation, Geometry, Method, MethodPlan } from './method.js'
+
+export const methods = { vin, full, autoregressive, independent } satisfies Record<string, Method>
+
+/** Methods of the published comparison that this version cannot run. */
+export const unsupportedMethods = ['freenoise', 'spectral-blend', 'streaming-t2v'] as const
+
+export type MethodName = keyof typeof methods | (typeof unsupportedMethods)[number]
+
+export const methodNames: readonly MethodName[] = ['vin', 'full', 'autoregressive', 'freenoise', 'spectral-blend', 'streaming-t2v', 'independent']
+
+/** @throws RangeError for a name that is no method, ERR_VIN_NOT_SUPPORTED for one that this version cannot run */
+export function methodByName(name: unknown): Method {
+  const known = checkOneOf(name, 'method', methodNames)
+  if (!Object.hasOwn(methods, known)) {
+    throw notSupported(known, `Expected one of ${Object.keys(methods).join(', ')} for method but received '${known}', which this version does not run`)
+  }
+  return methods[known as keyof typeof methods]
+}

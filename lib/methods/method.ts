@@ -1,0 +1,38 @@
+// A method decides how a video is split into evaluations: numbers only. The model code is the same for all of them.
+
+import type { Chunk } from '../plan/chunks.js'
+import type { Fusion } from '../plan/fusion.js'
+
+/** What a plan depends on; frames are latent frames. */
+export interface Geometry {
+  latentFrames: number
+  chunkFrames: number
+  contextFrames: number
+  /** Seconds. */
+  keyframeInterval: number
+  latentFps: number
+}
+
+export interface MethodPlan {
+  chunks: Chunk[]
+  /** Latent frames the VIN reads; absent: chunks see no global tokens. */
+  keyframes?: number[] | undefined
+}
+
+/** One evaluation: what goes into the native request beside tensors. */
+export interface Evaluation {
+  chunks: Chunk[]
+  keyframes?: number[] | undefined
+  fuse: boolean
+}
+
+export interface Method {
+  name: string
+  /** 'parallel': every step evaluates all chunks. 'in turn': one chunk runs all steps, then the next, with the finished frames clean in front of it. */
+  order: 'parallel' | 'in turn'
+  /** Needs `vin.*` weights. */
+  globalTokens: boolean
+  plan(geometry: Geometry): MethodPlan
+  /** The evaluation of `step` of `numInferenceSteps`. */
+  evaluation(plan: MethodPlan, step: number, numInferenceSteps: number, fusion: Fusion): Evaluation
+}

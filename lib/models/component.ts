@@ -1,0 +1,90 @@
+// What the three models have in common: a folder with a config and weights on one side, a native model on an engine on the other.
+
+import { VinError, native, nativeAsync } from '../errors.js'
+import type { NativeContext } from '../errors.js'
+import { bindCancel } from '../native/cancel.js'
+import type { NativeModel } from '../native/binding.js'
+import { openEngine, shareEngine } from '../native/engine.js'
+import type { Engine } from '../native/engine.js'
+import { resolveModelOptions } from '../options/model.js'
+import type { ModelOptions, ResolvedModelOptions } from '../options/model.js'
+import { weightBytes, weightFile } from './files.js'
+
+export abstract class Component<M extends NativeModel> {
+  readonly engine: Engine
+  readonly #model: M
+  readonly #name: string
+  #disposed = false
+
+  constructor(name: string, engine: Engine, model: M) {
+    this.#name = name
+    this.engine = engine
+    this.#model = model
+  }
+
+  /** The native model; throws after dispose. */
+  get native(): M {
+    if (this.#disposed) throw new VinError('ERR_VIN_DISPOSED', `Expected a live ${this.#name} but it was disposed`, { component: this.#name })
+    return this.#model
+  }
+
+  /** Bytes of its weights. */
+  get bytes(): number {
+    return this.native.bytes()
+  }
+
+  /** Names and shapes of its weights. */
+  weights(): { name: string; shape: number[] }[] {
+    return native(() => this.native.weights())
+  }
+
+  get disposed(): boolean {
+    return this.#disposed
+  }
+
+  /** Frees the weights once queued work has run. Twice is fine. */
+  async dispose(): Promise<void> {
+    if (this.#disposed) return
+    this.#disposed = true
+    this.#model.dispose()
+    await this.engine.release()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.dispose()
+  }
+}
+
+export interface Opened {
+  engine: Engine
+  options: ResolvedModelOptions
+}
+
+/** An engine for a model that is opened alone, or a share of a pipeline's. */
+export function openFor(options: ModelOptions | Opened | undefined, what: string): Opened {
+  if (options !== undefined && 'engine' in options) return { engine: shareEngine(options.engine), options: options.options }
+  const resolved = resolveModelOptions(options, what)
+  resolved.signal?.throwIfAborted()
+  return { engine: openEngine(resolved), options: resolved }
+}
+
+/** Runs `load` with a cancel flag bound to the signal; the engine's claim is given back when it fails. */
+export async function loadWeights<M>(
+  { engine, options }: Opened,
+  folder: string,
+  component: string,
+  load: (files: string[], native: { cancel: ReturnType<Engine['native']['createCancel']>; limits: Record<string, number> }) => Promise<M>
+): Promise<M> {
+  const context: NativeContext = { signal: options.signal }
+  const cancel = bindCancel(engine.native, options.signal)
+  try {
+    const file = weightFile(folder)
+    const total = weightBytes(file, folder)
+    options.onProgress?.({ component, done: 0, total })
+    const model = await nativeAsync(() => load([file], { cancel: cancel.flag, limits: { ...options.limits } }), context)
+    options.onProgress?.({ component, done: total, total })
+    return model
+  } finally {
+    cancel.release()
+  }
+}

@@ -1,0 +1,161 @@
+// The text encoder: T5's encoder at any size. Text → token ids (tokenizer.json) → one row of embeddings per token.
+
+import { existsSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
+import { expected, missingComponent, native, rangeError } from '../errors.js'
+import type { Config, NativeT5 } from '../native/binding.js'
+import { bindCancel } from '../native/cancel.js'
+import { checkSeed } from '../native/ops.js'
+import { readNative } from '../native/tensor.js'
+import type { TensorData } from '../native/tensor.js'
+import { checkNames, checkSignal } from '../options/check.js'
+import type { ModelOptions } from '../options/model.js'
+import { Component, loadWeights, openFor } from './component.js'
+import type { Opened } from './component.js'
+import { ConfigReader, checkFolder, readConfig } from './config.js'
+import { checkMask } from './mask.js'
+import { Tokenizer } from './tokenizer.js'
+
+/** config.json of a T5 encoder, with transformers' names and defaults. */
+export interface TextEncoderConfig {
+  vocab_size: number
+  d_model: number
+  d_kv: number
+  d_ff: number
+  num_layers: number
+  num_heads: number
+  relative_attention_num_buckets: number
+  relative_attention_max_distance: number
+  layer_norm_epsilon: number
+  feed_forward_proj: string
+}
+
+/** @throws ERR_VIN_FORMAT naming the key, ERR_VIN_NOT_SUPPORTED for another feed-forward form */
+export function checkTextEncoderConfig(config: Config, file: string): TextEncoderConfig {
+  const read = new ConfigReader(config, file)
+  const forward = String(config['feed_forward_proj'] ?? 'gated-gelu')
+  read.support(forward === 'gated-gelu', 'feed_forward_proj', '"gated-gelu" (T5 v1.1)')
+  return {
+    vocab_size: read.integer('vocab_size', 1, 1 << 24, 32_128),
+    d_model: read.integer('d_model', 1, 65_536),
+    d_kv: read.integer('d_kv', 1, 4096),
+    d_ff: read.integer('d_ff', 1, 1 << 20),
+    num_layers: read.integer('num_layers', 1, 1024),
+    num_heads: read.integer('num_heads', 1, 1024),
+    relative_attention_num_buckets: read.integer('relative_attention_num_buckets', 2, 4096, 32),
+    relative_attention_max_distance: read.integer('relative_attention_max_distance', 2, 1 << 20, 128),
+    layer_norm_epsilon: read.number('layer_norm_epsilon', 0, 1, 1e-6),
+    feed_forward_proj: forward
+  }
+}
+
+/** Token ids as a tokenizer gives them: `mask` is 1 for tokens, then 0 for padding. */
+export interface TokenIds {
+  ids: ArrayLike<number>
+  mask?: ArrayLike<number> | undefined
+}
+
+export interface EncodedText {
+  /** [L, D]; rows of padding are 0. */
+  embeds: TensorData
+  /** [L] */
+  mask: number[]
+}
+
+export class TextEncoder extends Component<NativeT5> {
+  readonly config: Readonly<TextEncoderConfig>
+  /** Needed for text; without one, `encode` takes ids. */
+  tokenizer: Tokenizer | undefined
+
+  private constructor(opened: Opened, config: TextEncoderConfig, model: NativeT5, tokenizer?: Tokenizer) {
+    super('text_encoder', opened.engine, model)
+    this.config = Object.freeze(config)
+    this.tokenizer = tokenizer
+  }
+
+  /** Opens a folder with config.json and weights. The tokenizer is read from the folder itself or from `tokenizer/` beside it. */
+  static async fromPretrained(folder: string, options?: ModelOptions | Opened): Promise<TextEncoder> {
+    checkFolder(folder, 'text_encoder')
+    const opened = openFor(options, 'TextEncoder.fromPretrained')
+    try {
+      const { limits, signal } = opened.options
+      const config = checkTextEncoderConfig(await readConfig(opened.engine.binding, folder, limits), join(folder, 'config.json'))
+      const places = [folder, join(dirname(resolve(folder)), 'tokenizer')]
+      const place = places.find((path) => existsSync(join(path, 'tokenizer.json')))
+      const tokenizer =
+        place === undefined
+          ? undefined
+          : await Tokenizer.fromPretrained(place, { limits: { bytes: limits.tokenizerBytes, depth: limits.jsonDepth }, ...(signal === undefined ? {} : { signal }) })
+      const model = await loadWeights(opened, folder, 'text_encoder', (files, extra) => opened.engine.native.load('t5', { ...config }, files, extra))
+      return new TextEncoder(opened, config, model, tokenizer)
+    } catch (error) {
+      await opened.engine.release()
+      throw error
+    }
+  }
+
+  /** Untrained weights; the same seed gives the same weights. */
+  static async fromConfig(config: Config, options: ModelOptions & { seed?: number | bigint } = {}): Promise<TextEncoder> {
+    const { seed = 0, ...model } = options
+    return TextEncoder.create(config, checkSeed(seed), openFor(model, 'TextEncoder.fromConfig'))
+  }
+
+  /** @internal */
+  static async create(config: Config, seed: bigint, opened: Opened): Promise<TextEncoder> {
+    try {
+      const checked = checkTextEncoderConfig(config, 'the config')
+      return new TextEncoder(
+        opened,
+        checked,
+        native(() => opened.engine.native.create('t5', { ...checked }, seed))
+      )
+    } catch (error) {
+      await opened.engine.release()
+      throw error
+    }
+  }
+
+  /**
+  Embeddings of a text or of token ids.
+
+  @throws ERR_VIN_MISSING_COMPONENT for a text without a tokenizer; RangeError for ids outside the vocabulary
+  */
+  async encode(text: string | TokenIds, options: { maxLength?: number | undefined; signal?: AbortSignal | undefined } = {}): Promise<EncodedText> {
+    checkNames(options, 'textEncoder.encode', ['maxLength', 'signal'])
+    const signal = checkSignal(options.signal)
+    signal?.throwIfAborted()
+    const { ids, mask } = this.#tokens(text, options.maxLength)
+    const rows = mask.indexOf(0) === -1 ? mask.length : mask.indexOf(0)
+    if (mask.slice(rows).includes(1)) throw rangeError('Expected all padding at the end of mask but tokens follow it')
+    const width = this.config.d_model
+    const embeds = { data: new Float32Array(mask.length * width), shape: [mask.length, width] }
+    if (rows === 0) return { embeds, mask }
+    const cancel = bindCancel(this.engine.native, signal)
+    const context = { signal }
+    try {
+      const output = native(() => this.native.encode(ids.slice(0, rows), { cancel: cancel.flag }), context)
+      try {
+        embeds.data.set((await readNative(output, context)).data)
+      } finally {
+        output.dispose()
+      }
+    } finally {
+      cancel.release()
+    }
+    return { embeds, mask }
+  }
+
+  #tokens(text: string | TokenIds, maxLength: number | undefined): { ids: number[]; mask: number[] } {
+    if (typeof text === 'string') {
+      if (this.tokenizer === undefined) throw missingComponent('tokenizer', 'Expected a tokenizer to encode text but the model has none; pass { ids, mask }, or add tokenizer/tokenizer.json')
+      const { ids } = this.tokenizer.encode(text, maxLength === undefined ? {} : { maxLength })
+      return { ids, mask: ids.map(() => 1) }
+    }
+    if (typeof text !== 'object' || text === null || typeof text.ids?.length !== 'number') throw expected('a string or { ids, mask }', 'text', text, 'type')
+    const ids = Array.from(text.ids, Number)
+    const mask = text.mask === undefined ? ids.map(() => 1) : checkMask(text.mask, 'mask', ids.length)
+    const wrong = ids.find((id) => !Number.isInteger(id) || id < 0 || id >= this.config.vocab_size)
+    if (wrong !== undefined) throw expected(`token ids from 0 to ${this.config.vocab_size - 1}`, 'ids', wrong, 'range')
+    return { ids, mask }
+  }
+}

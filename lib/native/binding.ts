@@ -1,0 +1,210 @@
+// The types of vin-native.node, and the only place that loads it. Everything here is plain: shapes are checked again in C++, errors arrive as `NativeError`.
+// A call that returns a NativeTensor has only been queued: the tensor is a handle, and work that failed shows when the handle is awaited or read.
+
+export type DType = 'float32' | 'bfloat16' | 'float16' | 'int32' | 'uint8' | 'float64'
+export type TypedArray = Float32Array | Float64Array | Int32Array | Uint8Array
+
+/** What native code throws or rejects with; `lib/errors.ts` turns it into VinError or RangeError. */
+export interface NativeError extends Error {
+  /** 'VIN_INVALID' 'VIN_NOT_SUPPORTED' 'VIN_OUT_OF_MEMORY' 'VIN_DEVICE_ERROR' 'VIN_ABORTED' 'VIN_NONFINITE' 'VIN_FORMAT' 'VIN_MISSING_COMPONENT' 'VIN_DISPOSED' 'VIN_DISK' */
+  code: string
+  /** e.g. {file, tensor, expected, found} or {block} or {asked, free} */
+  details: Record<string, unknown>
+}
+
+/** A device tensor. Reading copies on the engine's thread. */
+export interface NativeTensor {
+  readonly shape: number[]
+  readonly dtype: DType
+  /** Resolves when the command that makes this tensor has finished; rejects with its error. */
+  ready(): Promise<void>
+  read(): Promise<{ data: TypedArray; shape: number[] }>
+  /** Frees the memory once queued commands that use it have run. Twice is fine; later use throws VIN_DISPOSED. */
+  dispose(): void
+}
+
+/** One atomic flag per job; commands queued with it stop before their next op with VIN_ABORTED. */
+export interface NativeCancel {
+  cancel(): void
+}
+
+export interface EngineStats {
+  /** Bytes of device memory held now, and the most ever held; live tensor handles; backend allocations so far. */
+  bytes: number
+  peakBytes: number
+  handles: number
+  allocations: number
+  /** Threads that ran work, commands finished. */
+  commands: number
+}
+
+/** An op of csrc/ops.def by name: tensors and numbers by field name. Outputs are given as `{ shape, dtype? }` (made by the call) or as a tensor (written in place). */
+export type OpArguments = Record<string, NativeTensor | { shape: number[]; dtype?: DType } | number | null | undefined>
+
+export type Config = Record<string, unknown>
+
+/** One evaluation of model.md §3. Frames are latent frames. */
+export interface DenoiseRequest {
+  latents: NativeTensor                       // [C,N,H,W]
+  timestep: number
+  text: NativeTensor                          // [L,D]; timelines: rows of all entries in order
+  /** Unconditional text, or absent: one evaluation. */
+  negativeText?: NativeTensor
+  guidanceScale: number
+  fps: number
+  height: number                              // pixels
+  width: number
+  chunks: { first: number; start: number; end: number }[]
+  /** Keyframes of the VIN; absent: chunks without global tokens. */
+  keyframes?: number[]
+  /** Blend overlaps; false: the owner's value. */
+  fuse: boolean
+  /** [N] 1 = denoised, 0 = conditioning. */
+  frameMask?: number[]
+  /** The VIN reads these latents instead. */
+  globalTokensFrom?: NativeTensor
+  /** Timelines: per chunk the rows of `text` (and of `negativeText`) its captions come from. Absent: all rows. */
+  chunkText?: { begin: number; end: number }[]
+  chunkNegativeText?: { begin: number; end: number }[]
+  /** Chunks evaluated at once; 0: as many as there are threads. */
+  chunksInFlight?: number
+  cancel?: NativeCancel
+}
+
+/** What a test wants to see beside the prediction; names as in fixtures/README.md. */
+export interface Intermediates {
+  t_vec?: NativeTensor
+  video_tokens?: NativeTensor
+  global_tokens?: NativeTensor
+  global_tokens_projected?: NativeTensor
+  chunks?: NativeTensor[]
+}
+
+export interface NativeModel {
+  readonly kind: 'transformer' | 'vae' | 't5'
+  /** Names, shapes and sizes of all weights in the state dict. */
+  weights(): { name: string; shape: number[] }[]
+  /** A live view of one weight (fp32): reading shows its present value, writing through `engine.op` changes it. */
+  weight(name: string): NativeTensor
+  /** Writes a safetensors file atomically (temporary file, fsync, rename, fsync of the folder). */
+  save(path: string, options: { dtype: DType; prefix?: string }): Promise<void>
+  bytes(): number
+  dispose(): void
+}
+
+export interface NativeTransformer extends NativeModel {
+  denoise(request: DenoiseRequest): NativeTensor
+  /** The same evaluation with every intermediate kept (tests, pictures). */
+  trace(request: DenoiseRequest): { output: NativeTensor } & Intermediates
+  /** All output channels [P,N,H,W] of the plain backbone as one chunk (stdit3), opensora.md §1.3. textMask picks rows of text. */
+  forward(request: { latents: NativeTensor; timestep: number; text: NativeTensor; frameMask?: number[]; fps: number; height: number; width: number; cancel?: NativeCancel }): NativeTensor
+  /** VIN attention per head: encoder [heads, G, keys] and per processor block [heads, G+L, G+L]. */
+  attention(request: DenoiseRequest): { encoder: NativeTensor; processor: NativeTensor[] }
+  /** Peak activation bytes of one such evaluation, by the dry run. Runs on the calling thread. */
+  memory(request: Omit<DenoiseRequest, 'latents' | 'text' | 'negativeText' | 'globalTokensFrom'> & { shape: number[]; textRows: number; negativeTextRows?: number }): number
+}
+
+export interface NativeVae extends NativeModel {
+  /** pixels [3,T,H,W] in −1…1 → mean latents after shift and scale [4,N,H/8,W/8]. */
+  encode(pixels: NativeTensor, options: { cancel?: NativeCancel }): NativeTensor
+  /** latents → [3,numFrames,8H,8W]. */
+  decode(latents: NativeTensor, options: { numFrames: number; cancel?: NativeCancel }): NativeTensor
+  /** One micro-batch of latent frames [begin, end) → uint8 [frames, 8H, 8W, 3] RGB, already cropped. */
+  decodePixels(latents: NativeTensor, options: { begin: number; end: number; numFrames: number; cancel?: NativeCancel }): NativeTensor
+  memory(options: { height: number; width: number; operation: 'encode' | 'decode' }): number
+}
+
+export interface NativeT5 extends NativeModel {
+  /** ids of the valid tokens [L] → [L, d_model]. */
+  encode(ids: number[], options: { cancel?: NativeCancel }): NativeTensor
+}
+
+/** One video's part of a training step (model.md §4). */
+export interface BackwardRequest {
+  latents: NativeTensor                       // x_t [C,N,H,W]
+  target: NativeTensor
+  timestep: number
+  /** Either embeddings, or token ids for the text encoder that trains along. `nullText` L: the first L rows of y_embedding instead. */
+  text?: NativeTensor
+  ids?: number[]
+  nullText?: number
+  fps: number
+  height: number
+  width: number
+  chunks: { first: number; start: number; end: number }[]
+  /** Absent: no global tokens. */
+  keyframes?: number[]
+  frameMask?: number[]
+  contextLossWeight: number
+  /** Factor of this video's loss in the summed gradient (1 / videos of the step). */
+  lossScale: number
+}
+
+/** Gradients, moments and EMA of one or more models that train together. */
+export interface NativeTrainer {
+  /** Adds the gradients of all requests (in order), and returns each video's loss, float64 [videos], before lossScale. */
+  backward(requests: BackwardRequest[], options: { gradientCheckpointing: boolean; cancel?: NativeCancel }): NativeTensor
+  /** VAE: pixels [3,T,H,W] of one micro-batch (or single frames), weight [T,H,W] per pixel; loss parts float64 [2] = reconstruction, kl (both scaled as given). */
+  backwardVae(request: {
+    pixels: NativeTensor; weight?: NativeTensor; noise: NativeTensor; stage: 'spatial' | 'all'
+    l1: number; mse: number; kl: number; cancel?: NativeCancel
+  }): NativeTensor
+  zeroGradients(): void
+  /** Trainable names, in update order, and a live fp32 view of a gradient. */
+  names(): string[]
+  gradient(name: string): NativeTensor
+  /** Clip, AdamW, EMA in one command. Per name its rate and decay; returns float64 [1] = gradient norm before clipping. */
+  update(options: {
+    learningRates: number[]; weightDecays: number[]; beta1: number; beta2: number; eps: number
+    maxGradNorm: number; step: number; emaDecay: number
+  }): NativeTensor
+  /** Raw weights, first and second moments, EMA: one safetensors file, atomic. Loading checks every name and shape. */
+  saveState(path: string): Promise<void>
+  loadState(path: string): Promise<void>
+  /** Writes one model with its EMA weights. */
+  saveAverage(modelIndex: number, path: string, options: { dtype: DType }): Promise<void>
+  dispose(): void
+}
+
+export interface NativeEngine {
+  readonly info: { device: string; backend: string; isa: string; threads: number }
+  /** Copies host data into a device tensor. */
+  upload(data: TypedArray, shape: number[]): NativeTensor
+  /** Queues one op of ops.def; returns the outputs by field name. Throws VIN_INVALID for an unknown op, field or shape. */
+  op(name: string, args: OpArguments): Record<string, NativeTensor>
+  /** A view [begin, end) along one axis; shares memory. */
+  slice(tensor: NativeTensor, axis: number, begin: number, end: number): NativeTensor
+  reshape(tensor: NativeTensor, shape: number[]): NativeTensor
+  /** Resolves when everything queued so far has finished (also after failures). */
+  fence(): Promise<void>
+  stats(): EngineStats
+  createCancel(): NativeCancel
+  /** Loads and checks a state dict. Names per kind: model.md §2, opensora.md §3–4. Reading happens on the engine thread; `cancel` is read per slice. */
+  load(kind: 'transformer', config: Config, files: string[], options?: { cancel?: NativeCancel; limits?: Record<string, number> }): Promise<NativeTransformer>
+  load(kind: 'vae', config: Config, files: string[], options?: { cancel?: NativeCancel; limits?: Record<string, number> }): Promise<NativeVae>
+  load(kind: 't5', config: Config, files: string[], options?: { cancel?: NativeCancel; limits?: Record<string, number> }): Promise<NativeT5>
+  /** Untrained weights (initial values: demo.md §3.4). */
+  create(kind: 'transformer', config: Config, seed: bigint): NativeTransformer
+  create(kind: 'vae', config: Config, seed: bigint): NativeVae
+  create(kind: 't5', config: Config, seed: bigint): NativeT5
+  /** `trainable` holds the exact weight names, one list per model. */
+  createTrainer(models: NativeModel[], trainable: string[][]): NativeTrainer
+  dispose(): Promise<void>
+}
+
+export interface Binding {
+  /** Opens an engine: its thread, its worker threads, its backend. Throws VIN_NOT_SUPPORTED for an ISA the machine lacks. */
+  createEngine(options: { device: string; threads: number; isa?: string; backendPath?: string; memoryBudget?: number; trace?: string }): NativeEngine
+  /** Instruction sets of this machine that the addon was built with, worst first. */
+  cpuFeatures(): string[]
+  /** Names and fields of ops.def: the door's own description. */
+  ops(): { name: string; fields: { name: string; kind: 'out' | 'in' | 'opt' | 'i32' | 'f32' | 'f64' }[] }[]
+  /** safetensors without a model: names, dtypes, shapes and data of all tensors (fp32 for floating types unless raw). Throws VIN_FORMAT. */
+  readSafetensors(path: string | Uint8Array, options?: { limits?: Record<string, number>; headerOnly?: boolean }): { tensors: Record<string, { dtype: string; shape: number[]; data?: TypedArray }>; metadata: Record<string, string> }
+  /** Atomic. */
+  writeSafetensors(path: string, tensors: Record<string, { data: TypedArray; shape: number[]; dtype?: DType }>, metadata?: Record<string, string>): void
+  /** The strict JSON reader used for configs (depth, size, duplicate keys, UTF-8 checked); returns null-prototype objects. */
+  parseJson(text: Uint8Array, file: string, limits?: { depth?: number; bytes?: number }): unknown
+  /** Process-wide: bytes and handles of all engines (leak tests). */
+  memory(): { bytes: number; handles: number; engines: number }
+}

@@ -1,0 +1,114 @@
+// Engines, shared by everything that asks for the same device, threads, instruction set and budget. An engine lives as long as somebody holds it.
+
+import { VinError, expected, native, nativeAsync, rangeError } from '../errors.js'
+import { resolveDevice } from './backends.js'
+import type { Device, RejectedBackend } from './backends.js'
+import type { Binding, NativeEngine } from './binding.js'
+import { loadBinding } from './load.js'
+import type { NativeBinding } from './load.js'
+import { coresAvailable, memoryAvailable } from './machine.js'
+
+export interface EngineOptions {
+  device?: Device | undefined
+  threads?: number | undefined
+  memoryBudget?: number | undefined
+  nativeBinding?: NativeBinding | undefined
+}
+
+/** What runs the work: the device found, the backend's name, its instruction set, and why other backends were not used. */
+export interface Runtime {
+  readonly device: string
+  readonly backend: string
+  readonly isa: string
+  readonly threads: number
+  readonly rejected: readonly RejectedBackend[]
+}
+
+const instructionSets = ['portable', 'avx2', 'avx512', 'avx512-bf16', 'amx-bf16']
+
+interface Shared {
+  engine: NativeEngine
+  binding: Binding
+  holders: number
+}
+
+const shared = new Map<string, Shared>()
+
+/** One holder's claim on a shared engine. */
+export class Engine {
+  readonly native: NativeEngine
+  readonly binding: Binding
+  readonly runtime: Runtime
+  readonly #key: string
+  #released = false
+
+  constructor(key: string, entry: Shared, device: string, rejected: readonly RejectedBackend[]) {
+    const { backend, isa, threads } = entry.engine.info
+    this.#key = key
+    this.native = entry.engine
+    this.binding = entry.binding
+    this.runtime = Object.freeze({ device, backend, isa, threads, rejected: Object.freeze([...rejected]) })
+    entry.holders++
+  }
+
+  get released(): boolean {
+    return this.#released
+  }
+
+  /** Gives the claim back; the last one frees the engine, its threads and its memory. */
+  async release(): Promise<void> {
+    if (this.#released) return
+    this.#released = true
+    const entry = shared.get(this.#key)
+    if (entry === undefined || entry.engine !== this.native) return
+    entry.holders--
+    if (entry.holders > 0) return
+    shared.delete(this.#key)
+    await nativeAsync(() => entry.engine.dispose())
+  }
+}
+
+/** Another claim on the same engine. */
+export function shareEngine(engine: Engine): Engine {
+  for (const [key, entry] of shared) if (entry.engine === engine.native) return new Engine(key, entry, engine.runtime.device, engine.runtime.rejected)
+  throw new VinError('ERR_VIN_DISPOSED', 'Expected a live engine but it was disposed')
+}
+
+export function openEngine(options: EngineOptions = {}): Engine {
+  const threads = options.threads ?? coresAvailable()
+  const isa = process.env['VIN_NATIVE_ISA'] ?? ''
+  if (isa !== '' && !instructionSets.includes(isa)) throw expected(`one of ${instructionSets.join(', ')}`, 'VIN_NATIVE_ISA', isa, 'range')
+  const trace = process.env['VIN_NATIVE_TRACE'] ?? ''
+  const { device, backendPath, rejected } = resolveDevice(options.device ?? 'auto')
+  const binding = loadBinding(options.nativeBinding)
+  const key = JSON.stringify([device, backendPath, threads, isa, options.memoryBudget, trace, typeof options.nativeBinding === 'string' ? options.nativeBinding : ''])
+  const known = shared.get(key)
+  if (known !== undefined && known.binding === binding) return new Engine(key, known, device, rejected)
+  if (isa !== '') {
+    const available = binding.cpuFeatures()
+    if (!available.includes(isa)) {
+      throw rangeError(`Expected an instruction set of this machine (${available.join(', ')}) for VIN_NATIVE_ISA but received "${isa}"`)
+    }
+  }
+  const engine = native(() =>
+    binding.createEngine({
+      device,
+      threads,
+      memoryBudget: options.memoryBudget ?? Math.floor(memoryAvailable() * 0.8),
+      ...(isa === '' ? {} : { isa }),
+      ...(trace === '' ? {} : { trace }),
+      ...(backendPath === undefined ? {} : { backendPath })
+    })
+  )
+  const entry: Shared = { engine, binding, holders: 0 }
+  shared.set(key, entry)
+  return new Engine(key, entry, device, rejected)
+}
+
+let common: Engine | undefined
+
+/** The engine of functions that name no device (randn, schedulers on plain data): the CPU with all cores, held as long as the process lives. */
+export function commonEngine(): Engine {
+  if (common === undefined || common.released) common = openEngine({ device: 'cpu' })
+  return common
+}

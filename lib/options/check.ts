@@ -1,0 +1,64 @@
+// The checks that option types are made of. Each throws one sentence: what was expected, for which option, what came.
+
+import { expected, nearest, show, typeError } from '../errors.js'
+
+export function checkInteger(value: unknown, name: string, minimum: number, maximum: number): number {
+  const what = `an integer from ${show(minimum)} to ${show(maximum)}`
+  if (typeof value !== 'number') throw expected(what, name, value, 'type')
+  if (!Number.isInteger(value) || value < minimum || value > maximum) throw expected(what, name, value, 'range')
+  return value
+}
+
+/** A finite number in [minimum, maximum]; with `above`, in (minimum, maximum]. */
+export function checkNumber(value: unknown, name: string, minimum: number, maximum: number, above = false): number {
+  const what = above ? `a number above ${show(minimum)} up to ${show(maximum)}` : `a number from ${show(minimum)} to ${show(maximum)}`
+  if (typeof value !== 'number') throw expected(what, name, value, 'type')
+  if (!Number.isFinite(value) || value < minimum || value > maximum || (above && value === minimum)) throw expected(what, name, value, 'range')
+  return value
+}
+
+export function checkBoolean(value: unknown, name: string): boolean {
+  if (typeof value !== 'boolean') throw expected('true or false', name, value, 'type')
+  return value
+}
+
+export function checkString(value: unknown, name: string): string {
+  if (typeof value !== 'string') throw expected('a string', name, value, 'type')
+  return value
+}
+
+export function checkFunction<F extends (...values: never[]) => unknown>(value: F | undefined, name: string): F | undefined {
+  if (value !== undefined && typeof value !== 'function') throw expected('a function', name, value, 'type')
+  return value
+}
+
+/** One of a list of words; a misspelt one gets the nearest. */
+export function checkOneOf<T extends string>(value: unknown, name: string, allowed: readonly T[]): T {
+  const what = `one of ${allowed.map((word) => `'${word}'`).join(', ')}`
+  if (typeof value !== 'string') throw expected(what, name, value, 'type')
+  if (!allowed.includes(value as T)) throw expected(what, name, value, 'range')
+  return value as T
+}
+
+export function checkSignal(value: unknown): AbortSignal | undefined {
+  if (value === undefined) return undefined
+  if (typeof value !== 'object' || value === null || !('aborted' in value) || !('addEventListener' in value)) throw expected('an AbortSignal', 'signal', value, 'type')
+  return value as AbortSignal
+}
+
+/** Options are a plain object whose names are all known; an unknown one names the nearest. */
+export function checkNames(options: unknown, what: string, known: readonly string[]): void {
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) throw expected('an object', `the options of ${what}`, options, 'type')
+  for (const name of Object.keys(options)) {
+    if (known.includes(name)) continue
+    throw typeError(`Expected a known option of ${what} but received '${name}'; the nearest one is '${nearest(name, known) ?? known[0]}'`)
+  }
+}
+
+/** Width or height in pixels: a multiple of 8, because the VAE works on 8 × 8 pixels. */
+export function checkPixels(value: unknown, name: 'width' | 'height', maximum: number): number {
+  const size = checkInteger(value, name, 8, maximum)
+  if (size % 8 === 0) return size
+  const below = size - (size % 8)
+  throw expected(`a multiple of 8 (the two nearest are ${below} and ${Math.min(below + 8, maximum)})`, name, value, 'range')
+}

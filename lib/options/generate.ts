@@ -1,0 +1,397 @@
+// Options of pipeline.generate and pipeline.plan.
+
+import { expected, notSupported, rangeError, show, typeError } from '../errors.js'
+import { methodByName, methods } from '../methods/index.js'
+import type { Method, MethodName } from '../methods/index.js'
+import type { TransformerConfig } from '../models/transformer.js'
+import { checkSeed } from '../native/ops.js'
+import { Tensor, checkShape } from '../native/tensor.js'
+import type { TensorData, TensorLike } from '../native/tensor.js'
+import { fusionNames } from '../plan/fusion.js'
+import type { Fusion } from '../plan/fusion.js'
+import { latentFramesOf, videoFramesOf } from '../plan/frames.js'
+import type { MicroBatch } from '../plan/frames.js'
+import { createScheduler } from '../schedulers/index.js'
+import type { Scheduler, SchedulerOption } from '../schedulers/index.js'
+import type { ImageInput } from '../video/image.js'
+import type { Frame } from '../video/index.js'
+import type { Video } from '../video/video.js'
+import { checkFunction, checkInteger, checkNames, checkNumber, checkOneOf, checkPixels, checkSignal, checkString } from './check.js'
+import { checkText, resolvePlanOptions } from './denoise.js'
+import type { ResolvedLimits } from './limits.js'
+import type { PipelineDefaults } from './pipeline.js'
+
+/** One entry of a prompt timeline; it holds from its `at` to the next one's, the first from the beginning. */
+export interface TimelineEntry {
+  /** Seconds, or `{ frame }` of the video. */
+  at: number | { frame: number }
+  prompt: string
+  /**
+  Latent frames over which the text before it fades into this one.
+
+  @default 0
+  @throws ERR_VIN_NOT_SUPPORTED for anything but 0
+  */
+  ease?: number | undefined
+}
+
+/** After a step; `latents` may be read until the next event is asked for, or the hook's promise settles. */
+export interface StepEvent {
+  type: 'step'
+  /** Counts from 0; its update has been made. */
+  step: number
+  /** Steps of the whole run: for methods that sample chunks in turn, of all chunks together. */
+  numInferenceSteps: number
+  timestep: number
+  latents(): Promise<TensorData>
+  /** Time left for sampling. */
+  etaMs: number
+}
+
+/** What a `step` hook may return: replaced latents, or nothing. */
+export type StepResult = TensorLike | void | undefined
+
+export interface PreviewEvent {
+  type: 'preview'
+  step: number
+  frames: Frame[]
+}
+
+export interface GenerateOptions {
+  /**
+  What to show: a text, or a timeline of texts. A chunk takes the entry at the centre of its owned frames; the VIN reads all entries in order.
+
+  @throws RangeError for more than 8 KiB of UTF-8; ERR_VIN_MISSING_COMPONENT without text encoder and tokenizer
+  */
+  prompt?: string | readonly TimelineEntry[] | undefined
+  /** Text of the other guidance branch. @default the checkpoint's learned empty text */
+  negativePrompt?: string | undefined
+  /** Instead of `prompt`: [L, D]. */
+  promptEmbeds?: TensorLike | undefined
+  /** Instead of `negativePrompt`: [L, D]. */
+  negativePromptEmbeds?: TensorLike | undefined
+  /**
+  Video frames of the whole result, given frames included.
+
+  @default 64
+  @throws RangeError outside 1 … 4096
+  */
+  numFrames?: number | undefined
+  /**
+  Pixels, a multiple of 8.
+
+  @default the checkpoint's
+  */
+  width?: number | undefined
+  /**
+  Pixels, a multiple of 8.
+
+  @default the checkpoint's
+  */
+  height?: number | undefined
+  /**
+  Video frames per second.
+
+  @default the checkpoint's
+  */
+  fps?: number | undefined
+  /**
+  Steps of the scheduler.
+
+  @default the checkpoint's
+  @throws RangeError outside 1 … 1000
+  */
+  numInferenceSteps?: number | undefined
+  /**
+  How strongly the text is followed; 0 and 1 are one evaluation a step.
+
+  @default the checkpoint's
+  @throws RangeError outside 0 … 1000
+  */
+  guidanceScale?: number | undefined
+  /**
+  An integer from 0 to 2⁵³ − 1, or a bigint below 2⁶⁴. The same seed and options give the same bits on one device.
+
+  @default random; `video.seed` says which
+  */
+  seed?: number | bigint | undefined
+  /** Start noise [C, N, H, W] instead of the seed's; fixes N, width and height. */
+  latents?: TensorLike | undefined
+  /**
+  Class name, config or instance.
+
+  @default the checkpoint's
+  */
+  scheduler?: SchedulerOption | undefined
+  /**
+  How the video is split into evaluations.
+
+  @default 'vin'
+  @throws ERR_VIN_NOT_SUPPORTED for 'freenoise', 'spectral-blend' and 'streaming-t2v'
+  */
+  method?: MethodName | undefined
+  /**
+  Latent frames a chunk owns.
+
+  @default the checkpoint's `chunk_frames`
+  */
+  chunkFrames?: number | undefined
+  /**
+  Latent frames before a chunk that are computed again inside it. More of them smooth the seams and cost compute.
+
+  @default the checkpoint's `context_frames`
+  @throws RangeError for more than `chunkFrames`
+  */
+  contextFrames?: number | undefined
+  /**
+  Seconds between the latent frames that the VIN reads.
+
+  @default the checkpoint's `vin.keyframe_interval`
+  */
+  keyframeInterval?: number | undefined
+  /**
+  When overlaps are blended: while until < (n − step)/n ≤ from. 'early' is 1 → 0.4, 'mid' 0.7 → 0.3, 'late' 0.4 → 0.
+
+  @default 'early'
+  */
+  fusion?: Fusion | undefined
+  /**
+  Chunks evaluated at once. Results do not depend on it.
+
+  @default as many as memory and threads allow
+  */
+  chunksInFlight?: number | undefined
+  /**
+  'latents' leaves out decoding, and needs no VAE.
+
+  @default 'video'
+  */
+  outputType?: 'video' | 'latents' | undefined
+  /** The first picture: a path, the bytes of a PNG, JPEG or WebP file, or RGB pixels. Cropped to cover the video. */
+  image?: ImageInput | undefined
+  /** The last picture. */
+  lastImage?: ImageInput | undefined
+  /** A video to go on from: a path, a Video, latents, or frames. Whole micro-batches condition; a shorter remainder at its start is dropped with a warning. */
+  video?: string | Video | { latents: TensorLike } | AsyncIterable<Frame> | undefined
+  /** Called and awaited after every step; returned latents replace the run's. One that throws rejects the job with its error. */
+  onStep?: ((event: StepEvent) => StepResult | Promise<StepResult>) | undefined
+  /** Called after steps with a few decoded frames. Costs a decode of one micro-batch each time. */
+  onPreview?: ((event: PreviewEvent) => void | Promise<void>) | undefined
+  /** A folder that keeps the two newest states of sampling; a run that finds one there goes on from it. */
+  resume?: string | undefined
+  signal?: AbortSignal | undefined
+}
+
+export const generateOptionNames = [
+  'prompt',
+  'negativePrompt',
+  'promptEmbeds',
+  'negativePromptEmbeds',
+  'numFrames',
+  'width',
+  'height',
+  'fps',
+  'numInferenceSteps',
+  'guidanceScale',
+  'seed',
+  'latents',
+  'scheduler',
+  'method',
+  'chunkFrames',
+  'contextFrames',
+  'keyframeInterval',
+  'fusion',
+  'chunksInFlight',
+  'outputType',
+  'image',
+  'lastImage',
+  'video',
+  'onStep',
+  'onPreview',
+  'resume',
+  'signal'
+] as const
+
+/** A timeline entry with its time in latent frames. */
+export interface ResolvedEntry {
+  prompt: string
+  at: number | { frame: number }
+  latentFrame: number
+}
+
+export interface ResolvedGenerateOptions {
+  /** Entries of the timeline; one for a plain prompt, none with `promptEmbeds`. */
+  prompt: readonly ResolvedEntry[]
+  negativePrompt: string | undefined
+  promptEmbeds: TensorLike | undefined
+  negativePromptEmbeds: TensorLike | undefined
+  numFrames: number
+  latentFrames: number
+  width: number
+  height: number
+  fps: number
+  numInferenceSteps: number
+  guidanceScale: number
+  /** Absent: to be drawn. */
+  seed: number | bigint | undefined
+  latents: TensorLike | undefined
+  scheduler: Scheduler
+  method: Method
+  chunkFrames: number
+  contextFrames: number
+  keyframeInterval: number
+  fusion: Fusion
+  chunksInFlight: number | undefined
+  outputType: 'video' | 'latents'
+  image: ImageInput | undefined
+  lastImage: ImageInput | undefined
+  video: GenerateOptions['video']
+  onStep: GenerateOptions['onStep']
+  onPreview: GenerateOptions['onPreview']
+  resume: string | undefined
+  signal: AbortSignal | undefined
+}
+
+/** What options are checked against. */
+export interface GenerateContext {
+  config: Readonly<TransformerConfig>
+  defaults: Readonly<PipelineDefaults>
+  scheduler: Scheduler
+  microBatch: MicroBatch
+  limits: ResolvedLimits
+}
+
+/** Checked, with defaults, frozen. Does no native work. */
+export function resolveGenerateOptions(options: GenerateOptions, context: GenerateContext, what = 'generate'): ResolvedGenerateOptions {
+  checkNames(options, what, generateOptionNames)
+  const { config, defaults, microBatch, limits } = context
+  const size = resolveSize(options, context)
+  const fps = options.fps === undefined ? defaults.fps : checkNumber(options.fps, 'fps', 0.1, 1000)
+  if (options.prompt !== undefined && options.promptEmbeds !== undefined) throw typeError('Expected prompt or promptEmbeds but received both')
+  if (options.negativePrompt !== undefined && options.negativePromptEmbeds !== undefined) throw typeError('Expected negativePrompt or negativePromptEmbeds but received both')
+  if (options.promptEmbeds !== undefined) checkText(options.promptEmbeds, 'promptEmbeds', config)
+  if (options.negativePromptEmbeds !== undefined) checkText(options.negativePromptEmbeds, 'negativePromptEmbeds', config)
+  if (options.video !== undefined && options.image !== undefined) throw typeError('Expected image or video for the beginning but received both')
+  if (options.seed !== undefined) checkSeed(options.seed)
+  const perSecond = (fps * microBatch.latentFrames) / microBatch.frames
+  return Object.freeze({
+    prompt: options.promptEmbeds === undefined ? resolvePrompt(options.prompt ?? '', perSecond, microBatch, limits) : [],
+    negativePrompt: options.negativePrompt === undefined ? undefined : checkPromptText(options.negativePrompt, 'negativePrompt', limits),
+    promptEmbeds: options.promptEmbeds,
+    negativePromptEmbeds: options.negativePromptEmbeds,
+    ...size,
+    fps,
+    numInferenceSteps: options.numInferenceSteps === undefined ? defaults.numInferenceSteps : checkInteger(options.numInferenceSteps, 'numInferenceSteps', 1, 1000),
+    guidanceScale: options.guidanceScale === undefined ? defaults.guidanceScale : checkNumber(options.guidanceScale, 'guidanceScale', 0, 1000),
+    seed: options.seed,
+    latents: options.latents,
+    scheduler: createScheduler(options.scheduler ?? context.scheduler),
+    method: methodByName(options.method ?? methods.vin.name),
+    ...resolvePlanOptions(options, config),
+    fusion: resolveFusion(options.fusion),
+    chunksInFlight: options.chunksInFlight === undefined ? undefined : checkInteger(options.chunksInFlight, 'chunksInFlight', 1, 1024),
+    outputType: options.outputType === undefined ? 'video' : checkOneOf(options.outputType, 'outputType', ['video', 'latents'] as const),
+    image: options.image,
+    lastImage: options.lastImage,
+    video: checkVideoInput(options.video),
+    onStep: checkFunction(options.onStep, 'onStep'),
+    onPreview: checkFunction(options.onPreview, 'onPreview'),
+    resume: options.resume === undefined ? undefined : checkString(options.resume, 'resume'),
+    signal: checkSignal(options.signal)
+  })
+}
+
+interface Size {
+  numFrames: number
+  latentFrames: number
+  width: number
+  height: number
+}
+
+/** Frames and pixels; start latents fix them. */
+function resolveSize(options: GenerateOptions, { config, defaults, microBatch, limits }: GenerateContext): Size {
+  const width = options.width === undefined ? undefined : checkPixels(options.width, 'width', limits.pixels)
+  const height = options.height === undefined ? undefined : checkPixels(options.height, 'height', limits.pixels)
+  const numFrames = options.numFrames === undefined ? undefined : checkInteger(options.numFrames, 'numFrames', 1, limits.numFrames)
+  if (options.latents === undefined) {
+    const frames = numFrames ?? Math.min(64, limits.numFrames)
+    return { numFrames: frames, latentFrames: latentFramesOf(frames, microBatch), width: width ?? defaults.width, height: height ?? defaults.height }
+  }
+  const [, N = 0, H = 0, W = 0] = checkShape(options.latents, 'latents', [config.in_channels, 'N', 'H', 'W'])
+  if (H < 1 || W < 1) throw rangeError(`Expected at least one latent a frame for latents but received [${config.in_channels}, ${N}, ${H}, ${W}]`)
+  const frames = numFrames ?? videoFramesOf(N, microBatch)
+  if (frames > limits.numFrames) throw rangeError(`Expected at most ${limits.numFrames} video frames but latents of ${N} latent frames are ${frames}`)
+  const needed = latentFramesOf(frames, microBatch)
+  if (needed !== N) throw rangeError(`Expected ${needed} latent frames in latents for numFrames ${frames} but received ${N}`)
+  if (width !== undefined && width !== 8 * W) throw rangeError(`Expected width ${8 * W}, as latents have it, but received ${width}`)
+  if (height !== undefined && height !== 8 * H) throw rangeError(`Expected height ${8 * H}, as latents have it, but received ${height}`)
+  return { numFrames: frames, latentFrames: N, width: 8 * W, height: 8 * H }
+}
+
+function checkPromptText(prompt: unknown, name: string, limits: ResolvedLimits): string {
+  const text = checkString(prompt, name)
+  // A UTF-16 unit is at most 3 bytes of UTF-8: long texts are refused without encoding them.
+  const bytes = text.length > limits.promptBytes ? text.length : new TextEncoder().encode(text).length
+  if (bytes > limits.promptBytes) throw rangeError(`Expected at most ${limits.promptBytes} bytes of UTF-8 for ${name} but received ${text.length > limits.promptBytes ? 'at least ' : ''}${bytes}`)
+  return text
+}
+
+function resolvePrompt(prompt: unknown, latentFramesPerSecond: number, micro: MicroBatch, limits: ResolvedLimits): ResolvedEntry[] {
+  if (typeof prompt === 'string') return [{ prompt: checkPromptText(prompt, 'prompt', limits), at: 0, latentFrame: 0 }]
+  if (!Array.isArray(prompt)) throw expected('a string or a list of { at, prompt }', 'prompt', prompt, 'type')
+  if (prompt.length === 0 || prompt.length > 256) throw expected('1 to 256 entries', 'prompt', prompt, 'range')
+  let last = -1
+  return prompt.map((entry: unknown, i) => {
+    const name = `prompt[${i}]`
+    checkNames(entry, name, ['at', 'prompt', 'ease'])
+    const { at, prompt: text, ease = 0 } = entry as TimelineEntry
+    if (checkNumber(ease, `${name}.ease`, 0, 65_536) !== 0) throw notSupported('ease', `Expected 0 for ${name}.ease but received ${show(ease)}; blended text between two entries is not supported`)
+    let latentFrame: number
+    let resolvedAt: ResolvedEntry['at']
+    if (typeof at === 'object' && at !== null) {
+      checkNames(at, `${name}.at`, ['frame'])
+      resolvedAt = { frame: checkInteger(at.frame, `${name}.at.frame`, 0, 1e9) }
+      latentFrame = (resolvedAt.frame * micro.latentFrames) / micro.frames
+    } else {
+      resolvedAt = checkNumber(at, `${name}.at`, 0, 1e6)
+      latentFrame = resolvedAt * latentFramesPerSecond
+    }
+    if (latentFrame <= last) throw rangeError(`Expected entries in the order of time but ${name} is not after the one before it`)
+    last = latentFrame
+    return { prompt: checkPromptText(text, `${name}.prompt`, limits), at: resolvedAt, latentFrame }
+  })
+}
+
+function resolveFusion(fusion: unknown = 'early'): Fusion {
+  if (typeof fusion === 'string') return checkOneOf(fusion, 'fusion', fusionNames) as Fusion
+  checkNames(fusion, 'fusion', ['from', 'until'])
+  const { from, until } = fusion as { from: unknown; until: unknown }
+  const window = { from: checkNumber(from, 'fusion.from', 0, 1), until: checkNumber(until, 'fusion.until', 0, 1) }
+  if (window.until > window.from) throw rangeError(`Expected fusion.until of at most fusion.from ${window.from} but received ${window.until}`)
+  return Object.freeze(window)
+}
+
+function checkVideoInput(video: unknown): GenerateOptions['video'] {
+  if (video === undefined || typeof video === 'string') return video
+  const fits = typeof video === 'object' && video !== null && ('latents' in video || Symbol.asyncIterator in video)
+  if (!fits) throw expected('a path, a Video, { latents } or an async iterable of frames', 'video', video, 'type')
+  return video as GenerateOptions['video']
+}
+
+/** The options of a run as plain JSON values: tensors, pictures, signals and hooks are left out. */
+export function plainOptions(options: ResolvedGenerateOptions, seed: number | bigint): Record<string, unknown> {
+  const { prompt, method, scheduler, latents, promptEmbeds, negativePromptEmbeds, image, lastImage, video, onStep, onPreview, signal, latentFrames, ...rest } = options
+  const first = prompt[0]
+  const asGiven = prompt.length === 1 && first?.latentFrame === 0 ? first.prompt : prompt.map(({ at, prompt: text }) => ({ at, prompt: text }))
+  const plain = {
+    ...rest,
+    seed,
+    ...(prompt.length === 0 ? {} : { prompt: asGiven }),
+    method: method.name,
+    scheduler: scheduler.config,
+    ...(typeof image === 'string' ? { image } : {}),
+    ...(typeof lastImage === 'string' ? { lastImage } : {}),
+    ...(typeof video === 'string' ? { video } : {})
+  }
+  return Object.freeze(Object.fromEntries(Object.entries(plain).filter(([, value]) => value !== undefined && !(value instanceof Tensor))))
+}

@@ -1,0 +1,89 @@
+// Options of everything that opens a model: where it runs and what bounds it.
+
+import { notSupported } from '../errors.js'
+import { checkDevice } from '../native/backends.js'
+import type { Device } from '../native/backends.js'
+import type { EngineOptions } from '../native/engine.js'
+import type { NativeBinding } from '../native/load.js'
+import { checkFunction, checkInteger, checkNames, checkOneOf, checkSignal } from './check.js'
+import { resolveLimits } from './limits.js'
+import type { Limits, ResolvedLimits } from './limits.js'
+
+export type ComputeType = 'auto' | 'float32' | 'bfloat16' | 'int8'
+
+/** Progress of loading a model: bytes of weight files read. */
+export interface LoadProgress {
+  component: string
+  done: number
+  total: number
+}
+
+export interface ModelOptions {
+  /**
+  Where the model runs.
+
+  @default 'auto'
+  @throws ERR_VIN_BACKEND_UNAVAILABLE naming every candidate, for a device that is not there
+  */
+  device?: Device | undefined
+  /**
+  Numbers the model computes with; 'auto' is float32 on the CPU.
+
+  @default 'auto'
+  @throws ERR_VIN_NOT_SUPPORTED for one that the device cannot compute with
+  */
+  dtype?: ComputeType | undefined
+  /**
+  Threads that compute. Results do not depend on it.
+
+  @default the cores of the cgroup
+  @throws RangeError outside 1 … 1024
+  */
+  threads?: number | undefined
+  /**
+  Most device memory that may be taken, in bytes.
+
+  @default 80 % of the memory that is free
+  */
+  memoryBudget?: number | undefined
+  /** Bounds on files and requests, by name. */
+  limits?: Limits | undefined
+  /**
+  vin-native.node: a path, or the loaded addon.
+
+  @default VIN_NATIVE_BINDING, then the installed one
+  */
+  nativeBinding?: NativeBinding | undefined
+  /** Stops loading. */
+  signal?: AbortSignal | undefined
+  /** Called while weights are read. */
+  onProgress?: ((progress: LoadProgress) => void) | undefined
+}
+
+export interface ResolvedModelOptions extends EngineOptions {
+  device: Device
+  dtype: ComputeType
+  limits: ResolvedLimits
+  signal: AbortSignal | undefined
+  onProgress: ((progress: LoadProgress) => void) | undefined
+}
+
+export const modelOptionNames = ['device', 'dtype', 'threads', 'memoryBudget', 'limits', 'nativeBinding', 'signal', 'onProgress'] as const
+
+/** Checked, with defaults, frozen. Does no native work. */
+export function resolveModelOptions(options: ModelOptions = {}, what = 'fromPretrained'): ResolvedModelOptions {
+  checkNames(options, what, modelOptionNames)
+  const { threads, memoryBudget } = options
+  const dtype = options.dtype === undefined ? 'auto' : checkOneOf<ComputeType>(options.dtype, 'dtype', ['auto', 'float32', 'bfloat16', 'int8'])
+  if (dtype === 'bfloat16' || dtype === 'int8') throw notSupported('dtype', `Expected 'auto' or 'float32' for dtype but received '${dtype}', which no backend of this version computes with`)
+  return Object.freeze({
+    device: checkDevice(options.device),
+    dtype,
+    threads: threads === undefined ? undefined : checkInteger(threads, 'threads', 1, 1024),
+    memoryBudget: memoryBudget === undefined ? undefined : checkInteger(memoryBudget, 'memoryBudget', 1, Number.MAX_SAFE_INTEGER),
+    limits: resolveLimits(options.limits),
+    nativeBinding: options.nativeBinding,
+    signal: checkSignal(options.signal),
+    onProgress: checkFunction(options.onProgress, 'onProgress')
+  })
+}

@@ -1,0 +1,61 @@
+// Latents → frames, micro-batch by micro-batch. One micro-batch is queued ahead of the one that is being read, so memory does not grow with the video.
+
+import { native, nativeAsync } from '../errors.js'
+import type { VAE } from '../models/vae.js'
+import type { NativeTensor } from '../native/binding.js'
+import { abortable, bindCancel } from '../native/cancel.js'
+import { linkSignals } from '../native/signals.js'
+import type { TensorData } from '../native/tensor.js'
+import type { Frame } from '../video/index.js'
+
+export interface DecodeInput {
+  vae: VAE
+  latents: TensorData
+  numFrames: number
+}
+
+/** Yields the frames of one micro-batch after another. */
+export async function* decodeBatches({ vae, latents, numFrames }: DecodeInput, ...signals: (AbortSignal | undefined)[]): AsyncGenerator<Frame[]> {
+  const linked = linkSignals(...signals)
+  const { signal } = linked
+  signal.throwIfAborted()
+  const model = vae.native
+  const engine = vae.engine.native
+  const cancel = bindCancel(engine, signal)
+  const context = { signal }
+  const tensor = native(() => engine.upload(latents.data, latents.shape))
+  const latentFrames = latents.shape[1] ?? 0
+  const step = vae.microBatch.latentFrames
+  const queue = (begin: number): NativeTensor => native(() => model.decodePixels(tensor, { begin, end: Math.min(begin + step, latentFrames), numFrames, cancel: cancel.flag }), context)
+  let ahead: NativeTensor | undefined
+  try {
+    ahead = queue(0)
+    let index = 0
+    for (let begin = 0; begin < latentFrames; begin += step) {
+      const pixels: NativeTensor = ahead as NativeTensor
+      ahead = begin + step < latentFrames ? queue(begin + step) : undefined
+      try {
+        const { data, shape } = await abortable(
+          nativeAsync(() => pixels.read(), context),
+          signal
+        )
+        const [count = 0, height = 0, width = 0] = shape
+        const size = height * width * 3
+        const bytes = data as Uint8Array
+        yield Array.from({ length: count }, (_, i) => ({ index: index++, data: bytes.slice(i * size, (i + 1) * size), width, height }))
+      } finally {
+        pixels.dispose()
+      }
+    }
+  } finally {
+    ahead?.dispose()
+    tensor.dispose()
+    cancel.release()
+    linked.release()
+  }
+}
+
+/** Yields frame after frame. */
+export async function* decodeFrames(input: DecodeInput, ...signals: (AbortSignal | undefined)[]): AsyncGenerator<Frame> {
+  for await (const frames of decodeBatches(input, ...signals)) yield* frames
+}

@@ -1,0 +1,57 @@
+// generate(options): one call from a prompt to a video. Pipelines are kept per model, device and dtype, so that a second call loads nothing.
+
+import { checkNames } from '../options/check.js'
+import { generateOptionNames } from '../options/generate.js'
+import type { GenerateOptions } from '../options/generate.js'
+import { modelOptionNames, resolveModelOptions } from '../options/model.js'
+import type { ModelOptions } from '../options/model.js'
+import { GenerationJob } from './job.js'
+import { modelFolder } from './load.js'
+import { VideoPipeline } from './pipeline.js'
+
+export interface GenerateCallOptions extends GenerateOptions, ModelOptions {
+  /**
+  A model folder, or the name of a built-in model.
+
+  @default 'demo'
+  */
+  model?: string | undefined
+}
+
+const kept = new Map<string, Promise<VideoPipeline>>()
+
+function keptPipeline(model: string | undefined, options: ModelOptions): Promise<VideoPipeline> {
+  const resolved = resolveModelOptions(options, 'generate')
+  const { device, dtype, threads, memoryBudget, limits, nativeBinding } = resolved
+  const key = JSON.stringify([modelFolder(model), device, dtype, threads, memoryBudget, limits, typeof nativeBinding === 'string' ? nativeBinding : nativeBinding !== undefined])
+  const known = kept.get(key)
+  if (known !== undefined) return known.then((pipeline) => (pipeline.disposed ? (kept.delete(key), keptPipeline(model, options)) : pipeline))
+  const opening = VideoPipeline.fromPretrained(model, options)
+  kept.set(key, opening)
+  // What failed, or was aborted, is tried again by the next call.
+  opening.catch(() => kept.delete(key))
+  return opening
+}
+
+/**
+Makes a video.
+
+@example
+import { generate } from 'vin-native'
+
+const video = await generate({ prompt: 'a red circle and a blue square bounce over a meadow', numFrames: 256, seed: 7 })
+await video.save('out.mp4')
+
+@throws TypeError or RangeError for wrong options, before any native work; VinError for everything else
+*/
+export function generate(options: GenerateCallOptions = {}): GenerationJob {
+  const signal = typeof options === 'object' && options !== null ? options.signal : undefined
+  return new GenerationJob(async (context) => {
+    checkNames(options, 'generate', ['model', ...modelOptionNames, ...generateOptionNames])
+    const { model, device, dtype, threads, memoryBudget, limits, nativeBinding, onProgress, ...rest } = options
+    for (const source of context.sources) source?.throwIfAborted()
+    // The signal of one call must not stop the loading that another call waits for.
+    const pipeline = await keptPipeline(model, { device, dtype, threads, memoryBudget, limits, nativeBinding, onProgress })
+    return pipeline.run({ ...rest, signal: undefined }, context)
+  }, signal)
+}

@@ -1,0 +1,186 @@
+// A run as its caller sees it: a thenable of the video, and an async iterable of events.
+// Iterating drives decoding: after sampling, each pull decodes the next micro-batch. Awaiting alone does not decode; the video does, when its frames are read.
+
+import { randomUUID } from 'node:crypto'
+import { abortReason } from '../errors.js'
+import type { PreviewEvent, StepEvent } from '../options/generate.js'
+import type { Frame } from '../video/index.js'
+import type { Video } from '../video/video.js'
+import type { VideoPlan } from './plan.js'
+
+export type GenerationEvent =
+  | { type: 'plan'; plan: VideoPlan }
+  | StepEvent
+  | PreviewEvent
+  | { type: 'warning'; code: string; message: string }
+  | { type: 'decode'; done: number; total: number }
+  | { type: 'frames'; frames: Frame[] }
+  | { type: 'done'; video: Video }
+
+/** An event on its way to observers; `release` lets go of what it holds once an observer has moved on. */
+export interface Emitted {
+  event: GenerationEvent
+  hold?: (() => void) | undefined
+  release?: (() => void) | undefined
+}
+
+/** What a job gives its run. */
+export interface RunContext {
+  /** Each of them stops the run, and later the decoding of its video: the caller's signal, and cancel(). */
+  sources: readonly (AbortSignal | undefined)[]
+  emit(emitted: Emitted): void
+  /** Somebody iterates. */
+  readonly observed: boolean
+}
+
+/** Decoding as events: micro-batch by micro-batch. Absent for outputType 'latents'. */
+export type DecodeEvents = () => AsyncIterable<GenerationEvent>
+
+export interface RunResult {
+  video: Video
+  decode?: DecodeEvents | undefined
+}
+
+type State = { kind: 'sampling' } | { kind: 'sampled'; result: RunResult } | { kind: 'failed'; error: unknown }
+
+interface Observer {
+  queue: Emitted[]
+  wake: (() => void) | undefined
+}
+
+export class GenerationJob implements PromiseLike<Video>, AsyncIterable<GenerationEvent> {
+  readonly id = randomUUID()
+  readonly #canceled = new AbortController()
+  readonly #observers = new Set<Observer>()
+  /** Plan and warnings so far: a late observer still sees them. */
+  readonly #past: Emitted[] = []
+  #state: State = { kind: 'sampling' }
+  readonly #sampled: Promise<Video>
+  #decoding: Promise<void> | undefined
+
+  /** Started at once. */
+  constructor(run: (context: RunContext) => Promise<RunResult>, signal: AbortSignal | undefined) {
+    const sources = [signal, this.#canceled.signal]
+    const job = this
+    this.#sampled = (async () => {
+      try {
+        const result = await run({
+          sources,
+          emit: (emitted) => this.#emit(emitted),
+          get observed() {
+            return job.#observers.size > 0
+          }
+        })
+        this.#state = { kind: 'sampled', result }
+        return result.video
+      } catch (error) {
+        this.#state = { kind: 'failed', error }
+        throw error
+      } finally {
+        this.#wake()
+      }
+    })()
+  }
+
+  /** Stops the run; the job rejects with the reason. Without one: a DOMException named AbortError. */
+  cancel(reason: unknown = abortReason()): void {
+    // Whoever cancels knows that the job will reject.
+    this.#sampled.catch(() => {})
+    this.#canceled.abort(reason)
+  }
+
+  then<A = Video, B = never>(onFulfilled?: ((video: Video) => A | PromiseLike<A>) | null, onRejected?: ((reason: unknown) => B | PromiseLike<B>) | null): Promise<A | B> {
+    return this.#result().then(onFulfilled, onRejected)
+  }
+
+  catch<B = never>(onRejected?: ((reason: unknown) => B | PromiseLike<B>) | null): Promise<Video | B> {
+    return this.then(undefined, onRejected)
+  }
+
+  finally(onFinally?: (() => void) | null): Promise<Video> {
+    return this.#result().finally(onFinally)
+  }
+
+  /** Sampled, and whatever an iterator is decoding at that moment. */
+  async #result(): Promise<Video> {
+    const video = await this.#sampled
+    await this.#decoding
+    if (this.#state.kind === 'failed') throw this.#state.error
+    return video
+  }
+
+  #emit(emitted: Emitted): void {
+    if (emitted.event.type === 'plan' || emitted.event.type === 'warning') this.#past.push(emitted)
+    for (const observer of this.#observers) {
+      emitted.hold?.()
+      observer.queue.push(emitted)
+    }
+    this.#wake()
+  }
+
+  #wake(): void {
+    for (const observer of this.#observers) {
+      observer.wake?.()
+      observer.wake = undefined
+    }
+  }
+
+  /** The run's events; ends after 'done'. A failure is thrown here, and then counts as observed. */
+  [Symbol.asyncIterator](): AsyncGenerator<GenerationEvent, void, undefined> {
+    // Whoever iterates learns of a failure in the loop.
+    this.#sampled.catch(() => {})
+    const observer: Observer = { queue: [...this.#past], wake: undefined }
+    this.#observers.add(observer)
+    return this.#events(observer)
+  }
+
+  async *#events(observer: Observer): AsyncGenerator<GenerationEvent, void, undefined> {
+    let handed: Emitted | undefined
+    try {
+      for (;;) {
+        const next = observer.queue.shift()
+        if (next !== undefined) {
+          handed = next
+          yield next.event
+          handed.release?.()
+          handed = undefined
+          continue
+        }
+        if (this.#state.kind === 'failed') throw this.#state.error
+        if (this.#state.kind === 'sampled') break
+        await new Promise<void>((resolve) => {
+          observer.wake = resolve
+        })
+      }
+      const { video, decode } = this.#state.result
+      if (decode !== undefined) yield* this.#decode(decode())
+      yield { type: 'done', video }
+    } finally {
+      handed?.release?.()
+      for (const { release } of observer.queue.splice(0)) release?.()
+      this.#observers.delete(observer)
+    }
+  }
+
+  /** Decodes on pull. While a pull is under way the job's promise waits for it, so that a failure rejects both. */
+  async *#decode(events: AsyncIterable<GenerationEvent>): AsyncGenerator<GenerationEvent, void, undefined> {
+    const iterator = events[Symbol.asyncIterator]()
+    try {
+      for (;;) {
+        const pull = iterator.next()
+        const decoding = pull.then(
+          () => undefined,
+          (error: unknown) => {
+            this.#state = { kind: 'failed', error }
+          }
+        )
+        this.#decoding = decoding
+        const { done, value } = await pull
+        if (done === true) return
+        yield value
+      }
+    } finally {
+      await iterator.return?.()
+    }
+  }
+}

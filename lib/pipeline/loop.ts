@@ -1,0 +1,189 @@
+// The sampling loop. TypeScript samples, native code evaluates: every evaluation is one call that returns a handle at once. Without a hook that may replace
+// latents the loop awaits the step before the one it has just queued, so that the device never waits for JavaScript.
+
+import { native, nativeAsync } from '../errors.js'
+import type { Evaluation, Method, MethodPlan } from '../methods/index.js'
+import type { Transformer } from '../models/transformer.js'
+import type { DenoiseRequest, NativeCancel, NativeEngine, NativeTensor } from '../native/binding.js'
+import { abortable } from '../native/cancel.js'
+import { copyInto } from '../native/ops.js'
+import type { Chunk } from '../plan/chunks.js'
+import type { Fusion } from '../plan/fusion.js'
+import type { Scheduler, TimestepSize } from '../schedulers/index.js'
+import { StepLatents } from './hooks.js'
+import type { StepReport } from './hooks.js'
+import type { TextConditioning } from './text.js'
+
+export interface LoopOptions {
+  engine: NativeEngine
+  transformer: Transformer
+  scheduler: Scheduler
+  method: Method
+  plan: MethodPlan
+  fusion: Fusion
+  text: TextConditioning
+  numInferenceSteps: number
+  fps: number
+  height: number
+  width: number
+  chunksInFlight: number | undefined
+  /** [N]: 0 for conditioning frames, which stay as they are. Absent: all are denoised. */
+  frameMask: number[] | undefined
+  cancel: NativeCancel
+  signal: AbortSignal
+  /** An observer that must see a step before the next one is queued: a hook, or a saved state. Returns latents that replace the step's. */
+  observe?: ((report: StepReport, latents: StepLatents, scheduler: Scheduler) => Promise<NativeTensor | undefined>) | undefined
+  /** Told of every finished step. */
+  report: (report: StepReport, latents: StepLatents) => void
+}
+
+/** Where a run goes on. */
+export interface LoopStart {
+  latents: NativeTensor
+  /** Steps already made, over all chunks of methods that sample in turn. */
+  step: number
+  schedulerState?: Record<string, NativeTensor> | undefined
+}
+
+/** One pass over the schedule: all chunks, or the chunk whose turn it is. */
+interface Pass {
+  frameMask: number[] | undefined
+  /** Number of its first step within the run. */
+  firstStep: number
+}
+
+/** Steps of a whole run. */
+export function stepsOfRun(method: Method, plan: MethodPlan, numInferenceSteps: number, frameMask: readonly number[] | undefined): number {
+  return passesOf(method, plan, numInferenceSteps, frameMask).length * numInferenceSteps
+}
+
+function passesOf(method: Method, plan: MethodPlan, numInferenceSteps: number, frameMask: readonly number[] | undefined): Pass[] {
+  const denoised = (frame: number): number => frameMask?.[frame] ?? 1
+  const latentFrames = plan.chunks.at(-1)?.end ?? 0
+  if (method.order === 'parallel') return [{ frameMask: frameMask === undefined ? undefined : [...frameMask], firstStep: 0 }]
+  // In turn: everything but the chunk's own frames is held fixed, the finished ones in front of it are its context.
+  const turns = plan.chunks.map(({ start, end }: Chunk) => Array.from({ length: latentFrames }, (_, frame) => (frame >= start && frame < end ? denoised(frame) : 0)))
+  return turns.filter((mask) => mask.includes(1)).map((mask, i) => ({ frameMask: mask, firstStep: i * numInferenceSteps }))
+}
+
+/** Runs of frames with mask 0: [begin, end). */
+function fixedRuns(mask: readonly number[]): [number, number][] {
+  const runs: [number, number][] = []
+  mask.forEach((value, frame) => {
+    if (value === 1) return
+    const last = runs.at(-1)
+    if (last !== undefined && last[1] === frame) last[1] = frame + 1
+    else runs.push([frame, frame + 1])
+  })
+  return runs
+}
+
+/** Writes the conditioning frames of `source` into `target` [C, N, H, W]. */
+function keepFixed(engine: NativeEngine, target: NativeTensor, source: NativeTensor, mask: readonly number[]): void {
+  for (const [begin, end] of fixedRuns(mask)) {
+    const to = native(() => engine.slice(target, 1, begin, end))
+    const from = native(() => engine.slice(source, 1, begin, end))
+    copyInto(engine, to, from)
+    to.dispose()
+    from.dispose()
+  }
+}
+
+/** Median of the last few step times: one slow step moves no estimate. */
+class Eta {
+  readonly #times: number[] = []
+  #last = performance.now()
+
+  tick(): number {
+    const now = performance.now()
+    this.#times.push(now - this.#last)
+    this.#last = now
+    if (this.#times.length > 9) this.#times.shift()
+    return [...this.#times].sort((a, b) => a - b)[this.#times.length >> 1] ?? 0
+  }
+}
+
+/** Samples latents. The start's latents are consumed; the result belongs to the caller. */
+export async function sample(options: LoopOptions, start: LoopStart): Promise<NativeTensor> {
+  const { engine, scheduler, method, plan, numInferenceSteps, height, width } = options
+  const passes = passesOf(method, plan, numInferenceSteps, options.frameMask)
+  const total = passes.length * numInferenceSteps
+  const size: TimestepSize = { height, width, latentFrames: start.latents.shape[1] ?? 0 }
+  const eta = new Eta()
+  // The newest step is queued, the one before it may still be running.
+  let current = new StepLatents(start.latents)
+  let pending: { report: StepReport; latents: StepLatents } | undefined
+  const settle = async (): Promise<void> => {
+    if (pending === undefined) return
+    const { report, latents } = pending
+    await abortable(
+      nativeAsync(() => latents.native.ready(), { signal: options.signal, step: report.step }),
+      options.signal
+    )
+    pending = undefined
+    options.report({ ...report, etaMs: eta.tick() * (total - 1 - report.step) }, latents)
+    latents.release()
+  }
+  try {
+    for (const { frameMask, firstStep } of passes) {
+      if (firstStep + numInferenceSteps <= start.step) continue
+      scheduler.setTimesteps(numInferenceSteps, size)
+      const begin = Math.max(0, start.step - firstStep)
+      if (begin > 0 && start.schedulerState !== undefined) scheduler.restore(start.schedulerState, begin, engine)
+      for (let step = begin; step < numInferenceSteps; step++) {
+        options.signal.throwIfAborted()
+        const timestep = scheduler.timesteps[step] ?? NaN
+        const evaluation = method.evaluation(plan, step, numInferenceSteps, options.fusion)
+        const next = queueStep(options, current.native, timestep, evaluation, frameMask, firstStep + step)
+        const following = new StepLatents(next)
+        following.hold()
+        current.release()
+        current = following
+        await settle()
+        pending = { report: { step: firstStep + step, numInferenceSteps: total, timestep, etaMs: 0 }, latents: following }
+        if (options.observe === undefined) continue
+        const { report } = pending
+        await settle()
+        const replaced = await options.observe({ ...report, etaMs: 0 }, current, scheduler)
+        if (replaced !== undefined) {
+          current.release()
+          current = new StepLatents(replaced)
+        }
+      }
+    }
+    await settle()
+    current.hold()
+    return current.native
+  } finally {
+    pending?.latents.release()
+    current.release()
+    scheduler.reset()
+  }
+}
+
+function queueStep(options: LoopOptions, latents: NativeTensor, timestep: number, evaluation: Evaluation, frameMask: number[] | undefined, step: number): NativeTensor {
+  const { engine, transformer, scheduler, text, fps, height, width, cancel, chunksInFlight } = options
+  const context = { signal: options.signal, step }
+  const request: DenoiseRequest = {
+    latents,
+    timestep,
+    ...text,
+    fps,
+    height,
+    width,
+    chunks: evaluation.chunks,
+    fuse: evaluation.fuse,
+    cancel,
+    ...(evaluation.keyframes === undefined ? {} : { keyframes: evaluation.keyframes }),
+    ...(frameMask === undefined ? {} : { frameMask }),
+    ...(chunksInFlight === undefined ? {} : { chunksInFlight })
+  }
+  const eps = native(() => transformer.native.denoise(request), context)
+  try {
+    const next = native(() => scheduler.queueStep(engine, eps, timestep, latents), context)
+    if (frameMask !== undefined) keepFixed(engine, next, latents, frameMask)
+    return next
+  } finally {
+    eps.dispose()
+  }
+}

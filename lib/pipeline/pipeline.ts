@@ -1,0 +1,310 @@
+// VideoPipeline: the components of a model on one engine, and what is done with them.
+
+import { VinError, expected, missingComponent, native, nativeAsync } from '../errors.js'
+import type { TextEncoder } from '../models/text-encoder.js'
+import type { Tokenizer } from '../models/tokenizer.js'
+import type { Transformer } from '../models/transformer.js'
+import type { VAE } from '../models/vae.js'
+import { abortable, bindCancel } from '../native/cancel.js'
+import type { Engine, Runtime } from '../native/engine.js'
+import { linkSignals } from '../native/signals.js'
+import { Scope, readNative, toResult } from '../native/tensor.js'
+import type { TensorData, TensorLike } from '../native/tensor.js'
+import { resolveDenoiseOptions } from '../options/denoise.js'
+import type { DenoiseOptions } from '../options/denoise.js'
+import { resolveGenerateOptions } from '../options/generate.js'
+import type { GenerateContext, GenerateOptions } from '../options/generate.js'
+import type { ModelOptions } from '../options/model.js'
+import type { FromConfigOptions, PipelineConfig, PipelineDefaults } from '../options/pipeline.js'
+import { paperMicroBatch } from '../plan/frames.js'
+import type { MicroBatch } from '../plan/frames.js'
+import type { Scheduler } from '../schedulers/index.js'
+import { GenerationJob } from './job.js'
+import type { RunContext, RunResult } from './job.js'
+import { createParts, loadParts } from './load.js'
+import type { PipelineParts } from './load.js'
+import { planVideo } from './plan.js'
+import type { VideoPlan } from './plan.js'
+import type { TextEncoderLike } from './prompt.js'
+import { denoiseRequest } from './request.js'
+import { runGenerate } from './run.js'
+
+/** Attention of the VIN per head: probabilities, rows add up to 1. */
+export interface AttentionMaps {
+  /** [heads, G, keys]: global tokens over the tokens of the keyframes. */
+  encoder: TensorData
+  /** Per processor block [heads, G+L, G+L]. */
+  processor: TensorData[]
+}
+
+export class VideoPipeline {
+  readonly #parts: PipelineParts
+  readonly #closing = new AbortController()
+  readonly #running = new Set<Promise<unknown>>()
+  #disposal: Promise<void> | undefined
+  #textEncoder: TextEncoderLike | undefined
+  /** The run whose turn it is: runs of one pipeline follow each other. */
+  #turn: Promise<unknown> = Promise.resolve()
+
+  private constructor(parts: PipelineParts) {
+    this.#parts = parts
+    if (parts.options.device === 'auto') warnOfFallback(parts.engine.runtime)
+  }
+
+  /**
+  Opens a model folder, or a built-in model by name.
+
+  @param model a folder in diffusers' layout, or 'demo' (the default)
+  @throws VinError ERR_VIN_FORMAT for a damaged file, ERR_VIN_MISSING_COMPONENT without a transformer, ERR_VIN_BACKEND_UNAVAILABLE for a device that is not there
+  */
+  static async fromPretrained(model?: string, options: ModelOptions = {}): Promise<VideoPipeline> {
+    return new VideoPipeline(await loadParts(model, options))
+  }
+
+  /** Untrained components; the same seed gives the same weights. */
+  static async fromConfig(config: PipelineConfig, options: FromConfigOptions = {}): Promise<VideoPipeline> {
+    return new VideoPipeline(await createParts(config, options))
+  }
+
+  /** What runs the work. */
+  get runtime(): Runtime {
+    return this.#parts.engine.runtime
+  }
+
+  /** What generate() takes where an option is absent. */
+  get defaults(): Readonly<PipelineDefaults> {
+    return this.#parts.defaults
+  }
+
+  get transformer(): Transformer {
+    this.#open()
+    return this.#parts.transformer
+  }
+
+  /** @throws ERR_VIN_MISSING_COMPONENT when the model has no `vae/` */
+  get vae(): VAE {
+    return this.#need('vae', this.#parts.vae, 'vae/; latents can be had with outputType "latents"')
+  }
+
+  /** @throws ERR_VIN_MISSING_COMPONENT when the model has no `text_encoder/` */
+  get textEncoder(): TextEncoder {
+    return this.#need('text_encoder', this.#parts.textEncoder, 'text_encoder/; pass promptEmbeds instead of a prompt')
+  }
+
+  /** Replaces the model's text encoder for prompts; it still belongs to the caller. */
+  set textEncoder(encoder: TextEncoderLike) {
+    this.#open()
+    if (typeof encoder?.encode !== 'function') throw expected('an object with encode(text)', 'textEncoder', encoder, 'type')
+    this.#textEncoder = encoder
+  }
+
+  /** @throws ERR_VIN_MISSING_COMPONENT when the model has no `tokenizer/` */
+  get tokenizer(): Tokenizer {
+    return this.#need('tokenizer', this.#parts.tokenizer, 'tokenizer/tokenizer.json; pass promptEmbeds instead of a prompt')
+  }
+
+  get scheduler(): Scheduler {
+    this.#open()
+    return this.#parts.scheduler
+  }
+
+  /** Whether the model has a part; asking for one that it lacks throws. */
+  has(component: 'vae' | 'textEncoder' | 'tokenizer'): boolean {
+    return this.#parts[component] !== undefined
+  }
+
+  /** @internal */
+  get engine(): Engine {
+    this.#open()
+    return this.#parts.engine
+  }
+
+  /** @internal */
+  get parts(): Readonly<PipelineParts> {
+    this.#open()
+    return this.#parts
+  }
+
+  get disposed(): boolean {
+    return this.#closing.signal.aborted
+  }
+
+  #open(): void {
+    this.#closing.signal.throwIfAborted()
+  }
+
+  #need<C>(name: string, component: C | undefined, advice: string): C {
+    this.#open()
+    if (component === undefined) throw missingComponent(name, `Expected the model to have ${advice}`)
+    return component
+  }
+
+  /**
+  One evaluation: VIN, all chunks, fusion, guidance. A handle gives a handle, plain data gives plain data, [C, N, H, W].
+
+  @throws RangeError or TypeError for wrong options, before any native work
+  @throws VinError ERR_VIN_MISSING_COMPONENT for method 'vin' on a plain backbone, ERR_VIN_NONFINITE {block}
+  */
+  async denoise<T extends TensorLike>(options: DenoiseOptions<T>): Promise<T> {
+    this.#open()
+    const resolved = resolveDenoiseOptions(options, this.#parts.transformer.config)
+    return this.track([resolved.signal], async (signal) => {
+      const { transformer } = this.#parts
+      const engine = transformer.engine.native
+      const scope = new Scope()
+      const cancel = bindCancel(engine, signal)
+      const context = { signal }
+      try {
+        const request = await denoiseRequest(transformer, resolved, cancel.flag, scope)
+        const output = native(() => transformer.native.denoise(request), context)
+        return await abortable(toResult(engine, resolved.latents, output, context), signal)
+      } finally {
+        scope.dispose()
+        cancel.release()
+      }
+    })
+  }
+
+  /**
+  Starts a run. The job is a promise of the video and an async iterable of events; wrong options reject it before any native work.
+
+  @example
+  const video = await pipeline.generate({ prompt: 'a red circle bounces', numFrames: 256, seed: 7 })
+  await video.save('out.mp4')
+  */
+  generate(options: GenerateOptions = {}): GenerationJob {
+    return new GenerationJob((context) => this.run(options, context), checkedSignal(options?.signal))
+  }
+
+  /**
+  The work of a job.
+
+  @internal
+  */
+  async run(options: GenerateOptions, context: RunContext): Promise<RunResult> {
+    this.#open()
+    const resolved = resolveGenerateOptions(options, this.#generateContext())
+    const { sources, emit } = context
+    return this.track(sources, (signal) =>
+      this.#inTurn(signal, () =>
+        runGenerate(resolved, this.#parts, this.#textEncoder ?? this.#parts.textEncoder, this.#microBatch(), {
+          signal,
+          sources,
+          emit,
+          get observed() {
+            return context.observed
+          }
+        })
+      )
+    )
+  }
+
+  /** What generate() would do with these options: chunks, text per chunk, FLOPs, memory. Synchronous, computes nothing of the video. */
+  plan(options: GenerateOptions = {}): VideoPlan {
+    this.#open()
+    return planVideo(resolveGenerateOptions(options, this.#generateContext(), 'plan'), this.#parts)
+  }
+
+  #microBatch(): MicroBatch {
+    return this.#parts.vae?.microBatch ?? paperMicroBatch
+  }
+
+  #generateContext(): GenerateContext {
+    const { transformer, defaults, scheduler, options } = this.#parts
+    return { config: transformer.config, defaults, scheduler, microBatch: this.#microBatch(), limits: options.limits }
+  }
+
+  /** Waits for earlier runs; a run that is aborted while it waits does not start. */
+  async #inTurn<R>(signal: AbortSignal, work: () => Promise<R>): Promise<R> {
+    const before = this.#turn
+    let finished = (): void => {}
+    this.#turn = new Promise<void>((resolve) => {
+      finished = resolve
+    })
+    try {
+      await abortable(before.then(() => undefined), signal)
+      return await work()
+    } finally {
+      // The next run also waits for the ones before this one, which may have been aborted while waiting.
+      void before.then(finished)
+    }
+  }
+
+  /** VIN attention of one evaluation, for pictures. Takes the options of `denoise`. */
+  async attention(options: DenoiseOptions): Promise<AttentionMaps> {
+    this.#open()
+    const resolved = resolveDenoiseOptions(options, this.#parts.transformer.config, 'attention')
+    return this.track([resolved.signal], async (signal) => {
+      const { transformer } = this.#parts
+      const scope = new Scope()
+      const cancel = bindCancel(transformer.engine.native, signal)
+      const context = { signal }
+      try {
+        const request = await denoiseRequest(transformer, { ...resolved, method: 'vin' }, cancel.flag, scope)
+        const maps = native(() => transformer.native.attention(request), context)
+        scope.add(maps.encoder)
+        for (const map of maps.processor) scope.add(map)
+        return { encoder: await readNative(maps.encoder, context), processor: await Promise.all(maps.processor.map((map) => readNative(map, context))) }
+      } finally {
+        scope.dispose()
+        cancel.release()
+      }
+    })
+  }
+
+  /**
+  Runs work that dispose() aborts and waits for. The signal it gets joins the given ones and the pipeline's.
+
+  @internal
+  */
+  async track<R>(signals: readonly (AbortSignal | undefined)[], work: (signal: AbortSignal) => Promise<R>): Promise<R> {
+    this.#open()
+    const linked = linkSignals(...signals, this.#closing.signal)
+    const running = (async () => {
+      linked.signal.throwIfAborted()
+      return work(linked.signal)
+    })()
+    this.#running.add(running)
+    try {
+      return await running
+    } finally {
+      this.#running.delete(running)
+      linked.release()
+    }
+  }
+
+  /** Aborts what runs, waits for it, and frees weights and engine. Twice is fine; later use is ERR_VIN_DISPOSED. */
+  async dispose(): Promise<void> {
+    this.#disposal ??= this.#dispose()
+    return this.#disposal
+  }
+
+  async #dispose(): Promise<void> {
+    this.#closing.abort(new VinError('ERR_VIN_DISPOSED', 'Expected a live pipeline but it was disposed', { component: 'pipeline' }))
+    await Promise.allSettled(this.#running)
+    const { engine, transformer, vae, textEncoder } = this.#parts
+    await nativeAsync(() => engine.native.fence()).catch(() => {})
+    await transformer.dispose()
+    await vae?.dispose()
+    await textEncoder?.dispose()
+    await engine.release()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.dispose()
+  }
+}
+
+/** A signal worth listening to; anything else is refused with the other options, inside the job. */
+function checkedSignal(signal: unknown): AbortSignal | undefined {
+  return typeof signal === 'object' && signal !== null && 'addEventListener' in signal ? (signal as AbortSignal) : undefined
+}
+
+let warned = false
+
+/** 'auto' that falls back to the CPU says so, once in a process. */
+function warnOfFallback(runtime: Runtime): void {
+  if (warned || runtime.device !== 'cpu' || runtime.rejected.length === 0) return
+  warned = true
+  process.emitWarning('No CUDA backend can be used (pipeline.runtime.rejected says why); running on the CPU', { type: 'VinNativeWarning', code: 'VIN_CPU_FALLBACK' })
+}

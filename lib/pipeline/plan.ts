@@ -1,0 +1,173 @@
+// What a run will do, before it does it: chunks, keyframes, text per chunk, FLOPs and memory. Synchronous; the only native call is the dry run of one evaluation.
+
+import { VinError, native } from '../errors.js'
+import { methods } from '../methods/index.js'
+import type { Geometry, Method, MethodPlan } from '../methods/index.js'
+import type { Transformer } from '../models/transformer.js'
+import type { VAE } from '../models/vae.js'
+import type { ResolvedGenerateOptions } from '../options/generate.js'
+import { planOverlaps } from '../plan/chunks.js'
+import type { Chunk, Overlap } from '../plan/chunks.js'
+import { evaluationFlops } from '../plan/cost.js'
+import type { CostModel } from '../plan/cost.js'
+import type { PipelineParts } from './load.js'
+import { requireGlobalTokens } from './request.js'
+
+export interface PipelineWarning {
+  code: string
+  message: string
+}
+
+export interface VideoPlan {
+  /** N */
+  latentFrames: number
+  /** Latent frames: computed from `first`, owned from `start`, up to `end`. */
+  chunks: Chunk[]
+  overlaps: Overlap[]
+  /** Latent frames that the VIN reads; empty for methods without global tokens. */
+  keyframes: number[]
+  /** The text of each chunk's captions. */
+  prompts: string[]
+  flops: {
+    /** One step, one guidance branch. */
+    perStep: number
+    /** The same for every method this version runs. */
+    byMethod: Record<string, number>
+    /** Guidance branches a step. */
+    branches: number
+    /** All steps and branches. */
+    total: number
+  }
+  /** Bytes. */
+  memory: { weights: number; activations: number; decode: number; peak: number }
+  warnings: PipelineWarning[]
+}
+
+/** What guidance costs: both branches, unless its scale names one. */
+export function guidanceBranches(guidanceScale: number): number {
+  return guidanceScale === 0 || guidanceScale === 1 ? 1 : 2
+}
+
+export function geometryOf(options: ResolvedGenerateOptions, transformer: Transformer): Geometry {
+  const { latentFrames, chunkFrames, contextFrames, keyframeInterval } = options
+  return { latentFrames, chunkFrames, contextFrames, keyframeInterval, latentFps: transformer.config.latent_fps }
+}
+
+/** The entry of a timeline that holds at the centre of each chunk's owned frames. */
+export function entriesOfChunks(options: ResolvedGenerateOptions, chunks: readonly Chunk[]): number[] {
+  return chunks.map(({ start, end }) => {
+    const centre = (start + end) / 2
+    let entry = 0
+    options.prompt.forEach(({ latentFrame }, i) => {
+      if (latentFrame <= centre) entry = i
+    })
+    return entry
+  })
+}
+
+/** Latent frames that `owned` chunk frames make a chunk worth evaluating: at least one of them is denoised. */
+export function activeChunks(chunks: readonly Chunk[], frameMask: readonly number[] | undefined): Chunk[] {
+  if (frameMask === undefined) return [...chunks]
+  return chunks.filter(({ start, end }) => frameMask.slice(start, end).includes(1))
+}
+
+export function planVideo(options: ResolvedGenerateOptions, parts: PipelineParts): VideoPlan {
+  const { transformer, vae } = parts
+  if (options.method.globalTokens) requireGlobalTokens(transformer, options.method.name)
+  const plan = options.method.plan(geometryOf(options, transformer))
+  const entries = entriesOfChunks(options, plan.chunks)
+  const textRows = options.promptEmbeds?.shape[0] ?? transformer.config.model_max_length
+  const flops = planFlops(options, transformer, textRows)
+  return {
+    latentFrames: options.latentFrames,
+    chunks: plan.chunks,
+    overlaps: planOverlaps(plan.chunks),
+    keyframes: plan.keyframes ?? [],
+    prompts: entries.map((entry) => options.prompt[entry]?.prompt ?? ''),
+    flops,
+    memory: planMemory(options, transformer, vae, parts, plan, textRows),
+    warnings: planWarnings(options, transformer)
+  }
+}
+
+function planFlops(options: ResolvedGenerateOptions, transformer: Transformer, textRows: number): VideoPlan['flops'] {
+  const { config } = transformer
+  const model: CostModel = {
+    layout: config.attention_layout,
+    depth: config.depth,
+    C: config.hidden_size,
+    mlpRatio: config.mlp_ratio,
+    S: Math.ceil(options.height / 16) * Math.ceil(options.width / 16),
+    L: textRows,
+    D: config.caption_channels,
+    vin: config.vin === undefined ? undefined : { G: config.vin.num_global_tokens, d: config.vin.dim, blocks: config.vin.num_blocks }
+  }
+  const cost = (method: Method): number => {
+    const { chunks, keyframes } = method.plan(geometryOf(options, transformer))
+    return evaluationFlops(model, chunks, keyframes)
+  }
+  const runnable = Object.values(methods).filter((method) => !method.globalTokens || transformer.hasGlobalTokens)
+  const perStep = cost(options.method)
+  const branches = guidanceBranches(options.guidanceScale)
+  return {
+    perStep,
+    byMethod: Object.fromEntries(runnable.map((method) => [method.name, cost(method)])),
+    branches,
+    total: perStep * branches * options.numInferenceSteps
+  }
+}
+
+function planMemory(options: ResolvedGenerateOptions, transformer: Transformer, vae: VAE | undefined, parts: PipelineParts, plan: MethodPlan, textRows: number): VideoPlan['memory'] {
+  const { height, width, latentFrames, guidanceScale, fps, chunksInFlight } = options
+  const C = transformer.config.in_channels
+  const weights = transformer.bytes + (vae?.bytes ?? 0) + (parts.textEncoder?.bytes ?? 0)
+  const activations = native(() =>
+    transformer.native.memory({
+      shape: [C, latentFrames, height / 8, width / 8],
+      timestep: 1,
+      textRows,
+      ...(guidanceBranches(guidanceScale) === 2 ? { negativeTextRows: textRows } : {}),
+      guidanceScale: guidanceBranches(guidanceScale) === 2 ? guidanceScale : 1,
+      fps,
+      height,
+      width,
+      chunks: plan.chunks,
+      fuse: plan.chunks.length > 1,
+      ...(plan.keyframes === undefined ? {} : { keyframes: plan.keyframes }),
+      ...(chunksInFlight === undefined ? {} : { chunksInFlight })
+    })
+  )
+  const decode = vae === undefined || options.outputType === 'latents' ? 0 : native(() => vae.native.memory({ height, width, operation: 'decode' }))
+  // Beside the model: latents of this step and the next, the prediction, and start noise.
+  const latents = 4 * 4 * C * latentFrames * (height / 8) * (width / 8)
+  return { weights, activations, decode, peak: weights + latents + Math.max(activations, decode) }
+}
+
+function planWarnings(options: ResolvedGenerateOptions, transformer: Transformer): PipelineWarning[] {
+  const warnings: PipelineWarning[] = []
+  const { config } = transformer
+  if (options.latentFrames > config.max_latent_frames) {
+    warnings.push({
+      code: 'beyond-trained-length',
+      message: `${options.latentFrames} latent frames are more than the ${config.max_latent_frames} the checkpoint was trained with; its time code is interpolated`
+    })
+  }
+  const patch = config.in_channels * 4
+  if (patch > config.hidden_size) {
+    warnings.push({
+      code: 'patch-wider-than-model',
+      message: `a patch has ${patch} numbers but the model is ${config.hidden_size} wide: ${Math.round((100 * (patch - config.hidden_size)) / patch)} % of the noise cannot be predicted`
+    })
+  }
+  return warnings
+}
+
+/** Refuses a run that the device cannot hold, before its first step. */
+export function checkMemory(plan: VideoPlan, budget: number): void {
+  if (plan.memory.peak <= budget) return
+  const gib = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(2)} GiB`
+  throw new VinError('ERR_VIN_OUT_OF_MEMORY', `Expected a run within ${gib(budget)} but it needs about ${gib(plan.memory.peak)}; use fewer chunksInFlight, fewer frames or a smaller size`, {
+    asked: plan.memory.peak,
+    free: budget
+  })
+}

@@ -1,0 +1,203 @@
+// Saved sampling states. After every step one safetensors file is written: latents, what the scheduler carries, and in its metadata the step, the options
+// and a SHA-256 of the data. The two newest are kept; a damaged newest one gives way to the one before it.
+
+import { createHash } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { mkdir, open, readFile, readdir, rm, stat } from 'node:fs/promises'
+import { endianness } from 'node:os'
+import { dirname, join } from 'node:path'
+import { VinError, show } from '../errors.js'
+import { weightFile } from '../models/files.js'
+import type { Binding } from '../native/binding.js'
+import { packageVersion } from '../native/package-root.js'
+import { Tensor, readNative } from '../native/tensor.js'
+import type { TensorData, TensorLike } from '../native/tensor.js'
+import type { ResolvedGenerateOptions } from '../options/generate.js'
+import { plainOptions } from '../options/generate.js'
+import { diskError, writeFileAtomically } from '../video/atomic-file.js'
+import type { PipelineParts } from './load.js'
+
+/** What must agree between a state and the run that goes on from it. */
+export type Fingerprint = Record<string, unknown>
+
+export interface SavedState {
+  /** Steps made. */
+  step: number
+  seed: number | bigint
+  fingerprint: Fingerprint
+  /** `latents`, and the scheduler's own under `scheduler.`. */
+  tensors: Record<string, TensorData>
+}
+
+const statePattern = /^state-(\d{6})\.safetensors$/
+const sha = (): ReturnType<typeof createHash> => createHash('sha256')
+
+/** Everything the result depends on but the seed, as plain values; tensors and bytes by their hash. */
+export async function fingerprintOf(options: ResolvedGenerateOptions, parts: PipelineParts): Promise<Fingerprint> {
+  const { seed, outputType, chunksInFlight, resume, ...plain } = plainOptions(options, 0)
+  return JSON.parse(
+    JSON.stringify({
+      version: packageVersion(),
+      model: await modelFingerprint(parts),
+      backend: parts.engine.runtime.backend,
+      ...plain,
+      latents: await tensorHash(options.latents),
+      promptEmbeds: await tensorHash(options.promptEmbeds),
+      negativePromptEmbeds: await tensorHash(options.negativePromptEmbeds),
+      ...pictureHash('image', options.image),
+      ...pictureHash('lastImage', options.lastImage)
+    })
+  ) as Fingerprint
+}
+
+async function tensorHash(tensor: TensorLike | undefined): Promise<string | undefined> {
+  if (tensor === undefined) return undefined
+  const { data, shape } = tensor instanceof Tensor ? await readNative(tensor.native) : tensor
+  return sha().update(JSON.stringify(shape)).update(bytesOf(data)).digest('hex')
+}
+
+function pictureHash(name: string, picture: ResolvedGenerateOptions['image']): Record<string, string> {
+  if (picture === undefined || typeof picture === 'string') return {}
+  const { data, shape } = picture instanceof Uint8Array ? { data: picture, shape: [] } : { data: picture.data, shape: [picture.width, picture.height] }
+  return { [name]: sha().update(JSON.stringify(shape)).update(data).digest('hex') }
+}
+
+/** Configs, and for weights on disk the size and 64 samples of every file: enough to tell two checkpoints apart without reading gigabytes. */
+async function modelFingerprint({ transformer, vae, textEncoder, source }: PipelineParts): Promise<string> {
+  const hash = sha()
+  const components: [string, { config: object } | undefined][] = [
+    ['transformer', transformer],
+    ['vae', vae],
+    ['text_encoder', textEncoder]
+  ]
+  for (const [name, component] of components) {
+    if (component === undefined) continue
+    hash.update(name).update(JSON.stringify(component.config))
+    if ('seed' in source) hash.update(String(source.seed))
+    else await hashFiles(hash, existsSync(join(source.folder, name)) ? join(source.folder, name) : source.folder)
+  }
+  return hash.digest('hex')
+}
+
+async function hashFiles(hash: ReturnType<typeof sha>, folder: string): Promise<void> {
+  const first = weightFile(folder)
+  const files = first.endsWith('.index.json') ? (await readdir(folder)).filter((name) => name.endsWith('.safetensors')).sort().map((name) => join(folder, name)) : [first]
+  for (const file of files) {
+    const { size } = await stat(file)
+    hash.update(String(size))
+    const handle = await open(file, 'r')
+    try {
+      const block = Buffer.alloc(4096)
+      for (let i = 0; i < 64; i++) {
+        const { bytesRead } = await handle.read(block, 0, block.length, Math.floor((Math.max(0, size - block.length) * i) / 63))
+        hash.update(block.subarray(0, bytesRead))
+      }
+    } finally {
+      await handle.close()
+    }
+  }
+}
+
+/** The little-endian bytes of numbers. */
+function bytesOf(data: Float32Array): Buffer {
+  const bytes = Buffer.from(data.buffer, data.byteOffset, data.byteLength)
+  return endianness() === 'LE' ? bytes : Buffer.from(bytes).swap32()
+}
+
+/** The folder's states, newest first. */
+async function listStates(folder: string): Promise<{ file: string; step: number }[]> {
+  const names = existsSync(folder) ? await readdir(folder) : []
+  const states = names.flatMap((name) => {
+    const match = statePattern.exec(name)
+    return match === null ? [] : [{ file: join(folder, name), step: Number(match[1]) }]
+  })
+  return states.sort((a, b) => b.step - a.step)
+}
+
+async function* encodeState({ step, seed, fingerprint, tensors }: SavedState): AsyncGenerator<Uint8Array> {
+  const names = Object.keys(tensors).sort()
+  const parts = names.map((name) => bytesOf((tensors[name] as TensorData).data))
+  const hash = sha()
+  for (const part of parts) hash.update(part)
+  const content = JSON.stringify({ step, seed: String(seed), big_seed: typeof seed === 'bigint', fingerprint })
+  const header: Record<string, unknown> = { __metadata__: { kind: 'vin-native sampling state', content, sha256: hash.update(content).digest('hex') } }
+  let offset = 0
+  names.forEach((name, i) => {
+    const length = parts[i]?.length ?? 0
+    header[name] = { dtype: 'F32', shape: tensors[name]?.shape, data_offsets: [offset, (offset += length)] }
+  })
+  const text = Buffer.from(JSON.stringify(header))
+  const padded = Buffer.alloc(8 + Math.ceil(text.length / 8) * 8, ' ')
+  padded.writeBigUInt64LE(BigInt(padded.length - 8))
+  text.copy(padded, 8)
+  yield padded
+  yield* parts
+}
+
+/** Writes a state, and removes all but the two newest. */
+export async function saveState(folder: string, state: SavedState): Promise<void> {
+  await writeFileAtomically(join(folder, `state-${String(state.step).padStart(6, '0')}.safetensors`), encodeState(state))
+  const old = (await listStates(folder)).filter(({ step }) => step <= state.step).slice(2)
+  for (const { file } of old) await rm(file, { force: true })
+}
+
+/** Makes the folder, and removes temporary files of a killed run. */
+export async function prepareFolder(folder: string): Promise<void> {
+  try {
+    await mkdir(folder, { recursive: true })
+    for (const name of await readdir(folder)) if (/^\.state-\d{6}\.safetensors\..*\.tmp$/.test(name)) await rm(join(folder, name), { force: true })
+  } catch (error) {
+    throw diskError(error, folder)
+  }
+}
+
+/** The newest state that is whole. @throws ERR_VIN_RESUME_MISMATCH naming the field that differs */
+export async function loadState(binding: Binding, folder: string, fingerprint: Fingerprint, seed: number | bigint | undefined): Promise<{ state: SavedState | undefined; damaged: string[] }> {
+  const damaged: string[] = []
+  for (const { file } of await listStates(folder)) {
+    const state = await readState(binding, file)
+    if (state === undefined) {
+      damaged.push(file)
+      continue
+    }
+    compare(file, fingerprint, state.fingerprint)
+    if (seed !== undefined && BigInt(seed) !== BigInt(state.seed)) throw mismatch(file, 'seed', seed, state.seed)
+    return { state, damaged }
+  }
+  return { state: undefined, damaged }
+}
+
+async function readState(binding: Binding, file: string): Promise<SavedState | undefined> {
+  try {
+    const { tensors, metadata } = binding.readSafetensors(await readFile(file))
+    const content = metadata['content'] ?? ''
+    const hash = sha()
+    const read: Record<string, TensorData> = {}
+    for (const name of Object.keys(tensors).sort()) {
+      const { data, shape } = tensors[name] ?? {}
+      if (!(data instanceof Float32Array) || shape === undefined) return undefined
+      hash.update(bytesOf(data))
+      read[name] = { data, shape }
+    }
+    if (hash.update(content).digest('hex') !== metadata['sha256']) return undefined
+    const { step, seed, big_seed: big, fingerprint } = JSON.parse(content) as { step: number; seed: string; big_seed: boolean; fingerprint: Fingerprint }
+    return { step, seed: big ? BigInt(seed) : Number(seed), fingerprint, tensors: read }
+  } catch {
+    return undefined
+  }
+}
+
+function compare(file: string, wanted: Fingerprint, found: Fingerprint): void {
+  for (const field of new Set([...Object.keys(wanted), ...Object.keys(found)])) {
+    if (JSON.stringify(wanted[field]) !== JSON.stringify(found[field])) throw mismatch(file, field, wanted[field], found[field])
+  }
+}
+
+function mismatch(file: string, field: string, wanted: unknown, found: unknown): VinError {
+  const text = (value: unknown): string => (typeof value === 'object' && value !== null ? JSON.stringify(value) : show(value))
+  return new VinError(
+    'ERR_VIN_RESUME_MISMATCH',
+    `Expected a state with ${field} ${text(wanted)} in ${dirname(file)} but it was made with ${text(found)}; use the same options, or another folder`,
+    { file, field, expected: wanted, found }
+  )
+}

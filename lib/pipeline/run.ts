@@ -1,0 +1,277 @@
+// One generate(), from resolved options to a Video: plan, text, start noise, given frames, sampling, and a video that decodes when it is read.
+
+import { performance } from 'node:perf_hooks'
+import { missingComponent, native, nativeAsync } from '../errors.js'
+import type { VAE } from '../models/vae.js'
+import type { NativeCancel, NativeEngine, NativeTensor } from '../native/binding.js'
+import { abortable, bindCancel } from '../native/cancel.js'
+import { checkSeed, copyOf, randnNative } from '../native/ops.js'
+import { Scope, readNative, toNative } from '../native/tensor.js'
+import type { TensorData } from '../native/tensor.js'
+import { plainOptions } from '../options/generate.js'
+import type { ResolvedGenerateOptions } from '../options/generate.js'
+import type { MicroBatch } from '../plan/frames.js'
+import type { Scheduler } from '../schedulers/index.js'
+import type { Frame } from '../video/index.js'
+import { Video } from '../video/video.js'
+import { givenFrames, maskOf, placeFrames } from './conditioning.js'
+import { decodeBatches, decodeFrames } from './decode.js'
+import { replacedLatents, stepEvent } from './hooks.js'
+import type { StepLatents, StepReport } from './hooks.js'
+import type { GenerationEvent, RunContext, RunResult } from './job.js'
+import type { PipelineParts } from './load.js'
+import { sample } from './loop.js'
+import type { LoopStart } from './loop.js'
+import { entriesOfChunks, planVideo } from './plan.js'
+import type { PipelineWarning, VideoPlan } from './plan.js'
+import { encodePrompt } from './prompt.js'
+import type { TextEncoderLike } from './prompt.js'
+import { fingerprintOf, loadState, prepareFolder, saveState } from './resume.js'
+import type { Fingerprint, SavedState } from './resume.js'
+import { conditionText } from './text.js'
+import type { TextConditioning } from './text.js'
+
+/** A job's context while it samples: its sources, and dispose(), as one signal. */
+export interface SampleContext extends RunContext {
+  signal: AbortSignal
+}
+
+interface Run {
+  options: ResolvedGenerateOptions
+  parts: PipelineParts
+  textEncoder: TextEncoderLike | undefined
+  microBatch: MicroBatch
+  context: SampleContext
+  engine: NativeEngine
+  cancel: NativeCancel
+  scope: Scope
+  plan: VideoPlan
+  warnings: PipelineWarning[]
+  warn: (warning: PipelineWarning) => void
+}
+
+/** Saved states of a run with `resume`. */
+interface Resuming {
+  folder: string
+  fingerprint: Fingerprint
+  state: SavedState | undefined
+}
+
+/** A seed that a number can say. */
+function randomSeed(): number {
+  const [high = 0, low = 0] = crypto.getRandomValues(new Uint32Array(2))
+  return (high >>> 11) * 2 ** 32 + low
+}
+
+export async function runGenerate(options: ResolvedGenerateOptions, parts: PipelineParts, textEncoder: TextEncoderLike | undefined, microBatch: MicroBatch, context: SampleContext): Promise<RunResult> {
+  const started = performance.now()
+  const { signal } = context
+  signal.throwIfAborted()
+  const engine = parts.engine.native
+  const cancel = bindCancel(engine, signal)
+  const scope = new Scope()
+  const warnings: PipelineWarning[] = []
+  const warn = (warning: PipelineWarning): void => {
+    warnings.push(warning)
+    context.emit({ event: { type: 'warning', ...warning } })
+  }
+  try {
+    const plan = planVideo(options, parts)
+    if (options.outputType === 'video') requireVae(parts.vae)
+    const run: Run = { options, parts, textEncoder, microBatch, context, engine, cancel: cancel.flag, scope, plan, warnings, warn }
+    context.emit({ event: { type: 'plan', plan } })
+    plan.warnings.forEach(warn)
+    const resuming = await openStates(run)
+    const seed = options.seed ?? resuming?.state?.seed ?? randomSeed()
+    const text = await textOf(run)
+    const textDone = performance.now()
+    const latents = await sampleLatents(run, text, checkSeed(seed), seed, resuming)
+    const timings: Record<string, number> = { text: textDone - started, sampling: performance.now() - textDone }
+    return finish(run, latents, seed, timings)
+  } finally {
+    scope.dispose()
+    cancel.release()
+  }
+}
+
+async function openStates({ options, parts, warn }: Run): Promise<Resuming | undefined> {
+  const { resume: folder } = options
+  if (folder === undefined) return undefined
+  const fingerprint = await fingerprintOf(options, parts)
+  await prepareFolder(folder)
+  const { state, damaged } = await loadState(parts.engine.binding, folder, fingerprint, options.seed)
+  for (const file of damaged) warn({ code: 'damaged-state', message: `${file} is damaged and was not used` })
+  return { folder, fingerprint, state }
+}
+
+/** Text of every evaluation of the run. */
+async function textOf({ options, parts, textEncoder, context, engine, scope, plan, warn }: Run): Promise<TextConditioning> {
+  const { signal } = context
+  const encode = (text: string, name: string): Promise<NativeTensor> =>
+    encodePrompt({ transformer: parts.transformer, textEncoder, tokenizer: parts.tokenizer }, text, name, scope, signal, warn)
+  const entries: NativeTensor[] = []
+  if (options.promptEmbeds !== undefined) entries.push(await toNative(engine, options.promptEmbeds, scope, { signal }))
+  for (const [i, { prompt }] of options.prompt.entries()) entries.push(await encode(prompt, options.prompt.length === 1 ? 'prompt' : `prompt[${i}]`))
+  let negative: NativeTensor | undefined
+  if (options.guidanceScale !== 1) {
+    if (options.negativePromptEmbeds !== undefined) negative = await toNative(engine, options.negativePromptEmbeds, scope, { signal })
+    else if (options.negativePrompt !== undefined) negative = await encode(options.negativePrompt, 'negativePrompt')
+  }
+  return conditionText(parts.transformer, entries, negative, options.guidanceScale, scope, entries.length > 1 ? entriesOfChunks(options, plan.chunks) : undefined)
+}
+
+/** Start noise with the given frames in it, then all steps. */
+async function sampleLatents(run: Run, text: TextConditioning, seed: bigint, givenSeed: number | bigint, resuming: Resuming | undefined): Promise<TensorData> {
+  const { options, parts, context, engine, cancel, scope, plan, warn } = run
+  const { signal } = context
+  const { transformer, vae } = parts
+  const { height, width, latentFrames, numInferenceSteps } = options
+  const shape = [transformer.config.in_channels, latentFrames, height / 8, width / 8]
+  const given = await givenFrames(options, {
+    engine,
+    binding: parts.engine.binding,
+    vae: () => requireVae(vae),
+    channels: transformer.config.in_channels,
+    microBatch: run.microBatch,
+    imagePixels: parts.options.limits.imagePixels,
+    cancel,
+    signal,
+    scope,
+    warn
+  })
+  const frameMask = maskOf(given, latentFrames)
+  const start = await startOf(run, seed, shape, resuming?.state)
+  if (resuming?.state === undefined) placeFrames(engine, start.latents, given)
+  const { onStep } = options
+  const observe =
+    onStep === undefined && resuming === undefined && options.onPreview === undefined
+      ? undefined
+      : async (report: StepReport, latents: StepLatents, scheduler: Scheduler): Promise<NativeTensor | undefined> => {
+          const replaced = onStep === undefined ? undefined : await replacedLatents(engine, await onStep(stepEvent(report, latents)), shape)
+          try {
+            if (resuming !== undefined) await save(resuming, report.step + 1, givenSeed, replaced ?? latents.native, scheduler)
+            await preview(run, report, replaced ?? latents.native)
+          } catch (error) {
+            replaced?.dispose()
+            throw error
+          }
+          return replaced
+        }
+  const loop = {
+    engine,
+    transformer,
+    scheduler: options.scheduler,
+    method: options.method,
+    plan: { chunks: plan.chunks, keyframes: options.method.globalTokens ? plan.keyframes : undefined },
+    fusion: options.fusion,
+    text,
+    numInferenceSteps,
+    fps: options.fps,
+    height,
+    width,
+    chunksInFlight: options.chunksInFlight,
+    frameMask,
+    cancel,
+    signal,
+    observe,
+    report: (report: StepReport, latents: StepLatents): void => {
+      if (!context.observed) return
+      context.emit({ event: stepEvent(report, latents), hold: () => latents.hold(), release: () => latents.release() })
+    }
+  }
+  const latents = await sample(loop, start)
+  try {
+    return await abortable(readNative(latents, { signal }), signal)
+  } finally {
+    latents.dispose()
+  }
+}
+
+function requireVae(vae: PipelineParts['vae']): VAE {
+  if (vae === undefined) throw missingComponent('vae', 'Expected the model to have vae/ for pixels but it has none; use outputType "latents", without image, lastImage and video frames')
+  return vae
+}
+
+/** The saved state, the given latents, or the seed's noise. */
+async function startOf({ options, engine, context }: Run, seed: bigint, shape: number[], state: SavedState | undefined): Promise<LoopStart> {
+  if (state !== undefined) {
+    const { latents, ...rest } = state.tensors
+    const upload = ({ data, shape: size }: TensorData): NativeTensor => native(() => engine.upload(data, size))
+    const schedulerState: Record<string, NativeTensor> = {}
+    for (const [name, tensor] of Object.entries(rest)) schedulerState[name.replace(/^scheduler\./, '')] = upload(tensor)
+    return { latents: upload(latents as TensorData), step: state.step, schedulerState }
+  }
+  if (options.latents === undefined) return { latents: randnNative(engine, seed, 0, shape), step: 0 }
+  const scope = new Scope()
+  try {
+    return { latents: copyOf(engine, await toNative(engine, options.latents, scope, { signal: context.signal })), step: 0 }
+  } finally {
+    scope.dispose()
+  }
+}
+
+async function save({ folder, fingerprint }: Resuming, step: number, seed: number | bigint, latents: NativeTensor, scheduler: Scheduler): Promise<void> {
+  const tensors: Record<string, TensorData> = { latents: await readNative(latents) }
+  for (const [name, tensor] of Object.entries(scheduler.state())) tensors[`scheduler.${name}`] = await readNative(tensor)
+  await saveState(folder, { step, seed, fingerprint, tensors })
+}
+
+/** The middle micro-batch of the latents as they are, decoded. */
+async function preview({ options, parts, cancel, context, plan }: Run, { step }: StepReport, latents: NativeTensor): Promise<void> {
+  const { onPreview } = options
+  if (onPreview === undefined) return
+  const vae = requireVae(parts.vae)
+  const { latentFrames: size, frames: videoFrames } = vae.microBatch
+  const batch = Math.floor((plan.latentFrames - 1) / size / 2)
+  const pixels = native(() =>
+    vae.native.decodePixels(latents, { begin: batch * size, end: Math.min((batch + 1) * size, plan.latentFrames), numFrames: options.numFrames, cancel })
+  )
+  try {
+    const { data, shape } = await nativeAsync(() => pixels.read(), { signal: context.signal, step })
+    const [count = 0, height = 0, width = 0] = shape
+    const bytes = height * width * 3
+    const frames: Frame[] = Array.from({ length: count }, (_, i) => ({
+      index: batch * videoFrames + i,
+      data: (data as Uint8Array).slice(i * bytes, (i + 1) * bytes),
+      width,
+      height
+    }))
+    const event = { type: 'preview', step, frames } as const
+    context.emit({ event })
+    await onPreview(event)
+  } finally {
+    pixels.dispose()
+  }
+}
+
+/** The video; it decodes when it is read, and stops with the run's signal. */
+function finish({ options, parts, context, plan, warnings }: Run, latents: TensorData, seed: number | bigint, timings: Record<string, number>): RunResult {
+  const { numFrames, width, height, fps, outputType } = options
+  const input = outputType === 'video' ? { vae: requireVae(parts.vae), latents, numFrames } : undefined
+  const { sources } = context
+  const video = new Video({
+    latents,
+    decode: input === undefined ? undefined : (own?: AbortSignal) => decodeFrames(input, ...sources, own),
+    width,
+    height,
+    fps,
+    numFrames,
+    seed,
+    options: plainOptions(options, seed),
+    plan,
+    timings,
+    warnings
+  })
+  if (input === undefined) return { video }
+  const decode = async function* (): AsyncGenerator<GenerationEvent> {
+    const begin = performance.now()
+    let done = 0
+    for await (const frames of decodeBatches(input, ...sources)) {
+      done += frames.length
+      yield { type: 'decode', done, total: numFrames }
+      yield { type: 'frames', frames }
+    }
+    timings['decode'] = performance.now() - begin
+  }
+  return { video, decode }
+}

@@ -1,0 +1,34 @@
+// Video frames ↔ latent frames, model.md §7. A micro-batch of r video frames (r = F, or what is left at the end) becomes ⌈r/4⌉ + L − ⌈F/4⌉ latent frames.
+
+import { rangeError } from '../errors.js'
+
+export interface MicroBatch {
+  /** Video frames F. */
+  frames: number
+  /** Latent frames L. */
+  latentFrames: number
+}
+
+/** The pair of models without a VAE. */
+export const paperMicroBatch: MicroBatch = { frames: 16, latentFrames: 5 }
+
+/** Latent frames of every micro-batch that stand for padding: L − ⌈F/4⌉. */
+function extra({ frames, latentFrames }: MicroBatch): number {
+  return latentFrames - Math.ceil(frames / 4)
+}
+
+export function latentFramesOf(videoFrames: number, micro: MicroBatch): number {
+  const rest = videoFrames % micro.frames
+  return Math.floor(videoFrames / micro.frames) * micro.latentFrames + (rest === 0 ? 0 : Math.ceil(rest / 4) + extra(micro))
+}
+
+/** Most video frames that N latent frames decode to. @throws RangeError where the last micro-batch would hold padding alone */
+export function videoFramesOf(latentFrames: number, micro: MicroBatch): number {
+  const rest = latentFrames % micro.latentFrames
+  if (latentFrames < 1 || (rest > 0 && rest <= extra(micro))) {
+    throw rangeError(
+      `Expected latent frames that decode to video frames but received ${latentFrames}: micro-batches hold ${micro.latentFrames} latent frames, and a last one of ${extra(micro)} or fewer is padding alone`
+    )
+  }
+  return Math.floor(latentFrames / micro.latentFrames) * micro.frames + (rest === 0 ? 0 : Math.min(micro.frames, 4 * (rest - extra(micro))))
+}

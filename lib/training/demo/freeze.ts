@@ -1,0 +1,69 @@
+// The trained VAE in its final form: averaged weights in half precision, and shift and scale that give every latent channel mean 0 and deviation 1.
+
+import { mkdir, rename, rm } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { native, nativeAsync } from '../../errors.js'
+import { VAE } from '../../models/vae.js'
+import { copyInto } from '../../native/ops.js'
+import type { ModelOptions } from '../../options/model.js'
+import { writeDurably } from '../checkpoint.js'
+import { demoWorldVideo, renderFrames, WORLD_FPS, WORLD_SIZE } from '../demo-world.js'
+import { pixelPlanes } from '../pixels.js'
+
+const VIDEOS = 48
+const SECONDS = 4
+const SEED = 8_000_001
+
+export interface ChannelMoments {
+  mean: number[]
+  deviation: number[]
+}
+
+/** Mean and deviation of every latent channel over demo-world videos. */
+export async function latentMoments(vae: VAE, videos = VIDEOS): Promise<ChannelMoments> {
+  const channels = vae.config.latent_channels
+  const sums = new Array<number>(channels).fill(0)
+  const squares = new Array<number>(channels).fill(0)
+  let count = 0
+  for (let index = 0; index < videos; index++) {
+    const { world } = demoWorldVideo(SEED, index, [SECONDS])
+    const frames = SECONDS * WORLD_FPS
+    const { data } = await vae.encode(pixelPlanes({ data: renderFrames(world, 0, frames), shape: [frames, WORLD_SIZE, WORLD_SIZE, 3] }))
+    const size = data.length / channels
+    count += size
+    for (let channel = 0; channel < channels; channel++) {
+      for (let at = channel * size; at < (channel + 1) * size; at++) {
+        sums[channel]! += data[at]!
+        squares[channel]! += data[at]! ** 2
+      }
+    }
+  }
+  const mean = sums.map((sum) => sum / count)
+  return { mean, deviation: squares.map((square, channel) => Math.sqrt(square / count - mean[channel]! ** 2)) }
+}
+
+/** Writes the VAE of `checkpoint` in its final form to `folder`, unless it is there. */
+export async function freezeVAE(checkpoint: string, folder: string, model: ModelOptions): Promise<void> {
+  if (existsSync(join(folder, 'config.json'))) return
+  const vae = await VAE.fromPretrained(checkpoint, model)
+  try {
+    const { mean, deviation } = await latentMoments(vae)
+    const engine = vae.engine.native
+    for (const [name, values] of [['shift', mean], ['scale', deviation]] as const) {
+      const source = native(() => engine.upload(Float32Array.from(values), [1, values.length, 1, 1, 1]))
+      const target = native(() => vae.native.weight(name))
+      copyInto(engine, target, source)
+      source.dispose()
+      target.dispose()
+    }
+    const temporary = `${folder}.next`
+    await rm(temporary, { recursive: true, force: true })
+    await mkdir(temporary, { recursive: true })
+    await nativeAsync(() => vae.native.save(join(temporary, 'diffusion_pytorch_model.safetensors'), { dtype: 'float16' }))
+    await writeDurably(join(temporary, 'config.json'), `${JSON.stringify({ _class_name: 'OpenSoraVAE_V1_2', ...vae.config, shift: mean, scale: deviation }, null, 2)}\n`)
+    await rename(temporary, folder)
+  } finally {
+    await vae.dispose()
+  }
+}

@@ -1,0 +1,126 @@
+// Latents of demo-world videos, encoded once by the frozen VAE: one file of Float32 per video length, grown by appending. Video k of a length is
+// demoWorldVideo(seed, k, [seconds]), so the file needs no index, and a caption is drawn anew at every use.
+
+import { createHash } from 'node:crypto'
+import { open, readFile, stat, truncate } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { VAE } from '../../models/vae.js'
+import { latentFramesOf } from '../../plan/frames.js'
+import { writeDurably } from '../checkpoint.js'
+import { demoWorldVideo, drawCaption, renderFrames, WORLD_FPS, WORLD_SIZE } from '../demo-world.js'
+import type { Dataset, TrainingExample, VideoLatents } from '../dataset.js'
+import { PhiloxRandom, streams } from '../random.js'
+import { pixelPlanes } from '../pixels.js'
+
+const SIDE = WORLD_SIZE / 8
+const CHANNELS = 4
+
+export interface LatentCacheOptions {
+  folder: string
+  /** Seconds of every video. */
+  seconds: number
+  seed: number
+  vae: VAE
+  /** Names the weights that made the latents; a file of other weights is replaced. */
+  fingerprint: string
+}
+
+/** SHA-256 of a VAE's weight file. */
+export async function weightsFingerprint(file: string): Promise<string> {
+  return createHash('sha256').update(await readFile(file)).digest('hex')
+}
+
+export class LatentCache {
+  readonly seconds: number
+  readonly frames: number
+  readonly #options: LatentCacheOptions
+  readonly #path: string
+  readonly #values: number
+  #count: number
+
+  private constructor(options: LatentCacheOptions, path: string, values: number, frames: number, count: number) {
+    this.#options = options
+    this.#path = path
+    this.#values = values
+    this.seconds = options.seconds
+    this.frames = frames
+    this.#count = count
+  }
+
+  /** Opens or makes the file of one length. A last video that was cut off is dropped. */
+  static async open(options: LatentCacheOptions): Promise<LatentCache> {
+    const frames = latentFramesOf(options.seconds * WORLD_FPS, options.vae.microBatch)
+    const values = CHANNELS * frames * SIDE * SIDE
+    const path = join(options.folder, `latents-${options.seconds}s.f32`)
+    const label = `${JSON.stringify({ seconds: options.seconds, seed: options.seed, frames, fingerprint: options.fingerprint })}\n`
+    const known = await readFile(`${path}.json`, 'utf8').catch(() => '')
+    if (known !== label) {
+      await (await open(path, 'w')).close()
+      await writeDurably(`${path}.json`, label)
+    }
+    const { size } = await stat(path)
+    const count = Math.floor(size / (4 * values))
+    if (size !== count * 4 * values) await truncate(path, count * 4 * values)
+    return new LatentCache(options, path, values, frames, count)
+  }
+
+  get count(): number {
+    return this.#count
+  }
+
+  /** Encodes videos until there are `count`; `onVideo` hears of each. */
+  async grow(count: number, onVideo?: (done: number, count: number) => void): Promise<void> {
+    if (this.#count >= count) return
+    const handle = await open(this.#path, 'a')
+    try {
+      while (this.#count < count) {
+        const { world } = demoWorldVideo(this.#options.seed, this.#count, [this.seconds])
+        const frames = this.seconds * WORLD_FPS
+        const pixels = pixelPlanes({ data: renderFrames(world, 0, frames), shape: [frames, WORLD_SIZE, WORLD_SIZE, 3] })
+        const { data } = await this.#options.vae.encode(pixels)
+        await handle.writeFile(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
+        this.#count += 1
+        onVideo?.(this.#count, count)
+      }
+    } finally {
+      await handle.close()
+    }
+  }
+
+  /** Latents of video `index`. */
+  async read(index: number): Promise<VideoLatents> {
+    const handle = await open(this.#path, 'r')
+    try {
+      const data = new Float32Array(this.#values)
+      await handle.read(new Uint8Array(data.buffer), 0, data.byteLength, index * data.byteLength)
+      return { data, shape: [CHANNELS, this.frames, SIDE, SIDE] }
+    } finally {
+      await handle.close()
+    }
+  }
+
+  async example(index: number, use: number): Promise<TrainingExample> {
+    const { world } = demoWorldVideo(this.#options.seed, index, [this.seconds])
+    return { latents: await this.read(index), prompt: drawCaption(new PhiloxRandom(this.#options.seed, streams.caption, use), world) }
+  }
+}
+
+/** Videos of several lengths in random order. `shares` are the relative numbers of latent frames that each length takes. */
+export function cachedVideos(caches: readonly LatentCache[], shares: readonly number[], seed: number): Dataset {
+  // A pass is 4,096 draws; which video and which caption depends on (pass, draw) alone.
+  const DRAWS = 4096
+  const weights = caches.map((cache, index) => (cache.count > 0 ? (shares[index] ?? 0) / cache.frames : 0))
+  const total = weights.reduce((sum, weight) => sum + weight, 0)
+  const examples = async function* (epoch: number, skip: number): AsyncGenerator<TrainingExample> {
+    for (let draw = skip; draw < DRAWS; draw++) {
+      const use = epoch * DRAWS + draw
+      const random = new PhiloxRandom(seed, streams.order, use)
+      let lot = random.uniform() * total
+      let chosen = 0
+      while (chosen < caches.length - 1 && lot >= weights[chosen]!) lot -= weights[chosen++]!
+      const cache = caches[chosen]!
+      yield cache.example(random.int(cache.count), use)
+    }
+  }
+  return { examples, [Symbol.asyncIterator]: () => examples(0, 0) }
+}

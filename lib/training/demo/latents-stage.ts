@@ -1,0 +1,46 @@
+// Stage 'latents': freezes the VAE and encodes the first videos of each length.
+
+import { join } from 'node:path'
+import { VAE } from '../../models/vae.js'
+import type { ModelOptions } from '../../options/model.js'
+import { freezeVAE } from './freeze.js'
+import { LatentCache, weightsFingerprint } from './latent-cache.js'
+import { Progress } from './progress.js'
+
+/** Seconds of the videos that the transformer sees: 20, 40 and 80 latent frames. */
+export const VIDEO_SECONDS = [4, 8, 16] as const
+
+export interface LatentsStageOptions {
+  folder: string
+  /** Videos of each length. */
+  videos: readonly number[]
+  seed: number
+  model: ModelOptions
+}
+
+/** Opens the caches of all lengths with the frozen VAE of a training folder. */
+export async function openCaches(folder: string, seed: number, model: ModelOptions): Promise<{ vae: VAE; caches: LatentCache[] }> {
+  const frozen = join(folder, 'vae-final')
+  await freezeVAE(join(folder, 'vae'), frozen, model)
+  const vae = await VAE.fromPretrained(frozen, model)
+  const fingerprint = await weightsFingerprint(join(frozen, 'diffusion_pytorch_model.safetensors'))
+  const caches: LatentCache[] = []
+  for (const seconds of VIDEO_SECONDS) caches.push(await LatentCache.open({ folder, seconds, seed, vae, fingerprint }))
+  return { vae, caches }
+}
+
+export async function encodeLatents({ folder, videos, seed, model }: LatentsStageOptions): Promise<void> {
+  const { vae, caches } = await openCaches(folder, seed, model)
+  const progress = new Progress('latents', folder, 50)
+  const started = performance.now()
+  let encoded = 0
+  for (const [index, cache] of caches.entries()) {
+    await cache.grow(videos[index] ?? 0, (done, count) => {
+      encoded += 1
+      if (done % 100 === 0 || done === count) {
+        progress.line(`${done} of ${count} videos of ${cache.seconds} s  ${((1000 * encoded) / (performance.now() - started)).toFixed(1)} videos/s`)
+      }
+    })
+  }
+  await vae.dispose()
+}

@@ -1,0 +1,84 @@
+// The loop around a trainer's step: until so many steps or minutes have passed, with reports, checkpoints and cancellation.
+
+import { expected } from '../errors.js'
+import { checkFunction, checkInteger, checkNumber, checkSignal } from '../options/check.js'
+import type { Tensor } from '../native/tensor.js'
+
+/** What a step reports. */
+export interface StepReport {
+  /** Counts from 0 and goes on over checkpoints. */
+  step: number
+  /** Mean over the step's videos. */
+  loss: number
+  /** Before clipping. */
+  gradNorm: number
+  learningRate: number
+  samplesPerSecond: number
+}
+
+/** Gradients by weight name. Live: writing through ops changes what the update sees. */
+export type NamedGradients = Map<string, Tensor>
+
+export interface FitOptions {
+  /** Ends after this many more steps. */
+  steps?: number | undefined
+  /** Ends at the first step after this time. */
+  minutes?: number | undefined
+  signal?: AbortSignal | undefined
+  onStep?: ((report: StepReport) => void | Promise<void>) | undefined
+  /** May read and scale the gradients before the update. */
+  onGradients?: ((gradients: NamedGradients) => void | Promise<void>) | undefined
+  /**
+  A folder that gets a checkpoint every `checkpointEvery` steps and at the end.
+  */
+  checkpoint?: string | undefined
+  /** @default 500 */
+  checkpointEvery?: number | undefined
+  onCheckpoint?: ((folder: string, step: number) => void | Promise<void>) | undefined
+  /** Calls `onEvaluate` every so many steps. */
+  evalEvery?: number | undefined
+  onEvaluate?: ((step: number) => void | Promise<void>) | undefined
+}
+
+export const fitOptionNames = ['steps', 'minutes', 'signal', 'onStep', 'onGradients', 'checkpoint', 'checkpointEvery', 'onCheckpoint', 'evalEvery', 'onEvaluate'] as const
+
+export function checkFitOptions(options: FitOptions): FitOptions {
+  const { steps, minutes } = options
+  if (steps !== undefined) checkInteger(steps, 'steps', 0, 1e9)
+  if (minutes !== undefined) checkNumber(minutes, 'minutes', 0, 1e6)
+  if (steps === undefined && minutes === undefined) throw expected('steps or minutes', 'fit', undefined, 'type')
+  checkSignal(options.signal)
+  checkFunction(options.onStep, 'onStep')
+  checkFunction(options.onGradients, 'onGradients')
+  checkFunction(options.onCheckpoint, 'onCheckpoint')
+  checkFunction(options.onEvaluate, 'onEvaluate')
+  if (options.checkpointEvery !== undefined) checkInteger(options.checkpointEvery, 'checkpointEvery', 1, 1e9)
+  if (options.evalEvery !== undefined) checkInteger(options.evalEvery, 'evalEvery', 1, 1e9)
+  return options
+}
+
+interface Trains {
+  globalStep: number
+  save(folder: string): Promise<void>
+}
+
+/** Runs `next` until the end that the options give. A cancelled run rejects with the signal's reason between two steps. */
+export async function runFit(trainer: Trains, options: FitOptions, next: () => Promise<StepReport>): Promise<void> {
+  const { steps = Infinity, minutes = Infinity, checkpointEvery = 500 } = options
+  const end = performance.now() + minutes * 60_000
+  let saved = -1
+  const save = async () => {
+    if (options.checkpoint === undefined || saved === trainer.globalStep) return
+    await trainer.save(options.checkpoint)
+    saved = trainer.globalStep
+    await options.onCheckpoint?.(options.checkpoint, trainer.globalStep)
+  }
+  for (let done = 0; done < steps && performance.now() < end; done++) {
+    options.signal?.throwIfAborted()
+    const report = await next()
+    await options.onStep?.(report)
+    if (options.evalEvery !== undefined && trainer.globalStep % options.evalEvery === 0) await options.onEvaluate?.(trainer.globalStep)
+    if (trainer.globalStep % checkpointEvery === 0) await save()
+  }
+  await save()
+}

@@ -1,0 +1,103 @@
+// AdamW with clipping and an average of the weights, over one or more models that train together. The arithmetic is native; what each weight gets is decided here.
+
+import { VinError, native, nativeAsync } from '../errors.js'
+import type { NativeContext } from '../errors.js'
+import type { NativeEngine, NativeModel, NativeTensor, NativeTrainer } from '../native/binding.js'
+import { Tensor } from '../native/tensor.js'
+import { emaDecayAt, learningRateAt } from './rates.js'
+import type { EmaDecay, RateOptions } from './rates.js'
+
+export interface OptimizerOptions extends RateOptions {
+  /** Rate of weights outside `vin.*`; the same rate where it is absent. */
+  backboneLearningRate?: number | undefined
+  weightDecay: number
+  betas: readonly [number, number]
+  maxGradNorm: number
+  emaDecay: EmaDecay
+}
+
+/** A model and the weights of it that train; gradients are named prefix + weight. */
+export interface TrainedModel {
+  prefix: string
+  native: NativeModel
+  names: string[]
+}
+
+/** Embeddings and tables: looked up or added, never multiplied, so weight decay has no meaning for them. */
+const withoutDecay = /(^|\.)(y_embedding|global_tokens|scale_shift_table|shared\.weight|embed_tokens\.weight|relative_attention_bias\.weight)$/
+
+export interface WeightGroup {
+  name: string
+  /** Factor of the step's learning rate. */
+  rate: number
+  decay: number
+}
+
+/** Rate and decay of every weight, in update order. */
+export function weightGroups(models: readonly TrainedModel[], options: Pick<OptimizerOptions, 'learningRate' | 'backboneLearningRate' | 'weightDecay'>): WeightGroup[] {
+  const backbone = options.learningRate === 0 ? 1 : (options.backboneLearningRate ?? options.learningRate) / options.learningRate
+  return models.flatMap(({ prefix, native: model, names }) => {
+    const rank = new Map(model.weights().map(({ name, shape }) => [name, shape.length]))
+    return names.map((name) => ({
+      name: prefix + name,
+      rate: name.startsWith('vin.') ? 1 : backbone,
+      decay: (rank.get(name) ?? 0) >= 2 && !withoutDecay.test(name) ? options.weightDecay : 0
+    }))
+  })
+}
+
+export class Optimizer {
+  readonly native: NativeTrainer
+  readonly groups: readonly WeightGroup[]
+  readonly #engine: NativeEngine
+  readonly #names: readonly string[]
+
+  constructor(engine: NativeEngine, models: readonly TrainedModel[], options: Pick<OptimizerOptions, 'learningRate' | 'backboneLearningRate' | 'weightDecay'>) {
+    this.#engine = engine
+    this.groups = weightGroups(models, options)
+    this.native = native(() => engine.createTrainer(models.map((model) => model.native), models.map((model) => model.names)))
+    this.#names = this.native.names()
+    if (this.#names.length !== this.groups.length) throw new Error(`the native trainer has ${this.#names.length} weights, not ${this.groups.length}`)
+  }
+
+  /** Live gradients by name; they change with the next step. */
+  gradients(): Map<string, Tensor> {
+    return new Map(this.groups.map(({ name }, index) => [name, new Tensor(this.#engine, this.native.gradient(this.#names[index]!))]))
+  }
+
+  /** One update; resolves with the rate it used and the gradient norm before clipping. */
+  async update(step: number, options: OptimizerOptions, context?: NativeContext): Promise<{ gradNorm: number; learningRate: number }> {
+    const learningRate = learningRateAt(step, options)
+    const norm = native(() =>
+      this.native.update({
+        learningRates: this.groups.map(({ rate }) => rate * learningRate),
+        weightDecays: this.groups.map(({ decay }) => decay),
+        beta1: options.betas[0],
+        beta2: options.betas[1],
+        eps: 1e-8,
+        maxGradNorm: options.maxGradNorm,
+        step: step + 1,
+        emaDecay: emaDecayAt(step, options.emaDecay)
+      })
+    )
+    return { gradNorm: (await readNumbers(norm, context))[0]!, learningRate }
+  }
+}
+
+/** Reads a small native tensor and frees it. */
+export async function readNumbers(tensor: NativeTensor, context?: NativeContext): Promise<number[]> {
+  try {
+    const { data } = await nativeAsync(() => tensor.read(), context)
+    return Array.from(data)
+  } finally {
+    tensor.dispose()
+  }
+}
+
+/** @throws VinError ERR_VIN_NONFINITE before weights are touched */
+export function checkFiniteLosses(losses: readonly number[], step: number): void {
+  const bad = losses.findIndex((loss) => !Number.isFinite(loss))
+  if (bad < 0) return
+  const message = `Expected a finite loss at step ${step} but video ${bad} of the step has ${losses[bad]}; lower the learning rate or resume an earlier checkpoint`
+  throw new VinError('ERR_VIN_NONFINITE', message, { step, video: bad })
+}

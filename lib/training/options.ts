@@ -1,0 +1,260 @@
+// Options of the Trainer.
+
+import { expected, notSupported, rangeError, typeError } from '../errors.js'
+import { checkSeed } from '../native/ops.js'
+import { checkBoolean, checkInteger, checkNames, checkNumber } from '../options/check.js'
+import type { SchedulerOption } from '../schedulers/index.js'
+import { checkMaskRatios } from './masks.js'
+import type { MaskRatios } from './masks.js'
+import type { EmaDecay } from './rates.js'
+import type { TimestepSampling } from './timesteps.js'
+
+/** 'all': every weight and the text encoder. 'vin': `vin.*`. A pattern: weights whose name it matches; in a string `*` stands for any characters. */
+export type Trainable = 'all' | 'vin' | RegExp | (string & {})
+
+export interface TrainerOptions {
+  /**
+  Decides x_t and the target: a class name, a config or an instance.
+
+  @default the pipeline's
+  */
+  scheduler?: SchedulerOption | undefined
+  /**
+  Highest learning rate.
+
+  @default 1e-4
+  */
+  learningRate?: number | undefined
+  /**
+  Highest rate of weights outside `vin.*`.
+
+  @default learningRate
+  */
+  backboneLearningRate?: number | undefined
+  /**
+  Acts on weights of rank ≥ 2 except embeddings and tables.
+
+  @default 0
+  */
+  weightDecay?: number | undefined
+  /** @default [0.9, 0.999] */
+  betas?: readonly [number, number] | undefined
+  /**
+  Gradients are scaled down to this norm; 0: never.
+
+  @default 1
+  */
+  maxGradNorm?: number | undefined
+  /**
+  Steps in which the rate rises linearly.
+
+  @default 0
+  */
+  warmupSteps?: number | undefined
+  /**
+  Steps after which the rate has fallen to 0. Absent: it does not fall.
+  */
+  totalSteps?: number | undefined
+  /**
+  Share of `totalSteps` from which the rate falls.
+
+  @default 0
+  */
+  decayFrom?: number | undefined
+  /**
+  Decay of the averaged weights, or { max, ramp: true }: min(max, (1 + i)/(20 + i)).
+
+  @default 0.9999
+  */
+  emaDecay?: EmaDecay | undefined
+  /**
+  Batches whose gradients are added before an update.
+
+  @default 1
+  */
+  gradientAccumulationSteps?: number | undefined
+  /**
+  Videos of a batch.
+
+  @default 1
+  */
+  batchSize?: number | undefined
+  /** Latent frames of a batch, instead of `batchSize`: ⌊it / N⌋ videos of one length, at least one. */
+  latentFramesPerStep?: number | undefined
+  /**
+  Latent frames of training videos; a video takes the longest that fits and is cut to it.
+
+  @default [20, 40, 80]
+  */
+  lengths?: readonly number[] | undefined
+  /**
+  Share of videos whose text is replaced by `y_embedder.y_embedding`.
+
+  @default 0.1
+  */
+  textDropout?: number | undefined
+  /**
+  Share of videos whose chunks see no global tokens.
+
+  @default 0
+  */
+  globalTokenDropout?: number | undefined
+  /**
+  Shares of videos by mask pattern.
+
+  @default all 0
+  */
+  maskRatios?: MaskRatios | undefined
+  /**
+  How timesteps are drawn: 'uniform', or { mean, std } of a logit-normal distribution.
+
+  @default 'uniform'
+  */
+  timestepSampling?: TimestepSampling | undefined
+  /**
+  Weight λ of context frames in the loss.
+
+  @default 1
+  */
+  contextLossWeight?: number | undefined
+  /** @default 'all' */
+  trainable?: Trainable | undefined
+  /** @default 0 */
+  seed?: number | bigint | undefined
+  /**
+  Numbers training computes with.
+
+  @default 'float32'
+  */
+  dtype?: 'auto' | 'float32' | undefined
+  /**
+  Recompute blocks in the backward pass: less memory, a third more time, the same bits.
+
+  @default false
+  */
+  gradientCheckpointing?: boolean | undefined
+}
+
+export const trainerOptionNames = [
+  'scheduler',
+  'learningRate',
+  'backboneLearningRate',
+  'weightDecay',
+  'betas',
+  'maxGradNorm',
+  'warmupSteps',
+  'totalSteps',
+  'decayFrom',
+  'emaDecay',
+  'gradientAccumulationSteps',
+  'batchSize',
+  'latentFramesPerStep',
+  'lengths',
+  'textDropout',
+  'globalTokenDropout',
+  'maskRatios',
+  'timestepSampling',
+  'contextLossWeight',
+  'trainable',
+  'seed',
+  'dtype',
+  'gradientCheckpointing'
+] as const
+
+export interface ResolvedTrainerOptions {
+  scheduler: SchedulerOption | undefined
+  learningRate: number
+  backboneLearningRate: number
+  weightDecay: number
+  betas: readonly [number, number]
+  maxGradNorm: number
+  warmupSteps: number
+  totalSteps: number | undefined
+  decayFrom: number
+  emaDecay: EmaDecay
+  gradientAccumulationSteps: number
+  batchSize: number
+  latentFramesPerStep: number | undefined
+  lengths: readonly number[]
+  textDropout: number
+  globalTokenDropout: number
+  maskRatios: MaskRatios
+  timestepSampling: TimestepSampling
+  contextLossWeight: number
+  trainable: Trainable
+  seed: bigint
+  gradientCheckpointing: boolean
+}
+
+function checkBetas(value: unknown): readonly [number, number] {
+  if (!Array.isArray(value) || value.length !== 2) throw expected('two numbers below 1', 'betas', value, 'type')
+  return [checkNumber(value[0], 'betas[0]', 0, 0.999999), checkNumber(value[1], 'betas[1]', 0, 0.99999999)]
+}
+
+/** A decay of the averaged weights, checked. */
+export function checkEmaDecay(value: unknown): EmaDecay {
+  if (typeof value === 'number') return checkNumber(value, 'emaDecay', 0, 1)
+  checkNames(value, 'emaDecay', ['max', 'ramp'])
+  const { max, ramp } = value as { max?: unknown; ramp?: unknown }
+  if (ramp !== true) throw expected('true', 'emaDecay.ramp', ramp, 'type')
+  return { max: checkNumber(max, 'emaDecay.max', 0, 1), ramp }
+}
+
+function checkTimestepSampling(value: unknown): TimestepSampling {
+  if (value === 'uniform') return value
+  if (typeof value === 'string') throw expected("'uniform' or { mean, std }", 'timestepSampling', value, 'range')
+  checkNames(value, 'timestepSampling', ['mean', 'std'])
+  const { mean, std } = value as { mean?: unknown; std?: unknown }
+  return { mean: checkNumber(mean, 'timestepSampling.mean', -20, 20), std: checkNumber(std, 'timestepSampling.std', 0, 20, true) }
+}
+
+function checkLengths(value: unknown): readonly number[] {
+  if (!Array.isArray(value) || value.length === 0) throw expected('an array of at least one number of latent frames', 'lengths', value, 'type')
+  return value.map((length: unknown, index) => checkInteger(length, `lengths[${index}]`, 1, 65_536)).sort((a, b) => a - b)
+}
+
+function checkTrainable(value: unknown): Trainable {
+  if (value instanceof RegExp) return value
+  if (typeof value !== 'string') throw expected("'all', 'vin' or a pattern", 'trainable', value, 'type')
+  if (value === '') throw expected("'all', 'vin' or a pattern", 'trainable', value, 'range')
+  return value
+}
+
+/** Checked, with defaults. Does no native work. */
+export function resolveTrainerOptions(options: TrainerOptions = {}): ResolvedTrainerOptions {
+  checkNames(options, 'Trainer', trainerOptionNames)
+  if (options.dtype !== undefined && options.dtype !== 'auto' && options.dtype !== 'float32') {
+    if (typeof options.dtype !== 'string') throw expected("'auto' or 'float32'", 'dtype', options.dtype, 'type')
+    throw notSupported('dtype', `Expected 'auto' or 'float32' for dtype of a Trainer but received '${String(options.dtype)}', which no backend of this version trains with`)
+  }
+  if (options.batchSize !== undefined && options.latentFramesPerStep !== undefined) throw typeError('Expected batchSize or latentFramesPerStep but received both')
+  if (options.decayFrom !== undefined && options.totalSteps === undefined) throw typeError('Expected totalSteps beside decayFrom, which is a fraction of it')
+  const learningRate = checkNumber(options.learningRate ?? 1e-4, 'learningRate', 0, 10)
+  const totalSteps = options.totalSteps === undefined ? undefined : checkInteger(options.totalSteps, 'totalSteps', 1, 1e9)
+  const warmupSteps = checkInteger(options.warmupSteps ?? 0, 'warmupSteps', 0, 1e9)
+  if (totalSteps !== undefined && warmupSteps > totalSteps) throw rangeError(`Expected warmupSteps of at most totalSteps ${totalSteps} but received ${warmupSteps}`)
+  return {
+    scheduler: options.scheduler,
+    learningRate,
+    backboneLearningRate: options.backboneLearningRate === undefined ? learningRate : checkNumber(options.backboneLearningRate, 'backboneLearningRate', 0, 10),
+    weightDecay: checkNumber(options.weightDecay ?? 0, 'weightDecay', 0, 10),
+    betas: checkBetas(options.betas ?? [0.9, 0.999]),
+    maxGradNorm: checkNumber(options.maxGradNorm ?? 1, 'maxGradNorm', 0, 1e9),
+    warmupSteps,
+    totalSteps,
+    decayFrom: checkNumber(options.decayFrom ?? 0, 'decayFrom', 0, 1),
+    emaDecay: checkEmaDecay(options.emaDecay ?? 0.9999),
+    gradientAccumulationSteps: checkInteger(options.gradientAccumulationSteps ?? 1, 'gradientAccumulationSteps', 1, 65_536),
+    batchSize: checkInteger(options.batchSize ?? 1, 'batchSize', 1, 65_536),
+    latentFramesPerStep: options.latentFramesPerStep === undefined ? undefined : checkInteger(options.latentFramesPerStep, 'latentFramesPerStep', 1, 1e9),
+    lengths: checkLengths(options.lengths ?? [20, 40, 80]),
+    textDropout: checkNumber(options.textDropout ?? 0.1, 'textDropout', 0, 1),
+    globalTokenDropout: checkNumber(options.globalTokenDropout ?? 0, 'globalTokenDropout', 0, 1),
+    maskRatios: checkMaskRatios(options.maskRatios ?? {}),
+    timestepSampling: checkTimestepSampling(options.timestepSampling ?? 'uniform'),
+    contextLossWeight: checkNumber(options.contextLossWeight ?? 1, 'contextLossWeight', 0, 1e6),
+    trainable: checkTrainable(options.trainable ?? 'all'),
+    seed: checkSeed(options.seed ?? 0),
+    gradientCheckpointing: checkBoolean(options.gradientCheckpointing ?? false, 'gradientCheckpointing')
+  }
+}

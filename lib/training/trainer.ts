@@ -1,0 +1,523 @@
+// Trainer: the objective of model.md §4. Everything random and every policy is decided here, video by video, from integers alone: (seed, step, video);
+// the native trainer sees tensors and numbers. So a resumed run repeats the bits of one that was never stopped.
+
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { expected, native, nativeAsync, rangeError, typeError } from '../errors.js'
+import { checkMask } from '../models/mask.js'
+import type { BackwardRequest } from '../native/binding.js'
+import { copyOf, linearCombination } from '../native/ops.js'
+import { Scope, checkShape, readNative, toNative, toResult } from '../native/tensor.js'
+import type { TensorData, TensorLike } from '../native/tensor.js'
+import { checkInteger, checkNames, checkNumber } from '../options/check.js'
+import { checkText, resolvePlanOptions } from '../options/denoise.js'
+import type { ModelOptions } from '../options/model.js'
+import { VideoPipeline } from '../pipeline/pipeline.js'
+import { requireGlobalTokens } from '../pipeline/request.js'
+import { planChunks } from '../plan/chunks.js'
+import type { Chunk } from '../plan/chunks.js'
+import { planKeyframes } from '../plan/keyframes.js'
+import { createScheduler } from '../schedulers/index.js'
+import type { Scheduler } from '../schedulers/index.js'
+import { Buckets, bucketLength } from './buckets.js'
+import type { Batch } from './buckets.js'
+import { checkField, readState, replaceCheckpoint, STATE_VERSION, writeDurably } from './checkpoint.js'
+import { endless, exampleAt } from './dataset.js'
+import type { Dataset, DatasetPosition, Numbered, TrainingExample } from './dataset.js'
+import { checkFitOptions, fitOptionNames, runFit } from './fit.js'
+import type { FitOptions, StepReport } from './fit.js'
+import { drawMask, drawMaskPattern } from './masks.js'
+import { checkFiniteLosses, Optimizer, readNumbers } from './optimizer.js'
+import type { TrainedModel } from './optimizer.js'
+import { resolveTrainerOptions } from './options.js'
+import type { ResolvedTrainerOptions, Trainable, TrainerOptions } from './options.js'
+import { latentNoise, PhiloxRandom, streams } from './random.js'
+import { drawNoiseLevels, timestepOf } from './timesteps.js'
+import { pixelPlanes } from './pixels.js'
+
+const KIND = 'vin-native trainer'
+const TEXT_ENCODER = 'text_encoder.'
+
+export interface LossOptions<T extends TensorLike = TensorLike> {
+  /** Clean latents x_0 [C, N, H, W]. */
+  latents: T
+  /** ε, of the same shape. */
+  noise: TensorLike
+  /** An integer below 1000; with flow match any real number in (0, 1000]. */
+  timestep: number
+  /** [L, D] */
+  promptEmbeds: TensorLike
+  /**
+  Video frames per second.
+
+  @default 16
+  */
+  fps?: number | undefined
+  /** [N]: 1 for latent frames to denoise, 0 for conditioning frames, which stay clean and do not count. */
+  frameMask?: ArrayLike<number> | undefined
+  /** @default the checkpoint's */
+  chunkFrames?: number | undefined
+  /** @default the checkpoint's */
+  contextFrames?: number | undefined
+  /**
+  Seconds between keyframes.
+
+  @default the checkpoint's
+  */
+  keyframeInterval?: number | undefined
+}
+
+const lossOptionNames = ['latents', 'noise', 'timestep', 'promptEmbeds', 'fps', 'frameMask', 'chunkFrames', 'contextFrames', 'keyframeInterval'] as const
+
+/** Videos that wait in a bucket when a checkpoint is written. */
+interface SavedBucket {
+  length: number
+  at: DatasetPosition[]
+}
+
+function matcher(trainable: Trainable): (name: string) => boolean {
+  if (trainable === 'all') return () => true
+  if (trainable === 'vin') return (name) => name.startsWith('vin.')
+  if (trainable instanceof RegExp) return (name) => new RegExp(trainable.source, trainable.flags.replace(/[gy]/g, '')).test(name)
+  const parts = trainable.split('*').map((part) => part.replace(/[.+?^${}()|[\]\\]/g, '\\$&'))
+  const pattern = new RegExp(`^${parts.join('.*')}$`)
+  return (name) => pattern.test(name)
+}
+
+/** Options as JSON: what a checkpoint keeps of them. */
+function savedOptions(options: ResolvedTrainerOptions, scheduler: Scheduler): Record<string, unknown> {
+  const { trainable, seed } = options
+  return {
+    ...options,
+    scheduler: scheduler.config,
+    seed: String(seed),
+    trainable: trainable instanceof RegExp ? { source: trainable.source, flags: trainable.flags } : trainable
+  }
+}
+
+function restoredOptions(saved: Record<string, unknown>): TrainerOptions {
+  const { seed, trainable, batchSize, latentFramesPerStep, totalSteps, decayFrom, ...rest } = saved
+  const pattern = trainable as string | { source: string; flags: string }
+  return {
+    ...(rest as TrainerOptions),
+    ...(latentFramesPerStep === undefined ? { batchSize: batchSize as number } : { latentFramesPerStep: latentFramesPerStep as number }),
+    ...(totalSteps === undefined ? {} : { totalSteps: totalSteps as number, decayFrom: decayFrom as number }),
+    seed: BigInt(seed as string),
+    trainable: typeof pattern === 'string' ? pattern : new RegExp(pattern.source, pattern.flags)
+  }
+}
+
+export class Trainer {
+  readonly pipeline: VideoPipeline
+  readonly scheduler: Scheduler
+  /** Steps taken, over all sittings. */
+  globalStep = 0
+  readonly #options: ResolvedTrainerOptions
+  readonly #optimizer: Optimizer
+  readonly #trainsText: boolean
+  #position: DatasetPosition = { epoch: 0, taken: 0 }
+  #buckets: SavedBucket[] = []
+
+  /**
+  @throws TypeError or RangeError for wrong options
+  @throws VinError ERR_VIN_MISSING_COMPONENT when `trainable: 'vin'` finds no `vin.*`
+  */
+  constructor(pipeline: VideoPipeline, options: TrainerOptions = {}) {
+    this.#options = resolveTrainerOptions(options)
+    this.pipeline = pipeline
+    this.scheduler = createScheduler(this.#options.scheduler ?? pipeline.scheduler)
+    const { trainable, textDropout } = this.#options
+    if (trainable === 'vin') requireGlobalTokens(pipeline.transformer, "trainable: 'vin'")
+    const matches = matcher(trainable)
+    const models: TrainedModel[] = []
+    // rope.freqs are given by a formula, y_embedding learns from dropped texts alone.
+    const fixed = (name: string) => name === 'rope.freqs' || (name === 'y_embedder.y_embedding' && textDropout === 0)
+    const names = pipeline.transformer
+      .weights()
+      .map(({ name }) => name)
+      .filter((name) => !fixed(name) && matches(name))
+    models.push({ prefix: '', native: pipeline.transformer.native, names })
+    if (pipeline.has('textEncoder')) {
+      const encoder = pipeline.textEncoder
+      const trained = encoder
+        .weights()
+        .map(({ name }) => name)
+        .filter((name) => matches(TEXT_ENCODER + name))
+      if (trained.length > 0) models.push({ prefix: TEXT_ENCODER, native: encoder.native, names: trained })
+    }
+    this.#trainsText = models.length === 2
+    if (models.every((model) => model.names.length === 0)) throw rangeError(`Expected trainable to name at least one weight but ${String(trainable)} names none`)
+    this.#optimizer = new Optimizer(pipeline.engine.native, models, this.#options)
+  }
+
+  get options(): Readonly<ResolvedTrainerOptions> {
+    return this.#options
+  }
+
+  /** Names of the weights that train, in the order of their updates. */
+  get trainableNames(): string[] {
+    return this.#optimizer.groups.map(({ name }) => name)
+  }
+
+  /** Lets the rate fall linearly from the first step to 0 at the last; may be changed between steps, when only the time of a run is known in advance. */
+  fallingRate(first: number, last: number): void {
+    this.#options.totalSteps = checkInteger(last, 'last', 1, 1e9)
+    this.#options.decayFrom = checkInteger(first, 'first', 0, last) / last
+  }
+
+  #chunks(frames: number, options: Parameters<typeof resolvePlanOptions>[0] = {}): { chunks: Chunk[]; keyframes: number[] | undefined } {
+    const { transformer } = this.pipeline
+    const { chunkFrames, contextFrames, keyframeInterval } = resolvePlanOptions(options, transformer.config)
+    return {
+      chunks: planChunks(frames, chunkFrames, contextFrames),
+      keyframes: transformer.hasGlobalTokens ? planKeyframes(frames, keyframeInterval, transformer.config.latent_fps) : undefined
+    }
+  }
+
+  /** x_t and target of a video on the engine; conditioning frames of x_t are x_0. */
+  #noisy(x0: TensorData, noise: TensorData, timestep: number, frameMask: readonly number[] | undefined, scope: Scope): Pick<BackwardRequest, 'latents' | 'target'> {
+    const engine = this.pipeline.engine.native
+    const terms = this.scheduler.noiseTerms(timestep)
+    const clean = scope.add(native(() => engine.upload(x0.data, x0.shape)))
+    const epsilon = scope.add(native(() => engine.upload(noise.data, noise.shape)))
+    const latents = scope.add(
+      linearCombination(engine, [
+        { factor: terms.sample, tensor: clean },
+        { factor: terms.noise, tensor: epsilon }
+      ])
+    )
+    frameMask?.forEach((live, frame) => {
+      if (live === 1) return
+      const [from, to] = [clean, latents].map((tensor) => scope.add(native(() => engine.slice(tensor, 1, frame, frame + 1))))
+      native(() => engine.op('copy', { y: to, x: from }))
+    })
+    const target = scope.add(
+      linearCombination(engine, [
+        { factor: this.scheduler.target.sample, tensor: clean },
+        { factor: this.scheduler.target.noise, tensor: epsilon }
+      ])
+    )
+    return { latents, target }
+  }
+
+  /**
+  Loss and gradients of one video, without an update. Gradients come in the form of `latents`, handles or plain data, for every trainable weight that
+  embeddings reach: not the text encoder's, and not `y_embedder.y_embedding`.
+  */
+  async lossAndGradients<T extends TensorLike>(options: LossOptions<T>): Promise<{ loss: number; gradients: Map<string, T> }> {
+    checkNames(options, 'lossAndGradients', lossOptionNames)
+    const { transformer } = this.pipeline
+    const shape = checkShape(options.latents, 'latents', [transformer.config.in_channels, 'N', 'H', 'W'])
+    const [, frames = 0, H = 0, W = 0] = shape
+    checkShape(options.noise, 'noise', shape)
+    checkText(options.promptEmbeds, 'promptEmbeds', transformer.config)
+    const timestep = this.scheduler.discrete ? checkInteger(options.timestep, 'timestep', 0, 999) : checkNumber(options.timestep, 'timestep', 0, 1000, true)
+    const fps = checkNumber(options.fps ?? 16, 'fps', 0, 1000, true)
+    const frameMask = options.frameMask === undefined ? undefined : checkMask(options.frameMask, 'frameMask', frames)
+    if (frameMask !== undefined && !frameMask.includes(1)) throw rangeError('Expected at least one frame to denoise in frameMask but received zeros alone')
+    const { chunks, keyframes } = this.#chunks(frames, options)
+    const engine = this.pipeline.engine.native
+    const scope = new Scope()
+    try {
+      const x0 = await plain(options.latents)
+      const text = await toNative(engine, options.promptEmbeds, scope)
+      const request: BackwardRequest = {
+        ...this.#noisy(x0, await plain(options.noise), timestep, frameMask, scope),
+        timestep,
+        text,
+        fps,
+        height: 8 * H,
+        width: 8 * W,
+        chunks,
+        contextLossWeight: this.#options.contextLossWeight,
+        lossScale: 1,
+        ...(keyframes === undefined ? {} : { keyframes }),
+        ...(frameMask === undefined ? {} : { frameMask })
+      }
+      this.#optimizer.native.zeroGradients()
+      const losses = native(() => this.#optimizer.native.backward([request], { gradientCheckpointing: this.#options.gradientCheckpointing }))
+      const [loss = NaN] = await readNumbers(losses)
+      const gradients = new Map<string, T>()
+      for (const [name, gradient] of this.#optimizer.gradients()) {
+        if (name.startsWith(TEXT_ENCODER) || name === 'y_embedder.y_embedding') continue
+        gradients.set(name, await toResult(engine, options.latents, copyOf(engine, gradient.native)))
+      }
+      this.#optimizer.native.zeroGradients()
+      return { loss, gradients }
+    } finally {
+      scope.dispose()
+    }
+  }
+
+  /** Latents of an example, cut to `length` latent frames where it is given. */
+  async #latents(example: TrainingExample, length?: number): Promise<TensorData> {
+    const { in_channels: channels } = this.pipeline.transformer.config
+    let latents: TensorData
+    if (example.latents !== undefined) latents = example.latents
+    else if (example.frames !== undefined) latents = await this.pipeline.vae.encode(pixelPlanes(example.frames))
+    else throw typeError('Expected frames or latents in every example of the data set but received neither')
+    const [, frames = 0, height = 0, width = 0] = checkShape(latents, 'latents', [channels, 'N', 'H', 'W'])
+    if (length === undefined || length === frames) return latents
+    const plane = height * width
+    const cut = new Float32Array(channels * length * plane)
+    for (let channel = 0; channel < channels; channel++) {
+      cut.set(latents.data.subarray(channel * frames * plane, (channel * frames + length) * plane), channel * length * plane)
+    }
+    return { data: cut, shape: [channels, length, height, width] }
+  }
+
+  /** What the model is told in words: ids for an encoder that trains along, else embeddings. */
+  async #text(example: TrainingExample, dropped: boolean, scope: Scope): Promise<Pick<BackwardRequest, 'text' | 'ids' | 'nullText'>> {
+    const engine = this.pipeline.engine.native
+    const { model_max_length: maxLength } = this.pipeline.transformer.config
+    if (example.promptEmbeds !== undefined) {
+      const rows = checkText(example.promptEmbeds, 'promptEmbeds', this.pipeline.transformer.config)
+      return dropped ? { nullText: rows } : { text: await toNative(engine, example.promptEmbeds, scope) }
+    }
+    const { ids } = this.pipeline.tokenizer.encode(example.prompt, { maxLength })
+    if (dropped) return { nullText: ids.length }
+    if (this.#trainsText) return { ids }
+    return { text: scope.add(native(() => this.pipeline.textEncoder.native.encode(ids, {}))) }
+  }
+
+  /** One video of a step. What it draws depends on (seed, step, video) alone, in a fixed order: dropouts, mask, noise. */
+  async #request(example: TrainingExample, latents: TensorData, video: number, videos: number, noiseLevel: number, scope: Scope): Promise<BackwardRequest> {
+    const options = this.#options
+    const [channels, frames, height, width] = latents.shape as [number, number, number, number]
+    const random = new PhiloxRandom(options.seed, streams.video + video, this.globalStep)
+    const dropped = random.uniform() < options.textDropout
+    const alone = random.uniform() < options.globalTokenDropout
+    const pattern = drawMaskPattern(random, options.maskRatios)
+    const { chunks, keyframes } = this.#chunks(frames)
+    const frameMask = pattern === undefined ? undefined : drawMask(random, pattern, frames, chunks)
+    const noise = { data: latentNoise(new PhiloxRandom(options.seed, streams.noise + video, this.globalStep), [channels, frames, height, width]), shape: latents.shape }
+    const timestep = timestepOf(noiseLevel, !this.scheduler.discrete)
+    return {
+      ...this.#noisy(latents, noise, timestep, frameMask, scope),
+      ...(await this.#text(example, dropped, scope)),
+      timestep,
+      fps: example.fps ?? this.pipeline.defaults.fps,
+      height: 8 * height,
+      width: 8 * width,
+      chunks,
+      contextLossWeight: options.contextLossWeight,
+      lossScale: 1 / videos,
+      ...(keyframes === undefined || alone ? {} : { keyframes }),
+      ...(frameMask === undefined ? {} : { frameMask })
+    }
+  }
+
+  /**
+  One update on given videos. Each is cut to the longest of `lengths` that it holds.
+
+  @throws VinError ERR_VIN_NONFINITE {step, video}; the weights are as before
+  */
+  async step(batch: readonly TrainingExample[], options: Pick<FitOptions, 'onGradients' | 'signal'> = {}): Promise<StepReport> {
+    if (!Array.isArray(batch) || batch.length === 0) throw expected('an array of at least one example', 'batch', batch, 'type')
+    const items: { example: TrainingExample; latents: TensorData }[] = []
+    for (const example of batch) {
+      const whole = await this.#latents(example)
+      items.push({ example, latents: await this.#latents({ ...example, latents: whole as NonNullable<TrainingExample['latents']> }, bucketLength(this.#options.lengths, whole.shape[1] ?? 0)) })
+    }
+    // A batch of the accumulation is as many videos as it would be in fit.
+    const size = Math.ceil(items.length / this.#options.gradientAccumulationSteps)
+    const batches: (typeof items)[] = []
+    for (let at = 0; at < items.length; at += size) batches.push(items.slice(at, at + size))
+    return this.#update(batches, options)
+  }
+
+  async #update(batches: readonly { example: TrainingExample; latents: TensorData }[][], options: Pick<FitOptions, 'onGradients' | 'signal'>): Promise<StepReport> {
+    const started = performance.now()
+    const { seed, timestepSampling, gradientCheckpointing } = this.#options
+    const videos = batches.reduce((sum, items) => sum + items.length, 0)
+    const levels = drawNoiseLevels(new PhiloxRandom(seed, streams.step, this.globalStep), videos, timestepSampling)
+    const trainer = this.#optimizer.native
+    trainer.zeroGradients()
+    const losses: number[] = []
+    for (const items of batches) {
+      options.signal?.throwIfAborted()
+      const scope = new Scope()
+      try {
+        const requests: BackwardRequest[] = []
+        for (const { example, latents } of items) {
+          const video = losses.length + requests.length
+          requests.push(await this.#request(example, latents, video, videos, levels[video]!, scope))
+        }
+        losses.push(...(await readNumbers(native(() => trainer.backward(requests, { gradientCheckpointing })), { step: this.globalStep })))
+      } finally {
+        scope.dispose()
+      }
+    }
+    checkFiniteLosses(losses, this.globalStep)
+    if (options.onGradients !== undefined) await options.onGradients(this.#optimizer.gradients())
+    const { gradNorm, learningRate } = await this.#optimizer.update(this.globalStep, this.#options, { step: this.globalStep })
+    const report = {
+      step: this.globalStep,
+      loss: losses.reduce((sum, loss) => sum + loss, 0) / videos,
+      gradNorm,
+      learningRate,
+      samplesPerSecond: (1000 * videos) / (performance.now() - started)
+    }
+    this.globalStep += 1
+    return report
+  }
+
+  /**
+  Trains on a data set until so many steps or minutes have passed.
+
+  @example
+  await trainer.fit(demoWorld({ seed: 7 }), { steps: 1000, onStep: ({ step, loss }) => console.log(step, loss) })
+  */
+  async fit(dataset: Dataset, options: FitOptions): Promise<void> {
+    checkNames(options, 'fit', fitOptionNames)
+    checkFitOptions(options)
+    const { lengths, gradientAccumulationSteps } = this.#options
+    interface Waiting {
+      numbered: Numbered<TrainingExample>
+      latents: TensorData
+    }
+    const take = async (numbered: Numbered<TrainingExample>): Promise<{ length: number; item: Waiting }> => {
+      const whole = await this.#latents(numbered.example)
+      const length = bucketLength(lengths, whole.shape[1] ?? 0)
+      const example = { ...numbered.example, latents: whole as NonNullable<TrainingExample['latents']> }
+      return { length, item: { numbered, latents: await this.#latents(example, length) } }
+    }
+    const buckets = new Buckets<Waiting>(this.#options)
+    for (const { at } of this.#buckets) {
+      for (const place of at) {
+        const { length, item } = await take({ example: await exampleAt(dataset, place), at: place })
+        buckets.add(length, item)
+      }
+    }
+    const reader = endless(dataset, this.#position)
+    let position = this.#position
+    const nextBatch = async (): Promise<Batch<Waiting>> => {
+      for (;;) {
+        options.signal?.throwIfAborted()
+        const { value } = await reader.next()
+        position = { epoch: value.at.epoch, taken: value.at.taken + 1 }
+        const { length, item } = await take(value)
+        const batch = buckets.add(length, item)
+        if (batch !== undefined) return batch
+      }
+    }
+    try {
+      await runFit(this, options, async () => {
+        const batches: { example: TrainingExample; latents: TensorData }[][] = []
+        while (batches.length < gradientAccumulationSteps) batches.push((await nextBatch()).items.map(({ numbered, latents }) => ({ example: numbered.example, latents })))
+        const report = await this.#update(batches, options)
+        this.#position = position
+        this.#buckets = buckets.waiting().map(({ length, items }) => ({ length, at: items.map(({ numbered }) => numbered.at) }))
+        return report
+      })
+    } finally {
+      await reader.return(undefined)
+    }
+  }
+
+  /**
+  Writes a model folder with the averaged weights; raw weights, moments and the place in the data lie in its `training/`. The folder is replaced as a
+  whole: killed at any moment, the old one or the new one is there for `Trainer.resume`.
+  */
+  async save(folder: string): Promise<void> {
+    const state = {
+      kind: KIND,
+      version: STATE_VERSION,
+      step: this.globalStep,
+      position: this.#position,
+      buckets: this.#buckets,
+      options: savedOptions(this.#options, this.scheduler),
+      transformer: this.pipeline.transformer.config
+    }
+    await replaceCheckpoint(folder, state, async (temporary) => {
+      const trainer = this.#optimizer.native
+      await writeModelFolder(this.pipeline, temporary, this.scheduler, {
+        transformer: (path) => nativeAsync(() => trainer.saveAverage(0, path, { dtype: 'float32' })),
+        ...(this.#trainsText ? { textEncoder: (path: string) => nativeAsync(() => trainer.saveAverage(1, path, { dtype: 'float32' })) } : {})
+      })
+      await nativeAsync(() => trainer.saveState(join(temporary, 'training', 'state.safetensors')))
+    })
+  }
+
+  /**
+  Goes on from a checkpoint: on the same machine, losses continue with the same bits.
+
+  @param changes options that differ from now on
+  @throws VinError ERR_VIN_MISSING_COMPONENT without a checkpoint, ERR_VIN_RESUME_MISMATCH {field} for a state of another model or version
+  */
+  static async resume(folder: string, changes: TrainerOptions = {}, model: ModelOptions = {}): Promise<Trainer> {
+    const state = await readState(folder, KIND)
+    const pipeline = await VideoPipeline.fromPretrained(folder, model)
+    try {
+      const file = join(folder, 'training', 'state.json')
+      const saved = state['transformer'] as Record<string, unknown>
+      const config = pipeline.transformer.config as unknown as Record<string, unknown>
+      for (const key of Object.keys(config)) {
+        if (JSON.stringify(saved[key]) !== JSON.stringify(config[key])) checkField(file, saved, key, config[key])
+      }
+      const trainer = new Trainer(pipeline, { ...restoredOptions(state['options'] as Record<string, unknown>), ...changes })
+      await nativeAsync(() => trainer.#optimizer.native.loadState(join(folder, 'training', 'state.safetensors')))
+      trainer.globalStep = checkInteger(state['step'], 'step', 0, 1e12)
+      trainer.#position = state['position'] as DatasetPosition
+      trainer.#buckets = state['buckets'] as SavedBucket[]
+      return trainer
+    } catch (error) {
+      await pipeline.dispose()
+      throw error
+    }
+  }
+
+  /** Frees gradients, moments and averages. The pipeline stays, with the raw weights. */
+  dispose(): void {
+    this.#optimizer.native.dispose()
+  }
+}
+
+async function plain(value: TensorLike): Promise<TensorData> {
+  return 'data' in value ? value : readNative(value.native)
+}
+
+type WriteWeights = (path: string) => Promise<void>
+
+/** A pipeline as a model folder. Weights are written by what is given, else as they are. */
+export async function writeModelFolder(
+  pipeline: VideoPipeline,
+  folder: string,
+  scheduler: Scheduler,
+  write: { transformer?: WriteWeights; textEncoder?: WriteWeights; vae?: WriteWeights } = {}
+): Promise<void> {
+  const json = (path: string, value: unknown) => writeDurably(join(folder, path), `${JSON.stringify(value, null, 2)}\n`)
+  const { guidanceScale, numInferenceSteps, width, height, fps } = pipeline.defaults
+  const index: Record<string, unknown> = { _class_name: 'VinVideoPipeline', transformer: ['vin-native', 'VinTransformer3DModel'] }
+  const component = async (name: string, config: object, weights: string, save: WriteWeights) => {
+    await mkdir(join(folder, name), { recursive: true })
+    await json(join(name, 'config.json'), config)
+    await save(join(folder, name, weights))
+  }
+  const { transformer } = pipeline
+  const asIs = (model: { save(path: string, options: { dtype: 'float32' }): Promise<void> }): WriteWeights => (path) => nativeAsync(() => model.save(path, { dtype: 'float32' }))
+  await component(
+    'transformer',
+    { _class_name: 'VinTransformer3DModel', ...transformer.config },
+    'diffusion_pytorch_model.safetensors',
+    write.transformer ?? asIs(transformer.native)
+  )
+  if (pipeline.has('vae')) {
+    index['vae'] = ['vin-native', 'OpenSoraVAE_V1_2']
+    await component('vae', { _class_name: 'OpenSoraVAE_V1_2', ...pipeline.vae.config }, 'diffusion_pytorch_model.safetensors', write.vae ?? asIs(pipeline.vae.native))
+  }
+  if (pipeline.has('textEncoder')) {
+    const { textEncoder } = pipeline
+    index['text_encoder'] = ['transformers', 'T5EncoderModel']
+    await component('text_encoder', { architectures: ['T5EncoderModel'], model_type: 't5', ...textEncoder.config }, 'model.safetensors', write.textEncoder ?? asIs(textEncoder.native))
+  }
+  if (pipeline.has('tokenizer')) {
+    index['tokenizer'] = ['tokenizers', 'Tokenizer']
+    await mkdir(join(folder, 'tokenizer'), { recursive: true })
+    await json(join('tokenizer', 'tokenizer.json'), pipeline.tokenizer.source)
+  }
+  index['scheduler'] = ['diffusers', scheduler.className]
+  await mkdir(join(folder, 'scheduler'), { recursive: true })
+  await json(join('scheduler', 'scheduler_config.json'), scheduler.config)
+  await json('model_index.json', { ...index, guidance_scale: guidanceScale, num_inference_steps: numInferenceSteps, width, height, fps })
+}

@@ -1,0 +1,272 @@
+// Trains the VAE on clips: weighted L1 and squared error of the reconstruction, and a little KL. Stage 'spatial' trains the 2D autoencoder on single
+// frames, stage 'all' both autoencoders on micro-batches. One step is a batch of frames (or of micro-batches), one update.
+
+import { join } from 'node:path'
+import { expected, native, nativeAsync } from '../errors.js'
+import { VAE } from '../models/vae.js'
+import { checkInteger, checkNames, checkNumber, checkOneOf } from '../options/check.js'
+import type { ModelOptions } from '../options/model.js'
+import { latentFramesOf } from '../plan/frames.js'
+import { readState, replaceCheckpoint, STATE_VERSION, writeDurably } from './checkpoint.js'
+import { endless } from './dataset.js'
+import type { Dataset, DatasetPosition, TrainingExample, VideoPixels } from './dataset.js'
+import { checkFitOptions, fitOptionNames, runFit } from './fit.js'
+import type { FitOptions, StepReport } from './fit.js'
+import { checkFiniteLosses, Optimizer, readNumbers } from './optimizer.js'
+import type { OptimizerOptions } from './optimizer.js'
+import { pixelPlanes } from './pixels.js'
+import { latentNoise, PhiloxRandom, streams } from './random.js'
+
+/** An example with a loss weight for every pixel [T,H,W]. */
+export interface WeightedExample extends TrainingExample {
+  weights?: Float32Array
+}
+
+export interface VAETrainerOptions {
+  /** 'spatial': the 2D part on single frames. 'all': both parts on micro-batches. */
+  stage: 'spatial' | 'all'
+  /** @default 2e-3 */
+  learningRate?: number | undefined
+  /** @default 20 */
+  warmupSteps?: number | undefined
+  /** Steps after which the rate has fallen to 0. Absent: it does not fall. */
+  totalSteps?: number | undefined
+  /**
+  Share of `totalSteps` from which the rate falls.
+
+  @default 0
+  */
+  decayFrom?: number | undefined
+  /** @default 0 */
+  weightDecay?: number | undefined
+  /** @default [0.9, 0.99] */
+  betas?: readonly [number, number] | undefined
+  /** @default 1 */
+  maxGradNorm?: number | undefined
+  /** @default 0.99 */
+  emaDecay?: OptimizerOptions['emaDecay'] | undefined
+  /**
+  Frames of a step ('spatial') or micro-batches of a step ('all').
+
+  @default 16 and 1
+  */
+  batchSize?: number | undefined
+  /** Factor of the mean absolute error. @default 1 */
+  l1?: number | undefined
+  /** Factor of the mean squared error. @default 2 */
+  mse?: number | undefined
+  /** Factor of the mean KL divergence per latent value. @default 3e-4 */
+  kl?: number | undefined
+  /** @default 0 */
+  seed?: number | undefined
+}
+
+const optionNames = [
+  'stage', 'learningRate', 'warmupSteps', 'totalSteps', 'decayFrom', 'weightDecay', 'betas', 'maxGradNorm', 'emaDecay', 'batchSize', 'l1', 'mse', 'kl', 'seed'
+] as const
+
+type Resolved = OptimizerOptions & { stage: 'spatial' | 'all'; batchSize: number; l1: number; mse: number; kl: number; seed: number }
+
+function resolveOptions(options: VAETrainerOptions): Resolved {
+  checkNames(options, 'VAETrainer', optionNames)
+  const stage = checkOneOf(options.stage, 'stage', ['spatial', 'all'])
+  const betas = options.betas ?? [0.9, 0.99]
+  if (!Array.isArray(betas) || betas.length !== 2) throw expected('two numbers', 'betas', betas, 'type')
+  const emaDecay = options.emaDecay ?? 0.99
+  checkNumber(typeof emaDecay === 'number' ? emaDecay : emaDecay.max, 'emaDecay', 0, 1)
+  return {
+    stage,
+    learningRate: checkNumber(options.learningRate ?? 2e-3, 'learningRate', 0, 1),
+    warmupSteps: checkInteger(options.warmupSteps ?? 20, 'warmupSteps', 0, 1e9),
+    totalSteps: options.totalSteps === undefined ? undefined : checkInteger(options.totalSteps, 'totalSteps', 1, 1e9),
+    decayFrom: checkNumber(options.decayFrom ?? 0, 'decayFrom', 0, 1),
+    weightDecay: checkNumber(options.weightDecay ?? 0, 'weightDecay', 0, 1),
+    betas: [checkNumber(betas[0], 'betas', 0, 1), checkNumber(betas[1], 'betas', 0, 1)],
+    maxGradNorm: checkNumber(options.maxGradNorm ?? 1, 'maxGradNorm', 0, 1e9),
+    emaDecay,
+    batchSize: checkInteger(options.batchSize ?? (stage === 'spatial' ? 16 : 1), 'batchSize', 1, 4096),
+    l1: checkNumber(options.l1 ?? 1, 'l1', 0, 1e6),
+    mse: checkNumber(options.mse ?? 2, 'mse', 0, 1e6),
+    kl: checkNumber(options.kl ?? 3e-4, 'kl', 0, 1e6),
+    seed: checkInteger(options.seed ?? 0, 'seed', 0, Number.MAX_SAFE_INTEGER)
+  }
+}
+
+interface Clip {
+  frames: VideoPixels
+  weights: Float32Array | undefined
+}
+
+/** Frames [begin, begin + length) of an example. */
+function cut(example: WeightedExample, begin: number, length: number): Clip {
+  const frames = example.frames
+  if (frames === undefined) throw expected('frames in every example', 'VAETrainer', undefined, 'type')
+  const [, height, width] = frames.shape
+  const plane = height * width
+  return {
+    frames: { data: frames.data.subarray(begin * plane * 3, (begin + length) * plane * 3), shape: [length, height, width, 3] },
+    weights: example.weights?.subarray(begin * plane, (begin + length) * plane)
+  }
+}
+
+/** Clips one after another as one. */
+function concatenate(clips: readonly Clip[]): Clip {
+  const first = clips[0]!
+  const [, height, width] = first.frames.shape
+  const frames = clips.reduce((sum, clip) => sum + clip.frames.shape[0], 0)
+  const data = new Uint8Array(frames * height * width * 3)
+  const weights = clips.some((clip) => clip.weights !== undefined) ? new Float32Array(frames * height * width).fill(1) : undefined
+  let at = 0
+  for (const clip of clips) {
+    if (clip.frames.shape[1] !== height || clip.frames.shape[2] !== width) {
+      throw expected(`frames of ${width}x${height}, as the others of the step`, 'VAETrainer', `${clip.frames.shape[2]}x${clip.frames.shape[1]}`, 'range')
+    }
+    data.set(clip.frames.data, at * 3)
+    if (clip.weights !== undefined) weights?.set(clip.weights, at)
+    at += clip.frames.shape[0] * height * width
+  }
+  return { frames: { data, shape: [frames, height, width, 3] }, weights }
+}
+
+const KIND = 'vae'
+
+export class VAETrainer {
+  readonly vae: VAE
+  readonly #options: Resolved
+  readonly #optimizer: Optimizer
+  /** Steps taken. */
+  globalStep = 0
+  #position: DatasetPosition = { epoch: 0, taken: 0 }
+
+  constructor(vae: VAE, options: VAETrainerOptions) {
+    this.vae = vae
+    this.#options = resolveOptions(options)
+    const names = vae
+      .weights()
+      .map(({ name }) => name)
+      .filter((name) => (this.#options.stage === 'spatial' ? name.startsWith('spatial_vae.') : name !== 'scale' && name !== 'shift'))
+    this.#optimizer = new Optimizer(vae.engine.native, [{ prefix: '', native: vae.native, names }], this.#options)
+  }
+
+  get options(): Readonly<Resolved> {
+    return this.#options
+  }
+
+  /** Lets the rate fall linearly from the first step to 0 at the last; may be changed between steps, when only the time of a run is known in advance. */
+  fallingRate(first: number, last: number): void {
+    this.#options.totalSteps = checkInteger(last, 'last', 1, 1e9)
+    this.#options.decayFrom = checkInteger(first, 'first', 0, last) / last
+  }
+
+  /** The part of an example that a step uses: one frame or one whole micro-batch, at random. */
+  #choose(example: WeightedExample, random: PhiloxRandom): Clip {
+    const length = example.frames?.shape[0] ?? 0
+    if (this.#options.stage === 'spatial') return cut(example, random.int(length), 1)
+    const size = this.vae.microBatch.frames
+    if (length <= size) return cut(example, 0, length)
+    return cut(example, size * random.int(Math.floor(length / size)), size)
+  }
+
+  /** One update on given examples: single frames are drawn from them, or micro-batches. */
+  async step(examples: readonly WeightedExample[], options: Pick<FitOptions, 'onGradients'> = {}): Promise<StepReport> {
+    if (examples.length === 0) throw expected('at least one example', 'a step', examples, 'range')
+    const started = performance.now()
+    const { stage, l1, mse, kl, seed } = this.#options
+    const random = new PhiloxRandom(seed, streams.pixels, this.globalStep)
+    const chosen = examples.map((example) => this.#choose(example, random))
+    const clips = stage === 'spatial' ? [concatenate(chosen)] : chosen
+    this.#optimizer.native.zeroGradients()
+    const noise = new PhiloxRandom(seed, streams.posterior, this.globalStep)
+    let loss = 0
+    for (const clip of clips) for (const part of await this.#backward(clip, { l1: l1 / clips.length, mse: mse / clips.length, kl: kl / clips.length }, noise)) loss += part
+    checkFiniteLosses([loss], this.globalStep)
+    if (options.onGradients !== undefined) await options.onGradients(this.#optimizer.gradients())
+    const { gradNorm, learningRate } = await this.#optimizer.update(this.globalStep, this.#options)
+    const report = { step: this.globalStep, loss, gradNorm, learningRate, samplesPerSecond: (1000 * examples.length) / (performance.now() - started) }
+    this.globalStep += 1
+    return report
+  }
+
+  /** Adds a clip's gradients; resolves with its loss: reconstruction and KL, means times their factors. Without `noise` the posterior's mean is decoded. */
+  async #backward({ frames, weights }: Clip, factors: { l1: number; mse: number; kl: number }, noise?: PhiloxRandom): Promise<number[]> {
+    const engine = this.vae.engine.native
+    const [count, height, width] = frames.shape
+    const { stage } = this.#options
+    const latentShape = [4, stage === 'spatial' ? count : latentFramesOf(count, this.vae.microBatch), Math.floor(height / 8), Math.floor(width / 8)] as const
+    const latentValues = latentShape.reduce((product, size) => product * size, 1)
+    const planes = pixelPlanes(frames)
+    const values = planes.data.length
+    const pixels = native(() => engine.upload(planes.data, planes.shape))
+    const epsilon = native(() => engine.upload(noise === undefined ? new Float32Array(latentValues) : latentNoise(noise, latentShape), [...latentShape]))
+    const weight = weights === undefined ? undefined : native(() => engine.upload(weights, [count, height, width]))
+    try {
+      const request = { pixels, noise: epsilon, stage, l1: factors.l1 / values, mse: factors.mse / values, kl: factors.kl / latentValues, ...(weight === undefined ? {} : { weight }) }
+      return await readNumbers(native(() => this.#optimizer.native.backwardVae(request)))
+    } finally {
+      pixels.dispose()
+      epsilon.dispose()
+      weight?.dispose()
+    }
+  }
+
+  /** Peak signal-to-noise ratio in decibels of examples that are used whole, from the posterior's mean and the present weights. */
+  async psnr(examples: readonly WeightedExample[]): Promise<number> {
+    let sum = 0
+    for (const example of examples) {
+      const clip = cut(example, 0, example.frames?.shape[0] ?? 0)
+      sum += (await this.#backward({ frames: clip.frames, weights: undefined }, { l1: 0, mse: 1, kl: 0 }))[0]!
+    }
+    this.#optimizer.native.zeroGradients()
+    // Pixels span −1 … 1, so the peak is 2.
+    return 10 * Math.log10((4 * examples.length) / sum)
+  }
+
+  /** Trains on a data set whose examples have frames. */
+  async fit(dataset: Dataset<WeightedExample>, options: FitOptions): Promise<void> {
+    checkNames(options, 'fit', fitOptionNames)
+    checkFitOptions(options)
+    const reader = endless(dataset, this.#position)
+    try {
+      await runFit(this, options, async () => {
+        const examples: WeightedExample[] = []
+        let at: DatasetPosition = this.#position
+        while (examples.length < this.#options.batchSize) {
+          const { value } = await reader.next()
+          examples.push(value.example)
+          at = { epoch: value.at.epoch, taken: value.at.taken + 1 }
+        }
+        const report = await this.step(examples, options)
+        this.#position = at
+        return report
+      })
+    } finally {
+      await reader.return(undefined)
+    }
+  }
+
+  /** Writes a VAE folder with the averaged weights, and what training needs to go on in `training/`. Atomic. */
+  async save(folder: string): Promise<void> {
+    const state = { kind: KIND, version: STATE_VERSION, step: this.globalStep, position: this.#position, options: this.#options }
+    await replaceCheckpoint(folder, state, async (temporary) => {
+      await writeDurably(join(temporary, 'config.json'), `${JSON.stringify({ _class_name: 'OpenSoraVAE_V1_2', ...this.vae.config }, null, 2)}\n`)
+      const optimizer = this.#optimizer.native
+      await nativeAsync(() => optimizer.saveAverage(0, join(temporary, 'diffusion_pytorch_model.safetensors'), { dtype: 'float32' }))
+      await nativeAsync(() => optimizer.saveState(join(temporary, 'training', 'state.safetensors')))
+    })
+  }
+
+  /** Goes on from a checkpoint; `options` replace saved ones, `model` says where it runs. */
+  static async resume(folder: string, options: Partial<VAETrainerOptions> = {}, model: ModelOptions = {}): Promise<VAETrainer> {
+    const state = await readState(folder, KIND)
+    const vae = await VAE.fromPretrained(folder, model)
+    const trainer = new VAETrainer(vae, { ...(state['options'] as VAETrainerOptions), ...options })
+    await nativeAsync(() => trainer.#optimizer.native.loadState(join(folder, 'training', 'state.safetensors')))
+    trainer.globalStep = checkInteger(state['step'], 'step', 0, 1e12)
+    trainer.#position = state['position'] as DatasetPosition
+    return trainer
+  }
+
+  dispose(): void {
+    this.#optimizer.native.dispose()
+  }
+}

@@ -1,0 +1,247 @@
+// Conditioning pictures: a path, encoded bytes or plain pixels → [3, H, W] in −1 … 1, resized to cover the target and centre-cropped. PNG is read by fast-png;
+// JPEG and WebP by sharp where it is installed, else by an ffmpeg on PATH. The size is read from the header and bounded before anything is decoded.
+
+import { Buffer } from 'node:buffer'
+import { readFile, stat } from 'node:fs/promises'
+import { inflate } from 'node:zlib'
+import { VinError, expected, notSupported, rangeError } from '../errors.js'
+import { collect, findProgram } from './ffmpeg.js'
+import type { Picture } from './frames.js'
+import { loadSharp } from './webp.js'
+
+/** A path, the bytes of a PNG, JPEG or WebP file, or RGB pixels. */
+export type ImageInput = string | Uint8Array | Picture
+
+export interface ReadImageOptions {
+  /**
+  Pixels of the largest picture that is decoded.
+
+  @default 16 megapixels
+  */
+  maxPixels?: number | undefined
+  signal?: AbortSignal | undefined
+  /** The option's name, for errors. */
+  name?: string
+}
+
+const defaultMaxPixels = 16_000_000
+/** A file of an acceptable picture is smaller than its pixels at 16 bits and 4 channels. */
+const maxBytesPerPixel = 8
+
+type Kind = 'png' | 'jpeg' | 'webp'
+
+interface Header {
+  kind: Kind
+  width: number
+  height: number
+}
+
+export async function readImage(input: ImageInput, options: ReadImageOptions = {}): Promise<Picture> {
+  const { maxPixels = defaultMaxPixels, name = 'image', signal } = options
+  signal?.throwIfAborted()
+  if (typeof input === 'string') {
+    let size: number
+    try {
+      size = (await stat(input)).size
+    } catch (error) {
+      throw Object.assign(rangeError(`Expected the path of a picture for ${name} but ${JSON.stringify(input)} cannot be read`), { cause: error })
+    }
+    if (size > maxPixels * maxBytesPerPixel) throw tooLarge(name, `${size} bytes`, maxPixels)
+    const bytes = await readFile(input, signal === undefined ? {} : { signal })
+    return decodeImage(bytes, { maxPixels, name, signal })
+  }
+  if (input instanceof Uint8Array) return decodeImage(input, { maxPixels, name, signal })
+  return checkPicture(input, name, maxPixels)
+}
+
+function checkPicture(input: Picture, name: string, maxPixels: number): Picture {
+  if (typeof input !== 'object' || input === null) throw expected('a path, the bytes of a picture, or { data, width, height }', name, input, 'type')
+  const { data, width, height } = input
+  if (!(data instanceof Uint8Array) && !((data as unknown) instanceof Uint8ClampedArray)) throw expected('RGB bytes in a Uint8Array', `${name}.data`, data, 'type')
+  for (const [key, value] of Object.entries({ width, height })) {
+    if (typeof value !== 'number') throw expected('a positive integer', `${name}.${key}`, value, 'type')
+    if (!Number.isInteger(value) || value < 1) throw expected('a positive integer', `${name}.${key}`, value, 'range')
+  }
+  if (width * height > maxPixels) throw tooLarge(name, `${width} × ${height} pixels`, maxPixels)
+  if (data.length !== width * height * 3) throw expected(`${width * height * 3} bytes (RGB, ${width} × ${height})`, `${name}.data`, data, 'range')
+  return { data, width, height }
+}
+
+function tooLarge(name: string, found: string, maxPixels: number): RangeError {
+  return rangeError(`Expected at most ${maxPixels / 1e6} megapixels for ${name} but received ${found}; make the picture smaller, or raise limits.imagePixels`)
+}
+
+async function decodeImage(bytes: Uint8Array, options: { maxPixels: number; name: string; signal: AbortSignal | undefined }): Promise<Picture> {
+  const { maxPixels, name, signal } = options
+  const header = readHeader(bytes, name)
+  if (header.width * header.height > maxPixels) throw tooLarge(name, `${header.width} × ${header.height} pixels`, maxPixels)
+  if (header.kind === 'png') return decodePng(bytes, name)
+  const sharp = await loadSharp()
+  if (sharp !== undefined) {
+    try {
+      const { data, info } = await sharp(bytes, { limitInputPixels: maxPixels, failOn: 'error' }).rotate().removeAlpha().toColourspace('srgb').raw().toBuffer({ resolveWithObject: true })
+      return { data: new Uint8Array(data.buffer, data.byteOffset, data.length), width: info.width, height: info.height }
+    } catch (error) {
+      throw formatError(name, header.kind, error)
+    }
+  }
+  const ffmpeg = await findProgram('ffmpeg')
+  if (ffmpeg !== undefined) {
+    const png = await collect(ffmpeg, ['-v', 'error', '-i', 'pipe:0', '-frames:v', '1', '-f', 'image2pipe', '-c:v', 'png', '-pix_fmt', 'rgb24', 'pipe:1'], bytes, { signal, maxBytes: maxPixels * maxBytesPerPixel })
+    return decodePng(png, name)
+  }
+  throw notSupported(header.kind, `Expected sharp or an ffmpeg on PATH to read the ${header.kind.toUpperCase()} given as ${name} but found neither; run npm install sharp, or give a PNG`)
+}
+
+function formatError(name: string, kind: string, cause: unknown): VinError {
+  const reason = cause instanceof Error ? cause.message : String(cause)
+  return new VinError('ERR_VIN_FORMAT', `Expected a readable ${kind.toUpperCase()} for ${name} but the decoder says: ${reason}`, { name, expected: kind, found: reason }, { cause })
+}
+
+/** Kind and size, from the first bytes alone. */
+export function readHeader(input: Uint8Array, name = 'image'): Header {
+  const bytes = Buffer.from(input.buffer, input.byteOffset, input.byteLength)
+  const header = pngHeader(bytes) ?? jpegHeader(bytes) ?? webpHeader(bytes)
+  if (header === undefined || header.width < 1 || header.height < 1) {
+    const start = bytes.subarray(0, 8).toString('hex')
+    throw new VinError('ERR_VIN_FORMAT', `Expected a PNG, JPEG or WebP for ${name} but the bytes begin with ${start === '' ? 'nothing' : start}`, { name, expected: 'PNG, JPEG or WebP', found: start })
+  }
+  return header
+}
+
+function pngHeader(bytes: Buffer): Header | undefined {
+  if (bytes.length < 24 || bytes.toString('latin1', 0, 8) !== '\x89PNG\r\n\x1a\n' || bytes.toString('latin1', 12, 16) !== 'IHDR') return undefined
+  return { kind: 'png', width: bytes.readUInt32BE(16), height: bytes.readUInt32BE(20) }
+}
+
+/** The first start-of-frame marker (C0 … CF without the tables C4, C8, CC) holds the size. */
+function jpegHeader(bytes: Buffer): Header | undefined {
+  if (bytes.length < 4 || bytes[0] !== 0xff || bytes[1] !== 0xd8) return undefined
+  for (let at = 2; at + 9 < bytes.length; ) {
+    if (bytes[at] !== 0xff) return undefined
+    const marker = bytes[at + 1]!
+    if (marker === 0xff) at++
+    else if (marker === 0x01 || (marker >= 0xd0 && marker <= 0xd8)) at += 2
+    else if (marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker)) return { kind: 'jpeg', height: bytes.readUInt16BE(at + 5), width: bytes.readUInt16BE(at + 7) }
+    else at += 2 + bytes.readUInt16BE(at + 2)
+  }
+  return undefined
+}
+
+function webpHeader(bytes: Buffer): Header | undefined {
+  if (bytes.length < 30 || bytes.toString('latin1', 0, 4) !== 'RIFF' || bytes.toString('latin1', 8, 12) !== 'WEBP') return undefined
+  const type = bytes.toString('latin1', 12, 16)
+  if (type === 'VP8X') return { kind: 'webp', width: 1 + bytes.readUIntLE(24, 3), height: 1 + bytes.readUIntLE(27, 3) }
+  if (type === 'VP8L') return { kind: 'webp', width: 1 + (bytes.readUInt32LE(21) & 0x3fff), height: 1 + ((bytes.readUInt32LE(21) >>> 14) & 0x3fff) }
+  if (type === 'VP8 ') return { kind: 'webp', width: bytes.readUInt16LE(26) & 0x3fff, height: bytes.readUInt16LE(28) & 0x3fff }
+  return undefined
+}
+
+async function decodePng(bytes: Uint8Array, name: string): Promise<Picture> {
+  await checkPngStream(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength), name)
+  const { decode, convertIndexedToRgb } = await import('fast-png')
+  try {
+    const png = decode(bytes)
+    if (png.palette !== undefined) {
+      const channels = png.palette[0]?.length ?? 3
+      return { data: toRgb(convertIndexedToRgb(png), png.width * png.height, channels, 8), width: png.width, height: png.height }
+    }
+    const samples = png.depth < 8 ? unpack(png.data, png.width, png.height, png.depth) : png.data
+    return { data: toRgb(samples, png.width * png.height, png.channels, png.depth), width: png.width, height: png.height }
+  } catch (error) {
+    throw formatError(name, 'png', error)
+  }
+}
+
+/** A compressed stream that holds more than the header's pixels would fill the memory of a decoder that trusts it. */
+async function checkPngStream(bytes: Buffer, name: string): Promise<void> {
+  const parts: Buffer[] = []
+  for (let at = 8; at + 12 <= bytes.length; ) {
+    const length = bytes.readUInt32BE(at)
+    if (bytes.toString('latin1', at + 4, at + 8) === 'IDAT') parts.push(bytes.subarray(at + 8, at + 8 + length))
+    at += 12 + length
+  }
+  const { width, height } = readHeader(bytes, name)
+  // 8 bytes a pixel at most; a filter byte a row, of which Adam7 has up to 15/8 as many, and its rows round up.
+  const limit = width * height * maxBytesPerPixel + 16 * height + 1024
+  await new Promise<void>((resolve, reject) => {
+    inflate(Buffer.concat(parts), { maxOutputLength: limit }, (error) => (error === null ? resolve() : reject(formatError(name, 'png', error))))
+  })
+}
+
+/** Grey samples of 1, 2 or 4 bits lie packed, each row from a new byte. */
+function unpack(packed: ArrayLike<number>, width: number, height: number, depth: number): Uint8Array {
+  const perByte = 8 / depth
+  const rowBytes = Math.ceil(width / perByte)
+  const samples = new Uint8Array(width * height)
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      const byte = packed[y * rowBytes + Math.floor(x / perByte)]!
+      samples[y * width + x] = (byte >> (8 - depth * ((x % perByte) + 1))) & (2 ** depth - 1)
+    }
+  }
+  return samples
+}
+
+/** Samples of any depth as 8-bit RGB: stretched to 255 and rounded; grey is repeated, alpha is dropped. */
+function toRgb(data: ArrayLike<number>, pixels: number, channels: number, depth: number): Uint8Array {
+  const maximum = 2 ** depth - 1
+  if (data.length !== pixels * channels) throw new Error(`${data.length} samples for ${pixels} pixels of ${channels} channels`)
+  const rgb = new Uint8Array(pixels * 3)
+  const colours = channels >= 3 ? 3 : 1
+  for (let pixel = 0; pixel < pixels; pixel++) {
+    for (let c = 0; c < 3; c++) rgb[3 * pixel + c] = Math.round((data[pixel * channels + (colours === 3 ? c : 0)]! * 255) / maximum)
+  }
+  return rgb
+}
+
+interface Taps {
+  first: number
+  weights: Float64Array
+}
+
+/** Triangle filter over [start, start + length) of a row of `size` samples, for each of `count` outputs; as wide as an output when shrinking, so that nothing aliases. */
+function taps(size: number, start: number, length: number, count: number): Taps[] {
+  const scale = length / count
+  const support = Math.max(1, scale)
+  return Array.from({ length: count }, (_, i) => {
+    const centre = start + (i + 0.5) * scale
+    const first = Math.max(0, Math.floor(centre - support))
+    const last = Math.min(size, Math.ceil(centre + support))
+    const weights = Float64Array.from({ length: last - first }, (_, k) => Math.max(0, 1 - Math.abs(first + k + 0.5 - centre) / support))
+    const sum = weights.reduce((a, b) => a + b, 0)
+    return { first, weights: weights.map((weight) => weight / sum) }
+  })
+}
+
+/** Scales to cover width × height, crops the centre: → [3, height, width] in −1 … 1. */
+export function coverAndCrop({ data, width: fromWidth, height: fromHeight }: Picture, width: number, height: number): Float32Array {
+  const scale = Math.min(fromWidth / width, fromHeight / height)
+  const columns = taps(fromWidth, (fromWidth - width * scale) / 2, width * scale, width)
+  const rows = taps(fromHeight, (fromHeight - height * scale) / 2, height * scale, height)
+  // (source row, channel, column): columns first, for the rows that are needed.
+  const wide = new Float64Array(fromHeight * 3 * width)
+  const [top, bottom] = [rows[0]!.first, rows.at(-1)!.first + rows.at(-1)!.weights.length]
+  for (let y = top; y < bottom; y++) {
+    for (let c = 0; c < 3; c++) {
+      for (let x = 0; x < width; x++) {
+        const { first, weights } = columns[x]!
+        let sum = 0
+        for (let k = 0; k < weights.length; k++) sum += weights[k]! * data[(y * fromWidth + first + k) * 3 + c]!
+        wide[(y * 3 + c) * width + x] = sum
+      }
+    }
+  }
+  const result = new Float32Array(3 * height * width)
+  for (let c = 0; c < 3; c++) {
+    for (let y = 0; y < height; y++) {
+      const { first, weights } = rows[y]!
+      for (let x = 0; x < width; x++) {
+        let sum = 0
+        for (let k = 0; k < weights.length; k++) sum += weights[k]! * wide[((first + k) * 3 + c) * width + x]!
+        result[(c * height + y) * width + x] = sum / 127.5 - 1
+      }
+    }
+  }
+  return result
+}

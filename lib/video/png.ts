@@ -1,0 +1,26 @@
+// PNG by fast-png: one picture, or a folder of them, `out.png` → out/000000.png, out/000001.png, …
+
+import { setImmediate } from 'node:timers/promises'
+import { checkFrame, enlarge } from './frames.js'
+import type { FrameSource, Picture } from './frames.js'
+
+export async function encodePng({ data, width, height }: Picture): Promise<Uint8Array> {
+  const { encode } = await import('fast-png')
+  return encode({ data, width, height, channels: 3, depth: 8 })
+}
+
+export async function* encodePngs(source: FrameSource, scale: number): AsyncGenerator<{ name: string; bytes: Uint8Array }> {
+  let index = 0
+  for await (const frame of source.frames()) {
+    checkFrame(frame, index++, source)
+    const data = enlarge(frame.data, source.width, source.height, scale)
+    yield { name: `${String(frame.index).padStart(6, '0')}.png`, bytes: await encodePng({ data, width: source.width * scale, height: source.height * scale }) }
+    // Compression runs on this thread: let timers in between frames.
+    await setImmediate()
+  }
+}
+
+/** A file of such a sequence. */
+export function isPngOfSequence(name: string): boolean {
+  return /^\d{6}\.png$/.test(name)
+}

@@ -1,0 +1,160 @@
+// What a run returns: latents, and the pixels they decode to. Frames are decoded anew each time they are read, since decoding is deterministic and a long
+// video's pixels are many times its latents.
+
+import { expected, missingComponent, rangeError } from '../errors.js'
+import type { TensorData } from '../native/tensor.js'
+import { writeFileAtomically, writeFolderAtomically } from './atomic-file.js'
+import { encodeVideo, formatOfName, formatOfPath } from './formats.js'
+import type { VideoFormat } from './formats.js'
+import type { Frame, FrameSource } from './frames.js'
+import { encodePngs, isPngOfSequence } from './png.js'
+import { encodeLatents } from './safetensors.js'
+
+/** Something that was adjusted or is worth knowing; `code` is stable. */
+export interface VideoWarning {
+  code: string
+  message: string
+}
+
+/** What the pipeline hands over. Options and Plan are its types. */
+export interface VideoParts<Options = unknown, Plan = unknown> {
+  /** [C, N, H, W] */
+  latents: TensorData
+  /** Decodes all frames in order; absent: there is no VAE, or only latents were asked for. */
+  decode?: ((signal?: AbortSignal) => AsyncIterable<Frame>) | undefined
+  /** Pixels. */
+  width: number
+  height: number
+  fps: number
+  numFrames: number
+  seed: number | bigint
+  options: Options
+  plan: Plan
+  /** Milliseconds by stage. */
+  timings: Readonly<Record<string, number>>
+  warnings: readonly VideoWarning[]
+}
+
+export interface SaveOptions {
+  /**
+  Every pixel becomes scale × scale equal pixels.
+
+  @default 1
+  */
+  scale?: number
+  /** Stops decoding and encoding; nothing is left at the path. */
+  signal?: AbortSignal
+  /** Called after each frame that has been handed to the writer. A GIF reads all frames twice: `total` says so. */
+  onProgress?: (progress: { done: number; total: number }) => void
+}
+
+const maxScale = 64
+
+export class Video<Options = unknown, Plan = unknown> {
+  /** [C, N, H, W] */
+  readonly latents: TensorData
+  readonly width: number
+  readonly height: number
+  readonly fps: number
+  readonly numFrames: number
+  readonly seed: number | bigint
+  /** All options as they were resolved: a run can be repeated from them. */
+  readonly options: Options
+  readonly plan: Plan
+  /** Milliseconds by stage. */
+  readonly timings: Readonly<Record<string, number>>
+  /** Adjustments, those of `save` included. */
+  readonly warnings: VideoWarning[]
+  readonly #decode: VideoParts['decode']
+
+  /** Made by pipelines. */
+  constructor(parts: VideoParts<Options, Plan>) {
+    this.latents = parts.latents
+    this.width = parts.width
+    this.height = parts.height
+    this.fps = parts.fps
+    this.numFrames = parts.numFrames
+    this.seed = parts.seed
+    this.options = parts.options
+    this.plan = parts.plan
+    this.timings = parts.timings
+    this.warnings = [...parts.warnings]
+    this.#decode = parts.decode
+  }
+
+  /** The frames in order, each yielded as it is decoded. */
+  async *frames(options: { signal?: AbortSignal } = {}): AsyncGenerator<Frame> {
+    const { signal } = options
+    signal?.throwIfAborted()
+    if (this.#decode === undefined) {
+      throw missingComponent('vae', 'Expected a VAE to decode frames but this video holds latents only; save .safetensors, or generate with a model that has vae/ and outputType "video"')
+    }
+    for await (const frame of this.#decode(signal)) {
+      signal?.throwIfAborted()
+      yield frame
+    }
+  }
+
+  /** Writes the video in the format of the extension: .mp4 .gif .webp .apng .y4m, .png (a folder of pictures, out.png → out/000000.png) or .safetensors (latents). */
+  async save(path: string, options: SaveOptions = {}): Promise<void> {
+    const format = formatOfPath(path)
+    const scale = checkScale(options.scale)
+    const { signal } = options
+    signal?.throwIfAborted()
+    if (format === 'png') return writeFolderAtomically(path.slice(0, -'.png'.length), encodePngs(this.#source(options), scale), isPngOfSequence, signal)
+    return writeFileAtomically(path, this.#encode(format, scale, options), signal)
+  }
+
+  /** The bytes that `save` would write. 'png' is for a video of one frame. */
+  async toBuffer(format: string, options: SaveOptions = {}): Promise<Buffer> {
+    const name = formatOfName(format)
+    const scale = checkScale(options.scale)
+    options.signal?.throwIfAborted()
+    if (name === 'png' && this.numFrames !== 1) throw rangeError(`Expected a video of 1 frame for format "png" but this one has ${this.numFrames}; use "apng", or save("out.png") for a folder of pictures`)
+    const chunks: Uint8Array[] = []
+    for await (const chunk of this.#encode(name, scale, options)) {
+      options.signal?.throwIfAborted()
+      chunks.push(Uint8Array.from(chunk))
+    }
+    return Buffer.concat(chunks)
+  }
+
+  async *#encode(format: VideoFormat, scale: number, options: SaveOptions): AsyncGenerator<Uint8Array> {
+    if (format === 'safetensors') yield* encodeLatents({ latents: this.latents, metadata: this.#metadata() })
+    else if (format === 'png') for await (const { bytes } of encodePngs(this.#source(options), scale)) yield bytes
+    else yield* encodeVideo(format, this.#source({ ...options, passes: format === 'gif' ? 2 : 1 }), scale)
+  }
+
+  #source({ signal, onProgress, passes = 1 }: SaveOptions & { passes?: number }): FrameSource {
+    let done = 0
+    const frames = async function* (this: Video<Options, Plan>): AsyncGenerator<Frame> {
+      for await (const frame of this.frames(signal === undefined ? {} : { signal })) {
+        yield frame
+        onProgress?.({ done: ++done, total: this.numFrames * passes })
+      }
+    }
+    const warn = (code: string, message: string): void => {
+      if (!this.warnings.some((known) => known.code === code && known.message === message)) this.warnings.push({ code, message })
+    }
+    return { width: this.width, height: this.height, fps: this.fps, numFrames: this.numFrames, frames: frames.bind(this), warn, signal }
+  }
+
+  #metadata(): Record<string, string> {
+    const plain = (_key: string, value: unknown): unknown => (typeof value === 'bigint' ? value.toString() : ArrayBuffer.isView(value) || value instanceof AbortSignal ? undefined : value)
+    return {
+      num_frames: String(this.numFrames),
+      fps: String(this.fps),
+      width: String(this.width),
+      height: String(this.height),
+      seed: String(this.seed),
+      options: JSON.stringify(this.options, plain) ?? '{}'
+    }
+  }
+}
+
+function checkScale(scale: unknown = 1): number {
+  const what = `a whole number from 1 to ${maxScale}`
+  if (typeof scale !== 'number') throw expected(what, 'scale', scale, 'type')
+  if (!Number.isInteger(scale) || scale < 1 || scale > maxScale) throw expected(what, 'scale', scale, 'range')
+  return scale
+}

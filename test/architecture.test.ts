@@ -1,0 +1,167 @@
+// Who may know whom: every include of csrc/ and cuda/ and every import of lib/ points in the one direction that CONTRIBUTING.md names.
+import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs'
+import { dirname, join, normalize, relative } from 'node:path'
+import { describe, expect, test } from 'vitest'
+
+const root = join(import.meta.dirname, '..')
+
+const filesBelow = (folder: string): string[] =>
+  readdirSync(join(root, folder)).flatMap((name) => {
+    const path = `${folder}/${name}`
+    return statSync(join(root, path)).isDirectory() ? filesBelow(path) : [path]
+  })
+const read = (path: string) => readFileSync(join(root, path), 'utf8')
+const withoutComments = (text: string) => text.replace(/\/\*[\s\S]*?\*\//g, '').replace(/(^|[^:])\/\/.*$/gm, '$1')
+
+// ---- C++ ----
+
+const cpp = [...filesBelow('csrc'), ...filesBelow('cuda')].filter((path) => /\.(c|h|cpp|cu|cuh|def)$/.test(path))
+
+/** Own files that `path` includes, from the root; an include that names no own file is left as it is written. */
+const includes = (path: string) =>
+  [...read(path).matchAll(/^\s*#\s*include\s*([<"])([^>"]+)[>"]/gm)].map(([, kind, name]) => {
+    if (kind === '<') return `<${name}>`
+    const near = normalize(join(dirname(path), name!))
+    return existsSync(join(root, near)) ? near : normalize(join('cuda', name!))
+  })
+
+/** For each part of the native code, what it may include beside itself. */
+const mayInclude: Record<string, string[]> = {
+  'csrc/napi': ['csrc/models', 'csrc/ops', 'csrc/core', 'csrc/backend.h', 'csrc/ops.def'],
+  'csrc/models': ['csrc/ops', 'csrc/core', 'csrc/backend.h', 'csrc/ops.def'],
+  'csrc/ops': ['csrc/core', 'csrc/backend.h', 'csrc/ops.def'],
+  'csrc/core': ['csrc/backend.h', 'csrc/ops.def'],
+  'csrc/cpu': ['csrc/core/philox.h', 'csrc/backend.h', 'csrc/ops.def'],
+  'csrc/backend.h': ['csrc/ops.def'],
+  'csrc/ops.def': [],
+  cuda: ['csrc/core/philox.h', 'csrc/backend.h', 'csrc/ops.def']
+}
+// core/backends.cpp alone names backends; the engine holds Ops, which tie backend, stream and arena together.
+const exceptions: Record<string, string[]> = {
+  'csrc/core/backends.cpp': ['csrc/cpu/cpu_backend.h'],
+  'csrc/core/engine.h': ['csrc/ops/ops.h']
+}
+const part = (path: string) => Object.keys(mayInclude).find((name) => path === name || path.startsWith(`${name}/`))
+const within = (path: string, names: string[]) => names.some((name) => path === name || path.startsWith(`${name}/`))
+
+describe('native code', () => {
+  test('there are files to look at, in every part', () => {
+    for (const name of Object.keys(mayInclude)) expect(cpp.filter((path) => within(path, [name])), name).not.toHaveLength(0)
+  })
+
+  test('includes never turn back', () => {
+    const wrong = cpp.flatMap((path) =>
+      includes(path)
+        .filter((name) => !name.startsWith('<') && !within(name, [part(path)!, ...mayInclude[part(path)!]!, ...(exceptions[path] ?? [])]))
+        .map((name) => `${path} includes ${name}`)
+    )
+    expect(wrong).toEqual([])
+  })
+
+  test('every include of an own file names one that exists', () => {
+    const wrong = cpp.flatMap((path) => includes(path).filter((name) => !name.startsWith('<') && name !== 'cuda/napi.h' && !existsSync(join(root, name))).map((name) => `${path}: ${name}`))
+    expect(wrong).toEqual([])
+  })
+
+  test('backend.h is plain C and includes stddef.h, stdint.h and ops.def only', () => {
+    expect(new Set(includes('csrc/backend.h'))).toEqual(new Set(['<stddef.h>', '<stdint.h>', 'csrc/ops.def']))
+  })
+
+  test('only csrc/napi knows Node', () => {
+    expect(cpp.filter((path) => includes(path).some((name) => /napi\.h|node_api|uv\.h|v8/.test(name)) && !path.startsWith('csrc/napi/'))).toEqual([])
+  })
+
+  test('CUDA headers and the driver are known in cuda/ only, PTX in cuda/prims only', () => {
+    expect(cpp.filter((path) => !path.startsWith('cuda/') && /<cuda|<cu[A-Z]|libcuda\.so/.test(read(path)))).toEqual([])
+    expect(cpp.filter((path) => /\basm(\s+volatile)?\s*\(/.test(withoutComments(read(path))) && !/^(cuda\/prims|cuda\/emu|csrc\/cpu)\//.test(path))).toEqual([])
+  })
+
+  test('kernels are launched and share memory through device.cuh', () => {
+    const kernels = cpp.filter((path) => path.endsWith('.cu'))
+    expect(kernels).not.toHaveLength(0)
+    expect(kernels.filter((path) => /<<<|__shared__|\bmem(cpy|set)\s*\(/.test(withoutComments(read(path))))).toEqual([])
+  })
+
+  test('models have no device names and no loop of timesteps', () => {
+    const models = cpp.filter((path) => path.startsWith('csrc/models/'))
+    expect(models.filter((path) => /"(cpu|cuda|cuda-emu)"|num_inference_steps|scheduler/.test(withoutComments(read(path))))).toEqual([])
+  })
+
+  test('kernels include no C++ header with inline code, which would be shared between instruction sets', () => {
+    const plain = ['csrc/cpu/backend.cpp', 'csrc/cpu/check.cpp', 'csrc/cpu/cpu_backend.h']
+    const wrong = cpp.filter((path) => path.startsWith('csrc/cpu/') && !plain.includes(path) && includes(path).some((name) => /^<[a-z_]+>$/.test(name)))
+    expect(wrong).toEqual([])
+  })
+})
+
+// ---- TypeScript ----
+
+const typeScript = filesBelow('lib').filter((path) => /\.[cm]?ts$/.test(path) && !path.endsWith('.d.ts'))
+
+/** Modules that are loaded with the file (static) and those it loads when it runs or only for types (lazy); own ones from the root, without suffix. */
+function imports(path: string): { loaded: string[]; lazy: string[] } {
+  const text = withoutComments(read(path))
+  const own = (name: string) => (name.startsWith('.') ? normalize(join(dirname(path), name)).replace(/\.[cm]?js$/, '') : name)
+  const statements = [...text.matchAll(/^(?:import|export)\s+(type\s)?(?:[^'";]*?\sfrom\s+)?['"]([^'"]+)['"]/gm)]
+  return {
+    loaded: statements.filter(([, type]) => type === undefined).map(([, , name]) => own(name!)),
+    lazy: [...statements.filter(([, type]) => type !== undefined).map(([, , name]) => own(name!)), ...[...text.matchAll(/\bimport\(\s*['"]([^'"]+)['"]/g)].map(([, name]) => own(name!))]
+  }
+}
+
+// Layers, highest first: a file may know its own layer and lower ones.
+const layers = [
+  ['lib/cli', 'lib/server', 'lib/studio'],
+  ['lib/index'],
+  ['lib/pipeline', 'lib/training', 'lib/evaluate', 'lib/video'],
+  ['lib/methods', 'lib/schedulers', 'lib/models', 'lib/options'],
+  ['lib/plan', 'lib/native'],
+  ['lib/errors']
+]
+const layer = (path: string) => layers.findIndex((names) => names.some((name) => path === name || path.startsWith(`${name}/`)))
+
+describe('TypeScript', () => {
+  test('every file belongs to a layer', () => {
+    expect(typeScript.map((path) => path.replace(/\.[cm]?ts$/, '')).filter((path) => layer(path) < 0)).toEqual([])
+  })
+
+  test('imports never turn back', () => {
+    const wrong = typeScript.flatMap((path) => {
+      const own = layer(path.replace(/\.[cm]?ts$/, ''))
+      return imports(path).loaded.filter((name) => name.startsWith('lib/') && layer(name) < own).map((name) => `${path} imports ${name}`)
+    })
+    expect(wrong).toEqual([])
+  })
+
+  test('`any` and the addon are in lib/native only', () => {
+    expect(typeScript.filter((path) => path !== 'lib/native/binding.ts' && /(:|<|\bas)\s*any\b/.test(withoutComments(read(path))))).toEqual([])
+    expect(typeScript.filter((path) => !path.startsWith('lib/native/') && /node-gyp-build|\.node['"`]/.test(withoutComments(read(path))))).toEqual([])
+  })
+
+  test("import 'vin-native' loads no package, command line, server, encoder or trainer's data", () => {
+    const seen = new Set<string>(), packages = new Set<string>()
+    const visit = (path: string) => {
+      if (seen.has(path)) return
+      seen.add(path)
+      for (const name of imports(path).loaded) {
+        if (!name.startsWith('lib/')) {
+          if (!name.startsWith('node:')) packages.add(`${path} loads ${name}`)
+          continue
+        }
+        const file = [`${name}.ts`, `${name}.cts`].find((each) => existsSync(join(root, each)))
+        expect(file, `${path} imports ${name}`).toBeDefined()
+        visit(file!)
+      }
+    }
+    visit('lib/index.ts')
+    expect(seen.size).toBeGreaterThan(10)
+    expect([...packages]).toEqual([])
+    expect([...seen].filter((path) => /^lib\/(cli|server|studio)\//.test(path))).toEqual([])
+  })
+})
+
+test('no file in the tree names a path of a machine', () => {
+  const files = [...cpp, ...typeScript, ...filesBelow('tools'), 'package.json', 'binding.gyp', 'vitest.config.ts', '.ci/run']
+  const pattern = new RegExp(`(^|[^A-Za-z0-9_.])/(${['work', 'root', 'home/[a-z]+'].join('|')})/`)
+  expect(files.filter((path) => pattern.test(read(path))).map((path) => relative(root, join(root, path)))).toEqual([])
+})

@@ -1,0 +1,198 @@
+// planted_bugs CASE: runs one kernel through the emulated driver and prints what the driver says: "ok" and results, or "error <number>: <report>".
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <vector>
+
+#include "device.cuh"
+
+using namespace vin::cuda;
+
+// ---- kernels ----
+
+// Sum of 256 numbers by halving: right, with 9 barriers.
+VIN_KERNEL tree_sum(float* y, const float* x) {
+    const auto part = shared_array<float>(0, 256);
+    const int t = (int)threadIdx.x;
+    part[t] = x[blockIdx.x * 256 + t];
+    __syncthreads();
+    for (int half = 128; half > 0; half /= 2) {
+        if (t < half) part[t] += part[t + half];
+        __syncthreads();
+    }
+    if (t == 0) y[blockIdx.x] = part[0];
+}
+VIN_EMULATED_KERNEL(tree_sum)
+
+// Each thread writes where it stands in the grid.
+VIN_KERNEL indices(unsigned* y) {
+    const unsigned thread = (threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x;
+    const unsigned block = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
+    y[block * blockDim.x * blockDim.y * blockDim.z + thread] += 1 + thread + 1000 * block;
+}
+VIN_EMULATED_KERNEL(indices)
+
+// Half of the threads wait at another barrier.
+VIN_KERNEL divergent_sites(float*) {
+    if (threadIdx.x < 16)
+        __syncthreads();
+    else
+        __syncthreads();
+}
+VIN_EMULATED_KERNEL(divergent_sites)
+
+// The last thread leaves before the barrier.
+VIN_KERNEL early_exit(float*) {
+    if (threadIdx.x == 31) return;
+    __syncthreads();
+}
+VIN_EMULATED_KERNEL(early_exit)
+
+// One element past the array.
+VIN_KERNEL past_the_end(float* y) {
+    const auto part = shared_array<float>(0, 32);
+    part[(int)threadIdx.x + 1] = 1;
+    y[threadIdx.x] = part[(int)threadIdx.x];
+}
+VIN_EMULATED_KERNEL(past_the_end)
+
+// The same through a plain pointer, which only the red zone sees.
+VIN_KERNEL into_the_red_zone(float*) {
+    float* part = shared_array<float>(0, 32).data;
+    part[threadIdx.x + 1] = 1;
+}
+VIN_EMULATED_KERNEL(into_the_red_zone)
+
+// An array of 64 numbers in a launch that asked for 32.
+VIN_KERNEL more_than_asked(float*) { shared_array<float>(0, 64)[0] = 1; }
+VIN_EMULATED_KERNEL(more_than_asked)
+
+// Reads what nobody has written.
+VIN_KERNEL not_written(float* y) { y[threadIdx.x] = shared_array<float>(0, 32)[(int)threadIdx.x]; }
+VIN_EMULATED_KERNEL(not_written)
+
+// ---- cases ----
+
+static const Driver* driver;
+static CudaStream stream;
+static CudaModule module;
+
+static int report(CudaResult result) {
+    const char* text = "";
+    driver->error_text(result, &text);
+    printf("error %d: %s\n", result, text);
+    return 0;
+}
+#define TRY(call) \
+    if (const CudaResult result_ = (call)) return report(result_)
+
+template <class... P>
+static CudaResult launch(const char* name, Grid grid, Grid block, unsigned shared, P... arguments) {
+    CudaFunction function;
+    if (const CudaResult result = driver->module_function(&function, module, name)) return result;
+    void* parameters[] = {&arguments..., nullptr};
+    return driver->launch(function, grid.x, grid.y, grid.z, block.x, block.y, block.z, shared, stream, parameters, nullptr);
+}
+
+static CudaMemory memory(size_t bytes) {
+    CudaMemory result = 0;
+    driver->memory_alloc(&result, bytes);
+    return result;
+}
+
+static int sum() {
+    std::vector<float> x(3 * 256), y(3);
+    for (size_t i = 0; i < x.size(); i++) x[i] = (float)(i % 97);
+    const CudaMemory dx = memory(x.size() * 4), dy = memory(y.size() * 4);
+    TRY(driver->copy_to_device(dx, x.data(), x.size() * 4, stream));
+    TRY(launch("tree_sum", {3}, {256}, shared_bytes<float>(256), dy, dx));
+    TRY(driver->copy_to_host(y.data(), dy, y.size() * 4, stream));
+    for (size_t b = 0; b < y.size(); b++) {
+        float expected = 0;
+        for (size_t i = 0; i < 256; i++) expected += x[b * 256 + i];
+        if (y[b] != expected) return printf("wrong sum %g, expected %g\n", y[b], expected), 0;
+    }
+    return printf("ok\n"), 0;
+}
+
+static int numbering() {
+    const Grid grid = {2, 3, 2}, block = {4, 2, 3};
+    const unsigned threads = 24, blocks = 12;
+    std::vector<unsigned> y(threads * blocks);
+    const CudaMemory dy = memory(y.size() * 4);
+    TRY(driver->fill_bytes(dy, 0, y.size() * 4, stream));
+    TRY(launch("indices", grid, block, 0, dy));
+    TRY(driver->copy_to_host(y.data(), dy, y.size() * 4, stream));
+    for (unsigned i = 0; i < y.size(); i++)
+        if (y[i] != 1 + i % threads + 1000 * (i / threads)) return printf("wrong index at %u: %u\n", i, y[i]), 0;
+    return printf("ok\n"), 0;
+}
+
+static int nan_fill() {
+    float y[32];
+    const CudaMemory dy = memory(sizeof y);
+    TRY(launch("not_written", {1}, {32}, shared_bytes<float>(32), dy));
+    TRY(driver->copy_to_host(y, dy, sizeof y, stream));
+    for (float each : y)
+        if (!isnan(each)) return printf("read %g\n", each), 0;
+    return printf("ok\n"), 0;
+}
+
+static int plain(const char* name, Grid grid, Grid block, unsigned shared) {
+    TRY(launch(name, grid, block, shared, memory(64 * 4)));
+    return printf("ok\n"), 0;
+}
+
+// A fault stays: the next call, correct by itself, fails too.
+static int sticky() {
+    if (launch("early_exit", {1}, {32}, 0, memory(4)) == CUDA_SUCCESS) return printf("no fault\n"), 0;
+    return plain("indices", {1}, {1}, 0);
+}
+
+static int opt_in() {
+    CudaFunction function;
+    TRY(driver->module_function(&function, module, "tree_sum"));
+    TRY(driver->function_set_attribute(function, CUDA_FUNCTION_MAX_DYNAMIC_SHARED, 100 * 1024));
+    return sum();
+}
+
+static int double_free() {
+    const CudaMemory m = memory(4);
+    TRY(driver->memory_free(m));
+    TRY(driver->memory_free(m));
+    return printf("ok\n"), 0;
+}
+
+static int long_copy() {
+    float host[17] = {};
+    TRY(driver->copy_to_device(memory(64), host, sizeof host, stream));
+    return printf("ok\n"), 0;
+}
+
+int main(int, char** argv) {
+    const char* why;
+    driver = open_driver(&why);
+    if (!driver) return printf("no driver: %s\n", why), 0;
+    CudaContext context;
+    TRY(driver->context_retain(&context, 0));
+    TRY(driver->context_set(context));
+    TRY(driver->module_load(&module, driver->image));
+    TRY(driver->stream_create(&stream, 0));
+    const char* name = argv[1];
+    const auto is = [&](const char* each) { return strcmp(name, each) == 0; };
+    const unsigned shared = shared_bytes<float>(32);
+    if (is("sum")) return sum();
+    if (is("numbering")) return numbering();
+    if (is("nan_fill")) return nan_fill();
+    if (is("sticky")) return sticky();
+    if (is("opt_in")) return opt_in();
+    if (is("double_free")) return double_free();
+    if (is("long_copy")) return long_copy();
+    if (is("too_many_threads")) return plain("indices", {1}, {1025}, 0);
+    if (is("flat_grid")) return plain("indices", {1, 65536}, {1}, 0);
+    if (is("no_blocks")) return plain("indices", {0}, {32}, 0);
+    if (is("unasked_shared")) return plain("not_written", {1}, {32}, 48 * 1024 + 16);
+    if (is("unknown_kernel")) return plain("no_such_kernel", {1}, {32}, 0);
+    return plain(name, {1}, {32}, shared);
+}

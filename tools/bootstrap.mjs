@@ -1,0 +1,155 @@
+// From a fresh clone to the real command, with nothing but node: installs, compiles what changed, starts it. Used by the scripts of package.json:
+//   start [prompt] [options] · test [vitest options] · test:long · bench · build · run FILE [arguments]
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { withLock } from './lock.mjs'
+import { run } from './run.mjs'
+import { fingerprint, root, say, step, which } from './stamp.mjs'
+
+const demoPrompt = 'a large red circle and a small blue square bounce over the meadow'
+
+class Stop extends Error {}
+
+const must = (code, text) => {
+  if (code !== 0) throw new Stop(`${text} (exit code ${code})`)
+}
+
+// ---- packages ----
+
+/** True when node_modules holds what package-lock.json asks for. npm keeps its own record of what it installed. */
+function isInstalled() {
+  const record = join(root, 'node_modules', '.package-lock.json')
+  if (!existsSync(record)) return false
+  const asked = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')).packages
+  const found = JSON.parse(readFileSync(record, 'utf8')).packages
+  return Object.entries(asked).every(
+    ([path, { version, optional, devOptional, peer }]) => path === '' || (found[path] ? found[path].version === version : optional || devOptional || peer)
+  )
+}
+
+async function install() {
+  say('installing packages (npm ci) …')
+  const npm = process.env.npm_execpath
+  const args = ['ci', '--ignore-scripts', '--no-audit', '--no-fund']
+  const code = npm && /\.c?js$/.test(npm) ? await run(process.execPath, [npm, ...args], { cwd: root }) : await run('npm', args, { cwd: root })
+  must(code, 'npm ci failed: see its message above; the first start needs the package registry')
+}
+
+// ---- compiling ----
+
+const compilers = () => [process.env.CXX ?? 'c++', process.env.CC ?? 'cc']
+const toolchain = () => [process.version, process.arch, ...compilers().map(fingerprint), process.env.CXXFLAGS ?? '']
+
+function requireCompiler() {
+  const missing = [
+    [which(process.env.CXX ?? 'c++') ?? which('g++'), 'g++'],
+    [which('make'), 'make'],
+    [which(process.env.PYTHON ?? 'python3'), 'python3']
+  ].flatMap(([found, name]) => (found ? [] : [name]))
+  if (missing.length === 0) return
+  const list = missing.join(' ')
+  throw new Stop(
+    `The addon cannot be compiled because ${missing.join(' and ')} was not found on PATH. Debian, Ubuntu: apt-get install ${list} · Fedora: dnf install ${
+      list.replace('g++', 'gcc-c++')} · Alpine: apk add ${list} linux-headers · macOS: xcode-select --install`
+  )
+}
+
+const native = step({
+  inputs: ['binding.gyp', 'csrc', 'tools/sources.cjs', 'tools/node-gyp.mjs'],
+  extra: toolchain,
+  outputs: ['build/Release/vin-native.node'],
+  stamp: 'build/stamp',
+  async run() {
+    requireCompiler()
+    say('compiling the addon (build/Release/vin-native.node); the first time takes some minutes …')
+    const { nodeGyp } = await import('./node-gyp.mjs')
+    must(await nodeGyp(['configure', 'build', '--loglevel=error']), 'Compiling the addon failed: see the first error above')
+  }
+})
+
+const typeScript = step({
+  inputs: ['lib', 'package.json', 'tsconfig.json', 'tsconfig.esm.json', 'tsconfig.cjs.json', 'package-lock.json', 'tools/typescript.mjs'],
+  outputs: ['dist/esm/index.js', 'dist/cjs/index.js'],
+  stamp: 'build-ts/stamp',
+  async run() {
+    say('compiling TypeScript (dist/) …')
+    const { buildTypeScript } = await import('./typescript.mjs')
+    must(await buildTypeScript(), 'Compiling TypeScript failed: see the errors above')
+  }
+})
+
+const emulated = step({
+  inputs: ['cuda', 'csrc/backend.h', 'csrc/ops.def', 'tools/emu.mjs'],
+  extra: toolchain,
+  outputs: ['build-backends/emu/libvin_cuda.so'],
+  stamp: 'build-backends/emu/stamp',
+  async run() {
+    say('compiling the emulated CUDA backend (build-backends/emu/libvin_cuda.so) …')
+    const { buildEmulated } = await import('./emu.mjs')
+    must(await buildEmulated(), 'Compiling the emulated CUDA backend failed: see the first error above')
+  }
+})
+
+/** Does what is needed, alone; without need it takes no lock. */
+async function prepare(steps) {
+  if (isInstalled() && steps.every((each) => each.fresh())) return
+  const wait = (id) => say(`waiting for another build of this folder (process ${id}) …`)
+  await withLock(
+    join(root, '.vin-native.lock'),
+    async () => {
+      const start = Date.now()
+      if (!isInstalled()) await install()
+      for (const each of steps) await each.build()
+      say(`ready after ${((Date.now() - start) / 1000).toFixed(1)} s`)
+    },
+    wait
+  )
+}
+
+// ---- commands ----
+
+const node = (file, args, options) => run(process.execPath, [file, ...args], options)
+
+/** The person's own folder: npm runs scripts in the folder of package.json. */
+const callersFolder = process.env.INIT_CWD ?? process.cwd()
+
+async function start(args) {
+  await prepare([native, typeScript])
+  const prompt = args[0] !== undefined && !args[0].startsWith('-') ? [] : [demoPrompt]
+  const output = args.some((arg) => /^(-o|--out(put)?(=|$))/.test(arg)) ? [] : ['-o', 'vin-demo.mp4']
+  return node(join(root, 'dist/esm/cli/index.js'), ['generate', ...prompt, ...args, ...output], { cwd: callersFolder })
+}
+
+async function vitest(project, args) {
+  const hasCMake = which('cmake') !== undefined
+  await prepare(hasCMake ? [native, typeScript, emulated] : [native, typeScript])
+  const code = await node(join(root, 'node_modules/vitest/vitest.mjs'), ['run', '--project', project, ...args], { cwd: root })
+  if (!hasCMake) say('CMake was not found, so the tests of the emulated CUDA backend did not run (Debian, Ubuntu: apt-get install cmake)')
+  return code
+}
+
+const commands = {
+  start,
+  test: (args) => vitest('unit', args),
+  'test:long': (args) => vitest('long', args),
+  bench: (args) => vitest('bench', args),
+  build: async () => {
+    await prepare([native, typeScript])
+    return 0
+  },
+  run: async ([file, ...args]) => {
+    await prepare([native, typeScript])
+    return node(join(root, file), args, { cwd: callersFolder })
+  }
+}
+
+const [name, ...args] = process.argv.slice(2)
+try {
+  if (Number(process.versions.node.split('.')[0]) < 20) throw new Stop(`vin-native needs Node 20 or later, this is ${process.version}`)
+  if (!Object.hasOwn(commands, name ?? '')) throw new Stop(`Expected one of ${Object.keys(commands).join(', ')} but received ${name}`)
+  process.exitCode = await commands[name](args)
+} catch (error) {
+  if (!(error instanceof Stop)) throw error
+  console.error(`vin-native: ${error.message}`)
+  process.exitCode = 1
+}

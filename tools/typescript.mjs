@@ -1,0 +1,46 @@
+// Compiles lib/ twice: dist/esm, and dist/cjs from a copy of the sources in a folder whose package.json says commonjs, because the nearest package.json is what
+// tells TypeScript which of the two a .ts file is. Types are written for each. Files that are not TypeScript are copied.
+import { cpSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
+import { run } from './run.mjs'
+import { filesBelow, isMain, root } from './stamp.mjs'
+
+const isTypeScript = (file) => /\.[cm]?ts$/.test(file)
+const withoutType = (file) => file.replace(/(\.d)?\.([cm]?)[jt]s$/, '.$2js')
+
+/** Outputs of sources that are gone. */
+function prune(outputFolder, sources) {
+  const wanted = new Set(sources.map((file) => (isTypeScript(file) ? withoutType(file) : file)))
+  for (const file of filesBelow([outputFolder])) {
+    const source = file.slice(outputFolder.length + 1)
+    if (source !== 'package.json' && !wanted.has(source) && !wanted.has(withoutType(source))) rmSync(join(root, file))
+  }
+}
+
+export async function buildTypeScript() {
+  const sources = filesBelow(['lib']).map((file) => file.slice('lib/'.length))
+  const copy = (file, folder) => {
+    mkdirSync(dirname(join(root, folder, file)), { recursive: true })
+    cpSync(join(root, 'lib', file), join(root, folder, file))
+  }
+  const staged = 'build-ts/cjs'
+  rmSync(join(root, staged), { recursive: true, force: true })
+  for (const file of sources) copy(file, staged)
+  const commonjs = '{ "type": "commonjs" }\n'
+  writeFileSync(join(root, staged, 'package.json'), commonjs)
+
+  // tsc trusts its record of what it wrote; without the outputs the record is worthless.
+  for (const kind of ['esm', 'cjs']) if (!existsSync(join(root, 'dist', kind))) rmSync(join(root, `build-ts/${kind}.tsbuildinfo`), { force: true })
+  const tsc = createRequire(import.meta.url).resolve('typescript/bin/tsc')
+  for (const kind of ['esm', 'cjs']) {
+    const code = await run(process.execPath, [tsc, '-p', `tsconfig.${kind}.json`], { cwd: root })
+    if (code !== 0) return code
+    prune(`dist/${kind}`, sources)
+    for (const file of sources) if (!isTypeScript(file)) copy(file, `dist/${kind}`)
+  }
+  writeFileSync(join(root, 'dist/cjs/package.json'), commonjs)
+  return 0
+}
+
+if (isMain(import.meta.url)) process.exitCode = await buildTypeScript()
