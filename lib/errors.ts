@@ -53,7 +53,8 @@ export function expected(what: string, name: string, received: unknown, kind: 't
 export function show(value: unknown): string {
   if (typeof value === 'number') {
     const plain = String(value)
-    const scientific = Number.isFinite(value) ? value.toExponential().replace('e+', 'e') : plain
+    const far = Number.isFinite(value) && (Math.abs(value) >= 1e6 || Math.abs(value) < 1e-3)
+    const scientific = far ? value.toExponential().replace('e+', 'e') : plain
     return scientific.length < plain.length ? scientific : plain
   }
   if (typeof value === 'string') return JSON.stringify(value.length > 60 ? `${value.slice(0, 57)}…` : value)

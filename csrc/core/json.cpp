@@ -14,6 +14,7 @@ namespace vin {
 namespace {
 
 constexpr size_t depth_ceiling = 512;
+constexpr size_t few_members = 8;  // compared one by one, which is faster than an index for the three members of a tensor's entry
 
 // A host program may have called setlocale: numbers are read and written in the C locale, with a point.
 locale_t c_locale() {
@@ -167,24 +168,38 @@ std::string quoted(const std::string& text) {
 }
 
 const Json* JsonObject::find(const std::string& key) const {
+    if (by_key_.empty()) {
+        for (const JsonMember& member : members_)
+            if (member.first == key) return &member.second;
+        return nullptr;
+    }
     auto at = std::lower_bound(by_key_.begin(), by_key_.end(), key, [this](uint32_t i, const std::string& k) { return members_[i].first < k; });
     return at != by_key_.end() && members_[*at].first == key ? &members_[*at].second : nullptr;
 }
 
 void JsonObject::set(std::string key, Json value) {
-    auto at = std::lower_bound(by_key_.begin(), by_key_.end(), key, [this](uint32_t i, const std::string& k) { return members_[i].first < k; });
-    if (at != by_key_.end() && members_[*at].first == key) {
-        members_[*at].second = std::move(value);
+    if (const Json* old = find(key)) {
+        *const_cast<Json*>(old) = std::move(value);
         return;
     }
-    by_key_.insert(at, static_cast<uint32_t>(members_.size()));
     members_.emplace_back(std::move(key), std::move(value));
+    if (by_key_.empty()) {
+        index();
+        return;
+    }
+    const std::string& added = members_.back().first;
+    auto at = std::lower_bound(by_key_.begin(), by_key_.end(), added, [this](uint32_t i, const std::string& k) { return members_[i].first < k; });
+    by_key_.insert(at, static_cast<uint32_t>(members_.size() - 1));
 }
-
-void JsonObject::append(std::string key, Json value) { members_.emplace_back(std::move(key), std::move(value)); }
 
 // Sorting finds duplicates in n log n whatever the keys are; a hash table could be filled with colliding ones.
 const std::string* JsonObject::index() {
+    if (members_.size() <= few_members) {
+        for (size_t i = 1; i < members_.size(); i++)
+            for (size_t j = 0; j < i; j++)
+                if (members_[i].first == members_[j].first) return &members_[i].first;
+        return nullptr;
+    }
     by_key_.resize(members_.size());
     for (uint32_t i = 0; i < by_key_.size(); i++) by_key_[i] = i;
     std::sort(by_key_.begin(), by_key_.end(), [this](uint32_t a, uint32_t b) { return members_[a].first < members_[b].first; });
@@ -246,12 +261,7 @@ private:
         switch (*p_) {
             case '{': return object(out, depth);
             case '[': return array(out, depth);
-            case '"': {
-                std::string text;
-                string(&text);
-                out->value = std::move(text);
-                return;
-            }
+            case '"': return string(&out->value.emplace<std::string>());
             case 't': word("true"); out->value = true; return;
             case 'f': word("false"); out->value = false; return;
             case 'n': word("null"); return;
@@ -265,44 +275,43 @@ private:
 
     void object(Json* out, size_t depth) {
         deeper(depth);
-        JsonObject object;
+        JsonObject& object = out->value.emplace<JsonObject>();
         p_++;
         skip_space();
         if (!take('}')) {
             do {
                 skip_space();
                 if (p_ == end_ || *p_ != '"') fail("a key in quotes");
-                std::string key;
-                string(&key);
+                if (object.members_.empty()) object.members_.reserve(4);
+                object.members_.emplace_back();
+                JsonMember& member = object.members_.back();
+                string(&member.first);
                 skip_space();
                 if (!take(':')) fail("':'");
                 skip_space();
-                Json member;
-                value(&member, depth + 1);
-                object.append(std::move(key), std::move(member));
+                value(&member.second, depth + 1);
                 skip_space();
             } while (take(','));
             if (!take('}')) fail("',' or '}'");
             if (const std::string* twice = object.index()) fail_with("every key of an object once", quoted(*twice) + " twice");
         }
-        out->value = std::move(object);
     }
 
     void array(Json* out, size_t depth) {
         deeper(depth);
-        JsonArray array;
+        JsonArray& array = out->value.emplace<JsonArray>();
         p_++;
         skip_space();
         if (!take(']')) {
             do {
                 skip_space();
+                if (array.empty()) array.reserve(2);
                 array.emplace_back();
                 value(&array.back(), depth + 1);
                 skip_space();
             } while (take(','));
             if (!take(']')) fail("',' or ']'");
         }
-        out->value = std::move(array);
     }
 
     uint32_t hex4() {

@@ -40,11 +40,10 @@ public:
 
 private:
     friend class JsonParser;
-    void append(std::string key, Json value);
-    const std::string* index();  // sorts; returns a key that occurs twice, or NULL
+    const std::string* index();  // returns a key that occurs twice, or NULL
 
     std::vector<JsonMember> members_;
-    std::vector<uint32_t> by_key_;
+    std::vector<uint32_t> by_key_;  // sorted; empty while there are few members
 };
 
 struct Json {

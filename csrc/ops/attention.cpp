@@ -110,19 +110,18 @@ Tensor biased_attention(Ops& ops, const Tensor& q, const Tensor& k, const Tensor
     return y;
 }
 
-// The kernel never stores softmax(q kᵀ); with rows of the identity as v it hands it out, 512 keys at a time.
+// The kernel never stores softmax(q kᵀ); with columns of the identity as v it hands it out, as many keys at a time as a head is wide.
 Tensor attention_weights(Ops& ops, const Tensor& q, const Tensor& k, float scale) {
-    const int64_t queries = q.size(0), keys = k.size(0), heads = q.size(1);
+    const int64_t queries = q.size(0), keys = k.size(0), heads = q.size(1), width = q.size(2);
     const Sequences q_rows{1, queries, 0, 1}, k_rows{1, keys, 0, 1};
-    Tensor weights = ops.empty({1, heads, queries, keys}), lse = ops.empty({1, heads, queries});
-    for (int64_t begin = 0; begin < keys; begin += 512) {
-        const int64_t end = std::min(keys, begin + 512);
-        std::vector<float> identity(static_cast<size_t>(keys * (end - begin)), 0.f);
-        for (int64_t key = begin; key < end; key++) identity[static_cast<size_t>(key * (end - begin) + key - begin)] = 1;
-        const Tensor v = constant(ops, identity, {1, 1, keys, end - begin}).expand({1, heads, keys, end - begin});
-        call(ops, vin_attention_args{weights.slice(3, begin, end).view(), lse.view(), sequences_of(q, q_rows).view(), sequences_of(k, k_rows).view(), v.view(), {}, scale});
+    Tensor weights = ops.empty({1, heads, queries, (keys + width - 1) / width * width}), lse = ops.empty({1, heads, queries});
+    for (int64_t begin = 0; begin < keys; begin += width) {
+        std::vector<float> identity(static_cast<size_t>(keys * width), 0.f);
+        for (int64_t key = begin; key < std::min(keys, begin + width); key++) identity[static_cast<size_t>(key * width + key - begin)] = 1;
+        const Tensor v = constant(ops, identity, {1, 1, keys, width}).expand({1, heads, keys, width});
+        call(ops, vin_attention_args{weights.slice(3, begin, begin + width).view(), lse.view(), sequences_of(q, q_rows).view(), sequences_of(k, k_rows).view(), v.view(), {}, scale});
     }
-    return weights.reshape({heads, queries, keys});
+    return contiguous(ops, weights.slice(3, 0, keys)).reshape({heads, queries, keys});
 }
 
 }  // namespace vin

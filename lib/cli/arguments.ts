@@ -1,7 +1,7 @@
 // Strict arguments: citty takes any name, so names, missing values and surplus words are refused here first, and numbers are read here.
 
-import type { ArgsDef } from 'citty'
 import { expected, nearest, rangeError, typeError } from '../errors.js'
+import type { ArgsDef } from './command.js'
 
 interface Option {
   /** As in the definitions. */

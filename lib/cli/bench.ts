@@ -3,9 +3,9 @@
 import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { defineCommand } from 'citty'
 import { VinError } from '../errors.js'
 import { packageRoot } from '../native/package-root.js'
+import { defineCommand } from './command.js'
 import type { StopOnSignal } from './interrupt.js'
 
 export const benchCommand = defineCommand({

@@ -1,7 +1,7 @@
 // vin-native doctor: one line a check; --json is the template of a bug report.
 
-import { defineCommand } from 'citty'
 import { doctor } from '../index.js'
+import { defineCommand } from './command.js'
 import { exitCodes } from './exit.js'
 import { outputArguments } from './options.js'
 import { writeLine } from './output.js'

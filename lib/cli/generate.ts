@@ -1,14 +1,13 @@
 // vin-native generate "prompt" -o out.mp4
 
-import { defineCommand } from 'citty'
 import { videoFormats } from '../index.js'
 import { rangeError } from '../errors.js'
-import { numberOption } from './arguments.js'
+import { defineCommand } from './command.js'
 import type { StopOnSignal } from './interrupt.js'
 import { checkOutputFolder, newJob } from './job-folder.js'
 import { modelArguments, outputArguments, samplingArguments, textValues } from './options.js'
 import { createReporter } from './output.js'
-import { runJob } from './run-job.js'
+import { checkScale, runJob } from './run-job.js'
 
 export const demoPrompt = 'a large red circle and a small blue square bounce over the meadow'
 
@@ -28,8 +27,7 @@ export const generateCommand = defineCommand({
     const values = textValues(args)
     const output = checkOutput(args.output)
     await checkOutputFolder(output)
-    const scale = numberOption(args.scale, '--scale')
-    if (scale !== undefined && !(Number.isInteger(scale) && scale >= 1 && scale <= 64)) throw rangeError(`Expected a whole number from 1 to 64 for --scale but received ${args.scale}`)
+    const scale = checkScale(args.scale)
     const reporter = await createReporter(args.json)
     const { prompt = demoPrompt, seed = String(drawSeed()) } = values
     // A seed that was drawn is part of the run: going on without it would be another video.

@@ -1,9 +1,9 @@
 // Finds the command, checks its options, runs it, and turns what went wrong into a message and an exit code.
 
-import type { ArgsDef, CommandDef } from 'citty'
 import { VinError, nearest, typeError } from '../errors.js'
 import { packageVersion } from '../native/package-root.js'
 import { checkArguments } from './arguments.js'
+import type { ArgsDef, CommandDef } from './command.js'
 import { commandNames, commands, laterCommands } from './commands.js'
 import { exitCode, exitCodes, isAbort } from './exit.js'
 import { StopOnSignal } from './interrupt.js'

@@ -40,10 +40,16 @@ export function toJson(value: unknown): string {
   return JSON.stringify(value, (_key, item: unknown) => (typeof item === 'bigint' ? item.toString() : item))
 }
 
+/** Sampling steps have events with more in them; other progress comes ten times a second at most. */
 class JsonReporter implements Reporter {
+  #stage = ''
+  #last = -Infinity
   progress(progress: Progress): void {
-    // Sampling has its own event with more in it.
-    if (progress.stage !== 'sampling') this.event({ type: 'progress', ...progress })
+    const now = performance.now()
+    if (progress.stage === 'sampling' || (progress.stage === this.#stage && progress.done < progress.total && now - this.#last < 100)) return
+    this.#stage = progress.stage
+    this.#last = now
+    this.event({ type: 'progress', ...progress })
   }
   warning(warning: { code: string; message: string }): void {
     this.event({ type: 'warning', ...warning })

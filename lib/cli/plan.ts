@@ -1,7 +1,7 @@
 // vin-native plan: chunks, cost and memory of a run.
 
-import { defineCommand } from 'citty'
 import { VideoPipeline } from '../index.js'
+import { defineCommand } from './command.js'
 import type { StopOnSignal } from './interrupt.js'
 import { modelArguments, modelOptions, outputArguments, samplingArguments, samplingOptions, textValues } from './options.js'
 import { toJson, writeLine } from './output.js'
@@ -11,9 +11,10 @@ export const planCommand = defineCommand({
   args: { ...samplingArguments, ...modelArguments, ...outputArguments },
   async run({ args, data }) {
     const values = textValues(args)
+    const options = samplingOptions(values)
     const pipeline = await VideoPipeline.fromPretrained(values['model'], { ...modelOptions(values), signal: (data as StopOnSignal).signal })
     try {
-      const plan = pipeline.plan(samplingOptions(values))
+      const plan = pipeline.plan(options)
       writeLine(args.json === true ? toJson({ type: 'plan', plan }) : describePlan(plan))
     } finally {
       await pipeline.dispose()

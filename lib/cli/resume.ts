@@ -1,6 +1,6 @@
 // vin-native resume FOLDER
 
-import { defineCommand } from 'citty'
+import { defineCommand } from './command.js'
 import type { StopOnSignal } from './interrupt.js'
 import { checkOutputFolder, readJob } from './job-folder.js'
 import { checkOutput } from './generate.js'
@@ -11,7 +11,7 @@ import { runJob } from './run-job.js'
 export const resumeCommand = defineCommand({
   meta: { name: 'resume', description: 'go on with an interrupted run' },
   args: {
-    folder: { type: 'positional', description: 'the vin-… folder that the run left' },
+    folder: { type: 'positional', required: true, description: 'the vin-… folder that the run left' },
     output: { type: 'string', alias: 'o', description: 'another file to write', valueHint: 'file' },
     ...outputArguments
   },

@@ -4,6 +4,8 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { VideoPipeline } from '../index.js'
 import type { GenerateOptions, Video } from '../index.js'
+import { expected } from '../errors.js'
+import { numberOption } from './arguments.js'
 import { isAbort } from './exit.js'
 import { removeJob, writeJob } from './job-folder.js'
 import type { Job } from './job-folder.js'
@@ -21,6 +23,13 @@ export interface RunSettings {
   preview: boolean
 }
 
+/** The value of --scale. */
+export function checkScale(text: string | undefined): number | undefined {
+  const scale = numberOption(text, '--scale')
+  if (scale !== undefined && !(Number.isInteger(scale) && scale >= 1 && scale <= 64)) throw expected('a whole number from 1 to 64', '--scale', text, 'range')
+  return scale
+}
+
 /** The smallest whole number by which the shorter side reaches 256 pixels. */
 export function defaultScale(width: number, height: number): number {
   return Math.max(1, Math.ceil(256 / Math.min(width, height)))
@@ -29,37 +38,32 @@ export function defaultScale(width: number, height: number): number {
 export async function runJob(settings: RunSettings, reporter: Reporter, signal: AbortSignal): Promise<void> {
   const { job, values, output, preview } = settings
   const start = performance.now()
+  // Texts that are no numbers are refused before the model is opened.
+  const options: GenerateOptions = { ...samplingOptions(values), signal }
   const onProgress = ({ component, done, total }: { component: string; done: number; total: number }): void => reporter.progress({ stage: `loading ${component}`, done, total })
   const pipeline = await VideoPipeline.fromPretrained(values['model'], { ...modelOptions(values), signal, onProgress })
   let saved = false
   try {
-    const options: GenerateOptions = { ...samplingOptions(values), signal }
     // Refused before there is a folder.
     pipeline.plan(options)
     await writeJob(job, { output, scale: settings.scale, preview, values })
     saved = true
     reporter.event({ type: 'job', id: job.id, folder: job.folder, output })
     const video = await sample(pipeline, { ...options, resume: job.folder }, settings, reporter)
+    // Those of sampling have been told when they came.
+    const known = video.warnings.length
     const latents = join(job.folder, 'latents.safetensors')
     await video.save(latents, { signal })
-    if (output.endsWith('.safetensors')) await video.save(output, { signal })
-    else {
-      const scale = settings.scale ?? defaultScale(video.width, video.height)
-      await video.save(output, { scale, signal, onProgress: ({ done, total }) => reporter.progress({ stage: 'writing', done, total }) })
-    }
-    for (const warning of video.warnings) reporter.warning(warning)
+    const isPixels = !output.endsWith('.safetensors')
+    const scale = isPixels ? (settings.scale ?? defaultScale(video.width, video.height)) : 1
+    await video.save(output, { scale, signal, onProgress: ({ done, total }) => reporter.progress({ stage: 'writing', done, total }) })
+    for (const warning of video.warnings.slice(known)) reporter.warning(warning)
     await removeJob(job)
     const seconds = ((performance.now() - start) / 1000).toFixed(1)
-    reporter.result(`${output}: ${video.numFrames} frames, ${video.width} × ${video.height}, ${video.fps} fps, seed ${video.seed}, ${seconds} s`, {
-      type: 'done',
-      path: output,
-      numFrames: video.numFrames,
-      width: video.width,
-      height: video.height,
-      fps: video.fps,
-      seed: video.seed,
-      seconds: Number(seconds)
-    })
+    const { numFrames, fps, seed } = video
+    const [width, height] = [video.width * scale, video.height * scale]
+    const size = isPixels ? `${width} × ${height}` : 'latents'
+    reporter.result(`${output}: ${numFrames} frames, ${size}, ${fps} fps, seed ${seed}, ${seconds} s`, { type: 'done', path: output, numFrames, width, height, scale, fps, seed, seconds: Number(seconds) })
   } catch (error) {
     if (saved) explain(error, job, output, reporter)
     throw error
@@ -69,17 +73,19 @@ export async function runJob(settings: RunSettings, reporter: Reporter, signal: 
   }
 }
 
+/** Events up to the last step: to go on would decode frames here that `save` decodes anyway. */
 async function sample(pipeline: VideoPipeline, options: GenerateOptions, { preview, output }: RunSettings, reporter: Reporter): Promise<Video> {
-  const onPreview = preview ? { onPreview: ({ frames }: { frames: Parameters<typeof writePreview>[1] }) => writePreview(output, frames) } : {}
-  // Only steps are asked for: frames are decoded once, while they are written.
-  const job = pipeline.generate({
-    ...options,
-    ...onPreview,
-    onStep: ({ step, numInferenceSteps, timestep, etaMs }) => {
+  const job = pipeline.generate({ ...options, ...(preview ? { onPreview: ({ frames }) => writePreview(output, frames) } : {}) })
+  for await (const event of job) {
+    if (event.type === 'plan') reporter.event({ type: 'plan', plan: event.plan })
+    else if (event.type === 'warning') reporter.warning(event)
+    else if (event.type === 'step') {
+      const { step, numInferenceSteps, timestep, etaMs } = event
       reporter.progress({ stage: 'sampling', done: step + 1, total: numInferenceSteps, etaMs })
       reporter.event({ type: 'step', step, numInferenceSteps, timestep, etaMs })
-    }
-  })
+      if (step === numInferenceSteps - 1) break
+    } else if (event.type !== 'preview') break
+  }
   return job
 }
 

@@ -8,12 +8,16 @@ import type { FrameSource } from './frames.js'
 /** libvips takes all pages as one tall picture; WebP pages end at 16383 pixels. */
 const maxBytes = 2 ** 30
 
-type Sharp = typeof import('sharp')['default']
+async function importSharp() {
+  return (await import('sharp')).default
+}
+
+type Sharp = Awaited<ReturnType<typeof importSharp>>
 
 /** sharp, if the user installed it. */
 export async function loadSharp(): Promise<Sharp | undefined> {
   try {
-    return (await import('sharp')).default
+    return await importSharp()
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'ERR_MODULE_NOT_FOUND') return undefined
     throw error

@@ -1,0 +1,202 @@
+// What a person needs to know when something does not work: each check has an id, a status, what was found and what to do.
+
+import { createHash } from 'node:crypto'
+import { existsSync, readFileSync } from 'node:fs'
+import { access, constants, mkdir, statfs } from 'node:fs/promises'
+import { arch, cpus, freemem, release, totalmem } from 'node:os'
+import { join } from 'node:path'
+import { collect, findProgram } from '../video/ffmpeg.js'
+import { resolveDevice } from './backends.js'
+import { openEngine } from './engine.js'
+import type { Engine } from './engine.js'
+import { bindingPath, loadBinding } from './load.js'
+import { coresAvailable, memoryAvailable } from './machine.js'
+import { packageRoot, packageVersion } from './package-root.js'
+
+export interface DoctorCheck {
+  id: string
+  status: 'ok' | 'warning' | 'broken'
+  /** What was found. */
+  detail: string
+  /** What to do about it. */
+  fix?: string
+}
+
+export interface DoctorReport {
+  /** Nothing is broken. */
+  ok: boolean
+  version: string
+  checks: DoctorCheck[]
+}
+
+type Finding = Omit<DoctorCheck, 'id'>
+
+const ok = (detail: string): Finding => ({ status: 'ok', detail })
+const warning = (detail: string, fix: string): Finding => ({ status: 'warning', detail, fix })
+const broken = (detail: string, fix: string): Finding => ({ status: 'broken', detail, fix })
+
+const checks: Record<string, () => Finding | Promise<Finding>> = {
+  node: checkNode,
+  platform: checkPlatform,
+  libc: checkLibc,
+  container: checkContainer,
+  addon: checkAddon,
+  isa: checkIsa,
+  memory: checkMemory,
+  cuda: checkCuda,
+  selftest: checkNumbers,
+  model: checkModel,
+  encoders: checkEncoders,
+  cache: checkCache,
+  disk: checkDisk,
+  environment: checkEnvironment
+}
+
+/** Checks this machine and installation. Never throws for what it finds. */
+export async function doctor(): Promise<DoctorReport> {
+  const results: DoctorCheck[] = []
+  for (const [id, check] of Object.entries(checks)) {
+    try {
+      results.push({ id, ...(await check()) })
+    } catch (error) {
+      results.push({ id, ...broken(error instanceof Error ? error.message : String(error), 'see the message') })
+    }
+  }
+  return { ok: results.every(({ status }) => status !== 'broken'), version: packageVersion(), checks: results }
+}
+
+function checkNode(): Finding {
+  const { node, napi } = process.versions
+  const detail = `Node ${node}, Node-API ${napi ?? 'none'}, vin-native ${packageVersion()}`
+  if (Number(node.split('.')[0]) < 20) return broken(detail, 'install Node 20 or later')
+  if (Number(napi) < 9) return broken(detail, 'install a Node with Node-API 9')
+  if (process.execArgv.includes('--no-addons') || (process.env['NODE_OPTIONS'] ?? '').includes('--no-addons')) return broken(`${detail}, started with --no-addons`, 'start Node without --no-addons')
+  return ok(detail)
+}
+
+function checkPlatform(): Finding {
+  const detail = `${process.platform} ${release()} ${arch()}, ${cpus()[0]?.model ?? 'unknown CPU'}`
+  return process.platform === 'linux' && arch() === 'x64' ? ok(detail) : warning(detail, 'tested on Linux x64 only; elsewhere the addon is compiled from source')
+}
+
+async function checkLibc(): Promise<Finding> {
+  if (process.platform !== 'linux') return ok('not Linux')
+  const { family, version } = await import('detect-libc')
+  const [name, found] = [await family(), await version()]
+  const detail = `${name ?? 'unknown libc'} ${found ?? ''}`.trim()
+  if (name === 'musl') return warning(detail, 'musl has no prebuilt addon and no CUDA: build from source')
+  const [major = 0, minor = 0] = (found ?? '').split('.').map(Number)
+  return major > 2 || (major === 2 && minor >= 28) ? ok(detail) : broken(detail, 'vin-native needs glibc 2.28 or later')
+}
+
+function checkContainer(): Finding {
+  const found = [
+    existsSync('/.dockerenv') || existsSync('/run/.containerenv') ? 'container' : '',
+    /microsoft/i.test(release()) ? 'WSL' : '',
+    'electron' in process.versions ? 'Electron' : '',
+    'bun' in process.versions ? 'Bun' : ''
+  ].filter((name) => name !== '')
+  return ok(found.length === 0 ? 'none' : found.join(', '))
+}
+
+function checkAddon(): Finding {
+  try {
+    loadBinding()
+  } catch (error) {
+    return broken(error instanceof Error ? error.message : String(error), 'run npx vin-native build, or npm run build in a checkout')
+  }
+  const path = bindingPath()
+  if (path === undefined) return ok('loaded')
+  const hash = createHash('sha256').update(readFileSync(path)).digest('hex')
+  const detail = `${path}, sha256 ${hash.slice(0, 16)}…`
+  const shadows = path.startsWith(join(packageRoot(), 'build')) && existsSync(join(packageRoot(), 'prebuilds', `${process.platform}-${process.arch}`))
+  return shadows ? warning(detail, 'build/ is used instead of prebuilds/; remove build/ if that is not meant') : ok(detail)
+}
+
+/** Runs with a CPU engine, which is given back. */
+async function withEngine<R>(use: (engine: Engine) => R | Promise<R>): Promise<R> {
+  const engine = openEngine({ device: 'cpu' })
+  try {
+    return await use(engine)
+  } finally {
+    await engine.release()
+  }
+}
+
+async function checkIsa(): Promise<Finding> {
+  const available = loadBinding().cpuFeatures()
+  const { isa, threads } = await withEngine(({ runtime }) => runtime)
+  const detail = `${isa} of ${available.join(', ')}; ${threads} threads`
+  return isa === 'portable' ? warning(detail, 'a CPU with AVX2 is several times faster') : ok(detail)
+}
+
+function checkMemory(): Finding {
+  const gibibytes = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`
+  const available = memoryAvailable()
+  const detail = `${gibibytes(available)} available to this process, ${gibibytes(freemem())} of ${gibibytes(totalmem())} free on the machine, ${coresAvailable()} of ${cpus().length} cores`
+  return available < 2 ** 30 ? warning(detail, 'the built-in model needs about 1 GiB') : ok(detail)
+}
+
+function checkCuda(): Finding {
+  const { rejected } = resolveDevice('auto')
+  // The driver is the machine's matter; without a plug-in for it the CPU serves.
+  const list = rejected.map(({ backend, code, reason }) => `${backend}: ${code}, ${reason}`).join('; ')
+  return rejected.length === 0 ? ok('a CUDA backend can be used') : ok(`runs on the CPU; ${list}`)
+}
+
+/** 2 · 3 matrix product in exact numbers, and Philox's published answer is the tests' matter: here the path from upload to read is proven. */
+async function checkNumbers(): Promise<Finding> {
+  return withEngine(async ({ native: engine }) => {
+    const x = engine.upload(Float32Array.of(1, 2, 3, 4, 5, 6), [2, 3])
+    const weight = engine.upload(Float32Array.of(1, 0, -1, 2, 1, 0), [2, 3])
+    const { y } = engine.op('linear', { y: { shape: [2, 2] }, x, weight, activation: 0 })
+    if (y === undefined) return broken('the op linear gave no output', 'build the addon again')
+    const { data } = await y.read()
+    for (const tensor of [x, weight, y]) tensor.dispose()
+    const found = [...data].join(' ')
+    return found === '-2 4 -2 13' ? ok('CPU: a matrix product is exact') : broken(`CPU: a matrix product gave ${found} instead of -2 4 -2 13`, 'build the addon again, and report this')
+  })
+}
+
+function checkModel(): Finding {
+  const folder = join(packageRoot(), 'models', 'demo')
+  return existsSync(join(folder, 'transformer')) ? ok(folder) : warning(`no built-in model at ${folder}`, 'npm run train:demo makes one; other models are given by their folder')
+}
+
+async function checkEncoders(): Promise<Finding> {
+  const found = ['mp4 (h264-mp4-encoder)', 'gif (gifenc)', 'png, apng (fast-png)']
+  const ffmpeg = await findProgram('ffmpeg')
+  if (ffmpeg !== undefined) {
+    const version = (await collect(ffmpeg, ['-version'])).toString().split('\n')[0] ?? ''
+    found.push(version.split(' ').slice(0, 3).join(' '))
+  }
+  const { loadSharp } = await import('../video/webp.js')
+  const sharp = await loadSharp()
+  if (sharp !== undefined) found.push('webp, JPEG (sharp)')
+  const detail = found.join(', ')
+  return ffmpeg === undefined && sharp === undefined ? warning(`${detail}; neither ffmpeg nor sharp`, 'npm install sharp for .webp and JPEG, ffmpeg to read videos') : ok(detail)
+}
+
+async function checkCache(): Promise<Finding> {
+  const { default: envPaths } = await import('env-paths')
+  const folder = envPaths('vin-native', { suffix: '' }).cache
+  try {
+    await mkdir(folder, { recursive: true })
+    await access(folder, constants.W_OK)
+    return ok(folder)
+  } catch (error) {
+    return warning(`${folder}: ${error instanceof Error ? error.message : String(error)}`, 'set XDG_CACHE_HOME to a folder that can be written')
+  }
+}
+
+async function checkDisk(): Promise<Finding> {
+  const { bavail, bsize } = await statfs(process.cwd())
+  const gibibytes = (bavail * bsize) / 2 ** 30
+  const detail = `${gibibytes.toFixed(1)} GiB free in ${process.cwd()}`
+  return gibibytes < 1 ? warning(detail, 'videos and saved states need room') : ok(detail)
+}
+
+function checkEnvironment(): Finding {
+  const names = Object.keys(process.env).filter((name) => /^(VIN_NATIVE_|CUDA_VISIBLE_DEVICES$|NODE_OPTIONS$|UV_THREADPOOL_SIZE$)/.test(name))
+  return ok(names.length === 0 ? 'no variable in force' : names.map((name) => `${name}=${process.env[name] ?? ''}`).join(' '))
+}

@@ -1,0 +1,59 @@
+// Latents that `video.save('x.safetensors')` wrote, as a video again: what is left to do after a failed encode, or on another machine.
+
+import { VinError, expected, missingComponent, native } from '../errors.js'
+import { checkInteger, checkNumber } from '../options/check.js'
+import { videoFramesOf } from '../plan/frames.js'
+import { Video } from '../video/video.js'
+import { decodeFrames } from './decode.js'
+import type { VideoPipeline } from './pipeline.js'
+
+export interface OpenLatentsOptions {
+  /**
+  Video frames.
+
+  @default the file's `num_frames`, else as many as the latent frames hold
+  */
+  numFrames?: number | undefined
+  /** @default the file's `fps`, else the checkpoint's */
+  fps?: number | undefined
+}
+
+/**
+A video from a file with the tensor `latents` [C, N, H, W].
+
+@throws ERR_VIN_FORMAT for another file, ERR_VIN_MISSING_COMPONENT when the model has no VAE
+*/
+export async function openLatents(pipeline: VideoPipeline, path: string, options: OpenLatentsOptions = {}): Promise<Video> {
+  if (typeof path !== 'string') throw expected('a path', 'path', path, 'type')
+  if (!pipeline.has('vae')) throw missingComponent('vae', 'Expected a model with vae/ to decode latents')
+  const { vae } = pipeline
+  const { tensors, metadata } = native(() => pipeline.engine.binding.readSafetensors(path))
+  const latents = tensors['latents']
+  const [channels, latentFrames = 0, height = 0, width = 0] = latents?.shape ?? []
+  if (latents?.data === undefined || latents.shape.length !== 4 || channels !== vae.config.latent_channels || latentFrames < 1) {
+    const found = latents === undefined ? `tensors ${Object.keys(tensors).slice(0, 4).join(', ')}` : `[${latents.shape.join(', ')}]`
+    throw new VinError('ERR_VIN_FORMAT', `Expected a tensor latents [${vae.config.latent_channels}, N, H, W] in ${path} but found ${found}`, {
+      file: path,
+      tensor: 'latents',
+      expected: [vae.config.latent_channels, 'N', 'H', 'W'],
+      found: latents?.shape
+    })
+  }
+  const said = (name: string): number | undefined => (metadata[name] === undefined ? undefined : Number(metadata[name]))
+  const numFrames = vae.checkFrames(latentFrames, options.numFrames ?? said('num_frames') ?? videoFramesOf(latentFrames, vae.microBatch))
+  const fps = checkNumber(options.fps ?? said('fps') ?? pipeline.defaults.fps, 'fps', 0.1, 1000)
+  const data = { data: Float32Array.from(latents.data), shape: [...latents.shape] }
+  return new Video({
+    latents: data,
+    decode: (signal) => decodeFrames({ vae, latents: data, numFrames }, signal),
+    width: checkInteger(8 * width, 'width', 8, 65_536),
+    height: checkInteger(8 * height, 'height', 8, 65_536),
+    fps,
+    numFrames,
+    seed: said('seed') ?? 0,
+    options: {},
+    plan: undefined,
+    timings: {},
+    warnings: []
+  })
+}

@@ -1,0 +1,17 @@
+import { compute, normal, values } from './operands.js'
+import { testOp, type OpCase } from './test-op.js'
+
+const of = (title: string, x: OpCase['inputs'][string], D: number): OpCase => ({ title, inputs: { x }, outputs: { y: { shape: [x.shape[0]!, D] } } })
+
+testOp('sinusoid', {
+  cases: [of('odd', normal([5], { deviation: 300 }), 14), of('model', values([3], [933.3, 0, 24]), 256), of('empty', normal([0]), 8)],
+  reference: ({ x }, _, { y }) => ({
+    y: compute(y!, (i, k) => {
+      const half = y![1]! / 2
+      return (k < half ? Math.cos : Math.sin)(x!.data[i]! * Math.exp((-Math.log(10000) * (k % half)) / half))
+    })
+  }),
+  // fp64 inside: one rounding, and the angle's of 1e3 · 2⁻⁵³.
+  tolerance: { own: 1.001, largest: 1e-4 },
+  layouts: { y: 'rows' }
+})
