@@ -16,7 +16,8 @@
       'target_name': 'vin-native',
       'sources': ['<!@(node tools/sources.cjs core)'],
       'include_dirs': ['<!(node -p "require(\'node-addon-api\').include_dir")'],
-      'defines': ['NAPI_VERSION=9', 'NAPI_CPP_EXCEPTIONS'],
+      # The last one: a worker that is being terminated refuses exceptions, which must not end the process.
+      'defines': ['NAPI_VERSION=9', 'NAPI_CPP_EXCEPTIONS', 'NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS'],
       'cflags_cc!': ['-fno-exceptions', '-fno-rtti'],
       'xcode_settings': { 'GCC_ENABLE_CPP_EXCEPTIONS': 'YES', 'GCC_ENABLE_CPP_RTTI': 'YES' },
       'dependencies': ['cpu-portable'],

@@ -1,5 +1,5 @@
-// Checked arithmetic for all size code: shapes, spans, byte counts, padding. `exact_add`, `exact_mul` and `exact_sub` return false when the exact result does not fit;
-// the `checked_` forms throw, naming what was computed.
+// Checked arithmetic for all size code: shapes, spans, byte counts, padding. `exact_add`, `exact_mul` and `exact_sub` return false when the exact
+// result does not fit; the `checked_` forms throw, naming what was computed.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -29,8 +29,8 @@ template <class T>
     return true;
 }
 
-// Number of elements of a shape; false for a negative dimension or an overflow. A rank of 0 is a scalar: one element. [0, 2^63-1, 2^63-1] is 0 elements,
-// but only if no partial product of the other dimensions overflows: a reader that multiplies in another order must agree.
+// Number of elements of a shape; false for a negative dimension or an overflow. A rank of 0 is a scalar: one element. A zero among the dimensions
+// does not excuse the others: [0, 2^63-1, 2^63-1] is false, since code that multiplies in another order would overflow.
 [[nodiscard]] inline bool element_count(uint64_t* out, const int64_t* shape, size_t rank) {
     uint64_t product = 1;
     bool empty = false;

@@ -1,4 +1,5 @@
-// Files as bytes: positioned reads that never map memory (a file that shrinks while it is read is an error, not SIGBUS), and writes that are complete or absent.
+// Files as bytes: positioned reads that never map memory (a file that shrinks while it is read is an error, not SIGBUS), and writes that are
+// complete or absent.
 #pragma once
 #include <sys/types.h>
 

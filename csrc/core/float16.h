@@ -1,4 +1,5 @@
-// bfloat16 and IEEE half as bit patterns. Narrowing rounds to nearest, ties to even; NaN stays NaN (quiet), a finite value beyond the range becomes infinite.
+// bfloat16 and IEEE half as bit patterns. Narrowing rounds to nearest, ties to even; NaN stays NaN (quiet), a finite value beyond the range
+// becomes infinite.
 #pragma once
 #include <cstdint>
 #include <cstring>

@@ -135,6 +135,10 @@ std::string describe(const Json* json) {
     return write_json(*json);
 }
 
+[[noreturn]] void fail_text(const std::string& file, const std::string& expected, const std::string& found) {
+    throw Error("VIN_FORMAT", file + ": expected " + expected + " but found " + found, {{"file", file}, {"expected", expected}, {"found", found}});
+}
+
 std::string brief_number(double value) {
     if (value == std::floor(value) && std::fabs(value) < 1e15) return std::to_string(static_cast<int64_t>(value));
     return write_double(value);
@@ -234,9 +238,7 @@ private:
         for (const char* q = p_; q != begin_ && q[-1] != '\n'; q--) column++;
         fail_with(expected + " at line " + std::to_string(line) + ", column " + std::to_string(column), found);
     }
-    [[noreturn]] void fail_with(const std::string& expected, const std::string& found) const {
-        throw Error("VIN_FORMAT", file_ + ": expected " + expected + " but found " + found, {{"file", file_}, {"expected", expected}, {"found", found}});
-    }
+    [[noreturn]] void fail_with(const std::string& expected, const std::string& found) const { fail_text(file_, expected, found); }
 
     void skip_space() {
         while (p_ != end_ && (*p_ == ' ' || *p_ == '\n' || *p_ == '\r' || *p_ == '\t')) p_++;
@@ -318,7 +320,9 @@ private:
         uint32_t code = 0;
         for (int i = 0; i < 4; i++, p_++) {
             char c = p_ == end_ ? '\0' : *p_;
-            uint32_t digit = is_digit(c) ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : 16;
+            uint32_t digit = is_digit(c) ? c - '0' : 16;
+            if (c >= 'a' && c <= 'f') digit = c - 'a' + 10;
+            if (c >= 'A' && c <= 'F') digit = c - 'A' + 10;
             if (digit == 16) fail("four hexadecimal digits");
             code = code * 16 + digit;
         }
@@ -402,13 +406,10 @@ private:
 };
 
 Json parse_json(const char* text, size_t bytes, const std::string& file, const JsonLimits& limits) {
-    auto fail = [&](const std::string& expected, const std::string& found) {
-        throw Error("VIN_FORMAT", file + ": expected " + expected + " but found " + found, {{"file", file}, {"expected", expected}, {"found", found}});
-    };
-    if (bytes > limits.bytes) fail("at most " + std::to_string(limits.bytes) + " bytes of JSON", std::to_string(bytes));
-    if (bytes > UINT32_MAX) fail("at most 4294967295 bytes of JSON", std::to_string(bytes));  // members are counted in 32 bits
+    if (bytes > limits.bytes) fail_text(file, "at most " + std::to_string(limits.bytes) + " bytes of JSON", std::to_string(bytes));
+    if (bytes > UINT32_MAX) fail_text(file, "at most 4294967295 bytes of JSON", std::to_string(bytes));  // members are counted in 32 bits
     size_t valid = valid_utf8(text, bytes);
-    if (valid != bytes) fail("UTF-8", "another byte at offset " + std::to_string(valid));
+    if (valid != bytes) fail_text(file, "UTF-8", "another byte at offset " + std::to_string(valid));
     return JsonParser(text, bytes, file, limits).document();
 }
 

@@ -51,7 +51,8 @@ FileDtype read_dtype(const std::string& file, const std::string& name, const Jso
     if (!text) fail(file, name, "a string as dtype", brief(json));
     for (size_t i = 0; i < std::size(dtypes); i++)
         if (*text == dtypes[i].name) return static_cast<FileDtype>(i);
-    throw Error("VIN_NOT_SUPPORTED", file + ": tensor " + quoted(name) + " has dtype " + quoted(*text) + "; supported are F64 F32 F16 BF16 I64 I32 U8",
+    throw Error("VIN_NOT_SUPPORTED",
+                file + ": tensor " + quoted(name) + " has dtype " + quoted(*text) + "; supported are F64 F32 F16 BF16 I64 I32 U8",
                 {{"file", file}, {"tensor", name}, {"found", *text}});
 }
 
@@ -61,20 +62,24 @@ bool tensor_bytes(const std::vector<int64_t>& shape, FileDtype dtype, uint64_t* 
 }
 
 StoredTensor read_entry(const std::string& file, const std::string& name, const Json& json, const SafetensorsLimits& limits, uint64_t data_bytes) {
-    if (name.size() > limits.name_bytes) fail(file, name, "a name of at most " + number(limits.name_bytes) + " bytes (limit)", number(name.size()) + " bytes");
+    if (name.size() > limits.name_bytes)
+        fail(file, name, "a name of at most " + number(limits.name_bytes) + " bytes (limit)", number(name.size()) + " bytes");
     const JsonObject* entry = json.object();
     if (!entry) fail(file, name, "an object with dtype, shape and data_offsets", brief(json));
     for (const JsonMember& member : entry->members())
-        if (member.first != "dtype" && member.first != "shape" && member.first != "data_offsets") fail(file, name, "only dtype, shape and data_offsets", quoted(member.first));
+        if (member.first != "dtype" && member.first != "shape" && member.first != "data_offsets")
+            fail(file, name, "only dtype, shape and data_offsets", quoted(member.first));
     const Json *dtype = entry->find("dtype"), *shape = entry->find("shape"), *offsets = entry->find("data_offsets");
-    if (!dtype || !shape || !offsets) fail(file, name, "dtype, shape and data_offsets", std::string("no ") + (!dtype ? "dtype" : !shape ? "shape" : "data_offsets"));
+    const char* absent = !dtype ? "no dtype" : !shape ? "no shape" : !offsets ? "no data_offsets" : nullptr;
+    if (absent) fail(file, name, "dtype, shape and data_offsets", absent);
 
     StoredTensor tensor;
     tensor.name = name;
     tensor.dtype = read_dtype(file, name, *dtype);
 
     if (!shape->array()) fail(file, name, "an array as shape", brief(*shape));
-    if (shape->array()->size() > limits.rank) fail(file, name, "a rank of at most " + number(limits.rank) + " (limit)", number(shape->array()->size()));
+    if (shape->array()->size() > limits.rank)
+        fail(file, name, "a rank of at most " + number(limits.rank) + " (limit)", number(shape->array()->size()));
     for (const Json& dimension : *shape->array()) {
         const JsonNumber* n = dimension.number();
         if (!n || !n->exact || n->integer < 0) fail(file, name, "integers of at least 0 as shape", brief(dimension));
@@ -91,13 +96,16 @@ StoredTensor read_entry(const std::string& file, const std::string& name, const 
     }
     tensor.begin = span[0];
     tensor.end = span[1];
-    if (tensor.begin > tensor.end) fail(file, name, "data that begins before it ends", "begin " + number(tensor.begin) + ", end " + number(tensor.end));
-    if (tensor.end > data_bytes) fail(file, name, "data within the file's " + number(data_bytes) + " bytes of data", "an end at byte " + number(tensor.end));
+    if (tensor.begin > tensor.end)
+        fail(file, name, "data that begins before it ends", "begin " + number(tensor.begin) + ", end " + number(tensor.end));
+    if (tensor.end > data_bytes)
+        fail(file, name, "data within the file's " + number(data_bytes) + " bytes of data", "an end at byte " + number(tensor.end));
 
     uint64_t bytes;
     std::string kind = shape_text(tensor.shape) + " of " + name_of(tensor.dtype);
     if (!tensor_bytes(tensor.shape, tensor.dtype, &tensor.count, &bytes)) fail(file, name, "a shape whose size fits 64 bits", kind);
-    if (bytes != tensor.end - tensor.begin) fail(file, name, number(bytes) + " bytes of data, which is " + kind + ",", number(tensor.end - tensor.begin));
+    if (bytes != tensor.end - tensor.begin)
+        fail(file, name, number(bytes) + " bytes of data, which is " + kind + ",", number(tensor.end - tensor.begin));
     return tensor;
 }
 
@@ -107,12 +115,15 @@ void check_spans(const std::string& file, const std::vector<StoredTensor>& tenso
     const StoredTensor* before = nullptr;
     for (const StoredTensor& tensor : tensors) {
         std::string expected = "data from byte " + number(at) + " on";
-        if (tensor.begin < at) fail(file, tensor.name, expected, "an overlap: it begins at byte " + number(tensor.begin) + ", inside tensor " + quoted(before->name));
+        if (tensor.begin < at)
+            fail(file, tensor.name, expected, "an overlap: it begins at byte " + number(tensor.begin) + ", inside tensor " + quoted(before->name));
         if (tensor.begin > at) fail(file, tensor.name, expected, "a hole: it begins at byte " + number(tensor.begin));
         at = tensor.end;
         before = &tensor;
     }
-    if (at != data_bytes) fail(file, number(at) + " bytes of data", number(data_bytes) + ": the last " + number(data_bytes - at) + " trailing bytes belong to no tensor");
+    if (at != data_bytes)
+        fail(file, number(at) + " bytes of data",
+             number(data_bytes) + ": the last " + number(data_bytes - at) + " trailing bytes belong to no tensor");
 }
 
 template <class T>
@@ -143,7 +154,9 @@ bool matches(const std::string& name, const std::vector<std::string>& patterns) 
     return false;
 }
 
-bool ends_with(const std::string& text, const std::string& end) { return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0; }
+bool ends_with(const std::string& text, const std::string& end) {
+    return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
+}
 
 // "missing 2: a, b": at most `most` names, so that the text of a wrong model stays readable.
 void list_names(std::string* text, const char* what, const std::vector<std::string>& names) {
@@ -180,8 +193,8 @@ void narrow(const std::string& path, const TensorToWrite& tensor, uint64_t first
             for (size_t i = 0; i < count; i++)
                 if (std::isfinite(values[i]) && (float_to_float16(values[i]) & 0x7FFFu) == 0x7C00u)
                     throw Error("VIN_NONFINITE",
-                                "Expected values below 65520 for float16 but tensor " + quoted(tensor.name) + " holds " + std::to_string(values[i]) + " at element " +
-                                    number(first + i) + "; write bfloat16 or float32 instead",
+                                "Expected values below 65520 for float16 but tensor " + quoted(tensor.name) + " holds " + std::to_string(values[i]) +
+                                    " at element " + number(first + i) + "; write bfloat16 or float32 instead",
                                 {{"file", path}, {"tensor", tensor.name}});
             return each(float_to_float16);
         default: fail_to_write(path, tensor.name, "a floating dtype to convert fp32 values to", name_of(tensor.dtype));
@@ -218,7 +231,8 @@ void SafetensorsFile::read_at(uint64_t offset, void* out, size_t bytes) const {
     if (bytes == 0) return;
     if (!data_) return handle_.read_at(offset, out, bytes);
     uint64_t end;
-    if (!exact_add(&end, offset, bytes) || end > bytes_) fail(file_, "data up to byte " + number(offset) + " + " + number(bytes), number(bytes_) + " bytes");
+    if (!exact_add(&end, offset, bytes) || end > bytes_)
+        fail(file_, "data up to byte " + number(offset) + " + " + number(bytes), number(bytes_) + " bytes");
     memcpy(out, data_ + offset, bytes);
 }
 
@@ -228,7 +242,8 @@ void SafetensorsFile::read_header(const SafetensorsLimits& limits) {
     read_at(0, &length, 8);
     if (length < 2) fail(file_, "a header of at least 2 bytes", number(length));
     if (length > limits.header_bytes) fail(file_, "a header of at most " + number(limits.header_bytes) + " bytes (limit)", number(length));
-    if (length > size() - 8) fail(file_, "a header that ends within the file's " + number(size()) + " bytes", "one of " + number(length) + " bytes after the first 8");
+    if (length > size() - 8)
+        fail(file_, "a header that ends within the file's " + number(size()) + " bytes", "one of " + number(length) + " bytes after the first 8");
     data_begin_ = 8 + length;
     uint64_t data_bytes = size() - data_begin_;
 
@@ -283,7 +298,8 @@ void SafetensorsFile::read_as(const StoredTensor& tensor, T* out, const ReadOpti
         if (!direct) convert(tensor.dtype, slice.data(), count, to);
         if (!options.finite) continue;
         for (size_t i = 0; i < count; i++)
-            if (!std::isfinite(to[i])) fail(file_, tensor.name, "finite values", std::string(std::isnan(to[i]) ? "NaN" : "an infinite value") + " at element " + number(first + i));
+            if (!std::isfinite(to[i]))
+                fail(file_, tensor.name, "finite values", (std::isnan(to[i]) ? "NaN" : "an infinite value") + (" at element " + number(first + i)));
     }
 }
 
@@ -293,7 +309,8 @@ void SafetensorsFile::read(const StoredTensor& tensor, double* out, const ReadOp
 void SafetensorsFile::read_bytes(const StoredTensor& tensor, void* out, const ReadOptions& options) const {
     for (uint64_t at = tensor.begin; at < tensor.end; at += slice_bytes) {
         check_keep_going(options.keep_going);
-        read_at(data_begin_ + at, static_cast<uint8_t*>(out) + (at - tensor.begin), static_cast<size_t>(std::min<uint64_t>(slice_bytes, tensor.end - at)));
+        size_t bytes = static_cast<size_t>(std::min<uint64_t>(slice_bytes, tensor.end - at));
+        read_at(data_begin_ + at, static_cast<uint8_t*>(out) + (at - tensor.begin), bytes);
     }
 }
 
@@ -303,18 +320,19 @@ void SafetensorsFile::read_tensor(const std::string& name, float* out, const Rea
     read(*tensor, out, options);
 }
 
-std::vector<std::pair<std::string, std::string>> parse_shard_index(const char* text, size_t bytes, const std::string& file, const SafetensorsLimits& limits) {
+TextPairs parse_shard_index(const char* text, size_t bytes, const std::string& file, const SafetensorsLimits& limits) {
     JsonLimits json_limits;
     json_limits.bytes = static_cast<size_t>(limits.header_bytes);
     Json json = parse_json(text, bytes, file, json_limits);
     JsonField map = JsonField(json, file)["weight_map"];
-    std::vector<std::pair<std::string, std::string>> entries;
+    TextPairs entries;
     if (!map.present() || !map.json()->object()) map.fail("an object of shard names");
     const std::vector<JsonMember>& members = map.json()->object()->members();
     if (members.size() > limits.tensors) fail(file, "at most " + number(limits.tensors) + " tensors (limit)", number(members.size()));
     for (const auto& [name, shard] : members) {
         const std::string* base = shard.text();
-        bool good = base && base->size() <= 255 && ends_with(*base, ".safetensors") && base->find_first_of(std::string("/\\\0", 3)) == std::string::npos;
+        bool good = base && base->size() <= 255 && ends_with(*base, ".safetensors") &&
+                    base->find_first_of(std::string("/\\\0", 3)) == std::string::npos;
         if (!good) fail(file, name, "the base name of a .safetensors file in the same folder", brief(shard));
         entries.emplace_back(name, *base);
     }
@@ -345,7 +363,8 @@ SafetensorsSet SafetensorsSet::open(const std::vector<std::string>& files, const
             for (const StoredTensor& tensor : reader.tensors()) {
                 auto listed = shard_of.find(tensor.name);
                 if (listed == shard_of.end()) fail(reader.file(), tensor.name, "an entry in the weight_map of " + base_name_of(file), "none");
-                if (listed->second != shard) fail(reader.file(), tensor.name, "it only in " + listed->second + ", where " + base_name_of(file) + " says it is,", "it here too");
+                if (listed->second != shard)
+                    fail(reader.file(), tensor.name, "it only in " + listed->second + ", as " + base_name_of(file) + " says,", "it here too");
                 found++;
             }
             set.add(std::move(reader));
@@ -410,8 +429,7 @@ std::function<void(uint64_t, size_t, float*)> values_at(const float* data) {
     return [data](uint64_t first, size_t count, float* out) { memcpy(out, data + first, count * sizeof(float)); };
 }
 
-void write_safetensors(const std::string& path, std::vector<TensorToWrite> tensors, const std::vector<std::pair<std::string, std::string>>& metadata,
-                       const KeepGoing& keep_going) {
+void write_safetensors(const std::string& path, std::vector<TensorToWrite> tensors, const TextPairs& metadata, const KeepGoing& keep_going) {
     const SafetensorsLimits limits;
     // Wide dtypes first: every tensor is then aligned to its own dtype, since the header is padded to 8 bytes.
     std::sort(tensors.begin(), tensors.end(), [](const TensorToWrite& a, const TensorToWrite& b) {
@@ -422,10 +440,12 @@ void write_safetensors(const std::string& path, std::vector<TensorToWrite> tenso
     uint64_t at = 0;
     std::vector<uint64_t> counts;
     for (const TensorToWrite& tensor : tensors) {
-        if (tensor.name.size() > limits.name_bytes) fail_to_write(path, tensor.name, "a name of at most " + number(limits.name_bytes) + " bytes", number(tensor.name.size()));
+        if (tensor.name.size() > limits.name_bytes)
+            fail_to_write(path, tensor.name, "a name of at most " + number(limits.name_bytes) + " bytes", number(tensor.name.size()));
         if (tensor.name == "__metadata__") fail_to_write(path, tensor.name, "a name that the format does not use itself", "it");
         if (valid_utf8(tensor.name.data(), tensor.name.size()) != tensor.name.size()) fail_to_write(path, tensor.name, "a UTF-8 name", "other bytes");
-        if (tensor.shape.size() > limits.rank) fail_to_write(path, tensor.name, "a rank of at most " + number(limits.rank), number(tensor.shape.size()));
+        if (tensor.shape.size() > limits.rank)
+            fail_to_write(path, tensor.name, "a rank of at most " + number(limits.rank), number(tensor.shape.size()));
         uint64_t count, bytes, end;
         if (!tensor_bytes(tensor.shape, tensor.dtype, &count, &bytes) || !exact_add(&end, at, bytes) || end > INT64_MAX)
             fail_to_write(path, tensor.name, "a shape of dimensions from 0 whose size fits 63 bits", shape_text(tensor.shape));
@@ -440,7 +460,8 @@ void write_safetensors(const std::string& path, std::vector<TensorToWrite> tenso
         counts.push_back(count);
         at = end;
     }
-    if (tensors.size() > limits.tensors) throw Error("VIN_INVALID", "Expected at most " + number(limits.tensors) + " tensors but received " + number(tensors.size()));
+    if (tensors.size() > limits.tensors)
+        throw Error("VIN_INVALID", "Expected at most " + number(limits.tensors) + " tensors but received " + number(tensors.size()));
     JsonObject header;
     if (!metadata.empty()) {
         JsonObject strings;
@@ -458,7 +479,8 @@ void write_safetensors(const std::string& path, std::vector<TensorToWrite> tenso
     std::string text = write_json(std::move(header));
     text.resize(checked_align_up(text.size(), 8, "a header length"), ' ');
     if (text.size() > limits.header_bytes)
-        throw Error("VIN_INVALID", "Expected a header of at most " + number(limits.header_bytes) + " bytes but names and metadata take " + number(text.size()));
+        throw Error("VIN_INVALID",
+                    "Expected a header of at most " + number(limits.header_bytes) + " bytes but names and metadata take " + number(text.size()));
 
     AtomicFile file(path);
     uint64_t length = text.size();

@@ -1,6 +1,6 @@
-// safetensors: 8 bytes of header length, a JSON header {name: {dtype, shape, data_offsets}}, then the tensors' bytes without holes. One validated reader for
-// paths, buffers and shards. Everything is checked against the real file before memory is taken; data is read with pread, never mapped, so a file that shrinks
-// in use is an error. VIN_FORMAT says file, tensor, expected, found; VIN_NOT_SUPPORTED names the tensor of another dtype.
+// safetensors: 8 bytes of header length, a JSON header {name: {dtype, shape, data_offsets}}, then the tensors' bytes without holes. One validated
+// reader for paths, buffers and shards. Everything is checked against the real file before memory is taken; data is read with pread, never mapped,
+// so a file that shrinks in use is an error. VIN_FORMAT says file, tensor, expected, found; VIN_NOT_SUPPORTED names the tensor of another dtype.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -19,6 +19,8 @@ namespace vin {
 enum class FileDtype : uint8_t { F64, F32, F16, BF16, I64, I32, U8 };
 size_t bytes_of(FileDtype dtype);
 const char* name_of(FileDtype dtype);  // "BF16"
+
+using TextPairs = std::vector<std::pair<std::string, std::string>>;
 
 struct SafetensorsLimits {
     uint64_t header_bytes = uint64_t{16} << 20;
@@ -55,7 +57,7 @@ public:
 
     const std::string& file() const { return file_; }
     const std::vector<StoredTensor>& tensors() const { return tensors_; }  // in the order of their data
-    const std::vector<std::pair<std::string, std::string>>& metadata() const { return metadata_; }
+    const TextPairs& metadata() const { return metadata_; }
     const StoredTensor* find(const std::string& name) const;  // NULL: absent
 
     // `out` takes tensor.count values. Any dtype converts; integers beyond 2^24 (float) or 2^53 (double) are rounded.
@@ -80,13 +82,15 @@ private:
     uint64_t data_begin_ = 0;
     std::vector<StoredTensor> tensors_;
     std::unordered_map<std::string, size_t> by_name_;
-    std::vector<std::pair<std::string, std::string>> metadata_;
+    TextPairs metadata_;
 };
 
-// `weight_map` of model.safetensors.index.json: (tensor, shard). Shards are base names that end in .safetensors: nothing outside the index's own folder.
-std::vector<std::pair<std::string, std::string>> parse_shard_index(const char* text, size_t bytes, const std::string& file, const SafetensorsLimits& limits = {});
+// `weight_map` of model.safetensors.index.json: (tensor, shard). Shards are base names that end in .safetensors: nothing outside the index's own
+// folder.
+TextPairs parse_shard_index(const char* text, size_t bytes, const std::string& file, const SafetensorsLimits& limits = {});
 
-// The tensors of several files under one set of names. A file that ends in .index.json stands for its shards; all shards are checked before one is opened.
+// The tensors of several files under one set of names. A file that ends in .index.json stands for its shards; all shards are checked before one
+// is opened.
 class SafetensorsSet {
 public:
     static SafetensorsSet open(const std::vector<std::string>& files, const OpenOptions& options = {});
@@ -124,14 +128,14 @@ struct TensorToWrite {
     std::vector<int64_t> shape;
     // Either the bytes as they go into the file …
     const void* bytes = nullptr;
-    // … or fp32 values to convert (to F64, F32, F16, BF16): fills values [first, first + count) of the tensor, called in order, at most 2^20 at a time.
+    // … or fp32 values to convert (to F64, F32, F16, BF16): fills values [first, first + count) of the tensor, called in order, at most 2^20 at
+    // a time.
     std::function<void(uint64_t first, size_t count, float* out)> values;
 };
 
 std::function<void(uint64_t, size_t, float*)> values_at(const float* data);
 
 // Atomic (AtomicFile): VIN_DISK, VIN_ABORTED, or VIN_NONFINITE for a finite value beyond float16's range leave nothing behind.
-void write_safetensors(const std::string& path, std::vector<TensorToWrite> tensors, const std::vector<std::pair<std::string, std::string>>& metadata = {},
-                       const KeepGoing& keep_going = {});
+void write_safetensors(const std::string& path, std::vector<TensorToWrite> tensors, const TextPairs& metadata = {}, const KeepGoing& keep_going = {});
 
 }  // namespace vin

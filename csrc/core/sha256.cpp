@@ -10,11 +10,14 @@ namespace vin {
 namespace {
 
 constexpr uint32_t round_constants[64] = {
-    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5, 0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74,
-    0x80deb1fe, 0x9bdc06a7, 0xc19bf174, 0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da, 0x983e5152, 0xa831c66d,
-    0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967, 0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e,
-    0x92722c85, 0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070, 0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5,
-    0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3, 0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
+    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
+    0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
+    0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
+    0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
+    0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
+    0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
+    0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
+    0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
 
 constexpr const char* list_name = "SHA256SUMS";
 constexpr size_t list_bytes = size_t{1} << 20;
@@ -38,8 +41,10 @@ std::string digest_of(const ReadFile& file, const KeepGoing& keep_going) {
 
 void Sha256::block(const uint8_t* data) {
     uint32_t w[64];
-    for (int i = 0; i < 16; i++)
-        w[i] = static_cast<uint32_t>(data[4 * i]) << 24 | static_cast<uint32_t>(data[4 * i + 1]) << 16 | static_cast<uint32_t>(data[4 * i + 2]) << 8 | data[4 * i + 3];
+    for (int i = 0; i < 16; i++) {
+        w[i] = 0;
+        for (int j = 0; j < 4; j++) w[i] = w[i] << 8 | data[4 * i + j];
+    }
     for (int i = 16; i < 64; i++) {
         uint32_t s0 = rotate_right(w[i - 15], 7) ^ rotate_right(w[i - 15], 18) ^ w[i - 15] >> 3;
         uint32_t s1 = rotate_right(w[i - 2], 17) ^ rotate_right(w[i - 2], 19) ^ w[i - 2] >> 10;
@@ -97,7 +102,8 @@ std::vector<std::pair<std::string, std::string>> parse_sha256_list(const std::st
         for (char& c : digest)
             if (c >= 'A' && c <= 'F') c = static_cast<char>(c - 'A' + 'a');
         // Two characters part digest and path: a space, then a space (text) or a star (binary).
-        bool good = row.size() > 66 && row[64] == ' ' && (row[65] == ' ' || row[65] == '*') && digest.find_first_not_of("0123456789abcdef") == std::string::npos;
+        bool good = row.size() > 66 && row[64] == ' ' && (row[65] == ' ' || row[65] == '*') &&
+                    digest.find_first_not_of("0123456789abcdef") == std::string::npos;
         if (!good) {
             std::string where = "64 hexadecimal digits, two spaces and a path in line " + std::to_string(line);
             throw Error("VIN_FORMAT", file + ": expected " + where + " but found another text", {{"file", file}, {"expected", where}});
@@ -122,9 +128,9 @@ bool verify_sha256(const ReadFile& file, const KeepGoing& keep_going) {
         for (const auto& [path, digest] : parse_sha256_list(read_file(list, list_bytes), list)) {
             if (path != name) continue;
             if (found.empty()) found = digest_of(file, keep_going);
-            if (found != digest)
-                throw Error("VIN_FORMAT", file.path() + ": expected SHA-256 " + digest + " of " + list + " but found " + found + "; the file is damaged, copy it again",
-                            {{"file", file.path()}, {"expected", digest}, {"found", found}});
+            if (found == digest) continue;
+            std::string text = file.path() + ": expected SHA-256 " + digest + " of " + list + " but found " + found;
+            throw Error("VIN_FORMAT", text + "; the file is damaged, copy it again", {{"file", file.path()}, {"expected", digest}, {"found", found}});
         }
     }
     return !found.empty();

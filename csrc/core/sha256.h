@@ -34,8 +34,8 @@ inline void check_keep_going(const KeepGoing& keep_going) {
 // (path, lower-case digest) for each line; VIN_FORMAT for any other text.
 std::vector<std::pair<std::string, std::string>> parse_sha256_list(const std::string& text, const std::string& file);
 
-// Compares a file with the SHA256SUMS of its folder and of the folder above (a component inside a model folder). Returns whether a list names the file.
-// VIN_FORMAT if a digest differs: right size, wrong bytes.
+// Compares a file with the SHA256SUMS of its folder and of the folder above (a component inside a model folder). Returns whether a list names
+// the file. VIN_FORMAT if a digest differs: right size, wrong bytes.
 bool verify_sha256(const ReadFile& file, const KeepGoing& keep_going = {});
 
 }  // namespace vin

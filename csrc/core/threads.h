@@ -26,11 +26,11 @@ private:
         int users = 0;                       // workers that hold a pointer to this job; guarded by mutex_
     };
     void work();
-    static void drain(Job& job);
+    void drain(Job& job);
 
     std::vector<std::thread> workers_;
     std::mutex mutex_;
-    std::condition_variable wake_;
+    std::condition_variable wake_, finished_;
     std::vector<Job*> jobs_;                 // oldest first: whole chunks before rows of one op
     std::atomic<uint64_t> version_{0};
     bool stop_ = false;

@@ -33,7 +33,11 @@ void Bridge::deliver(napi_env env, napi_value, void* context, void* data) {
     auto* bridge = static_cast<Bridge*>(context);
     if (--bridge->pending_ == 0) napi_unref_threadsafe_function(env, bridge->function_);
     Napi::HandleScope scope(env);
-    (*settle)(env);
+    try {
+        (*settle)(env);
+    } catch (const Napi::Error&) {
+        // A worker that is being terminated refuses every call into JavaScript, and nobody is left to be told.
+    }
 }
 
 void Bridge::close() {

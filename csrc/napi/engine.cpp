@@ -99,7 +99,9 @@ public:
             return out;
         });
     }
-    Napi::Value create_cancel(const Napi::CallbackInfo& call) { return wrap_cancel(call.Env()); }
+    Napi::Value create_cancel(const Napi::CallbackInfo& call) {
+        return guarded(call.Env(), [&]() -> Napi::Value { return wrap_cancel(call.Env()); });
+    }
     Napi::Value load(const Napi::CallbackInfo& call) {
         return guarded(call.Env(), [&]() -> Napi::Value { return load_model(call, engine()); });
     }

@@ -1,9 +1,10 @@
 // How a command speaks: a bar on a terminal, plain lines otherwise, one JSON object a line with --json. Results go to stdout, progress to stderr.
 
+import { stripVTControlCharacters } from 'node:util'
 import type { SingleBar } from 'cli-progress'
 
 export function writeLine(text: string): void {
-  process.stdout.write(`${text}\n`)
+  process.stdout.write(`${process.stdout.isTTY === true ? text : stripVTControlCharacters(text)}\n`)
 }
 
 export interface Progress {
@@ -11,6 +12,8 @@ export interface Progress {
   done: number
   total: number
   etaMs?: number | undefined
+  /** What else there is to say, after the numbers. */
+  detail?: string | undefined
 }
 
 export interface Reporter {
@@ -69,9 +72,15 @@ function seconds(milliseconds: number): string {
   return s < 60 ? `${s} s` : `${Math.floor(s / 60)} min ${s % 60} s`
 }
 
-function describe({ stage, done, total, etaMs }: Progress): string {
-  const share = total > 0 ? ` ${Math.floor((100 * done) / total)} %` : ''
-  return `${stage} ${done}/${total}${share}${etaMs === undefined ? '' : `, ${seconds(etaMs)} left`}`
+/** What stands behind the numbers: `, 3 s left, loss 0.4`. */
+function remarks({ etaMs, detail }: Progress): string {
+  return [etaMs === undefined ? '' : `, ${seconds(etaMs)} left`, detail === undefined ? '' : `, ${detail}`].join('')
+}
+
+function describe(progress: Progress): string {
+  const { stage, done, total } = progress
+  const count = total > 0 ? `${done}/${total} ${Math.floor((100 * done) / total)} %` : `${done}`
+  return `${stage} ${count}${remarks(progress)}`
 }
 
 /** A line when a stage begins, ends, or two seconds have passed. */
@@ -80,7 +89,7 @@ class LineReporter implements Reporter {
   #last = -Infinity
   progress(progress: Progress): void {
     const now = performance.now()
-    if (progress.stage === this.#stage && progress.done < progress.total && now - this.#last < 2000) return
+    if (progress.stage === this.#stage && (progress.done < progress.total || progress.total === 0) && now - this.#last < 2000) return
     this.#stage = progress.stage
     this.#last = now
     this.note(describe(progress))
@@ -105,8 +114,9 @@ class BarReporter implements Reporter {
   constructor(create: (format: string) => SingleBar) {
     this.#create = create
   }
-  progress({ stage, done, total, etaMs }: Progress): void {
-    const left = etaMs === undefined ? '' : `, ${seconds(etaMs)} left`
+  progress(progress: Progress): void {
+    const { stage, done, total } = progress
+    const left = remarks(progress)
     if (this.#bar === undefined || stage !== this.#stage) {
       this.close()
       this.#stage = stage

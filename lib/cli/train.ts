@@ -1,8 +1,9 @@
-// vin-native train --data demo --output FOLDER --steps N: trains a model folder with the Trainer, or goes on with a checkpoint.
+// vin-native train --data FOLDER --output FOLDER --steps N: trains a model folder with the Trainer, or goes on with a checkpoint.
 
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { Trainer, VideoPipeline, VinError, demoWorld } from '../index.js'
+import { Trainer, VideoPipeline, demoWorld, videoFolder } from '../index.js'
+import type { Dataset } from '../index.js'
 import { typeError } from '../errors.js'
 import { given, numberOption, seedOption } from './arguments.js'
 import { defineCommand } from './command.js'
@@ -13,7 +14,7 @@ import { createReporter } from './output.js'
 export const trainCommand = defineCommand({
   meta: { name: 'train', description: 'train a model folder' },
   args: {
-    data: { type: 'string', description: "what to learn from: 'demo', the built-in model's world", default: 'demo', valueHint: 'name' },
+    data: { type: 'string', description: "a folder of videos with captions (NAME.mp4 beside NAME.txt), or 'demo', the built-in model's world", default: 'demo', valueHint: 'folder' },
     output: { type: 'string', alias: 'o', description: 'checkpoint folder; one that is there is gone on with', default: 'vin-checkpoint', valueHint: 'folder' },
     steps: { type: 'string', description: 'steps to make', valueHint: 'n' },
     minutes: { type: 'string', description: 'time to train', valueHint: 'n' },
@@ -28,7 +29,6 @@ export const trainCommand = defineCommand({
   async run({ args, data }) {
     const { signal } = data as StopOnSignal
     const values = textValues(args)
-    if (args.data !== 'demo') throw new VinError('ERR_VIN_NOT_SUPPORTED', `Expected 'demo' for --data but received ${JSON.stringify(args.data)}; other data trains through the Trainer of the library`, { name: 'data' })
     const steps = numberOption(args.steps, '--steps')
     const minutes = numberOption(args.minutes, '--minutes')
     if (steps === undefined && minutes === undefined) throw typeError('Expected --steps or --minutes for train but received neither')
@@ -42,17 +42,19 @@ export const trainCommand = defineCommand({
     const reporter = await createReporter(args.json)
     const goOn = existsSync(join(args.output, 'training'))
     const pipeline = goOn ? undefined : await VideoPipeline.fromPretrained(values['model'], { ...modelOptions(values), signal })
-    const trainer = pipeline === undefined ? await Trainer.resume(args.output, options, modelOptions(values)) : new Trainer(pipeline, { ...options, seed, lengths: [20] })
+    const trainer = pipeline === undefined ? await Trainer.resume(args.output, options, modelOptions(values)) : new Trainer(pipeline, { ...options, seed, lengths: [20, 40, 80] })
+    const { width, height, fps } = trainer.pipeline.defaults
+    const dataset: Dataset = args.data === 'demo' ? demoWorld({ seed }) : videoFolder(args.data, { width, height, fps, seed })
     let done = 0
     try {
-      await trainer.fit(demoWorld({ seed }), {
+      await trainer.fit(dataset, {
         ...given({ steps, minutes, checkpointEvery }),
         signal,
         checkpoint: args.output,
         onStep: (report) => {
           done++
           reporter.event({ type: 'step', ...report })
-          reporter.progress({ stage: `training (loss ${report.loss.toFixed(4)})`, done, total: steps ?? 0 })
+          reporter.progress({ stage: 'training', done, total: steps ?? 0, detail: `loss ${report.loss.toFixed(4)}` })
         },
         onCheckpoint: (folder, step) => reporter.event({ type: 'checkpoint', folder, step })
       })

@@ -82,8 +82,11 @@ export function readFrame(data: Uint8Array): FrameReading {
   const counts = {} as Record<ColourName, number>
   const judged: FrameReading['shapes'] = {}
   colourNames.forEach((name, index) => {
+    counts[name] = 0
+    // Most frames show one or two of the colours.
+    if (!palette.includes(index + 1)) return
     const mask = withoutSpecks(palette, index + 1)
-    counts[name] = mask.reduce((sum, bit) => sum + bit, 0)
+    for (let pixel = 0; pixel < PIXELS; pixel++) counts[name] += mask[pixel]!
     const shape = judgeShape(mask, counts[name])
     if (shape !== undefined) judged[name] = shape
   })

@@ -5,12 +5,12 @@ import { existsSync, readFileSync } from 'node:fs'
 import { access, constants, mkdir, statfs } from 'node:fs/promises'
 import { arch, cpus, freemem, release, totalmem } from 'node:os'
 import { join } from 'node:path'
-import { collect, findProgram } from '../video/ffmpeg.js'
 import { resolveDevice } from './backends.js'
 import { openEngine } from './engine.js'
 import type { Engine } from './engine.js'
 import { bindingPath, loadBinding } from './load.js'
 import { coresAvailable, memoryAvailable } from './machine.js'
+import { collectOutput, findProgram, loadSharp } from './optional.js'
 import { packageRoot, packageVersion } from './package-root.js'
 
 export interface DoctorCheck {
@@ -52,10 +52,17 @@ const checks: Record<string, () => Finding | Promise<Finding>> = {
   environment: checkEnvironment
 }
 
+/** Without an addon these would only repeat its error. */
+const needAddon = new Set(['isa', 'selftest'])
+
 /** Checks this machine and installation. Never throws for what it finds. */
 export async function doctor(): Promise<DoctorReport> {
   const results: DoctorCheck[] = []
   for (const [id, check] of Object.entries(checks)) {
+    if (needAddon.has(id) && results.some((result) => result.id === 'addon' && result.status === 'broken')) {
+      results.push({ id, ...warning('not checked, because the addon does not load', 'see addon') })
+      continue
+    }
     try {
       results.push({ id, ...(await check()) })
     } catch (error) {
@@ -144,7 +151,7 @@ function checkCuda(): Finding {
   return rejected.length === 0 ? ok('a CUDA backend can be used') : ok(`runs on the CPU; ${list}`)
 }
 
-/** 2 · 3 matrix product in exact numbers, and Philox's published answer is the tests' matter: here the path from upload to read is proven. */
+/** A small matrix product of exact numbers: proves the whole way from upload over an op to read. */
 async function checkNumbers(): Promise<Finding> {
   return withEngine(async ({ native: engine }) => {
     const x = engine.upload(Float32Array.of(1, 2, 3, 4, 5, 6), [2, 3])
@@ -167,10 +174,9 @@ async function checkEncoders(): Promise<Finding> {
   const found = ['mp4 (h264-mp4-encoder)', 'gif (gifenc)', 'png, apng (fast-png)']
   const ffmpeg = await findProgram('ffmpeg')
   if (ffmpeg !== undefined) {
-    const version = (await collect(ffmpeg, ['-version'])).toString().split('\n')[0] ?? ''
+    const version = (await collectOutput(ffmpeg, ['-version'])).toString().split('\n')[0] ?? ''
     found.push(version.split(' ').slice(0, 3).join(' '))
   }
-  const { loadSharp } = await import('../video/webp.js')
   const sharp = await loadSharp()
   if (sharp !== undefined) found.push('webp, JPEG (sharp)')
   const detail = found.join(', ')

@@ -147,6 +147,11 @@ export function checkText(value: TensorLike, name: string, config: Pick<Transfor
   return rows
 }
 
+/** With more context than a chunk three chunks would compute one latent frame. */
+export function checkContext(contextFrames: number, chunkFrames: number): void {
+  if (contextFrames > chunkFrames) throw rangeError(`Expected contextFrames of at most chunkFrames ${chunkFrames} but received ${contextFrames}`)
+}
+
 /** Lengths of the chunk plan: given, or the checkpoint's. */
 export function resolvePlanOptions(
   options: { chunkFrames?: number | undefined; contextFrames?: number | undefined; keyframeInterval?: number | undefined },
@@ -154,7 +159,7 @@ export function resolvePlanOptions(
 ): { chunkFrames: number; contextFrames: number; keyframeInterval: number } {
   const chunkFrames = options.chunkFrames === undefined ? config.chunk_frames : checkInteger(options.chunkFrames, 'chunkFrames', 1, 65_536)
   const contextFrames = options.contextFrames === undefined ? config.context_frames : checkInteger(options.contextFrames, 'contextFrames', 0, 65_536)
-  if (contextFrames > chunkFrames) throw rangeError(`Expected contextFrames of at most chunkFrames ${chunkFrames} but received ${contextFrames}`)
+  checkContext(contextFrames, chunkFrames)
   const keyframeInterval = options.keyframeInterval === undefined ? (config.vin?.keyframe_interval ?? 1) : checkNumber(options.keyframeInterval, 'keyframeInterval', 1e-3, 3600)
   return { chunkFrames, contextFrames, keyframeInterval }
 }

@@ -9,7 +9,7 @@ import { Tensor, checkShape } from '../native/tensor.js'
 import type { TensorData, TensorLike } from '../native/tensor.js'
 import { fusionNames } from '../plan/fusion.js'
 import type { Fusion } from '../plan/fusion.js'
-import { latentFramesOf, videoFramesOf } from '../plan/frames.js'
+import { latentFramesOf, paperMicroBatch, videoFramesOf } from '../plan/frames.js'
 import type { MicroBatch } from '../plan/frames.js'
 import { createScheduler } from '../schedulers/index.js'
 import type { Scheduler, SchedulerOption } from '../schedulers/index.js'
@@ -17,7 +17,7 @@ import type { ImageInput } from '../video/image.js'
 import type { Frame } from '../video/index.js'
 import type { Video } from '../video/video.js'
 import { checkFunction, checkInteger, checkNames, checkNumber, checkOneOf, checkPixels, checkSignal, checkString } from './check.js'
-import { checkText, resolvePlanOptions } from './denoise.js'
+import { checkContext, checkText, resolvePlanOptions } from './denoise.js'
 import type { ResolvedLimits } from './limits.js'
 import type { PipelineDefaults } from './pipeline.js'
 
@@ -261,43 +261,71 @@ export interface GenerateContext {
   limits: ResolvedLimits
 }
 
-/** Checked, with defaults, frozen. Does no native work. */
-export function resolveGenerateOptions(options: GenerateOptions, context: GenerateContext, what = 'generate'): ResolvedGenerateOptions {
+/** What can be said of the options without a model; so a wrong one is refused before a model is opened. */
+export function checkGenerateOptions(options: GenerateOptions, limits: ResolvedLimits, what = 'generate'): void {
   checkNames(options, what, generateOptionNames)
-  const { config, defaults, microBatch, limits } = context
-  const size = resolveSize(options, context)
-  const fps = options.fps === undefined ? defaults.fps : checkNumber(options.fps, 'fps', 0.1, 1000)
+  const given = <T>(value: T | undefined, check: (value: T) => unknown): void => void (value === undefined || check(value))
   if (options.prompt !== undefined && options.promptEmbeds !== undefined) throw typeError('Expected prompt or promptEmbeds but received both')
   if (options.negativePrompt !== undefined && options.negativePromptEmbeds !== undefined) throw typeError('Expected negativePrompt or negativePromptEmbeds but received both')
+  if (options.video !== undefined && options.image !== undefined) throw typeError('Expected image or video for the beginning but received both')
+  given(options.prompt, (prompt) => resolvePrompt(prompt, 1, paperMicroBatch, limits))
+  given(options.negativePrompt, (text) => checkPromptText(text, 'negativePrompt', limits))
+  given(options.numFrames, (value) => checkInteger(value, 'numFrames', 1, limits.numFrames))
+  given(options.width, (value) => checkPixels(value, 'width', limits.pixels))
+  given(options.height, (value) => checkPixels(value, 'height', limits.pixels))
+  given(options.fps, (value) => checkNumber(value, 'fps', 0.1, 1000))
+  given(options.numInferenceSteps, (value) => checkInteger(value, 'numInferenceSteps', 1, 1000))
+  given(options.guidanceScale, (value) => checkNumber(value, 'guidanceScale', 0, 1000))
+  given(options.seed, (value) => checkSeed(value))
+  given(options.scheduler, createScheduler)
+  given(options.method, methodByName)
+  given(options.chunkFrames, (value) => checkInteger(value, 'chunkFrames', 1, 65_536))
+  given(options.contextFrames, (value) => checkInteger(value, 'contextFrames', 0, 65_536))
+  if (options.chunkFrames !== undefined) given(options.contextFrames, (value) => checkContext(value, options.chunkFrames as number))
+  given(options.keyframeInterval, (value) => checkNumber(value, 'keyframeInterval', 1e-3, 3600))
+  given(options.fusion, resolveFusion)
+  given(options.chunksInFlight, (value) => checkInteger(value, 'chunksInFlight', 1, 1024))
+  given(options.outputType, (value) => checkOneOf(value, 'outputType', ['video', 'latents']))
+  given(options.resume, (value) => checkString(value, 'resume'))
+  checkVideoInput(options.video)
+  checkFunction(options.onStep, 'onStep')
+  checkFunction(options.onPreview, 'onPreview')
+  checkSignal(options.signal)
+}
+
+/** Checked, with defaults, frozen. Does no native work. */
+export function resolveGenerateOptions(options: GenerateOptions, context: GenerateContext, what = 'generate'): ResolvedGenerateOptions {
+  const { config, defaults, microBatch, limits } = context
+  checkGenerateOptions(options, limits, what)
+  const size = resolveSize(options, context)
+  const { fps = defaults.fps } = options
   if (options.promptEmbeds !== undefined) checkText(options.promptEmbeds, 'promptEmbeds', config)
   if (options.negativePromptEmbeds !== undefined) checkText(options.negativePromptEmbeds, 'negativePromptEmbeds', config)
-  if (options.video !== undefined && options.image !== undefined) throw typeError('Expected image or video for the beginning but received both')
-  if (options.seed !== undefined) checkSeed(options.seed)
   const perSecond = (fps * microBatch.latentFrames) / microBatch.frames
   return Object.freeze({
     prompt: options.promptEmbeds === undefined ? resolvePrompt(options.prompt ?? '', perSecond, microBatch, limits) : [],
-    negativePrompt: options.negativePrompt === undefined ? undefined : checkPromptText(options.negativePrompt, 'negativePrompt', limits),
+    negativePrompt: options.negativePrompt,
     promptEmbeds: options.promptEmbeds,
     negativePromptEmbeds: options.negativePromptEmbeds,
     ...size,
     fps,
-    numInferenceSteps: options.numInferenceSteps === undefined ? defaults.numInferenceSteps : checkInteger(options.numInferenceSteps, 'numInferenceSteps', 1, 1000),
-    guidanceScale: options.guidanceScale === undefined ? defaults.guidanceScale : checkNumber(options.guidanceScale, 'guidanceScale', 0, 1000),
+    numInferenceSteps: options.numInferenceSteps ?? defaults.numInferenceSteps,
+    guidanceScale: options.guidanceScale ?? defaults.guidanceScale,
     seed: options.seed,
     latents: options.latents,
     scheduler: createScheduler(options.scheduler ?? context.scheduler),
     method: methodByName(options.method ?? methods.vin.name),
     ...resolvePlanOptions(options, config),
     fusion: resolveFusion(options.fusion),
-    chunksInFlight: options.chunksInFlight === undefined ? undefined : checkInteger(options.chunksInFlight, 'chunksInFlight', 1, 1024),
-    outputType: options.outputType === undefined ? 'video' : checkOneOf(options.outputType, 'outputType', ['video', 'latents'] as const),
+    chunksInFlight: options.chunksInFlight,
+    outputType: options.outputType ?? 'video',
     image: options.image,
     lastImage: options.lastImage,
-    video: checkVideoInput(options.video),
-    onStep: checkFunction(options.onStep, 'onStep'),
-    onPreview: checkFunction(options.onPreview, 'onPreview'),
-    resume: options.resume === undefined ? undefined : checkString(options.resume, 'resume'),
-    signal: checkSignal(options.signal)
+    video: options.video,
+    onStep: options.onStep,
+    onPreview: options.onPreview,
+    resume: options.resume,
+    signal: options.signal
   })
 }
 
@@ -310,9 +338,7 @@ interface Size {
 
 /** Frames and pixels; start latents fix them. */
 function resolveSize(options: GenerateOptions, { config, defaults, microBatch, limits }: GenerateContext): Size {
-  const width = options.width === undefined ? undefined : checkPixels(options.width, 'width', limits.pixels)
-  const height = options.height === undefined ? undefined : checkPixels(options.height, 'height', limits.pixels)
-  const numFrames = options.numFrames === undefined ? undefined : checkInteger(options.numFrames, 'numFrames', 1, limits.numFrames)
+  const { width, height, numFrames } = options
   if (options.latents === undefined) {
     const frames = numFrames ?? Math.min(64, limits.numFrames)
     return { numFrames: frames, latentFrames: latentFramesOf(frames, microBatch), width: width ?? defaults.width, height: height ?? defaults.height }

@@ -1,8 +1,9 @@
 // generate(options): one call from a prompt to a video. Pipelines are kept per model, device and dtype, so that a second call loads nothing.
 
 import { checkNames } from '../options/check.js'
-import { generateOptionNames } from '../options/generate.js'
+import { checkGenerateOptions, generateOptionNames } from '../options/generate.js'
 import type { GenerateOptions } from '../options/generate.js'
+import { resolveLimits } from '../options/limits.js'
 import { modelOptionNames, resolveModelOptions } from '../options/model.js'
 import type { ModelOptions } from '../options/model.js'
 import { GenerationJob } from './job.js'
@@ -49,6 +50,7 @@ export function generate(options: GenerateCallOptions = {}): GenerationJob {
   return new GenerationJob(async (context) => {
     checkNames(options, 'generate', ['model', ...modelOptionNames, ...generateOptionNames])
     const { model, device, dtype, threads, memoryBudget, limits, nativeBinding, onProgress, ...rest } = options
+    checkGenerateOptions(rest, resolveLimits(limits))
     for (const source of context.sources) source?.throwIfAborted()
     // The signal of one call must not stop the loading that another call waits for.
     const pipeline = await keptPipeline(model, { device, dtype, threads, memoryBudget, limits, nativeBinding, onProgress })

@@ -51,9 +51,13 @@ export function stepEvent(report: StepReport, latents: StepLatents): StepEvent {
   return { type: 'step', ...report, latents: () => latents.read() }
 }
 
-/** What `onStep` returned, as latents on the engine; undefined: nothing was replaced. @throws TypeError or RangeError for anything but latents of the run's shape */
+/**
+What `onStep` returned, as latents on the engine; undefined: nothing was replaced. What is no tensor (the length that `push` returns) means nothing.
+
+@throws RangeError for latents of another shape
+*/
 export async function replacedLatents(engine: NativeEngine, answer: StepResult, shape: readonly number[]): Promise<NativeTensor | undefined> {
-  if (answer === undefined || answer === null) return undefined
+  if (typeof answer !== 'object' || answer === null || !('shape' in answer)) return undefined
   checkShape(answer, 'the latents returned by onStep', shape)
   if (!(answer instanceof Tensor)) return native(() => engine.upload(answer.data, answer.shape))
   // The caller keeps its handle, the loop gets a copy.

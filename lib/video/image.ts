@@ -5,9 +5,8 @@ import { Buffer } from 'node:buffer'
 import { readFile, stat } from 'node:fs/promises'
 import { inflate } from 'node:zlib'
 import { VinError, expected, notSupported, rangeError } from '../errors.js'
-import { collect, findProgram } from './ffmpeg.js'
+import { collectOutput, findProgram, loadSharp } from '../native/optional.js'
 import type { Picture } from './frames.js'
-import { loadSharp } from './webp.js'
 
 /** A path, the bytes of a PNG, JPEG or WebP file, or RGB pixels. */
 export type ImageInput = string | Uint8Array | Picture
@@ -87,7 +86,7 @@ async function decodeImage(bytes: Uint8Array, options: { maxPixels: number; name
   }
   const ffmpeg = await findProgram('ffmpeg')
   if (ffmpeg !== undefined) {
-    const png = await collect(ffmpeg, ['-v', 'error', '-i', 'pipe:0', '-frames:v', '1', '-f', 'image2pipe', '-c:v', 'png', '-pix_fmt', 'rgb24', 'pipe:1'], bytes, { signal, maxBytes: maxPixels * maxBytesPerPixel })
+    const png = await collectOutput(ffmpeg, ['-v', 'error', '-i', 'pipe:0', '-frames:v', '1', '-f', 'image2pipe', '-c:v', 'png', '-pix_fmt', 'rgb24', 'pipe:1'], bytes, { signal, maxBytes: maxPixels * maxBytesPerPixel })
     return decodePng(png, name)
   }
   throw notSupported(header.kind, `Expected sharp or an ffmpeg on PATH to read the ${header.kind.toUpperCase()} given as ${name} but found neither; run npm install sharp, or give a PNG`)

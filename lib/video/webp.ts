@@ -1,28 +1,14 @@
 // Animated WebP by sharp where it is installed, else by an ffmpeg on PATH that has libwebp.
 
 import { VinError, notSupported } from '../errors.js'
-import { hasEncoder, findProgram, start } from './ffmpeg.js'
+import { findProgram, loadSharp, startProgram } from '../native/optional.js'
+import type { Sharp } from '../native/optional.js'
+import { hasEncoder } from './ffmpeg.js'
 import { checkFrame, enlarge } from './frames.js'
 import type { FrameSource } from './frames.js'
 
 /** libvips takes all pages as one tall picture; WebP pages end at 16383 pixels. */
 const maxBytes = 2 ** 30
-
-async function importSharp() {
-  return (await import('sharp')).default
-}
-
-type Sharp = Awaited<ReturnType<typeof importSharp>>
-
-/** sharp, if the user installed it. */
-export async function loadSharp(): Promise<Sharp | undefined> {
-  try {
-    return await importSharp()
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ERR_MODULE_NOT_FOUND') return undefined
-    throw error
-  }
-}
 
 async function* enlargedFrames(source: FrameSource, scale: number): AsyncGenerator<Uint8Array> {
   let index = 0
@@ -54,7 +40,7 @@ async function withSharp(sharp: Sharp, source: FrameSource, scale: number): Prom
 async function* withFfmpeg(ffmpeg: string, source: FrameSource, scale: number): AsyncGenerator<Uint8Array> {
   const size = `${source.width * scale}x${source.height * scale}`
   const input = ['-f', 'rawvideo', '-pix_fmt', 'rgb24', '-s', size, '-r', String(source.fps), '-i', 'pipe:0']
-  const { child, done } = start(ffmpeg, ['-v', 'error', ...input, '-c:v', 'libwebp_anim', '-quality', '85', '-loop', '0', '-f', 'webp', 'pipe:1'], source.signal)
+  const { child, done } = startProgram(ffmpeg, ['-v', 'error', ...input, '-c:v', 'libwebp_anim', '-quality', '85', '-loop', '0', '-f', 'webp', 'pipe:1'], source.signal)
   const feed = async (): Promise<void> => {
     for await (const data of enlargedFrames(source, scale)) {
       if (!child.stdin!.write(data)) await Promise.race([new Promise((resolve) => child.stdin!.once('drain', resolve)), done])

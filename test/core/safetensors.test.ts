@@ -96,9 +96,11 @@ describe('limits', () => {
   ]
   test.each(cases)('%s, in less than 200 ms', (_, make, message) => {
     const bytes = make()
-    const start = performance.now()
+    // Processor time: other processes of the machine do not count.
+    const start = process.cpuUsage()
     const error = failureOf(() => binding.readSafetensors(bytes))
-    expect(performance.now() - start).toBeLessThan(200)
+    const { user, system } = process.cpuUsage(start)
+    expect((user + system) / 1000).toBeLessThan(200)
     expect(error.code).toBe('VIN_FORMAT')
     expect(error.message).toMatch(message)
   })
@@ -624,7 +626,7 @@ describe('weights of a model', () => {
     test('a tensor in another shard than the index says, in none, or in two', async () => {
       const name = Object.keys(weights)[0] as string
       withMap({ [name]: second })
-      expect((await failure(index)).message).toBe(`${join(place, first)}: expected it only in ${second}, where model.safetensors.index.json says it is, for tensor "${name}" but found it here too`)
+      expect((await failure(index)).message).toBe(`${join(place, first)}: expected it only in ${second}, as model.safetensors.index.json says, for tensor "${name}" but found it here too`)
       withMap({ more: first })
       expect((await failure(index)).message).toBe(`${index}: expected data in ${first} for tensor "more" but found no such tensor there`)
       withMap({ [name]: undefined })

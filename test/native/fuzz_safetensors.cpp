@@ -19,13 +19,14 @@ void read(const std::string& bytes) {
             std::vector<float> values(tensor.count);
             vin::ReadOptions options;
             options.finite = true;
+            std::vector<double> wide(tensor.count);
             try {
-                file.read(tensor, values.data(), options);
+                file.read_tensor(tensor.name, values.data(), options);
+                file.read(tensor, wide.data(), options);
             } catch (const vin::Error& error) {
                 if (error.code != "VIN_FORMAT") abort();
+                file.read(tensor, wide.data());
             }
-            std::vector<double> wide(tensor.count);
-            file.read(tensor, wide.data());
             std::vector<uint8_t> raw(tensor.end - tensor.begin);
             file.read_bytes(tensor, raw.data());
         }

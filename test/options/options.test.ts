@@ -49,6 +49,8 @@ const wrong: [object, string, string][] = [
 test.each(wrong)('%o', async (options, code, message) => {
   expect(() => pipeline.plan(options)).toThrow(expect.objectContaining({ code, message }))
   await expect(pipeline.generate(options as GenerateOptions)).rejects.toMatchObject({ code })
+  // Refused before a model is looked for.
+  await expect(generate({ model: 'no-such-folder', ...options } as GenerateOptions)).rejects.toMatchObject({ code })
 })
 
 test('start latents fix frames and size', async () => {

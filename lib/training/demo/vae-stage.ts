@@ -8,6 +8,7 @@ import { VAETrainer } from '../vae-trainer.js'
 import { worldClip, worldClips } from './clips.js'
 import { vaeConfig } from './config.js'
 import { Progress, StepBudget } from './progress.js'
+import { startTemporalVAE } from './temporal-start.js'
 
 export interface VAEStageOptions {
   folder: string
@@ -36,6 +37,7 @@ async function openTrainer(name: 'vae2d' | 'vae', options: VAEStageOptions): Pro
   if (await settleCheckpoint(join(folder, name))) return VAETrainer.resume(join(folder, name), changes, model)
   const before = name === 'vae' && (await settleCheckpoint(join(folder, 'vae2d')))
   const vae = before ? await VAE.fromPretrained(join(folder, 'vae2d'), model) : await VAE.fromConfig(vaeConfig, { ...model, seed })
+  if (name === 'vae') await startTemporalVAE(vae)
   return new VAETrainer(vae, { stage, batchSize, learningRate, emaDecay: { max: 0.99, ramp: true }, seed, ...changes })
 }
 

@@ -1,0 +1,83 @@
+// What the user may have installed beside vin-native, and what is never shipped: programs on PATH, and sharp.
+
+import { spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { access, constants, stat } from 'node:fs/promises'
+import { delimiter, join } from 'node:path'
+import { VinError, abortReason } from '../errors.js'
+
+/** The path of a program on PATH. */
+export async function findProgram(name: string): Promise<string | undefined> {
+  const file = process.platform === 'win32' ? `${name}.exe` : name
+  for (const folder of (process.env['PATH'] ?? '').split(delimiter)) {
+    if (folder === '') continue
+    const path = join(folder, file)
+    try {
+      await access(path, constants.X_OK)
+      if ((await stat(path)).isFile()) return path
+    } catch {
+      continue
+    }
+  }
+  return undefined
+}
+
+interface Process {
+  child: ChildProcess
+  /** Resolves at exit code 0; rejects with the last words of the program, or with the signal's reason. */
+  done: Promise<void>
+}
+
+/** Starts a program by its path, no shell; an abort kills it. */
+export function startProgram(path: string, args: string[], signal?: AbortSignal): Process {
+  signal?.throwIfAborted()
+  const child = spawn(path, args, { stdio: ['pipe', 'pipe', 'pipe'], windowsHide: true })
+  let errorText = ''
+  child.stderr.on('data', (chunk: Buffer) => (errorText = (errorText + chunk.toString()).slice(-2000)))
+  // A program that ends early closes its input: its exit code tells why, EPIPE does not.
+  child.stdin.on('error', () => {})
+  const kill = (): void => void child.kill('SIGKILL')
+  signal?.addEventListener('abort', kill, { once: true })
+  const done = new Promise<void>((resolve, reject) => {
+    child.on('error', reject)
+    child.on('close', (code, killedBy) => {
+      signal?.removeEventListener('abort', kill)
+      if (signal?.aborted === true) reject(abortReason(signal))
+      else if (code === 0) resolve()
+      else reject(new VinError('ERR_VIN_FORMAT', `Expected ${path} to succeed but it ended with ${killedBy ?? `code ${String(code)}`}: ${errorText.trim().split('\n').at(-1) ?? ''}`, { program: path, code }))
+    })
+  })
+  done.catch(() => {})
+  return { child, done }
+}
+
+/** Everything a program prints, with bytes for its input. */
+export async function collectOutput(path: string, args: string[], input?: Uint8Array, options: { signal?: AbortSignal | undefined; maxBytes?: number } = {}): Promise<Buffer> {
+  const { child, done } = startProgram(path, args, options.signal)
+  const chunks: Buffer[] = []
+  let bytes = 0
+  child.stdout!.on('data', (chunk: Buffer) => {
+    bytes += chunk.length
+    if (bytes > (options.maxBytes ?? 2 ** 31)) child.kill('SIGKILL')
+    else chunks.push(chunk)
+  })
+  child.stdin!.end(input)
+  await done
+  return Buffer.concat(chunks)
+}
+
+async function importSharp() {
+  return (await import('sharp')).default
+}
+
+export type Sharp = Awaited<ReturnType<typeof importSharp>>
+
+/** sharp, if the user installed it. */
+export async function loadSharp(): Promise<Sharp | undefined> {
+  try {
+    return await importSharp()
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ERR_MODULE_NOT_FOUND') return undefined
+    throw error
+  }
+}
