@@ -5,9 +5,12 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { root } from '../support/addon.js'
 import { tinyTransformer } from '../support/models.js'
+
+// Each child opens an engine of its own, on machines that may be busy.
+vi.setConfig({ testTimeout: 180_000 })
 
 const entry = join(root, 'dist', 'esm', 'index.js')
 const commonJs = join(root, 'dist', 'cjs', 'index.js')
@@ -33,7 +36,7 @@ async function run(name: string, text: string): Promise<{ code: number | null; s
   const file = join(folder, name)
   await writeFile(file, text)
   return new Promise((resolve) => {
-    const child = execFile(process.execPath, [file], { timeout: 45_000 }, (_error, stdout, stderr) => resolve({ code: child.exitCode, signal: child.signalCode, output: stdout + stderr }))
+    const child = execFile(process.execPath, [file], { timeout: 150_000 }, (_error, stdout, stderr) => resolve({ code: child.exitCode, signal: child.signalCode, output: stdout + stderr }))
   })
 }
 

@@ -35,7 +35,7 @@ describe('fixture weights', () => {
   const io = readTensors('vae', 'io.safetensors')
   let vae: VAE
   beforeAll(async () => {
-    vae = await VAE.fromPretrained(fixture('vae'), { device: 'cpu' })
+    vae = await VAE.fromPretrained(fixture('vae'), { device: 'cpu', threads: 1 })
   })
   afterAll(() => vae.dispose())
 
