@@ -56,3 +56,6 @@ export type { DemoWorldExample, DemoWorldOptions } from './training/demo-world.j
 export { videoFolder } from './training/video-folder.js'
 export type { VideoFolderOptions } from './training/video-folder.js'
 export type { Dataset, TrainingExample } from './training/dataset.js'
+
+export { evaluate } from './evaluate/index.js'
+export type { EvaluateOptions, EvaluateSource, Evaluation } from './evaluate/index.js'

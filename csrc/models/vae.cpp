@@ -225,7 +225,8 @@ void Vae::encode_into(Ops& ops, const Tensor& pixels, const Tensor& latents) con
 // One micro-batch: latents [4,l,h,w] → frames of the 2D VAE; take(frames [t,8h,8w,3], first) for each group of them.
 template <class Take>
 static void decode_micro_batch(Ops& ops, const Vae& vae, const Tensor& latents, const MicroBatch& batch, const Take& take) {
-    const Tensor scale = stored_or(ops, vae.weights.find("scale"), vae.config.scale), shift = stored_or(ops, vae.weights.find("shift"), vae.config.shift);
+    const Tensor scale = stored_or(ops, vae.weights.find("scale"), vae.config.scale);
+    const Tensor shift = stored_or(ops, vae.weights.find("shift"), vae.config.shift);
     const Tensor z = add(ops, multiply(ops, contiguous(ops, channels_last(latents)), scale), shift);
     const Tensor x = times(ops, without_front(vae.temporal_decode(ops, z), batch), 1 / vae.config.scaling_factor);
     const int64_t group = frames_at_once(latents.size(2) * VaeConfig::spatial_factor, latents.size(3) * VaeConfig::spatial_factor);
@@ -234,10 +235,11 @@ static void decode_micro_batch(Ops& ops, const Vae& vae, const Tensor& latents, 
 }
 
 static void expect_latents(const VaeConfig& config, const Tensor& latents, int64_t num_frames) {
-    expect(latents.rank() == 4 && latents.size(0) == VaeConfig::latent_channels, "Expected latents [4, N, h, w] but found " + to_string(latents.shape()));
-    const int64_t expected = latent_frames(config, num_frames);
-    expect(num_frames > 0 && latents.size(1) == expected,
-           "Expected " + std::to_string(expected) + " latent frames for " + std::to_string(num_frames) + " video frames but found " + std::to_string(latents.size(1)));
+    const bool right_rank = latents.rank() == 4 && latents.size(0) == VaeConfig::latent_channels;
+    expect(right_rank, "Expected latents [4, N, h, w] but found " + to_string(latents.shape()));
+    const int64_t expected = latent_frames(config, num_frames), found = latents.size(1);
+    expect(num_frames > 0 && found == expected,
+           "Expected " + std::to_string(expected) + " latent frames for " + std::to_string(num_frames) + " video frames but found " + std::to_string(found));
 }
 
 void Vae::decode_into(Ops& ops, const Tensor& latents, int64_t num_frames, const Tensor& output) const {
@@ -279,8 +281,8 @@ void Vae::decode_pixels_into(Ops& ops, const Tensor& latents, int64_t begin, int
 
 // ---- training ----
 
-void vae_loss(Ops& ops, const Vae& vae, const Tensor& pixels, const Tensor& weight, const Tensor& noise_, bool spatial_only, double l1, double mse, double kl,
-              const Tensor& loss) {
+void vae_loss(Ops& ops, const Vae& vae, const Tensor& pixels, const Tensor& weight, const Tensor& noise_, bool spatial_only,
+              double l1, double mse, double kl, const Tensor& loss) {
     const VaeConfig& config = vae.config;
     expect_pixels(pixels);
     const int64_t T = pixels.size(1), H = pixels.size(2), W = pixels.size(3);

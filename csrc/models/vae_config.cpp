@@ -48,6 +48,7 @@ VaeConfig vae_config(const JsonField& json) {
         }
     }
 
+    json["latent_channels"].integer_or(VaeConfig::latent_channels, VaeConfig::latent_channels, VaeConfig::latent_channels);
     c.scaling_factor = json["scaling_factor"].number_or(c.scaling_factor, 1e-6, 1e6);
     c.shift = channel_values(json["shift"], c.shift);
     c.scale = channel_values(json["scale"], c.scale);
@@ -206,7 +207,8 @@ int64_t video_frames(const VaeConfig& c, int64_t latents) {
     if (rest == 0) return whole;
     if (rest <= c.extra_latents())
         throw Error("VIN_INVALID", "Expected latent frames whose last micro-batch has " + std::to_string(c.extra_latents() + 1) + " to " +
-                                       std::to_string(c.micro_latent_size) + " of them but found " + std::to_string(latents) + ", which leave " + std::to_string(rest));
+                                       std::to_string(c.micro_latent_size) + " of them but found " + std::to_string(latents) + ", which leave " +
+                                       std::to_string(rest));
     return whole + std::min(c.micro_frame_size, VaeConfig::temporal_factor * (rest - c.extra_latents()));
 }
 

@@ -147,10 +147,13 @@ Napi::Error to_js(Napi::Env env, const Error& error) {
     Napi::Error thrown = Napi::Error::New(env, error.text);
     Napi::Object details = Napi::Object::New(env);
     for (const auto& detail : error.details) {
+        // Numbers arrive as decimal text; names that only look like one ("nan", "0x10") stay text.
+        const std::string& value = detail.second;
+        const bool decimal = !value.empty() && value.find_first_not_of("0123456789.-") == std::string::npos;
         char* end = nullptr;
-        const double value = detail.second.empty() ? 0 : std::strtod(detail.second.c_str(), &end);
-        if (end && *end == 0) details.Set(detail.first, value);
-        else details.Set(detail.first, detail.second);
+        const double parsed = decimal ? std::strtod(value.c_str(), &end) : 0;
+        if (decimal && *end == 0) details.Set(detail.first, parsed);
+        else details.Set(detail.first, value);
     }
     thrown.Value().Set("code", error.code);
     thrown.Value().Set("details", details);
@@ -226,6 +229,22 @@ std::string text(const Napi::Object& object, const char* key, const std::string&
     const Napi::Value value = object.Get(key);
     if (!value.IsString()) throw Error("VIN_INVALID", std::string("Expected a string for ") + key);
     return value.As<Napi::String>().Utf8Value();
+}
+
+SafetensorsLimits limits_from_js(const Napi::Object& options) {
+    SafetensorsLimits limits;
+    if (!has(options, "limits")) return limits;
+    const Napi::Object given = options.Get("limits").As<Napi::Object>();
+    const auto limit = [&](const char* key, uint64_t fallback) {
+        const double value = number(given, key, static_cast<double>(fallback));
+        if (!(value >= 0 && value <= 9007199254740992.0)) throw Error("VIN_INVALID", std::string("Expected a number from 0 to 2^53 for limits.") + key);
+        return static_cast<uint64_t>(value);
+    };
+    limits.header_bytes = limit("headerBytes", limits.header_bytes);
+    limits.tensors = limit("tensors", limits.tensors);
+    limits.name_bytes = limit("nameBytes", limits.name_bytes);
+    limits.rank = limit("rank", limits.rank);
+    return limits;
 }
 
 Json json_from_js(Napi::Env env, const Napi::Value& value, const std::string& file) {

@@ -10,6 +10,7 @@
 
 #include "../core/engine.h"
 #include "../core/json.h"
+#include "../core/safetensors.h"
 
 namespace vin {
 
@@ -95,6 +96,7 @@ std::string text(const Napi::Object& object, const char* key, const std::string&
 std::vector<int64_t> integers(const Napi::Value& value, const char* what);
 std::vector<std::string> strings(const Napi::Value& value, const char* what);
 bool has(const Napi::Object& object, const char* key);                         // neither undefined nor null
+SafetensorsLimits limits_from_js(const Napi::Object& options);                 // options.limits
 Json json_from_js(Napi::Env env, const Napi::Value& value, const std::string& file);
 
 // ---- wrappers ----

@@ -6,17 +6,6 @@
 
 namespace vin {
 
-static SafetensorsLimits limits_of(const Napi::Object& options) {
-    SafetensorsLimits limits;
-    if (!has(options, "limits")) return limits;
-    const Napi::Object given = options.Get("limits").As<Napi::Object>();
-    limits.header_bytes = static_cast<uint64_t>(number(given, "headerBytes", static_cast<double>(limits.header_bytes)));
-    limits.tensors = static_cast<uint64_t>(number(given, "tensors", static_cast<double>(limits.tensors)));
-    limits.name_bytes = static_cast<uint64_t>(number(given, "nameBytes", static_cast<double>(limits.name_bytes)));
-    limits.rank = static_cast<uint64_t>(number(given, "rank", static_cast<double>(limits.rank)));
-    return limits;
-}
-
 // Objects whose keys come from files have no prototype: a tensor named __proto__ is data.
 static Napi::Object null_object(Napi::Env env) {
     const Napi::Object object = env.Global().Get("Object").As<Napi::Object>();
@@ -33,7 +22,7 @@ Napi::Value read_safetensors_js(const Napi::CallbackInfo& info) {
         const Napi::Object options = info.Length() > 1 && info[1].IsObject() ? info[1].As<Napi::Object>() : Napi::Object::New(env);
         const bool header_only = flag(options, "headerOnly", false);
         OpenOptions open;
-        open.limits = limits_of(options);
+        open.limits = limits_from_js(options);
         std::string bytes;
         SafetensorsFile file = [&] {
             if (info[0].IsString()) return SafetensorsFile::open(info[0].As<Napi::String>().Utf8Value(), open);
@@ -86,8 +75,7 @@ Napi::Value write_safetensors_js(const Napi::CallbackInfo& info) {
             const Napi::Value data = given.Get("data");
             if (!data.IsTypedArray()) throw Error("VIN_INVALID", "Expected a typed array for the data of " + name);
             const Napi::TypedArray array = data.As<Napi::TypedArray>();
-            int64_t count = 1;
-            for (int64_t size : entry.shape) count *= size;
+            const int64_t count = elements(entry.shape);
             if (count != static_cast<int64_t>(array.ElementLength()))
                 throw Error("VIN_INVALID", "Expected " + std::to_string(count) + " values for " + name + " of shape " + to_string(entry.shape) + " but received " + std::to_string(array.ElementLength()));
             const void* bytes = static_cast<const char*>(array.ArrayBuffer().Data()) + array.ByteOffset();

@@ -175,17 +175,6 @@ static void make(AnyModel& model, const Json& config, const std::string& file, W
 
 static std::string canonical(const std::string& kind, const std::string& name) { return kind == "vae" ? vae_canonical_name(name) : kind == "t5" ? t5_canonical_name(name) : name; }
 
-static SafetensorsLimits limits_from_js(const Napi::Object& options) {
-    SafetensorsLimits limits;
-    if (!has(options, "limits")) return limits;
-    const Napi::Object given = options.Get("limits").As<Napi::Object>();
-    limits.header_bytes = static_cast<uint64_t>(number(given, "headerBytes", static_cast<double>(limits.header_bytes)));
-    limits.tensors = static_cast<uint64_t>(number(given, "tensors", static_cast<double>(limits.tensors)));
-    limits.name_bytes = static_cast<uint64_t>(number(given, "nameBytes", static_cast<double>(limits.name_bytes)));
-    limits.rank = static_cast<uint64_t>(number(given, "rank", static_cast<double>(limits.rank)));
-    return limits;
-}
-
 // Which weights this file brings: a checkpoint may lack the VIN and the time code as wholes (a plain backbone), then those specs go.
 static std::vector<WeightSpec> present_specs(std::vector<WeightSpec> specs, const std::vector<std::pair<std::string, std::string>>& stored) {
     const auto any = [&](const std::string& prefix) {

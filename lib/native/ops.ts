@@ -90,11 +90,6 @@ export function gatherRows(engine: NativeEngine, table: NativeTensor, rows: read
   return result
 }
 
-/** uint8 pixels to −1 … 1, one shape. */
-export function fromPixels(engine: NativeEngine, pixels: NativeTensor): NativeTensor {
-  return native(() => output(engine.op('from_pixels', { y: { shape: pixels.shape }, x: pixels })))
-}
-
 /** A seed as options take it: an integer from 0 to 2⁵³ − 1, or a bigint below 2⁶⁴. */
 export function checkSeed(seed: unknown, name = 'seed'): bigint {
   const what = 'an integer from 0 to 2^53 - 1 or a bigint below 2^64'

@@ -1,5 +1,7 @@
 // generate(options): one call from a prompt to a video. Pipelines are kept per model, device and dtype, so that a second call loads nothing.
 
+import { abortable } from '../native/cancel.js'
+import { linkSignals } from '../native/signals.js'
 import { checkNames } from '../options/check.js'
 import { checkGenerateOptions, generateOptionNames } from '../options/generate.js'
 import type { GenerateOptions } from '../options/generate.js'
@@ -51,9 +53,14 @@ export function generate(options: GenerateCallOptions = {}): GenerationJob {
     checkNames(options, 'generate', ['model', ...modelOptionNames, ...generateOptionNames])
     const { model, device, dtype, threads, memoryBudget, limits, nativeBinding, onProgress, ...rest } = options
     checkGenerateOptions(rest, resolveLimits(limits))
-    for (const source of context.sources) source?.throwIfAborted()
-    // The signal of one call must not stop the loading that another call waits for.
-    const pipeline = await keptPipeline(model, { device, dtype, threads, memoryBudget, limits, nativeBinding, onProgress })
-    return pipeline.run({ ...rest, signal: undefined }, context)
+    const linked = linkSignals(...context.sources)
+    try {
+      linked.signal.throwIfAborted()
+      // An aborted call stops waiting; the loading goes on, because another call may wait for it.
+      const pipeline = await abortable(keptPipeline(model, { device, dtype, threads, memoryBudget, limits, nativeBinding, onProgress }), linked.signal)
+      return await pipeline.run({ ...rest, signal: undefined }, context)
+    } finally {
+      linked.release()
+    }
   }, signal)
 }

@@ -52,11 +52,6 @@ interface Pass {
   firstStep: number
 }
 
-/** Steps of a whole run. */
-export function stepsOfRun(method: Method, plan: MethodPlan, numInferenceSteps: number, frameMask: readonly number[] | undefined): number {
-  return passesOf(method, plan, numInferenceSteps, frameMask).length * numInferenceSteps
-}
-
 function passesOf(method: Method, plan: MethodPlan, numInferenceSteps: number, frameMask: readonly number[] | undefined): Pass[] {
   const denoised = (frame: number): number => frameMask?.[frame] ?? 1
   const latentFrames = plan.chunks.at(-1)?.end ?? 0

@@ -1,6 +1,6 @@
 // What a run will do, before it does it: chunks, keyframes, text per chunk, FLOPs and memory. Synchronous; the only native call is the dry run of one evaluation.
 
-import { VinError, native } from '../errors.js'
+import { native } from '../errors.js'
 import { methods } from '../methods/index.js'
 import type { Geometry, Method, MethodPlan } from '../methods/index.js'
 import type { Transformer } from '../models/transformer.js'
@@ -63,12 +63,6 @@ export function entriesOfChunks(options: ResolvedGenerateOptions, chunks: readon
     })
     return entry
   })
-}
-
-/** Latent frames that `owned` chunk frames make a chunk worth evaluating: at least one of them is denoised. */
-export function activeChunks(chunks: readonly Chunk[], frameMask: readonly number[] | undefined): Chunk[] {
-  if (frameMask === undefined) return [...chunks]
-  return chunks.filter(({ start, end }) => frameMask.slice(start, end).includes(1))
 }
 
 export function planVideo(options: ResolvedGenerateOptions, parts: PipelineParts): VideoPlan {
@@ -160,14 +154,4 @@ function planWarnings(options: ResolvedGenerateOptions, transformer: Transformer
     })
   }
   return warnings
-}
-
-/** Refuses a run that the device cannot hold, before its first step. */
-export function checkMemory(plan: VideoPlan, budget: number): void {
-  if (plan.memory.peak <= budget) return
-  const gib = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(2)} GiB`
-  throw new VinError('ERR_VIN_OUT_OF_MEMORY', `Expected a run within ${gib(budget)} but it needs about ${gib(plan.memory.peak)}; use fewer chunksInFlight, fewer frames or a smaller size`, {
-    asked: plan.memory.peak,
-    free: budget
-  })
 }

@@ -49,29 +49,27 @@ describe('fixture weights', () => {
     ...[0, 1].map((i) => `decoder.up_blocks.3.resnets.${i}.conv2.bias`)
   ].map((name) => `spatial_vae.module.${name}`)
 
-  test('any weight tensor disturbed turns the comparison red, but for those without effect', async () => {
-    // The last micro-batch of 21 frames: 4 frames ↔ 1 latent frame.
-    const engine = vae.engine.native
-    const pixels = frames(named(io, 'pixels'), 17, 21)
-    const latents = frames(named(io, 'latents_17_5_of_21_frames'), 5, 6)
-    const decoded = frames(named(io, 'pixels_from_17_5_of_21_frames'), 17, 21)
+  test('any weight tensor disturbed moves the output beyond the fixtures’ tolerance, but for those without effect', async () => {
+    // One small frame is enough to pass through all of it, and takes a hundredth of the time of the fixture's.
+    const pixels = pictures(1, 16, 16)
+    const latents = await vae.encode(pixels)
+    const decoded = await vae.decode(latents, { numFrames: 1 })
     const differs = (actual: TensorData, wanted: TensorData): boolean => {
       const { difference, magnitude } = compare(actual, wanted)
       return !(difference <= 2e-5 * Math.max(1, magnitude))
     }
     const red = async (name = ''): Promise<boolean> =>
       (!/decoder|post_quant/.test(name) && differs(await vae.encode(pixels), latents)) ||
-      (!/encoder|\.quant/.test(name) && differs(await vae.decode(latents, { numFrames: 4 }), decoded))
-    expect(await red()).toBe(false)
+      (!/encoder|\.quant/.test(name) && differs(await vae.decode(latents, { numFrames: 1 }), decoded))
     const unseen: string[] = []
     for (const { name } of vae.weights()) {
-      const restore = await disturb(engine, vae.native.weight(name))
+      const restore = await disturb(vae.engine.native, vae.native.weight(name))
       if (!(await red(name))) unseen.push(name)
       restore()
     }
     expect(unseen.sort()).toEqual([...withoutEffect].sort())
     expect(await red()).toBe(false)
-  }, 180_000)
+  })
 
   test('names of older SDXL files load as the same model', async () => {
     const { tensors } = binding.readSafetensors(fixture('vae', 'model.safetensors'))

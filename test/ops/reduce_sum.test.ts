@@ -6,7 +6,7 @@ const of = (title: string, shape: number[], kept: number[]): OpCase => ({ title,
 testOp('reduce_sum', {
   cases: [
     of('rows', [5, 7], [5, 1]), of('columns', [7, 5], [1, 5]), of('model, columns', [480, 1152], [1, 1152]), of('model, rows', [240, 1152], [240, 1]),
-    of('all', [13, 300], [1, 1]), of('the middle', [3, 4, 5, 6], [3, 1, 1, 6]), of('the ends', [3, 4, 5, 2, 3], [1, 4, 5, 1, 1]), of('none', [3, 4], [3, 4]),
+    of('all', [13, 300], [1, 1]), of('the middle', [3, 4, 5, 6], [3, 1, 1, 6]), of('the ends', [3, 4, 5, 6], [1, 4, 5, 1]), of('none', [3, 4], [3, 4]),
     of('many short ones', [300, 2, 17], [1, 2, 1]), of('nothing to add', [0, 4], [1, 4]), of('nothing to add up to', [4, 0], [1, 0])
   ],
   reference: ({ x }, _, { y: kept }) => {

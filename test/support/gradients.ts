@@ -30,13 +30,13 @@ export async function directional(
 ): Promise<{ predicted: number; found: number }> {
   trainer.zeroGradients()
   const base = await loss()
-  const moved = []
+  const moved: { weight: NativeTensor; before: NativeTensor; gradient: NativeTensor }[] = []
   let squares = 0
   for (const name of trainer.names()) {
     const gradient = await trainer.gradient(name).read()
     const weight = weightOf(name)
     const before = await weight.read()
-    squares += gradient.data.reduce((sum, value) => sum + value * value, 0)
+    for (const value of gradient.data) squares += value * value
     moved.push({ weight, before: engine.upload(before.data, before.shape), gradient: engine.upload(gradient.data, gradient.shape) })
   }
   const norm = Math.sqrt(squares)
