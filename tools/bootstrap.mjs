@@ -117,14 +117,15 @@ async function start(args) {
   await prepare([native, typeScript])
   const prompt = args[0] !== undefined && !args[0].startsWith('-') ? [] : [demoPrompt]
   const output = args.some((arg) => /^(-o|--out(put)?(=|$))/.test(arg)) ? [] : ['-o', 'vin-demo.mp4']
-  return node(join(root, 'dist/esm/cli/index.js'), ['generate', ...prompt, ...args, ...output], { cwd: callersFolder })
+  const frames = args.some((arg) => /^--(num-)?frames(=|$)/.test(arg)) ? [] : ['--frames', '256']
+  return node(join(root, 'dist/esm/cli/index.js'), ['generate', ...prompt, ...args, ...frames, ...output], { cwd: callersFolder })
 }
 
 async function vitest(project, args) {
-  const hasCMake = which('cmake') !== undefined
+  const hasCMake = process.arch === 'x64' && which('cmake') !== undefined
   await prepare(hasCMake ? [native, typeScript, emulated] : [native, typeScript])
   const code = await node(join(root, 'node_modules/vitest/vitest.mjs'), ['run', '--project', project, ...args], { cwd: root })
-  if (!hasCMake) say('CMake was not found, so the tests of the emulated CUDA backend did not run (Debian, Ubuntu: apt-get install cmake)')
+  if (!hasCMake) say('The tests of the emulated CUDA backend did not run: they need x86-64 and CMake (Debian, Ubuntu: apt-get install cmake)')
   return code
 }
 

@@ -36,7 +36,7 @@ test.each<[string[], number, string | RegExp]>([
   [['inspect', 'gpu'], 3, "'gpu'"],
   [['serve'], 3, "'serve', which is not built yet"],
   [['compare'], 3, 'compare'],
-  [['train', '--data', 'movies', '--steps', '1'], 3, '"movies"'],
+  [['train', '--data', 'movies', '--steps', '1'], 3, 'a folder of videos at movies'],
   [['generate', '-o', 'no/such/x.mp4'], 4, 'does not exist; make it first'],
   [['generate', '--device', 'cuda-ptx', '--model', 'nowhere'], 4, 'cuda-ptx']
 ])('%j exits with %i', async (args, code, text) => {
