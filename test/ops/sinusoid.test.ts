@@ -10,8 +10,9 @@ testOp('sinusoid', {
   reference: ({ x }, _, { y }) => ({
     y: compute(y!, (i, k) => {
       const half = y![1]! / 2
-      const exponent = f32(f32(f32(-Math.log(10000)) * (k % half)) / half)
-      return (k < half ? Math.cos : Math.sin)(f32(x!.data[i]! * f32(Math.exp(exponent))))
+      const f = Math.fround
+      const exponent = f(f(-f(Math.log(10000)) * (k % half)) / half)
+      return (k < half ? Math.cos : Math.sin)(f(x!.data[i]! * f(Math.exp(exponent))))
     })
   }),
   // Frequency and angle are rounded as stated; then one rounding, and the angle's of 1e3 · 2⁻⁵³.
