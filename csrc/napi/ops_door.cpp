@@ -124,7 +124,10 @@ Napi::Value call_op(const Napi::CallbackInfo& info, const EngineRef& engine) {
             const HandleRef handle = unwrap_tensor(value, field.name);
             if (handle->engine != engine) throw Error("VIN_INVALID", "Expected tensors of one engine but " + std::string(field.name) + " belongs to another");
             operands->push_back({field.offset, handle, false});
-            if (kind == "out") outputs.Set(field.name, value);
+            if (kind == "out") {
+                command.outputs.push_back(handle);   // what stands in it after a failure is undefined: its handle fails alike
+                outputs.Set(field.name, value);
+            }
         }
     }
     EngineState* state = engine.get();
