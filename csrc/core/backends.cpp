@@ -3,8 +3,10 @@
 #include <dlfcn.h>
 
 #include <algorithm>
+#include <chrono>
 
 #include "../cpu/cpu_backend.h"
+#include "threads.h"
 
 namespace vin {
 
@@ -12,6 +14,34 @@ std::vector<std::string> cpu_isas() {
     const char* names[8];
     const int n = vin_cpu_isas(names);
     return std::vector<std::string>(names, names + n);
+}
+
+static std::string choose_isa(const std::string& isa) {
+    const std::vector<std::string> isas = cpu_isas();
+    const std::string chosen = isa.empty() ? isas.back() : isa;
+    if (std::find(isas.begin(), isas.end(), chosen) == isas.end()) {
+        std::string list;
+        for (const std::string& name : isas) list += (list.empty() ? "" : ", ") + name;
+        throw Error("VIN_NOT_SUPPORTED", "Expected one of the instruction sets " + list + " of this machine but received " + chosen, {{"isa", chosen}});
+    }
+    return chosen;
+}
+
+double cpu_peak(const std::string& isa, int threads) {
+    struct Work {
+        std::string isa;
+        int64_t rounds;
+    } work = {choose_isa(isa), 1 << 12};
+    Threads pool(threads);
+    // More tasks than threads: one that is held up for a moment leaves its share to the others, as in an op.
+    const int64_t tasks = 8 * threads;
+    const double operations_of_a_round = vin_cpu_multiply_adds(work.isa.c_str(), 1);
+    for (;; work.rounds *= 2) {
+        const auto start = std::chrono::steady_clock::now();
+        pool.parallel(tasks, [](void* given, int64_t) { vin_cpu_multiply_adds(static_cast<Work*>(given)->isa.c_str(), static_cast<Work*>(given)->rounds); }, &work);
+        const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+        if (seconds > 0.01) return operations_of_a_round * static_cast<double>(work.rounds * tasks) / seconds;
+    }
 }
 
 static vin_backend open_plugin(const vin_host& host, const std::string& path) {
@@ -36,13 +66,7 @@ vin_backend open_backend(const vin_host& host, const std::string& device, const 
         if (plugin_path.empty()) throw Error("VIN_NOT_SUPPORTED", "Expected a backend file for the device " + device + " but none was given");
         return open_plugin(host, plugin_path);
     }
-    const std::vector<std::string> isas = cpu_isas();
-    const std::string chosen = isa.empty() ? isas.back() : isa;
-    if (std::find(isas.begin(), isas.end(), chosen) == isas.end()) {
-        std::string list;
-        for (const std::string& name : isas) list += (list.empty() ? "" : ", ") + name;
-        throw Error("VIN_NOT_SUPPORTED", "Expected one of the instruction sets " + list + " of this machine but received " + chosen, {{"isa", chosen}});
-    }
+    const std::string chosen = choose_isa(isa);
     vin_backend backend = {};
     static const vin_host kept_host = host;
     if (vin_cpu_backend(&kept_host, chosen.c_str(), &backend) != VIN_OK) throw Error("VIN_DEVICE_ERROR", "Expected to open the CPU backend but it refused " + chosen);

@@ -41,7 +41,7 @@ void* PoolMemory::take(size_t bytes) {
         allocations_++;
     }
     bytes_ += size;
-    if (bytes_ > peak_) peak_ = bytes_;
+    if (bytes_ + kept_bytes_ > peak_) peak_ = bytes_ + kept_bytes_;
     return data;
 }
 
@@ -183,7 +183,8 @@ size_t Engine::plan_bytes(int tasks_in_flight, const std::function<void(Ops&)>& 
 void Engine::planned(const Cancel* cancel, int tasks_in_flight, const std::function<void(Ops&)>& fn) {
     const ArenaPlan plan = plan_of(base(cancel), tasks_in_flight, fn);
     if (!arena_ || arena_->bytes < plan.peak) {
-        arena_.reset();                      // before the larger one is asked for
+        arena_.reset();                      // before the larger one is asked for, and not kept: no later plan takes a block of this size
+        memory_->trim();
         arena_ = std::make_shared<Storage>(memory_, plan.peak);
     }
     Ops ops = direct(cancel);

@@ -10,6 +10,7 @@
 #if defined(_WIN32)
 #include <windows.h>
 #elif defined(__linux__)
+#include <sys/mman.h>
 #include <sys/sysinfo.h>
 #else
 #include <sys/sysctl.h>
@@ -26,11 +27,17 @@ struct vin_stream {
 
 namespace vin { namespace cpu {
 
-namespace portable { void fill_table(vin_backend* backend); }
+#define VIN_ISA(isa)                                    \
+    namespace isa {                                     \
+    void fill_table(vin_backend* backend);              \
+    double multiply_adds(int64_t rounds, float* value); \
+    }
+VIN_ISA(portable)
 #if defined(__x86_64__)
-namespace avx2 { void fill_table(vin_backend* backend); }
-namespace avx512 { void fill_table(vin_backend* backend); }
+VIN_ISA(avx2)
+VIN_ISA(avx512)
 #endif
+#undef VIN_ISA
 
 namespace {
 
@@ -38,6 +45,7 @@ struct Isa {
     const char* name;
     bool (*present)();
     void (*fill_table)(vin_backend* backend);
+    double (*multiply_adds)(int64_t rounds, float* value);
 };
 
 bool always() { return true; }
@@ -51,16 +59,24 @@ bool has_avx512() {
 
 // Worst first.
 const Isa isas[] = {
-    {"portable", always, portable::fill_table},
+    {"portable", always, portable::fill_table, portable::multiply_adds},
 #if defined(__x86_64__)
-    {"avx2", has_avx2, avx2::fill_table},
-    {"avx512", has_avx512, avx512::fill_table},
+    {"avx2", has_avx2, avx2::fill_table, avx2::multiply_adds},
+    {"avx512", has_avx512, avx512::fill_table, avx512::multiply_adds},
 #endif
 };
 
 thread_local char error_text[512];
 
 const vin_host* cpu_host;
+
+// The named instruction set of this machine, the best one without a name; NULL: it is missing.
+const Isa* find_isa(const char* name) {
+    const Isa* found = nullptr;
+    for (const Isa& candidate : isas)
+        if (candidate.present() && (!name || strcmp(name, candidate.name) == 0)) found = &candidate;
+    return found;
+}
 
 vin_status device_count(int32_t* count) {
     *count = 1;
@@ -114,13 +130,19 @@ vin_status stream_close(vin_stream* stream) {
 vin_status stream_wait(vin_stream*) { return VIN_OK; }
 vin_status stream_join(vin_stream*, vin_stream*) { return VIN_OK; }
 
-// 64 bytes more than asked for, so that a whole vector may be read at the last element, and no request is for nothing.
+// 64 bytes more than asked for, so that a whole vector may be read at the last element, and no request is for nothing. Arenas lie on huge pages where the
+// system grants them on request: kernels stream through tens of megabytes, and small pages would cost a miss of the translation cache every 64 lines.
 vin_status alloc(vin_stream*, size_t bytes, void** data) {
-    const size_t padded = bytes > SIZE_MAX - 128 ? 0 : (bytes + 64 + 63) / 64 * 64;
+    constexpr size_t huge_page = size_t{1} << 21;
+    const size_t unit = bytes >= 2 * huge_page ? huge_page : 64;
+    const size_t padded = bytes > SIZE_MAX / 2 ? 0 : (bytes + 64 + unit - 1) / unit * unit;
 #if defined(_WIN32)
     *data = padded ? _aligned_malloc(padded, 64) : nullptr;
 #else
-    *data = padded ? aligned_alloc(64, padded) : nullptr;
+    *data = padded ? aligned_alloc(unit, padded) : nullptr;
+#if defined(__linux__)
+    if (*data && unit == huge_page) madvise(*data, padded, MADV_HUGEPAGE);
+#endif
 #endif
     return *data ? (vin_status)VIN_OK : vin_cpu_fail(VIN_OUT_OF_MEMORY, "cpu: no memory for %zu bytes", bytes);
 }
@@ -162,9 +184,7 @@ int vin_cpu_isas(const char** names) {
 
 vin_status vin_cpu_backend(const vin_host* host, const char* isa, vin_backend* backend) {
     using namespace vin::cpu;
-    const Isa* chosen = nullptr;
-    for (const Isa& candidate : isas)
-        if (candidate.present() && (!isa || strcmp(isa, candidate.name) == 0)) chosen = &candidate;
+    const Isa* chosen = find_isa(isa);
     if (!chosen) return vin_cpu_fail(VIN_NOT_SUPPORTED, "cpu: expected an instruction set of this machine, found %s", isa);
     cpu_host = host;
     memset(backend, 0, sizeof *backend);
@@ -185,4 +205,10 @@ vin_status vin_cpu_backend(const vin_host* host, const char* isa, vin_backend* b
     backend->last_error = last_error;
     chosen->fill_table(backend);
     return VIN_OK;
+}
+
+double vin_cpu_multiply_adds(const char* isa, int64_t rounds) {
+    const vin::cpu::Isa* chosen = vin::cpu::find_isa(isa);
+    float value = 0.5f;
+    return chosen ? chosen->multiply_adds(rounds, &value) : 0;
 }

@@ -10,8 +10,9 @@ static bool denoised(const std::vector<uint8_t>& mask, int64_t begin, int64_t en
 
 int64_t finite_flags_needed(const DenoiseRequest& r) { return (r.negative_text ? 2 : 1) * (static_cast<int64_t>(r.chunks.size()) + 1); }
 
-// §3.1–§3.4 for one text: everything that the chunks share.
-static DitInputs shared_inputs(Ops& ops, const Transformer& m, const DenoiseRequest& r, const Tensor& tokens, const Tensor& text, const Tensor& finite_flag, DenoiseTrace* trace) {
+// §3.1–§3.4 for one text, of which the VIN reads the first vin_rows rows (0: all): everything that the chunks share.
+static DitInputs shared_inputs(Ops& ops, const Transformer& m, const DenoiseRequest& r, const Tensor& tokens, const Tensor& text, int64_t vin_rows, const Tensor& finite_flag,
+                               DenoiseTrace* trace) {
     DitInputs in;
     in.video_tokens = tokens;
     in.frame_mask = r.frame_mask;
@@ -22,7 +23,7 @@ static DitInputs shared_inputs(Ops& ops, const Transformer& m, const DenoiseRequ
     in.captions = captions(ops, m, text);
     if (r.use_global_tokens) {
         const Tensor seen = r.global_tokens_from ? video_tokens(ops, m, r.global_tokens_from, r.height, r.width) : tokens;
-        const GlobalTokens z = read_video(ops, m, seen, r.keyframes, text, in.t_vec.slice(0, 0, 1), finite_flag);
+        const GlobalTokens z = read_video(ops, m, seen, r.keyframes, vin_rows ? text.slice(0, 0, vin_rows) : text, in.t_vec.slice(0, 0, 1), finite_flag);
         in.global_tokens = z.projected;
         if (trace) {
             trace->global_tokens = z.tokens;
@@ -52,7 +53,7 @@ void denoise(Ops& ops, const Transformer& m, const DenoiseRequest& r, const Tens
     const Tensor tokens = video_tokens(ops, m, r.latents, r.height, r.width);
     std::vector<DitInputs> inputs;
     for (int64_t branch = 0; branch < branches; branch++)
-        inputs.push_back(shared_inputs(ops, m, r, tokens, branch ? r.negative_text : r.text, flag(branch, 0), branch ? nullptr : trace));
+        inputs.push_back(shared_inputs(ops, m, r, tokens, branch ? r.negative_text : r.text, branch ? r.vin_negative_text_rows : r.vin_text_rows, flag(branch, 0), branch ? nullptr : trace));
 
     // Predictions of chunk i in both branches; a chunk that owns only conditioning frames has none.
     std::vector<Tensor> predictions(static_cast<size_t>(branches * n));
@@ -102,7 +103,7 @@ void denoise_loss(Ops& ops, const Transformer& m, const LossRequest& request, co
     const double scale = 1.0 / static_cast<double>(channels * height * width * std::max<int64_t>(1, denoised_frames));
 
     const Tensor tokens = video_tokens(ops, m, r.latents, r.height, r.width);
-    const DitInputs in = shared_inputs(ops, m, r, tokens, r.text, {}, nullptr);
+    const DitInputs in = shared_inputs(ops, m, r, tokens, r.text, r.vin_text_rows, {}, nullptr);
     for (const Chunk& chunk : r.chunks) {
         if (!denoised(r.frame_mask, chunk.start, chunk.end)) continue;
         const size_t floor = ops.tape ? ops.tape->length() : 0;

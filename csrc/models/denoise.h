@@ -22,6 +22,7 @@ struct DenoiseRequest {
     std::vector<uint8_t> frame_mask;         // [N] or empty
     Tensor global_tokens_from;               // latents that the VIN reads instead
     std::vector<Range> chunk_text, chunk_negative_text;   // rows of text per chunk; empty: all
+    int64_t vin_text_rows = 0, vin_negative_text_rows = 0;   // the VIN reads the first so many rows of text; 0: all
 };
 
 // What a test wants to see; filled for the conditional branch when `trace` is given.

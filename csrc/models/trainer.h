@@ -24,8 +24,8 @@ struct VideoLoss {
 };
 
 struct VaeLoss {
-    Tensor pixels, weight, noise;            // [3,T,H,W], [T,H,W] or absent, noise of the latents
-    bool spatial_only = true;
+    Tensor pixels, weight, noise;            // as vae_loss takes them
+    VaeStage stage = VaeStage::spatial;
     double l1 = 1, mse = 2, kl = 0;
 };
 

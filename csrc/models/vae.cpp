@@ -281,30 +281,33 @@ void Vae::decode_pixels_into(Ops& ops, const Tensor& latents, int64_t begin, int
 
 // ---- training ----
 
-void vae_loss(Ops& ops, const Vae& vae, const Tensor& pixels, const Tensor& weight, const Tensor& noise_, bool spatial_only,
+void vae_loss(Ops& ops, const Vae& vae, const Tensor& pixels, const Tensor& weight, const Tensor& noise_, VaeStage stage,
               double l1, double mse, double kl, const Tensor& loss) {
     const VaeConfig& config = vae.config;
     expect_pixels(pixels);
     const int64_t T = pixels.size(1), H = pixels.size(2), W = pixels.size(3);
     expect(H % VaeConfig::spatial_factor == 0 && W % VaeConfig::spatial_factor == 0,
            "Expected a height and width divisible by 8 but found " + to_string(pixels.shape()));
-    expect(spatial_only || T <= config.micro_frame_size,
+    expect(stage == VaeStage::spatial || T <= config.micro_frame_size,
            "Expected at most one micro-batch of " + std::to_string(config.micro_frame_size) + " frames but found " + std::to_string(T));
     const MicroBatch batch = micro_batches(config, T).front();
-    expect_shape("noise", noise_, latent_shape(pixels, spatial_only ? T : batch.latents()));
-    if (weight) expect_shape("weight", weight, {T, H, W});
+    expect_shape("noise", noise_, latent_shape(pixels, stage == VaeStage::spatial ? T : batch.latents()));
+    const int64_t cell = stage == VaeStage::temporal ? VaeConfig::spatial_factor : 1;
+    if (weight) expect_shape("weight", weight, {T, H / cell, W / cell});
 
     const Tensor frames = contiguous(ops, channels_last(pixels)), noise = contiguous(ops, channels_last(noise_));
-    Tensor moments = vae.spatial_encode(ops, frames);
-    if (!spatial_only) {
+    Tensor target = frames, moments = vae.spatial_encode(ops, frames);
+    if (stage != VaeStage::spatial) {
         const Tensor x = times(ops, mean_of(moments), config.scaling_factor);
+        if (stage == VaeStage::temporal) target = x;
         moments = vae.temporal_encode(ops, with_front(ops, config, x, batch.front()));
     }
     gaussian_kl(ops, loss.slice(0, 1, 2), moments, kl);
-    Tensor z = gaussian_sample(ops, moments, noise);
-    if (!spatial_only) z = times(ops, without_front(vae.temporal_decode(ops, z), batch), 1 / config.scaling_factor);
-    const Tensor prediction = vae.spatial_decode(ops, z);
-    reconstruction_loss(ops, loss.slice(0, 0, 1), prediction, frames, weight ? weight.reshape({T * H * W}) : weight, l1, mse);
+    Tensor prediction = gaussian_sample(ops, moments, noise);
+    if (stage != VaeStage::spatial) prediction = without_front(vae.temporal_decode(ops, prediction), batch);
+    if (stage == VaeStage::all) prediction = times(ops, prediction, 1 / config.scaling_factor);
+    if (stage != VaeStage::temporal) prediction = vae.spatial_decode(ops, prediction);
+    reconstruction_loss(ops, loss.slice(0, 0, 1), prediction, target, weight ? weight.reshape({weight.numel()}) : weight, l1, mse);
 }
 
 }  // namespace vin

@@ -96,9 +96,12 @@ struct Vae {
 };
 
 // Adds to loss f64 [2]: Σ weight · (l1 |p − x| + mse (p − x)²) over all values, and kl · KL(posterior ‖ N(0, 1)). Then run the tape.
-// spatial_only: frames by themselves through the 2D VAE; else one micro-batch through both. pixels [3,T,H,W]; weight [T,H,W] or absent;
-// noise of the posterior sample: [4,T,h,w] with spatial_only, else [4,l,h,w].
-void vae_loss(Ops& ops, const Vae& vae, const Tensor& pixels, const Tensor& weight, const Tensor& noise, bool spatial_only,
+// What a step sees. spatial: frames by themselves through the 2D VAE. temporal: one micro-batch of 2D latents (posterior mean · scaling_factor) through
+// the temporal VAE alone, which costs a tenth. all: one micro-batch of pixels through both.
+enum class VaeStage { spatial, temporal, all };
+
+// pixels [3,T,H,W]; weight [T,H,W], for `temporal` [T,h,w], or absent; noise of the posterior sample: [4,T,h,w] for `spatial`, else [4,l,h,w].
+void vae_loss(Ops& ops, const Vae& vae, const Tensor& pixels, const Tensor& weight, const Tensor& noise, VaeStage stage,
               double l1, double mse, double kl, const Tensor& loss);
 
 }  // namespace vin

@@ -6,18 +6,23 @@ namespace vin {
 
 Classes& classes(Napi::Env env) { return *env.GetInstanceData<Classes>(); }
 
+static int threads_of(const Napi::Object& given) {
+    const int threads = static_cast<int>(number(given, "threads", 1));
+    if (threads < 1 || threads > 1024) throw Error("VIN_INVALID", "Expected from 1 to 1024 threads but received " + std::to_string(threads));
+    return threads;
+}
+
 static Napi::Value create_engine(const Napi::CallbackInfo& info) {
     return guarded(info.Env(), [&]() -> Napi::Value {
         if (!info[0].IsObject()) throw Error("VIN_INVALID", "Expected the options of an engine");
         const Napi::Object given = info[0].As<Napi::Object>();
         EngineOptions options;
         options.device = text(given, "device", "cpu");
-        options.threads = static_cast<int>(number(given, "threads", 1));
+        options.threads = threads_of(given);
         options.isa = text(given, "isa", "");
         options.backend_path = text(given, "backendPath", "");
         options.trace = text(given, "trace", "");
         options.memory_budget = static_cast<uint64_t>(number(given, "memoryBudget", 0));
-        if (options.threads < 1 || options.threads > 1024) throw Error("VIN_INVALID", "Expected from 1 to 1024 threads but received " + std::to_string(options.threads));
         auto engine = std::make_shared<EngineState>(info.Env(), options);
         classes(info.Env()).engines.push_back(engine);
         return wrap_engine(info.Env(), engine);
@@ -28,6 +33,14 @@ static Napi::Value cpu_features(const Napi::CallbackInfo& info) {
     Napi::Array list = Napi::Array::New(info.Env());
     for (const std::string& isa : cpu_isas()) list.Set(list.Length(), Napi::String::New(info.Env(), isa));
     return list;
+}
+
+static Napi::Value measure_peak(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+        if (!info[0].IsObject()) throw Error("VIN_INVALID", "Expected the options of measurePeak");
+        const Napi::Object given = info[0].As<Napi::Object>();
+        return Napi::Number::New(info.Env(), cpu_peak(text(given, "isa", ""), threads_of(given)));
+    });
 }
 
 static Napi::Value memory_of_process(const Napi::CallbackInfo& info) {
@@ -55,6 +68,7 @@ static Napi::Object open(Napi::Env env, Napi::Object exports) {
     });
     exports.Set("createEngine", Napi::Function::New(env, create_engine));
     exports.Set("cpuFeatures", Napi::Function::New(env, cpu_features));
+    exports.Set("measurePeak", Napi::Function::New(env, measure_peak));
     exports.Set("ops", Napi::Function::New(env, describe_ops));
     exports.Set("readSafetensors", Napi::Function::New(env, read_safetensors_js));
     exports.Set("writeSafetensors", Napi::Function::New(env, write_safetensors_js));

@@ -62,6 +62,13 @@ static std::vector<Range> ranges_from_js(const Napi::Object& object, const char*
     return ranges;
 }
 
+static int64_t rows_from_js(const Napi::Object& object, const char* key, int64_t rows) {
+    if (!has(object, key)) return 0;
+    const double value = required_number(object, key);
+    if (!(value >= 1 && value <= static_cast<double>(rows) && value == std::floor(value))) throw Error("VIN_INVALID", "Expected 1 to " + std::to_string(rows) + " rows for " + key);
+    return static_cast<int64_t>(value);
+}
+
 static void check_text(const Shape& text, const Transformer& m, const char* what) {
     if (text.size() != 2 || text[1] != m.config.caption_channels)
         throw Error("VIN_INVALID", "Expected " + std::string(what) + " of shape [L, " + std::to_string(m.config.caption_channels) + "] but received " + to_string(text));
@@ -87,6 +94,8 @@ static DenoiseRequest plain_request(const Napi::Object& object, const Transforme
     }
     r.chunk_text = ranges_from_js(object, "chunkText", r.chunks.size(), text_rows);
     r.chunk_negative_text = ranges_from_js(object, "chunkNegativeText", r.chunks.size(), negative_rows);
+    r.vin_text_rows = rows_from_js(object, "vinTextRows", text_rows);
+    r.vin_negative_text_rows = rows_from_js(object, "vinNegativeTextRows", negative_rows);
     return r;
 }
 
@@ -461,7 +470,7 @@ public:
             if (!pending.request.use_global_tokens) throw Error("VIN_INVALID", "Expected keyframes for the attention of global tokens");
             const Shape& x = pending.latents->shape;
             const int64_t keys = static_cast<int64_t>(pending.request.keyframes.size()) * ((x[2] + 1) / 2) * ((x[3] + 1) / 2), heads = m.config.vin.num_heads;
-            const int64_t rows = m.config.vin.num_global_tokens + pending.text->shape[0];
+            const int64_t text_rows = pending.request.vin_text_rows ? pending.request.vin_text_rows : pending.text->shape[0], rows = m.config.vin.num_global_tokens + text_rows;
             Command command;
             const HandleRef encoder = new_handle(model->engine, {heads, m.config.vin.num_global_tokens, keys});
             std::vector<HandleRef> processor;
@@ -482,7 +491,7 @@ public:
                 Ops ops = engine.direct(pending.cancel.get());
                 const DenoiseRequest r = pending.resolved();
                 const Tensor tokens = video_tokens(ops, m, r.global_tokens_from ? r.global_tokens_from : r.latents, r.height, r.width);
-                const GlobalAttention seen = global_attention(ops, m, tokens, r.keyframes, r.text, time_vector(ops, m, {static_cast<float>(r.timestep)}, r.fps));
+                const GlobalAttention seen = global_attention(ops, m, tokens, r.keyframes, r.text.slice(0, 0, text_rows), time_vector(ops, m, {static_cast<float>(r.timestep)}, r.fps));
                 encoder->tensor = seen.encoder;
                 for (size_t b = 0; b < processor.size(); b++) processor[b]->tensor = seen.processor[b];
             };

@@ -66,6 +66,9 @@ export interface DenoiseRequest {
   /** Timelines: per chunk the rows of `text` (and of `negativeText`) its captions come from. Absent: all rows. */
   chunkText?: { begin: number; end: number }[]
   chunkNegativeText?: { begin: number; end: number }[]
+  /** The VIN reads the first so many rows of `text` (and of `negativeText`); what follows them is for chunks alone. Absent: all rows. */
+  vinTextRows?: number
+  vinNegativeTextRows?: number
   /** Chunks evaluated at once; 0: as many as there are threads. */
   chunksInFlight?: number
   cancel?: NativeCancel
@@ -144,9 +147,9 @@ export interface BackwardRequest {
 export interface NativeTrainer {
   /** Adds the gradients of all requests (in order), and returns each video's loss, float64 [videos], before lossScale. */
   backward(requests: BackwardRequest[], options: { gradientCheckpointing: boolean; cancel?: NativeCancel }): NativeTensor
-  /** VAE: pixels [3,T,H,W] of one micro-batch (or single frames), weight [T,H,W] per pixel; loss parts float64 [2] = reconstruction, kl (both scaled as given). */
+  /** VAE: pixels [3,T,H,W] of one micro-batch (or single frames), weight [T,H,W] per pixel (stage temporal: [T,H/8,W/8] per latent); loss parts float64 [2] = reconstruction, kl (both scaled as given). */
   backwardVae(request: {
-    pixels: NativeTensor; weight?: NativeTensor; noise: NativeTensor; stage: 'spatial' | 'all'
+    pixels: NativeTensor; weight?: NativeTensor; noise: NativeTensor; stage: 'spatial' | 'temporal' | 'all'
     l1: number; mse: number; kl: number; cancel?: NativeCancel
   }): NativeTensor
   zeroGradients(): void
@@ -197,6 +200,11 @@ export interface Binding {
   createEngine(options: { device: string; threads: number; isa?: string; backendPath?: string; memoryBudget?: number; trace?: string }): NativeEngine
   /** Instruction sets of this machine that the addon was built with, worst first. */
   cpuFeatures(): string[]
+  /**
+  fp32 operations per second of so many threads (default 1) that do nothing but multiply-adds in registers, on the best instruction set or the given one: what benchmarks
+  divide by. Takes about 20 ms of the calling thread. Throws VIN_NOT_SUPPORTED for an ISA the machine lacks.
+  */
+  measurePeak(options: { threads?: number; isa?: string }): number
   /** Names and fields of ops.def: the door's own description. */
   ops(): { name: string; fields: { name: string; kind: 'out' | 'in' | 'opt' | 'i32' | 'f32' | 'f64' }[] }[]
   /** safetensors without a model: names, dtypes, shapes and data of all tensors (fp32 for floating types unless raw). Throws VIN_FORMAT. */

@@ -111,7 +111,7 @@ export function bindingPath(): string | undefined {
   }
 }
 
-function isMusl(): boolean {
+export function isMusl(): boolean {
   if (process.platform !== 'linux') return false
   const header = (process.report.getReport() as unknown as { header: { glibcVersionRuntime?: string } }).header
   return header.glibcVersionRuntime === undefined

@@ -55,6 +55,7 @@ describe('refusals name the file, what was expected and what was found', () => {
     ['text after the value', '{} {}', 'config.json: expected the end of the file at line 1, column 4 but found "{"'],
     ['a duplicate key', '{"depth": 1, "b": 2, "depth": 3}', 'config.json: expected every key of an object once but found "depth" twice'],
     ['keys equal only after escapes', '{"a": 1, "\\u0061": 2}', 'config.json: expected every key of an object once but found "a" twice'],
+    ['a duplicate key among many', `{${Array.from({ length: 30 }, (_, i) => `"k${i % 29}": ${i}`).join()}}`, 'config.json: expected every key of an object once but found "k0" twice'],
     ['NaN', '[NaN]', 'config.json: expected a JSON value at line 1, column 2 but found "N"'],
     ['a number beyond double', '1e999', 'config.json: expected numbers that fit a double but found "1e999"'],
     ['a leading zero', '01', 'config.json: expected the end of the file at line 1, column 2 but found "1"'],

@@ -1,0 +1,53 @@
+// The flag that an aborted signal raises: native work that carries it stops before its next op, and nothing else does.
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import type { NativeCancel, NativeEngine, NativeT5, NativeTensor, NativeTransformer, NativeVae } from '../../lib/native/binding.js'
+import { loadBinding } from '../../lib/native/load.js'
+import { fixture, readJson } from '../support/fixtures.js'
+import { tinyTextEncoder, tinyTransformer, tinyVAE } from '../support/models.js'
+
+let engine: NativeEngine
+let transformer: NativeTransformer
+let vae: NativeVae
+let encoder: NativeT5
+let latents: NativeTensor
+beforeAll(() => {
+  engine = loadBinding().createEngine({ device: 'cpu', threads: 1 })
+  transformer = engine.create('transformer', tinyTransformer, 1n)
+  vae = engine.create('vae', tinyVAE, 2n)
+  encoder = engine.create('t5', tinyTextEncoder, 3n)
+  latents = engine.upload(new Float32Array(4 * 5 * 16), [4, 5, 4, 4])
+})
+afterAll(() => engine.dispose())
+
+const request = (cancel: NativeCancel) => ({
+  latents, timestep: 500, text: engine.upload(new Float32Array(3 * 32), [3, 32]), guidanceScale: 1, fps: 16, height: 32, width: 32,
+  chunks: [{ first: 0, start: 0, end: 5 }], keyframes: [0], fuse: true, cancel
+})
+
+test.each<[string, (cancel: NativeCancel) => Promise<unknown>]>([
+  ['an evaluation', (cancel) => transformer.denoise(request(cancel)).ready()],
+  ['encoding pixels', (cancel) => vae.encode(engine.upload(new Float32Array(3 * 16 * 32 * 32), [3, 16, 32, 32]), { cancel }).ready()],
+  ['decoding latents', (cancel) => vae.decode(latents, { numFrames: 16, cancel }).ready()],
+  ['decoding frames', (cancel) => vae.decodePixels(latents, { begin: 0, end: 5, numFrames: 16, cancel }).ready()],
+  ['encoding text', (cancel) => encoder.encode([3, 4, 1], { cancel }).ready()],
+  ['loading weights', (cancel) =>
+    engine.load('transformer', readJson('vin-full', 'transformer', 'config.json'), [fixture('vin-full', 'transformer', 'diffusion_pytorch_model.safetensors')], { cancel })]
+])('%s goes through while the flag is down, and ends in VIN_ABORTED once it is raised', async (_, work) => {
+  const cancel = engine.createCancel()
+  await work(cancel)
+  cancel.cancel()
+  await expect(work(cancel)).rejects.toMatchObject({ code: 'VIN_ABORTED' })
+})
+
+test('raised while evaluations wait, it stops those that carry it and no other', async () => {
+  const [stopped, untouched] = [engine.createCancel(), engine.createCancel()]
+  const waiting = Array.from({ length: 200 }, () => transformer.denoise(request(stopped)))
+  const other = transformer.denoise(request(untouched))
+  stopped.cancel()
+  const results = await Promise.allSettled(waiting.map((eps) => eps.ready()))
+  const first = results.findIndex(({ status }) => status === 'rejected')
+  // Some may have run before the flag went up; none after it.
+  expect(first).toBeGreaterThanOrEqual(0)
+  for (const result of results.slice(first)) expect(result).toMatchObject({ status: 'rejected', reason: { code: 'VIN_ABORTED' } })
+  await expect(other.ready()).resolves.toBeUndefined()
+})
