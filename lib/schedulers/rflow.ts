@@ -1,10 +1,11 @@
 // Open-Sora 1.2's own sampler: rectified flow with a timestep transform that depends on the size of the video; the backbone predicts v = x0 − ε.
 //   u_i = 1 − i/n    t_i = 1000 · r u/(1 + (r−1) u),  r = √(height · width/512²) · √(latent frames)    z += v · (t_i − t_{i+1})/1000
+// Training draws u uniformly or logit-normally and transforms it the same way.
 
 import { typeError } from '../errors.js'
 import type { NativeEngine, NativeTensor } from '../native/binding.js'
 import { checkInteger, checkNumber } from '../options/check.js'
-import { Scheduler, anything, checkConfig, combine, integer, only, readSchedulerConfig } from './scheduler.js'
+import { Scheduler, anything, checkConfig, combine, integer, number, only, readSchedulerConfig } from './scheduler.js'
 import type { NoiseTerms, SchedulerConfig, TimestepSize } from './scheduler.js'
 
 const rules = {
@@ -14,13 +15,18 @@ const rules = {
   cfg_scale: anything,
   use_discrete_timesteps: only(false),
   use_timestep_transform: only(true, false),
-  // How training draws times; sampling does not depend on it.
-  sample_method: anything,
-  loc: anything,
-  scale: anything,
+  // How training draws u; sampling does not depend on it.
+  sample_method: only('uniform', 'logit-normal'),
+  loc: number(-20, 20),
+  scale: number(1e-6, 20),
   transform_scale: only(1)
 }
 const defaults = { num_train_timesteps: 1000, use_discrete_timesteps: false, use_timestep_transform: true }
+
+/** r u/(1 + (r − 1) u): 0 and 1 stay, r above 1 moves times towards noise. */
+function transformed(u: number, r: number): number {
+  return (r * u) / (1 + (r - 1) * u)
+}
 
 export class RFlowScheduler extends Scheduler {
   readonly target = { sample: 1, noise: -1 } as const
@@ -42,14 +48,22 @@ export class RFlowScheduler extends Scheduler {
   /** @throws TypeError when the timestep transform is on and height, width or latentFrames is missing */
   override setTimesteps(numInferenceSteps: number, size: TimestepSize = {}): void {
     const n = checkInteger(numInferenceSteps, 'numInferenceSteps', 1, 1000)
-    const r = this.config['use_timestep_transform'] === true ? this.#ratio(size) : 1
-    this.timesteps = Array.from({ length: n }, (_, i) => {
-      const u = 1 - i / n
-      return (this.#train * r * u) / (1 + (r - 1) * u)
-    })
+    const r = this.#ratio(size)
+    this.timesteps = Array.from({ length: n }, (_, i) => this.#train * transformed(1 - i / n, r))
   }
 
+  override get timestepSampling(): 'uniform' | { mean: number; std: number } {
+    const { sample_method: method, loc = 0, scale = 1 } = this.config
+    return method === 'logit-normal' ? { mean: Number(loc), std: Number(scale) } : 'uniform'
+  }
+
+  override trainingNoiseLevel(drawn: number, size: TimestepSize): number {
+    return transformed(drawn, this.#ratio(size))
+  }
+
+  /** The r of a video; 1, which changes nothing, without the timestep transform. */
   #ratio({ height, width, latentFrames }: TimestepSize): number {
+    if (this.config['use_timestep_transform'] !== true) return 1
     if (height === undefined || width === undefined || latentFrames === undefined) {
       throw typeError('Expected { height, width, latentFrames } for setTimesteps of RFlowScheduler, whose timestep transform depends on them')
     }

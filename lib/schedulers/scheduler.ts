@@ -73,6 +73,16 @@ export abstract class Scheduler {
   /** Whether timesteps are integers below `num_train_timesteps` (else real numbers in (0, 1000]). */
   abstract readonly discrete: boolean
 
+  /** How training draws noise levels in (0, 1) where its options do not say it: uniformly, or the sigmoid of a normal distribution. */
+  get timestepSampling(): 'uniform' | { mean: number; std: number } {
+    return 'uniform'
+  }
+
+  /** The noise level that a video of this size is trained at, of the one that was drawn for it. */
+  trainingNoiseLevel(drawn: number, _size: TimestepSize): number {
+    return drawn
+  }
+
   /** Queues one step on the engine and returns the next sample; the caller owns it. Coefficients are computed in double. */
   abstract queueStep(engine: NativeEngine, output: NativeTensor, timestep: number, sample: NativeTensor, options?: { eta?: number; noise?: NativeTensor }): NativeTensor
 

@@ -1,6 +1,7 @@
 // The world of the built-in model: up to two coloured shapes that move over one of five backgrounds, and an event that hides them for seconds.
 // 64 × 64 RGB, 16 frames a second. An edge is a signed distance d in pixels with coverage clamp(0.5 − d, 0, 1); pixel centres lie at +0.5, y points down.
 
+import { setImmediate } from 'node:timers/promises'
 import { PhiloxRandom, streams } from './random.js'
 import { expected } from '../errors.js'
 import type { Dataset, TrainingExample } from './dataset.js'
@@ -315,9 +316,15 @@ export function demoWorld({ seed, durations = [4], count = 1024, captions = 'mix
     for (let index = skip; index < count; index++) {
       const { world, duration } = demoWorldVideo(seed, index, durations)
       const frames = duration * WORLD_FPS
+      const data = new Uint8Array(frames * WORLD_SIZE * WORLD_SIZE * 3)
+      // A second at a time: this thread also answers timers and requests.
+      for (let begin = 0; begin < frames; begin += WORLD_FPS) {
+        data.set(renderFrames(world, begin, begin + WORLD_FPS), begin * WORLD_SIZE * WORLD_SIZE * 3)
+        await setImmediate()
+      }
       const random = new PhiloxRandom(seed, streams.caption, epoch * count + index)
       yield {
-        frames: { data: renderFrames(world, 0, frames), shape: [frames, WORLD_SIZE, WORLD_SIZE, 3] },
+        frames: { data, shape: [frames, WORLD_SIZE, WORLD_SIZE, 3] },
         prompt: drawCaption(random, world, captions),
         world
       }

@@ -2,7 +2,7 @@
 
 import { expected } from '../errors.js'
 import { checkFunction, checkInteger, checkNumber, checkSignal } from '../options/check.js'
-import type { Tensor } from '../native/tensor.js'
+import type { Gradient } from './gradient.js'
 
 /** What a step reports. */
 export interface StepReport {
@@ -16,8 +16,8 @@ export interface StepReport {
   samplesPerSecond: number
 }
 
-/** Gradients by weight name. Live: writing through ops changes what the update sees. */
-export type NamedGradients = Map<string, Tensor>
+/** Gradients by weight name. Live: what is scaled here the update sees. */
+export type NamedGradients = Map<string, Gradient>
 
 export interface FitOptions {
   /** Ends after this many more steps. */

@@ -3,7 +3,7 @@
 import { VinError, native, nativeAsync } from '../errors.js'
 import type { NativeContext } from '../errors.js'
 import type { NativeEngine, NativeModel, NativeTensor, NativeTrainer } from '../native/binding.js'
-import { Tensor } from '../native/tensor.js'
+import { Gradient } from './gradient.js'
 import { emaDecayAt, learningRateAt } from './rates.js'
 import type { EmaDecay, RateOptions } from './rates.js'
 
@@ -61,8 +61,8 @@ export class Optimizer {
   }
 
   /** Live gradients by name; they change with the next step. */
-  gradients(): Map<string, Tensor> {
-    return new Map(this.groups.map(({ name }, index) => [name, new Tensor(this.#engine, this.native.gradient(this.#names[index]!))]))
+  gradients(): Map<string, Gradient> {
+    return new Map(this.groups.map(({ name }, index) => [name, new Gradient(this.#engine, this.native.gradient(this.#names[index]!))]))
   }
 
   /** One update; resolves with the rate it used and the gradient norm before clipping. */

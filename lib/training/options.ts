@@ -108,7 +108,7 @@ export interface TrainerOptions {
   /**
   How timesteps are drawn: 'uniform', or { mean, std } of a logit-normal distribution.
 
-  @default 'uniform'
+  @default the scheduler's: `sample_method`, `loc` and `scale` of an RFlowScheduler, else 'uniform'
   */
   timestepSampling?: TimestepSampling | undefined
   /**
@@ -179,7 +179,7 @@ export interface ResolvedTrainerOptions {
   textDropout: number
   globalTokenDropout: number
   maskRatios: MaskRatios
-  timestepSampling: TimestepSampling
+  timestepSampling: TimestepSampling | undefined
   contextLossWeight: number
   trainable: Trainable
   seed: bigint
@@ -251,7 +251,7 @@ export function resolveTrainerOptions(options: TrainerOptions = {}): ResolvedTra
     textDropout: checkNumber(options.textDropout ?? 0.1, 'textDropout', 0, 1),
     globalTokenDropout: checkNumber(options.globalTokenDropout ?? 0, 'globalTokenDropout', 0, 1),
     maskRatios: checkMaskRatios(options.maskRatios ?? {}),
-    timestepSampling: checkTimestepSampling(options.timestepSampling ?? 'uniform'),
+    timestepSampling: options.timestepSampling === undefined ? undefined : checkTimestepSampling(options.timestepSampling),
     contextLossWeight: checkNumber(options.contextLossWeight ?? 1, 'contextLossWeight', 0, 1e6),
     trainable: checkTrainable(options.trainable ?? 'all'),
     seed: checkSeed(options.seed ?? 0),

@@ -291,14 +291,14 @@ export class Trainer {
     const { chunks, keyframes } = this.#chunks(frames)
     const frameMask = pattern === undefined ? undefined : drawMask(random, pattern, frames, chunks)
     const noise = { data: latentNoise(new PhiloxRandom(options.seed, streams.noise + video, this.globalStep), [channels, frames, height, width]), shape: latents.shape }
-    const timestep = timestepOf(noiseLevel, !this.scheduler.discrete)
+    const size = { height: 8 * height, width: 8 * width }
+    const timestep = timestepOf(this.scheduler.trainingNoiseLevel(noiseLevel, { ...size, latentFrames: frames }), !this.scheduler.discrete)
     return {
       ...this.#noisy(latents, noise, timestep, frameMask, scope),
       ...(await this.#text(example, dropped, scope)),
       timestep,
       fps: example.fps ?? this.pipeline.defaults.fps,
-      height: 8 * height,
-      width: 8 * width,
+      ...size,
       chunks,
       contextLossWeight: options.contextLossWeight,
       lossScale: 1 / videos,
@@ -330,7 +330,7 @@ export class Trainer {
     const started = performance.now()
     const { seed, timestepSampling, gradientCheckpointing } = this.#options
     const videos = batches.reduce((sum, items) => sum + items.length, 0)
-    const levels = drawNoiseLevels(new PhiloxRandom(seed, streams.step, this.globalStep), videos, timestepSampling)
+    const levels = drawNoiseLevels(new PhiloxRandom(seed, streams.step, this.globalStep), videos, timestepSampling ?? this.scheduler.timestepSampling)
     const trainer = this.#optimizer.native
     trainer.zeroGradients()
     const losses: number[] = []

@@ -1,5 +1,5 @@
 // Trains the VAE on clips: weighted L1 and squared error of the reconstruction, and a little KL. Stage 'spatial' trains the 2D autoencoder on single
-// frames, stage 'all' both autoencoders on micro-batches. One step is a batch of frames (or of micro-batches), one update.
+// frames, stage 'temporal' the temporal one on micro-batches of 2D latents, stage 'all' both on micro-batches. One step is a batch of frames or micro-batches, one update.
 
 import { join } from 'node:path'
 import { expected, native, nativeAsync } from '../errors.js'
@@ -22,9 +22,15 @@ export interface WeightedExample extends TrainingExample {
   weights?: Float32Array
 }
 
+const stages = ['spatial', 'temporal', 'all'] as const
+export type VAEStage = (typeof stages)[number]
+
 export interface VAETrainerOptions {
-  /** 'spatial': the 2D part on single frames. 'all': both parts on micro-batches. */
-  stage: 'spatial' | 'all'
+  /**
+  'spatial': the 2D part on single frames. 'temporal': the temporal part on micro-batches, where the loss compares 2D latents; ten times cheaper than pixels. 'all': both parts
+  on micro-batches.
+  */
+  stage: VAEStage
   /** @default 2e-3 */
   learningRate?: number | undefined
   /** @default 20 */
@@ -46,9 +52,9 @@ export interface VAETrainerOptions {
   /** @default 0.99 */
   emaDecay?: OptimizerOptions['emaDecay'] | undefined
   /**
-  Frames of a step ('spatial') or micro-batches of a step ('all').
+  Frames of a step ('spatial') or micro-batches of a step.
 
-  @default 16 and 1
+  @default 16, 4 ('temporal') and 1 ('all')
   */
   batchSize?: number | undefined
   /** Factor of the mean absolute error. @default 1 */
@@ -65,11 +71,11 @@ const optionNames = [
   'stage', 'learningRate', 'warmupSteps', 'totalSteps', 'decayFrom', 'weightDecay', 'betas', 'maxGradNorm', 'emaDecay', 'batchSize', 'l1', 'mse', 'kl', 'seed'
 ] as const
 
-type Resolved = OptimizerOptions & { stage: 'spatial' | 'all'; batchSize: number; l1: number; mse: number; kl: number; seed: number }
+type Resolved = OptimizerOptions & { stage: VAEStage; batchSize: number; l1: number; mse: number; kl: number; seed: number }
 
 function resolveOptions(options: VAETrainerOptions): Resolved {
   checkNames(options, 'VAETrainer', optionNames)
-  const stage = checkOneOf(options.stage, 'stage', ['spatial', 'all'])
+  const stage = checkOneOf(options.stage, 'stage', stages)
   const betas = options.betas ?? [0.9, 0.99]
   if (!Array.isArray(betas) || betas.length !== 2) throw expected('two numbers', 'betas', betas, 'type')
   const emaDecay = options.emaDecay ?? 0.99
@@ -84,7 +90,7 @@ function resolveOptions(options: VAETrainerOptions): Resolved {
     betas: [checkNumber(betas[0], 'betas', 0, 1), checkNumber(betas[1], 'betas', 0, 1)],
     maxGradNorm: checkNumber(options.maxGradNorm ?? 1, 'maxGradNorm', 0, 1e9),
     emaDecay,
-    batchSize: checkInteger(options.batchSize ?? (stage === 'spatial' ? 16 : 1), 'batchSize', 1, 4096),
+    batchSize: checkInteger(options.batchSize ?? { spatial: 16, temporal: 4, all: 1 }[stage], 'batchSize', 1, 4096),
     l1: checkNumber(options.l1 ?? 1, 'l1', 0, 1e6),
     mse: checkNumber(options.mse ?? 2, 'mse', 0, 1e6),
     kl: checkNumber(options.kl ?? 3e-4, 'kl', 0, 1e6),
@@ -128,6 +134,22 @@ function concatenate(clips: readonly Clip[]): Clip {
   return { frames: { data, shape: [frames, height, width, 3] }, weights }
 }
 
+const CELL = 8
+
+/** Mean weight of the pixels that a 2D latent stands for: [T,H,W] → [T,⌊H/8⌋,⌊W/8⌋]. */
+function cellWeights(weights: Float32Array, [frames, height, width]: VideoPixels['shape']): Float32Array {
+  const [rows, columns] = [Math.floor(height / CELL), Math.floor(width / CELL)]
+  const means = new Float32Array(frames * rows * columns)
+  for (let frame = 0; frame < frames; frame++) {
+    for (let y = 0; y < rows * CELL; y++) {
+      for (let x = 0; x < columns * CELL; x++) {
+        means[(frame * rows + Math.floor(y / CELL)) * columns + Math.floor(x / CELL)]! += weights[(frame * height + y) * width + x]! / (CELL * CELL)
+      }
+    }
+  }
+  return means
+}
+
 const KIND = 'vae'
 
 export class VAETrainer {
@@ -144,7 +166,7 @@ export class VAETrainer {
     const names = vae
       .weights()
       .map(({ name }) => name)
-      .filter((name) => (this.#options.stage === 'spatial' ? name.startsWith('spatial_vae.') : name !== 'scale' && name !== 'shift'))
+      .filter((name) => (this.#options.stage === 'all' ? name !== 'scale' && name !== 'shift' : name.startsWith(`${this.#options.stage}_vae.`)))
     this.#optimizer = new Optimizer(vae.engine.native, [{ prefix: '', native: vae.native, names }], this.#options)
   }
 
@@ -178,7 +200,7 @@ export class VAETrainer {
     this.#optimizer.native.zeroGradients()
     const noise = new PhiloxRandom(seed, streams.posterior, this.globalStep)
     let loss = 0
-    for (const clip of clips) for (const part of await this.#backward(clip, { l1: l1 / clips.length, mse: mse / clips.length, kl: kl / clips.length }, noise)) loss += part
+    for (const clip of clips) for (const part of await this.#backward(stage, clip, { l1: l1 / clips.length, mse: mse / clips.length, kl: kl / clips.length }, noise)) loss += part
     checkFiniteLosses([loss], this.globalStep)
     if (options.onGradients !== undefined) await options.onGradients(this.#optimizer.gradients())
     const { gradNorm, learningRate } = await this.#optimizer.update(this.globalStep, this.#options)
@@ -188,17 +210,17 @@ export class VAETrainer {
   }
 
   /** Adds a clip's gradients; resolves with its loss: reconstruction and KL, means times their factors. Without `noise` the posterior's mean is decoded. */
-  async #backward({ frames, weights }: Clip, factors: { l1: number; mse: number; kl: number }, noise?: PhiloxRandom): Promise<number[]> {
+  async #backward(stage: VAEStage, { frames, weights }: Clip, factors: { l1: number; mse: number; kl: number }, noise?: PhiloxRandom): Promise<number[]> {
     const engine = this.vae.engine.native
     const [count, height, width] = frames.shape
-    const { stage } = this.#options
-    const latentShape = [4, stage === 'spatial' ? count : latentFramesOf(count, this.vae.microBatch), Math.floor(height / 8), Math.floor(width / 8)] as const
+    const latentShape = [4, stage === 'spatial' ? count : latentFramesOf(count, this.vae.microBatch), Math.floor(height / CELL), Math.floor(width / CELL)] as const
     const latentValues = latentShape.reduce((product, size) => product * size, 1)
     const planes = pixelPlanes(frames)
-    const values = planes.data.length
+    // The loss compares [3,T,H,W] pixels, or 4 latents for each cell of 8 × 8 of them.
+    const values = stage === 'temporal' ? 4 * count * latentShape[2] * latentShape[3] : planes.data.length
     const pixels = native(() => engine.upload(planes.data, planes.shape))
     const epsilon = native(() => engine.upload(noise === undefined ? new Float32Array(latentValues) : latentNoise(noise, latentShape), [...latentShape]))
-    const weight = weights === undefined ? undefined : native(() => engine.upload(weights, [count, height, width]))
+    const weight = weights === undefined ? undefined : native(() => (stage === 'temporal' ? engine.upload(cellWeights(weights, frames.shape), [count, latentShape[2], latentShape[3]]) : engine.upload(weights, [count, height, width])))
     try {
       const request = { pixels, noise: epsilon, stage, l1: factors.l1 / values, mse: factors.mse / values, kl: factors.kl / latentValues, ...(weight === undefined ? {} : { weight }) }
       return await readNumbers(native(() => this.#optimizer.native.backwardVae(request)))
@@ -214,7 +236,7 @@ export class VAETrainer {
     let sum = 0
     for (const example of examples) {
       const clip = cut(example, 0, example.frames?.shape[0] ?? 0)
-      sum += (await this.#backward({ frames: clip.frames, weights: undefined }, { l1: 0, mse: 1, kl: 0 }))[0]!
+      sum += (await this.#backward(this.#options.stage === 'spatial' ? 'spatial' : 'all', { frames: clip.frames, weights: undefined }, { l1: 0, mse: 1, kl: 0 }))[0]!
     }
     this.#optimizer.native.zeroGradients()
     // Pixels span −1 … 1, so the peak is 2.

@@ -62,6 +62,13 @@ describe('masks', () => {
     }
   })
 
+  test('a random frame is any frame, and a random run lies anywhere', () => {
+    for (const [pattern, frames] of [['imageRandom', 6], ['quarterRandom', 4]] as const) {
+      const seen = new Set(Array.from({ length: 200 }, (_, block) => cleanFrames(drawMask(random(block), pattern, frames, chunks)!)[0]))
+      expect([...seen].sort(), pattern).toEqual(Array.from({ length: frames }, (_, frame) => frame))
+    }
+  })
+
   test('chunks are clean as wholes: some, never all and never none', () => {
     const counts = [0, 0, 0]
     for (let block = 0; block < 300; block++) {

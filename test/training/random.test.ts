@@ -32,9 +32,17 @@ test('streams of training lie in 0x10000 … 0x7fffffff, and videos of a step do
   expect(streams.noise - streams.video).toBeGreaterThanOrEqual(65_536)
 })
 
-test('a permutation holds every number once, and whole numbers stay below their bound', () => {
+test('a permutation holds every number once in any order, and whole numbers stay below their bound', () => {
   const random = new PhiloxRandom(3n, streams.order, 5)
   expect([...random.permutation(50)].sort((a, b) => a - b)).toEqual(Array.from({ length: 50 }, (_, index) => index))
+  const orders = new Map<string, number>()
+  for (let draw = 0; draw < 600; draw++) {
+    const order = random.permutation(3).join('')
+    orders.set(order, (orders.get(order) ?? 0) + 1)
+  }
+  // All six orders, 100 expected of each, deviation 9.
+  expect([...orders.keys()].sort()).toEqual(['012', '021', '102', '120', '201', '210'])
+  for (const count of orders.values()) expect(Math.abs(count - 100)).toBeLessThan(45)
   const counts = new Array<number>(6).fill(0)
   for (let draw = 0; draw < 6000; draw++) counts[random.int(6)]! += 1
   // 1000 expected each, deviation 29.
