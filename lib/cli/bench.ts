@@ -2,7 +2,7 @@
 
 import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { VinError } from '../errors.js'
 import { packageRoot } from '../native/package-root.js'
 import { defineCommand } from './command.js'
@@ -10,7 +10,13 @@ import type { StopOnSignal } from './interrupt.js'
 
 export const benchCommand = defineCommand({
   meta: { name: 'bench', description: 'measure this machine (in a checkout of the repository)' },
-  args: { filter: { type: 'positional', description: 'part of a benchmark file’s name', required: false } },
+  args: {
+    filter: { type: 'positional', description: 'part of a benchmark file’s name: peak gemm attention denoise training components start', required: false },
+    peer: { type: 'boolean', description: 'compare with PyTorch' },
+    python: { type: 'string', description: 'the Python that has PyTorch (python3)', valueHint: 'path' },
+    quick: { type: 'boolean', description: 'one short round: shows that everything runs and agrees, measures nothing' },
+    rounds: { type: 'string', description: 'rounds of each row (5)', valueHint: 'n' }
+  },
   async run({ args, data }): Promise<number> {
     const root = packageRoot()
     const script = join(root, 'tools', 'bootstrap.mjs')
@@ -18,7 +24,16 @@ export const benchCommand = defineCommand({
       throw new VinError('ERR_VIN_NOT_SUPPORTED', `Expected a checkout of the repository for bench but ${root} is an installed package; clone the repository and run npm run bench`, { name: 'bench' })
     }
     const { signal } = data as StopOnSignal
-    const child = spawn(process.execPath, [script, 'bench', ...(args.filter === undefined ? [] : [args.filter])], { cwd: root, stdio: 'inherit' })
+    const { filter, peer, python, quick, rounds } = args
+    const given = [
+      ...(filter === undefined ? [] : [filter]),
+      ...(peer === true ? ['--peer'] : []),
+      // A name is looked up on PATH, a path is the caller's.
+      ...(python === undefined ? [] : ['--python', python.includes('/') ? resolve(python) : python]),
+      ...(quick === true ? ['--quick'] : []),
+      ...(rounds === undefined ? [] : ['--rounds', rounds])
+    ]
+    const child = spawn(process.execPath, [script, 'bench', ...given], { cwd: root, stdio: 'inherit' })
     return new Promise((resolve, reject) => {
       child.on('error', reject)
       child.on('close', (code) => (signal.aborted ? reject(signal.reason as Error) : resolve(code ?? 1)))

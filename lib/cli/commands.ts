@@ -6,7 +6,7 @@ export const commands = {
   resume: { description: 'go on with an interrupted run', load: async () => (await import('./resume.js')).resumeCommand },
   decode: { description: 'turn saved latents into a video', load: async () => (await import('./decode.js')).decodeCommand },
   train: { description: 'train a model folder', load: async () => (await import('./train.js')).trainCommand },
-  inspect: { description: 'list the weights and configs of a model folder', load: async () => (await import('./inspect.js')).inspectCommand },
+  inspect: { description: 'show a model folder, GPU backends, prebuilt addons, or attention of the VIN', load: async () => (await import('./inspect.js')).inspectCommand },
   bench: { description: 'measure this machine (in a checkout of the repository)', load: async () => (await import('./bench.js')).benchCommand },
   doctor: { description: 'check this machine and installation', load: async () => (await import('./doctor.js')).doctorCommand }
 } as const

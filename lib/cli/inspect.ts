@@ -1,88 +1,63 @@
-// vin-native inspect model [FOLDER]: weights and configs of a model folder. Reads headers only: no weight is loaded.
+// vin-native inspect model|gpu|prebuilds|attention: what there is, in words or as one line of JSON. Each subject is a file of inspect/, loaded when it is asked for.
 
-import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs'
-import { join } from 'node:path'
-import { VinError, native, nearest, typeError } from '../errors.js'
-import { loadBinding } from '../native/load.js'
-import { modelFolder } from '../pipeline/load.js'
+import { nearest, typeError } from '../errors.js'
 import { defineCommand } from './command.js'
-import { outputArguments } from './options.js'
-import { writeLine } from './output.js'
+import type { StopOnSignal } from './interrupt.js'
+import { modelArguments, outputArguments, textValues } from './options.js'
+import type { Values } from './options.js'
+import { createReporter } from './output.js'
+import type { Reporter } from './output.js'
 
-const subjects = ['model', 'gpu', 'prebuilds', 'attention']
-
-interface Weight {
-  name: string
-  dtype: string
-  shape: number[]
+/** What a subject shows. */
+export interface Inspection {
+  text: string
+  json: Record<string, unknown>
 }
 
-interface Part {
-  /** '' for files of the folder itself. */
-  name: string
-  config: unknown
-  files: { file: string; weights: Weight[] }[]
+type Subject = (folder: string | undefined, values: Values, reporter: Reporter, signal: AbortSignal) => Inspection | Promise<Inspection>
+
+const subjects: Record<string, () => Promise<Subject>> = {
+  model: async () => (await import('./inspect/model.js')).inspectModel,
+  gpu: async () => (await import('./inspect/gpu.js')).inspectGpu,
+  prebuilds: async () => (await import('./inspect/prebuilds.js')).inspectPrebuilds,
+  attention: async () => (await import('./inspect/attention.js')).inspectAttention
 }
+const names = Object.keys(subjects)
+const withFolder = ['model', 'attention']
+
+const { model: _, ...deviceArguments } = modelArguments
+const attentionArguments = {
+  prompt: { type: 'string', description: 'attention: what to show', valueHint: 'text' },
+  frames: { type: 'string', description: 'attention: video frames (64)', valueHint: 'n' },
+  seed: { type: 'string', description: 'attention: seed of the noise (0)', valueHint: 'n' },
+  steps: { type: 'string', description: "attention: steps of the scheduler (the checkpoint's)", valueHint: 'n' },
+  step: { type: 'string', description: 'attention: the sampling step that is looked at (0, pure noise)', valueHint: 'n' },
+  output: { type: 'string', alias: 'o', description: 'attention: .safetensors file for the maps', valueHint: 'file' },
+  ...deviceArguments
+} as const
 
 export const inspectCommand = defineCommand({
-  meta: { name: 'inspect', description: 'list the weights and configs of a model folder' },
+  meta: { name: 'inspect', description: 'show a model folder, GPU backends, prebuilt addons, or attention of the VIN' },
   args: {
-    subject: { type: 'positional', required: true, description: 'model' },
+    subject: { type: 'positional', required: true, description: names.join(', ') },
     folder: { type: 'positional', description: "model folder, or 'demo'", required: false },
+    ...attentionArguments,
     ...outputArguments
   },
-  run({ args }) {
-    const { subject } = args
-    if (!subjects.includes(subject)) throw typeError(`Expected one of ${subjects.join(', ')} to inspect but received '${subject}'; the nearest one is '${nearest(subject, subjects) ?? 'model'}'`)
-    if (subject !== 'model') throw new VinError('ERR_VIN_NOT_SUPPORTED', `Expected 'model' to inspect but received '${subject}', which this version cannot inspect`, { name: `inspect ${subject}` })
-    const folder = modelFolder(args.folder)
-    if (!existsSync(folder) || !statSync(folder).isDirectory()) throw new VinError('ERR_VIN_MISSING_COMPONENT', `Expected a model folder at ${folder} but there is none`, { component: 'model', folder })
-    const parts = ['', ...readdirSync(folder).filter((name) => statSync(join(folder, name)).isDirectory())].map((name) => readPart(folder, name)).filter(({ config, files }) => config !== undefined || files.length > 0)
-    if (args.json === true) writeLine(JSON.stringify({ type: 'model', folder, parts: parts.map((part) => ({ ...part, ...totals(part) })) }))
-    else writeLine(describe(folder, parts))
-  }
-})
-
-function readPart(folder: string, name: string): Part {
-  const place = join(folder, name)
-  const config = ['config.json', 'scheduler_config.json', 'model_index.json'].map((file) => join(place, file)).find((file) => existsSync(file))
-  const binding = loadBinding()
-  const files = readdirSync(place)
-    .filter((file) => file.endsWith('.safetensors'))
-    .sort()
-    .map((file) => {
-      const { tensors } = native(() => binding.readSafetensors(join(place, file), { headerOnly: true }))
-      return { file, weights: Object.entries(tensors).map(([tensor, { dtype, shape }]) => ({ name: tensor, dtype, shape })) }
-    })
-  return { name, config: config === undefined ? undefined : native(() => binding.parseJson(readFileSync(config), config)), files }
-}
-
-const bytesOf: Record<string, number> = { F64: 8, F32: 4, BF16: 2, F16: 2, I64: 8, I32: 4, I16: 2, I8: 1, U8: 1, BOOL: 1 }
-const nativeNames: Record<string, string> = { float64: 'F64', float32: 'F32', bfloat16: 'BF16', float16: 'F16', int32: 'I32', uint8: 'U8' }
-
-function totals({ files }: Part): { parameters: number; bytes: number } {
-  let [parameters, bytes] = [0, 0]
-  for (const { dtype, shape } of files.flatMap(({ weights }) => weights)) {
-    const count = shape.reduce((product, size) => product * size, 1)
-    parameters += count
-    bytes += count * (bytesOf[nativeNames[dtype] ?? dtype.toUpperCase()] ?? 0)
-  }
-  return { parameters, bytes }
-}
-
-function describe(folder: string, parts: Part[]): string {
-  const lines = [folder]
-  for (const part of parts) {
-    const { parameters, bytes } = totals(part)
-    lines.push('', `${part.name === '' ? '.' : part.name}${parameters === 0 ? '' : `: ${(parameters / 1e6).toFixed(2)} M parameters, ${(bytes / 2 ** 20).toFixed(1)} MiB`}`)
-    if (part.config !== undefined) lines.push(`  config ${JSON.stringify(part.config)}`)
-    for (const { file, weights } of part.files) {
-      lines.push(`  ${file}: ${weights.length} tensors`)
-      const width = Math.max(...weights.map(({ name }) => name.length))
-      for (const { name, dtype, shape } of weights) lines.push(`    ${name.padEnd(width)}  ${dtype.padEnd(8)}  [${shape.join(', ')}]`)
+  async run({ args, data }) {
+    const { subject, folder } = args
+    const load = Object.hasOwn(subjects, subject) ? subjects[subject] : undefined
+    if (load === undefined) throw typeError(`Expected one of ${names.join(', ')} to inspect but received '${subject}'; the nearest one is '${nearest(subject, names) ?? 'model'}'`)
+    const values = textValues(args)
+    if (folder !== undefined && !withFolder.includes(subject)) throw typeError(`Expected nothing after inspect ${subject} but received '${folder}'`)
+    const foreign = subject === 'attention' ? undefined : Object.keys(attentionArguments).find((name) => values[name] !== undefined)
+    if (foreign !== undefined) throw typeError(`Expected --${foreign} with inspect attention only but received it with inspect ${subject}`)
+    const reporter = await createReporter(args.json)
+    try {
+      const { text, json } = await (await load())(folder, values, reporter, (data as StopOnSignal).signal)
+      reporter.result(text, { type: subject, ...json })
+    } finally {
+      reporter.close()
     }
   }
-  const all = parts.map(totals)
-  lines.push('', `total: ${(all.reduce((sum, { parameters }) => sum + parameters, 0) / 1e6).toFixed(2)} M parameters, ${(all.reduce((sum, { bytes }) => sum + bytes, 0) / 2 ** 20).toFixed(1)} MiB`)
-  return lines.join('\n')
-}
+})

@@ -75,7 +75,8 @@ export async function runJob(settings: RunSettings, reporter: Reporter, signal: 
 
 /** Events up to the last step: to go on would decode frames here that `save` decodes anyway. */
 async function sample(pipeline: VideoPipeline, options: GenerateOptions, { preview, output }: RunSettings, reporter: Reporter): Promise<Video> {
-  const job = pipeline.generate({ ...options, ...(preview ? { onPreview: ({ frames }) => writePreview(output, frames) } : {}) })
+  const job = pipeline.generate({ ...options, preview })
+  let last = Infinity
   for await (const event of job) {
     if (event.type === 'plan') reporter.event({ type: 'plan', plan: event.plan })
     else if (event.type === 'warning') reporter.warning(event)
@@ -83,8 +84,12 @@ async function sample(pipeline: VideoPipeline, options: GenerateOptions, { previ
       const { step, numInferenceSteps, timestep, etaMs } = event
       reporter.progress({ stage: 'sampling', done: step + 1, total: numInferenceSteps, etaMs })
       reporter.event({ type: 'step', step, numInferenceSteps, timestep, etaMs })
-      if (step === numInferenceSteps - 1) break
-    } else if (event.type !== 'preview') break
+      last = numInferenceSteps - 1
+      if (step === last && !preview) break
+    } else if (event.type === 'preview') {
+      await writePreview(output, event.frames)
+      if (event.step === last) break
+    } else break
   }
   return job
 }

@@ -1,6 +1,6 @@
 // Options of pipeline.generate and pipeline.plan.
 
-import { expected, notSupported, rangeError, show, typeError } from '../errors.js'
+import { expected, rangeError, typeError } from '../errors.js'
 import { methodByName, methods } from '../methods/index.js'
 import type { Method, MethodName } from '../methods/index.js'
 import type { TransformerConfig } from '../models/transformer.js'
@@ -9,14 +9,14 @@ import { Tensor, checkShape } from '../native/tensor.js'
 import type { TensorData, TensorLike } from '../native/tensor.js'
 import { fusionNames } from '../plan/fusion.js'
 import type { Fusion } from '../plan/fusion.js'
-import { latentFramesOf, paperMicroBatch, videoFramesOf } from '../plan/frames.js'
+import { latentFramesOf, videoFramesOf } from '../plan/frames.js'
 import type { MicroBatch } from '../plan/frames.js'
 import { createScheduler } from '../schedulers/index.js'
 import type { Scheduler, SchedulerOption } from '../schedulers/index.js'
 import type { ImageInput } from '../video/image.js'
 import type { Frame } from '../video/index.js'
 import type { Video } from '../video/video.js'
-import { checkFunction, checkInteger, checkNames, checkNumber, checkOneOf, checkPixels, checkSignal, checkString } from './check.js'
+import { checkBoolean, checkFunction, checkInteger, checkNames, checkNumber, checkOneOf, checkPixels, checkSignal, checkString } from './check.js'
 import { checkContext, checkText, resolvePlanOptions } from './denoise.js'
 import type { ResolvedLimits } from './limits.js'
 import type { PipelineDefaults } from './pipeline.js'
@@ -27,10 +27,10 @@ export interface TimelineEntry {
   at: number | { frame: number }
   prompt: string
   /**
-  Latent frames over which the text before it fades into this one.
+  Latent frames over which, from `at` on, the text before it fades into this one: a chunk whose centre lies there gets a linear blend of their embeddings as its
+  captions. The VIN reads the entries themselves. Nothing comes before the first entry, so it has nothing to fade from.
 
   @default 0
-  @throws ERR_VIN_NOT_SUPPORTED for anything but 0
   */
   ease?: number | undefined
 }
@@ -175,7 +175,13 @@ export interface GenerateOptions {
   video?: string | Video | { latents: TensorLike } | AsyncIterable<Frame> | undefined
   /** Called and awaited after every step; returned latents replace the run's. One that throws rejects the job with its error. */
   onStep?: ((event: StepEvent) => StepResult | Promise<StepResult>) | undefined
-  /** Called after steps with a few decoded frames. Costs a decode of one micro-batch each time. */
+  /**
+  `preview` events for whoever iterates the job: after every step, or never. Each costs a decode of one micro-batch, the middle one.
+
+  @default five times a run, and never with outputType 'latents'
+  */
+  preview?: boolean | undefined
+  /** Called and awaited after every step with the frames of a preview. */
   onPreview?: ((event: PreviewEvent) => void | Promise<void>) | undefined
   /** A folder that keeps the two newest states of sampling; a run that finds one there goes on from it. */
   resume?: string | undefined
@@ -207,6 +213,7 @@ export const generateOptionNames = [
   'lastImage',
   'video',
   'onStep',
+  'preview',
   'onPreview',
   'resume',
   'signal'
@@ -217,6 +224,7 @@ export interface ResolvedEntry {
   prompt: string
   at: number | { frame: number }
   latentFrame: number
+  ease: number
 }
 
 export interface ResolvedGenerateOptions {
@@ -247,6 +255,7 @@ export interface ResolvedGenerateOptions {
   lastImage: ImageInput | undefined
   video: GenerateOptions['video']
   onStep: GenerateOptions['onStep']
+  preview: boolean | undefined
   onPreview: GenerateOptions['onPreview']
   resume: string | undefined
   signal: AbortSignal | undefined
@@ -268,7 +277,7 @@ export function checkGenerateOptions(options: GenerateOptions, limits: ResolvedL
   if (options.prompt !== undefined && options.promptEmbeds !== undefined) throw typeError('Expected prompt or promptEmbeds but received both')
   if (options.negativePrompt !== undefined && options.negativePromptEmbeds !== undefined) throw typeError('Expected negativePrompt or negativePromptEmbeds but received both')
   if (options.video !== undefined && options.image !== undefined) throw typeError('Expected image or video for the beginning but received both')
-  given(options.prompt, (prompt) => resolvePrompt(prompt, 1, paperMicroBatch, limits))
+  given(options.prompt, (prompt) => checkPrompt(prompt, limits))
   given(options.negativePrompt, (text) => checkPromptText(text, 'negativePrompt', limits))
   given(options.numFrames, (value) => checkInteger(value, 'numFrames', 1, limits.numFrames))
   given(options.width, (value) => checkPixels(value, 'width', limits.pixels))
@@ -289,6 +298,7 @@ export function checkGenerateOptions(options: GenerateOptions, limits: ResolvedL
   given(options.resume, (value) => checkString(value, 'resume'))
   checkVideoInput(options.video)
   checkFunction(options.onStep, 'onStep')
+  given(options.preview, (value) => checkBoolean(value, 'preview'))
   checkFunction(options.onPreview, 'onPreview')
   checkSignal(options.signal)
 }
@@ -303,7 +313,7 @@ export function resolveGenerateOptions(options: GenerateOptions, context: Genera
   if (options.negativePromptEmbeds !== undefined) checkText(options.negativePromptEmbeds, 'negativePromptEmbeds', config)
   const perSecond = (fps * microBatch.latentFrames) / microBatch.frames
   return Object.freeze({
-    prompt: options.promptEmbeds === undefined ? resolvePrompt(options.prompt ?? '', perSecond, microBatch, limits) : [],
+    prompt: options.promptEmbeds === undefined ? resolvePrompt(checkPrompt(options.prompt ?? '', limits), perSecond, microBatch) : [],
     negativePrompt: options.negativePrompt,
     promptEmbeds: options.promptEmbeds,
     negativePromptEmbeds: options.negativePromptEmbeds,
@@ -323,6 +333,7 @@ export function resolveGenerateOptions(options: GenerateOptions, context: Genera
     lastImage: options.lastImage,
     video: options.video,
     onStep: options.onStep,
+    preview: options.preview,
     onPreview: options.onPreview,
     resume: options.resume,
     signal: options.signal
@@ -362,30 +373,47 @@ function checkPromptText(prompt: unknown, name: string, limits: ResolvedLimits):
   return text
 }
 
-function resolvePrompt(prompt: unknown, latentFramesPerSecond: number, micro: MicroBatch, limits: ResolvedLimits): ResolvedEntry[] {
-  if (typeof prompt === 'string') return [{ prompt: checkPromptText(prompt, 'prompt', limits), at: 0, latentFrame: 0 }]
+type CheckedEntry = Omit<ResolvedEntry, 'latentFrame'>
+
+/** What can be said of a prompt without a model: entries in seconds, and those in frames, are in the order of time. */
+function checkPrompt(prompt: unknown, limits: ResolvedLimits): CheckedEntry[] {
+  if (typeof prompt === 'string') return [{ prompt: checkPromptText(prompt, 'prompt', limits), at: 0, ease: 0 }]
   if (!Array.isArray(prompt)) throw expected('a string or a list of { at, prompt }', 'prompt', prompt, 'type')
   if (prompt.length === 0 || prompt.length > 256) throw expected('1 to 256 entries', 'prompt', prompt, 'range')
-  let last = -1
-  return prompt.map((entry: unknown, i) => {
+  const entries = prompt.map((entry: unknown, i): CheckedEntry => {
     const name = `prompt[${i}]`
     checkNames(entry, name, ['at', 'prompt', 'ease'])
     const { at, prompt: text, ease = 0 } = entry as TimelineEntry
-    if (checkNumber(ease, `${name}.ease`, 0, 65_536) !== 0) throw notSupported('ease', `Expected 0 for ${name}.ease but received ${show(ease)}; blended text between two entries is not supported`)
-    let latentFrame: number
-    let resolvedAt: ResolvedEntry['at']
-    if (typeof at === 'object' && at !== null) {
-      checkNames(at, `${name}.at`, ['frame'])
-      resolvedAt = { frame: checkInteger(at.frame, `${name}.at.frame`, 0, 1e9) }
-      latentFrame = (resolvedAt.frame * micro.latentFrames) / micro.frames
-    } else {
-      resolvedAt = checkNumber(at, `${name}.at`, 0, 1e6)
-      latentFrame = resolvedAt * latentFramesPerSecond
-    }
-    if (latentFrame <= last) throw rangeError(`Expected entries in the order of time but ${name} is not after the one before it`)
-    last = latentFrame
-    return { prompt: checkPromptText(text, `${name}.prompt`, limits), at: resolvedAt, latentFrame }
+    return { prompt: checkPromptText(text, `${name}.prompt`, limits), at: checkTime(at, `${name}.at`), ease: checkNumber(ease, `${name}.ease`, 0, 65_536) }
   })
+  checkOrder(entries.map(({ at }) => (typeof at === 'number' ? at : undefined)))
+  checkOrder(entries.map(({ at }) => (typeof at === 'number' ? undefined : at.frame)))
+  return entries
+}
+
+function checkTime(at: unknown, name: string): CheckedEntry['at'] {
+  if (typeof at !== 'object' || at === null) return checkNumber(at, name, 0, 1e6)
+  checkNames(at, name, ['frame'])
+  return { frame: checkInteger('frame' in at ? at.frame : undefined, `${name}.frame`, 0, 1e9) }
+}
+
+/** Each time that is given lies after the one before it. */
+function checkOrder(times: readonly (number | undefined)[]): void {
+  let last = -1
+  times.forEach((time, i) => {
+    if (time === undefined) return
+    if (time <= last) throw rangeError(`Expected entries in the order of time but prompt[${i}] is not after the one before it`)
+    last = time
+  })
+}
+
+function resolvePrompt(entries: readonly CheckedEntry[], latentFramesPerSecond: number, micro: MicroBatch): ResolvedEntry[] {
+  const resolved = entries.map((entry) => {
+    const { at } = entry
+    return { ...entry, latentFrame: typeof at === 'number' ? at * latentFramesPerSecond : (at.frame * micro.latentFrames) / micro.frames }
+  })
+  checkOrder(resolved.map(({ latentFrame }) => latentFrame))
+  return resolved
 }
 
 function resolveFusion(fusion: unknown = 'early'): Fusion {
@@ -408,7 +436,7 @@ function checkVideoInput(video: unknown): GenerateOptions['video'] {
 export function plainOptions(options: ResolvedGenerateOptions, seed: number | bigint): Record<string, unknown> {
   const { prompt, method, scheduler, latents, promptEmbeds, negativePromptEmbeds, image, lastImage, video, onStep, onPreview, signal, latentFrames, ...rest } = options
   const first = prompt[0]
-  const asGiven = prompt.length === 1 && first?.latentFrame === 0 ? first.prompt : prompt.map(({ at, prompt: text }) => ({ at, prompt: text }))
+  const asGiven = prompt.length === 1 && first?.latentFrame === 0 ? first.prompt : prompt.map(({ at, prompt: text, ease }) => ({ at, prompt: text, ...(ease === 0 ? {} : { ease }) }))
   const plain = {
     ...rest,
     seed,

@@ -8,6 +8,9 @@ import type { Frame } from '../video/index.js'
 import type { Video } from '../video/video.js'
 import type { VideoPlan } from './plan.js'
 
+/** A video, and what it was made from: all options resolved, as JSON has them, and the plan. */
+export type GeneratedVideo = Video<Readonly<Record<string, unknown>>, VideoPlan>
+
 export type GenerationEvent =
   | { type: 'plan'; plan: VideoPlan }
   | StepEvent
@@ -15,7 +18,7 @@ export type GenerationEvent =
   | { type: 'warning'; code: string; message: string }
   | { type: 'decode'; done: number; total: number }
   | { type: 'frames'; frames: Frame[] }
-  | { type: 'done'; video: Video }
+  | { type: 'done'; video: GeneratedVideo }
 
 /** An event on its way to observers; `release` lets go of what it holds once an observer has moved on. */
 export interface Emitted {
@@ -37,7 +40,7 @@ export interface RunContext {
 export type DecodeEvents = () => AsyncIterable<GenerationEvent>
 
 export interface RunResult {
-  video: Video
+  video: GeneratedVideo
   decode?: DecodeEvents | undefined
 }
 
@@ -48,14 +51,14 @@ interface Observer {
   wake: (() => void) | undefined
 }
 
-export class GenerationJob implements PromiseLike<Video>, AsyncIterable<GenerationEvent> {
+export class GenerationJob implements PromiseLike<GeneratedVideo>, AsyncIterable<GenerationEvent> {
   readonly id = randomUUID()
   readonly #canceled = new AbortController()
   readonly #observers = new Set<Observer>()
   /** Plan and warnings so far: a late observer still sees them. */
   readonly #past: Emitted[] = []
   #state: State = { kind: 'sampling' }
-  readonly #sampled: Promise<Video>
+  readonly #sampled: Promise<GeneratedVideo>
   #decoding: Promise<void> | undefined
 
   /** Started at once. */
@@ -89,20 +92,20 @@ export class GenerationJob implements PromiseLike<Video>, AsyncIterable<Generati
     this.#canceled.abort(reason)
   }
 
-  then<A = Video, B = never>(onFulfilled?: ((video: Video) => A | PromiseLike<A>) | null, onRejected?: ((reason: unknown) => B | PromiseLike<B>) | null): Promise<A | B> {
+  then<A = GeneratedVideo, B = never>(onFulfilled?: ((video: GeneratedVideo) => A | PromiseLike<A>) | null, onRejected?: ((reason: unknown) => B | PromiseLike<B>) | null): Promise<A | B> {
     return this.#result().then(onFulfilled, onRejected)
   }
 
-  catch<B = never>(onRejected?: ((reason: unknown) => B | PromiseLike<B>) | null): Promise<Video | B> {
+  catch<B = never>(onRejected?: ((reason: unknown) => B | PromiseLike<B>) | null): Promise<GeneratedVideo | B> {
     return this.then(undefined, onRejected)
   }
 
-  finally(onFinally?: (() => void) | null): Promise<Video> {
+  finally(onFinally?: (() => void) | null): Promise<GeneratedVideo> {
     return this.#result().finally(onFinally)
   }
 
   /** Sampled, and whatever an iterator is decoding at that moment. */
-  async #result(): Promise<Video> {
+  async #result(): Promise<GeneratedVideo> {
     const video = await this.#sampled
     await this.#decoding
     if (this.#state.kind === 'failed') throw this.#state.error

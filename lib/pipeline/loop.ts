@@ -33,8 +33,8 @@ export interface LoopOptions {
   signal: AbortSignal
   /** An observer that must see a step before the next one is queued: a hook, or a saved state. Returns latents that replace the step's. */
   observe?: ((report: StepReport, latents: StepLatents, scheduler: Scheduler) => Promise<NativeTensor | undefined>) | undefined
-  /** Told of every finished step. */
-  report: (report: StepReport, latents: StepLatents) => void
+  /** Told of every finished step, and awaited. */
+  report: (report: StepReport, latents: StepLatents) => Promise<void>
 }
 
 /** Where a run goes on. */
@@ -116,8 +116,11 @@ export async function sample(options: LoopOptions, start: LoopStart): Promise<Na
       options.signal
     )
     pending = undefined
-    options.report({ ...report, etaMs: eta.tick() * (total - 1 - report.step) }, latents)
-    latents.release()
+    try {
+      await options.report({ ...report, etaMs: eta.tick() * (total - 1 - report.step) }, latents)
+    } finally {
+      latents.release()
+    }
   }
   try {
     for (const { frameMask, firstStep } of passes) {

@@ -10,6 +10,7 @@ import { planOverlaps } from '../plan/chunks.js'
 import type { Chunk, Overlap } from '../plan/chunks.js'
 import { evaluationFlops } from '../plan/cost.js'
 import type { CostModel } from '../plan/cost.js'
+import { centreOf, entryAt, entryShares } from '../plan/timeline.js'
 import type { PipelineParts } from './load.js'
 import { requireGlobalTokens } from './request.js'
 
@@ -26,8 +27,10 @@ export interface VideoPlan {
   overlaps: Overlap[]
   /** Latent frames that the VIN reads; empty for methods without global tokens. */
   keyframes: number[]
-  /** The text of each chunk's captions. */
+  /** The text that holds at the centre of each chunk's owned frames: its captions, unless `ease` blends them. */
   prompts: string[]
+  /** Per chunk, the share of each entry of the timeline in its captions: a 1 and zeros, unless `ease` blends them. */
+  promptShares: number[][]
   flops: {
     /** One step, one guidance branch. */
     perStep: number
@@ -53,23 +56,11 @@ export function geometryOf(options: ResolvedGenerateOptions, transformer: Transf
   return { latentFrames, chunkFrames, contextFrames, keyframeInterval, latentFps: transformer.config.latent_fps }
 }
 
-/** The entry of a timeline that holds at the centre of each chunk's owned frames. */
-export function entriesOfChunks(options: ResolvedGenerateOptions, chunks: readonly Chunk[]): number[] {
-  return chunks.map(({ start, end }) => {
-    const centre = (start + end) / 2
-    let entry = 0
-    options.prompt.forEach(({ latentFrame }, i) => {
-      if (latentFrame <= centre) entry = i
-    })
-    return entry
-  })
-}
-
 export function planVideo(options: ResolvedGenerateOptions, parts: PipelineParts): VideoPlan {
   const { transformer, vae } = parts
   if (options.method.globalTokens) requireGlobalTokens(transformer, options.method.name)
   const plan = options.method.plan(geometryOf(options, transformer))
-  const entries = entriesOfChunks(options, plan.chunks)
+  const centres = plan.chunks.map(centreOf)
   const textRows = options.promptEmbeds?.shape[0] ?? transformer.config.model_max_length
   const flops = planFlops(options, transformer, textRows)
   return {
@@ -77,7 +68,8 @@ export function planVideo(options: ResolvedGenerateOptions, parts: PipelineParts
     chunks: plan.chunks,
     overlaps: planOverlaps(plan.chunks),
     keyframes: plan.keyframes ?? [],
-    prompts: entries.map((entry) => options.prompt[entry]?.prompt ?? ''),
+    prompts: centres.map((centre) => options.prompt[entryAt(options.prompt, centre)]?.prompt ?? ''),
+    promptShares: centres.map((centre) => entryShares(options.prompt, centre)),
     flops,
     memory: planMemory(options, transformer, vae, parts, plan, textRows),
     warnings: planWarnings(options, transformer)

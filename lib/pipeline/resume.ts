@@ -34,7 +34,7 @@ const sha = (): ReturnType<typeof createHash> => createHash('sha256')
 
 /** Everything the result depends on but the seed, as plain values; tensors and bytes by their hash. */
 export async function fingerprintOf(options: ResolvedGenerateOptions, parts: PipelineParts): Promise<Fingerprint> {
-  const { seed, outputType, chunksInFlight, resume, ...plain } = plainOptions(options, 0)
+  const { seed, outputType, chunksInFlight, preview, resume, ...plain } = plainOptions(options, 0)
   return JSON.parse(
     JSON.stringify({
       version: packageVersion(),

@@ -22,7 +22,7 @@ import type { GenerationEvent, RunContext, RunResult } from './job.js'
 import type { PipelineParts } from './load.js'
 import { sample } from './loop.js'
 import type { LoopStart } from './loop.js'
-import { entriesOfChunks, planVideo } from './plan.js'
+import { planVideo } from './plan.js'
 import type { PipelineWarning, VideoPlan } from './plan.js'
 import { encodePrompt } from './prompt.js'
 import type { TextEncoderLike } from './prompt.js'
@@ -77,7 +77,7 @@ export async function runGenerate(options: ResolvedGenerateOptions, parts: Pipel
   }
   try {
     const plan = planVideo(options, parts)
-    if (options.outputType === 'video') requireVae(parts.vae)
+    if (options.outputType === 'video' || options.preview === true || options.onPreview !== undefined) requireVae(parts.vae)
     const run: Run = { options, parts, textEncoder, microBatch, context, engine, cancel: cancel.flag, scope, plan, warnings, warn }
     context.emit({ event: { type: 'plan', plan } })
     plan.warnings.forEach(warn)
@@ -117,7 +117,7 @@ async function textOf({ options, parts, textEncoder, context, engine, scope, pla
     if (options.negativePromptEmbeds !== undefined) negative = await toNative(engine, options.negativePromptEmbeds, scope, { signal })
     else if (options.negativePrompt !== undefined) negative = await encode(options.negativePrompt, 'negativePrompt')
   }
-  return conditionText(parts.transformer, entries, negative, options.guidanceScale, scope, entries.length > 1 ? entriesOfChunks(options, plan.chunks) : undefined)
+  return conditionText(parts.transformer, entries, negative, options.guidanceScale, scope, entries.length > 1 ? plan.promptShares : undefined)
 }
 
 /** Start noise with the given frames in it, then all steps. */
@@ -142,15 +142,18 @@ async function sampleLatents(run: Run, text: TextConditioning, seed: bigint, giv
   const frameMask = maskOf(given, latentFrames)
   const start = await startOf(run, seed, shape, resuming?.state)
   if (resuming?.state === undefined) placeFrames(engine, start.latents, given)
-  const { onStep } = options
+  const { onStep, onPreview } = options
+  const previews = async (report: StepReport, latents: NativeTensor): Promise<void> => {
+    if (onPreview !== undefined || (context.observed && isPreviewed(options, report))) await preview(run, report, latents)
+  }
   const observe =
-    onStep === undefined && resuming === undefined && options.onPreview === undefined
+    onStep === undefined && resuming === undefined && onPreview === undefined
       ? undefined
       : async (report: StepReport, latents: StepLatents, scheduler: Scheduler): Promise<NativeTensor | undefined> => {
           const replaced = onStep === undefined ? undefined : await replacedLatents(engine, await onStep(stepEvent(report, latents)), shape)
           try {
             if (resuming !== undefined) await save(resuming, report.step + 1, givenSeed, replaced ?? latents.native, scheduler)
-            await preview(run, report, replaced ?? latents.native)
+            await previews(report, replaced ?? latents.native)
           } catch (error) {
             replaced?.dispose()
             throw error
@@ -174,9 +177,10 @@ async function sampleLatents(run: Run, text: TextConditioning, seed: bigint, giv
     cancel,
     signal,
     observe,
-    report: (report: StepReport, latents: StepLatents): void => {
-      if (!context.observed) return
-      context.emit({ event: stepEvent(report, latents), hold: () => latents.hold(), release: () => latents.release() })
+    report: async (report: StepReport, latents: StepLatents): Promise<void> => {
+      if (context.observed) context.emit({ event: stepEvent(report, latents), hold: () => latents.hold(), release: () => latents.release() })
+      // Where a hook may replace the latents, the preview shows what it left.
+      if (observe === undefined) await previews(report, latents.native)
     }
   }
   const latents = await sample(loop, start)
@@ -216,10 +220,16 @@ async function save({ folder, fingerprint }: Resuming, step: number, seed: numbe
   await saveState(folder, { step, seed, fingerprint, tensors })
 }
 
-/** The middle micro-batch of the latents as they are, decoded. */
+const previewsOfRun = 5
+
+/** Whether somebody who iterates gets a preview after this step. */
+function isPreviewed({ preview: asked, outputType }: ResolvedGenerateOptions, { step, numInferenceSteps }: StepReport): boolean {
+  const before = (steps: number): number => Math.floor((previewsOfRun * steps) / numInferenceSteps)
+  return asked ?? (outputType === 'video' && before(step + 1) > before(step))
+}
+
+/** The middle micro-batch of the latents as they are, decoded: an event, and a call of onPreview. */
 async function preview({ options, parts, cancel, context, plan }: Run, { step }: StepReport, latents: NativeTensor): Promise<void> {
-  const { onPreview } = options
-  if (onPreview === undefined) return
   const vae = requireVae(parts.vae)
   const { latentFrames: size, frames: videoFrames } = vae.microBatch
   const batch = Math.floor((plan.latentFrames - 1) / size / 2)
@@ -237,8 +247,8 @@ async function preview({ options, parts, cancel, context, plan }: Run, { step }:
       height
     }))
     const event = { type: 'preview', step, frames } as const
-    context.emit({ event })
-    await onPreview(event)
+    if (options.preview !== false) context.emit({ event })
+    await options.onPreview?.(event)
   } finally {
     pixels.dispose()
   }

@@ -1,10 +1,12 @@
 // What is refused, with which words and which exit code; all of it before any work.
 
-import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { mkdtemp, readFile, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { packageVersion } from '../../lib/native/package-root.js'
+import { packageRoot, packageVersion } from '../../lib/native/package-root.js'
+import { laterCommands } from '../../lib/cli/commands.js'
+import { unsupportedMethods } from '../../lib/methods/index.js'
 import { checkArguments, numberOption, seedOption } from '../../lib/cli/arguments.js'
 import { VinError } from '../../lib/errors.js'
 import { exitCode } from '../../lib/cli/exit.js'
@@ -33,7 +35,6 @@ test.each<[string[], number, string | RegExp]>([
   [['train'], 2, 'Expected --steps or --minutes'],
   [['inspect', 'modle'], 2, "the nearest one is 'model'"],
   [['generate', '--model', 'nowhere', '--device', 'cpu'], 3, 'Expected a model folder at nowhere'],
-  [['inspect', 'gpu'], 3, "'gpu'"],
   [['serve'], 3, "'serve', which is not built yet"],
   [['compare'], 3, 'compare'],
   [['train', '--data', 'movies', '--steps', '1'], 3, 'a folder of videos at movies'],
@@ -71,6 +72,11 @@ test('exit codes are those of the table', () => {
   expect([of('ERR_VIN_NONFINITE'), of('ERR_VIN_RESUME_MISMATCH'), of('ERR_VIN_DISPOSED')]).toEqual([1, 1, 1])
   expect(exitCode(new DOMException('x', 'AbortError'))).toBe(130)
   expect(exitCode(new TypeError('undefined is not a function'))).toBe(1)
+})
+
+test('README lists what is not built yet', async () => {
+  const readme = await readFile(join(packageRoot(), 'README.md'), 'utf8')
+  for (const name of [...laterCommands, ...unsupportedMethods, 'bfloat16', 'int8']) expect(readme).toContain(`\`${name}\``)
 })
 
 test('numbers and seeds are read exactly', () => {

@@ -118,6 +118,7 @@ describe('refusals', () => {
     ['a shape that its data does not fill', { latents: { data: new Float32Array(3), shape: [4, 1, 1, 1] } }, 'ERR_OUT_OF_RANGE', /4 numbers for latents/],
     ['too much text', { promptEmbeds: { data: new Float32Array(13 * 32), shape: [13, 32] } }, 'ERR_OUT_OF_RANGE', /1 to 12 rows for promptEmbeds but received 13/],
     ['NaN guidance', { guidanceScale: NaN }, 'ERR_OUT_OF_RANGE', /guidanceScale but received NaN/],
+    ['no frames a second', { fps: 0 }, 'ERR_OUT_OF_RANGE', /a number above 0 up to 1000 for fps but received 0/],
     ['context beyond the chunk', { contextFrames: 11 }, 'ERR_OUT_OF_RANGE', /at most chunkFrames 10 but received 11/],
     ['a mask of another length', { frameMask: [1, 0] }, 'ERR_OUT_OF_RANGE', /25 values for frameMask but received 2/],
     ['a method that is not here', { method: 'freenoise' }, 'ERR_VIN_NOT_SUPPORTED', /freenoise/],

@@ -98,7 +98,9 @@ test.each<[string, GenerateOptions]>([
   ['guidanceScale', { guidanceScale: 3 }],
   ['method', { method: 'full' }],
   ['scheduler', { scheduler: 'DDIMScheduler' }],
-  ['fusion', { fusion: 'late' }]
+  ['fusion', { fusion: 'late' }],
+  // Absent from the state.
+  ['latents', { latents: { data: new Float32Array(4 * 20 * 16), shape: [4, 20, 4, 4] } }]
 ])('another %s is named', async (field, other) => {
   await interrupt(base, 2)
   await expect(pipeline.generate({ ...base, ...other, resume: folder })).rejects.toMatchObject({ code: 'ERR_VIN_RESUME_MISMATCH', details: { field } })

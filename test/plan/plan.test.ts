@@ -15,6 +15,8 @@ describe('chunks', () => {
     [80, 20, 12, [[0, 0, 20], [8, 20, 40], [28, 40, 60], [48, 60, 80]]],
     [10, 10, 4, [[0, 0, 10]]],
     [3, 10, 4, [[0, 0, 3]]],
+    // As long as the context is not shorter than it.
+    [24, 10, 4, [[0, 0, 10], [6, 10, 20], [16, 20, 24]]],
     [12, 10, 4, [[0, 0, 12]]]
   ])('N %i, chunk %i, context %i', (N, chunk, context, wanted) => {
     expect(rows(N, chunk, context)).toEqual(wanted)

@@ -43,13 +43,14 @@ export const tinyTokenizer = {
 }
 
 /** Untrained models predict 0: these weights start at 0. Small random ones make the prediction depend on everything. */
-function shake({ transformer }: VideoPipeline): void {
+export function shake({ transformer }: VideoPipeline): void {
   const engine = transformer.engine.native
   for (const { name, shape } of transformer.weights()) {
     if (!/(cross_attn\.proj|final_layer\.linear)\.weight$/.test(name)) continue
     const noise = engine.op('randn', { y: { shape }, seed_low: 5, seed_high: 0, stream: 1, frame_major: 0 })['y']!
-    engine.op('linear_combination', { y: transformer.native.weight(name), a: noise, fa: 0.1, fb: 0, fc: 0, fd: 0 })
-    noise.dispose()
+    const weight = transformer.native.weight(name)
+    engine.op('linear_combination', { y: weight, a: noise, fa: 0.1, fb: 0, fc: 0, fd: 0 })
+    for (const tensor of [noise, weight]) tensor.dispose()
   }
 }
 

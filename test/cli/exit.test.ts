@@ -1,0 +1,210 @@
+// Exit codes: every command with every code that it can end with. 0 ok, 1 failed, 2 usage, 3 model, 4 resources, 130 interrupted.
+import { cpSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { commandNames } from '../../lib/cli/commands.js'
+import { loadBinding } from '../../lib/native/load.js'
+import { packageRoot } from '../../lib/native/package-root.js'
+import { start, vinNative, writeModel } from './support.js'
+
+let root = ''
+let folder = ''
+let count = 0
+beforeAll(async () => {
+  root = await mkdtemp(join(tmpdir(), 'vin-exit-'))
+  await writeModel(join(root, 'model'))
+})
+beforeEach(async () => {
+  folder = join(root, `run-${count++}`)
+  await mkdir(folder)
+})
+afterAll(() => rm(root, { recursive: true, force: true }))
+
+const cpu = ['--model', '../model', '--device', 'cpu']
+const short = ['a circle', ...cpu, '--frames', '5', '--steps', '2', '--seed', '1']
+const covered: string[] = []
+
+/** A test of one command and code. */
+function exits(command: string, code: number, how: string, run: () => Promise<unknown>): void {
+  covered.push(`${command} ${code}`)
+  test(`${command} exits with ${code}: ${how}`, async () => {
+    await run()
+  })
+}
+
+const expectCode = async (code: number, ...args: string[]): Promise<void> => expect(await vinNative(folder, ...args)).toMatchObject({ code, signal: null })
+
+/** Ctrl-C once a line has come. */
+async function interrupt(line: RegExp, ...args: string[]): Promise<void> {
+  const running = start(folder, ...args)
+  await running.line(line)
+  running.child.kill('SIGINT')
+  expect(await running.result).toMatchObject({ code: 130, signal: null })
+}
+
+/** The folder that an interrupted run of 64 frames left. */
+async function interrupted(): Promise<string> {
+  await interrupt(/"type":"step"/, 'generate', 'a circle', ...cpu, '--frames', '64', '--steps', '300', '--json', '-o', 'out.y4m')
+  return readdirSync(folder).find((name) => name.startsWith('vin-'))!
+}
+
+/** Changes an interrupted run's job. */
+async function editJob(saved: string, change: (job: { values: Record<string, string> }) => void): Promise<void> {
+  const file = join(folder, saved, 'job.json')
+  const job = JSON.parse(await readFile(file, 'utf8')) as { values: Record<string, string> }
+  change(job)
+  await writeFile(file, JSON.stringify(job))
+}
+
+function writeLatents(latentFrames: number): void {
+  const shape = [4, latentFrames, 8, 8]
+  loadBinding().writeSafetensors(join(folder, 'latents.safetensors'), { latents: { data: new Float32Array(4 * latentFrames * 64), shape } })
+}
+
+// ---- generate ----
+exits('generate', 0, 'a video is there', () => expectCode(0, 'generate', ...short, '-o', 'out.y4m'))
+exits('generate', 1, 'a folder of states of another run', async () => {
+  await expectCode(0, 'generate', ...short, '--resume', 'states', '-o', 'out.y4m')
+  await expectCode(1, 'generate', ...short, '--guidance', '3', '--resume', 'states', '-o', 'out.y4m')
+})
+exits('generate', 2, 'a number out of range', () => expectCode(2, 'generate', ...short.slice(0, -2), '--seed', '1', '--width', '65'))
+exits('generate', 3, 'no model', () => expectCode(3, 'generate', 'a', '--model', 'nowhere', '--device', 'cpu'))
+exits('generate', 4, 'no folder for the output', () => expectCode(4, 'generate', ...short, '-o', 'no/such/x.mp4'))
+exits('generate', 130, 'Ctrl-C', interrupted)
+
+// ---- plan ----
+exits('plan', 0, 'a plan', () => expectCode(0, 'plan', 'a circle', ...cpu))
+exits('plan', 2, 'an unknown method', () => expectCode(2, 'plan', 'a circle', ...cpu, '--method', 'vim'))
+exits('plan', 3, 'a method that is not there yet', () => expectCode(3, 'plan', 'a circle', ...cpu, '--method', 'freenoise'))
+exits('plan', 4, 'no such device', () => expectCode(4, 'plan', '--model', '../model', '--device', 'cuda'))
+
+// ---- resume ----
+exits('resume', 0, 'the rest of a run', async () => {
+  await interrupt(/"step":1,/, 'generate', 'a circle', ...cpu, '--frames', '64', '--steps', '12', '--json', '-o', 'out.y4m')
+  const [saved] = readdirSync(folder).filter((name) => name.startsWith('vin-'))
+  await expectCode(0, 'resume', saved!)
+})
+exits('resume', 1, 'states that do not fit the job', async () => {
+  const saved = await interrupted()
+  await editJob(saved, ({ values }) => (values['guidance'] = '7'))
+  await expectCode(1, 'resume', saved)
+})
+exits('resume', 2, 'no run in the folder', () => expectCode(2, 'resume', '.'))
+exits('resume', 3, 'the model is gone', async () => {
+  const saved = await interrupted()
+  await editJob(saved, ({ values }) => (values['model'] = 'nowhere'))
+  await expectCode(3, 'resume', saved)
+})
+exits('resume', 4, 'no folder for the output', async () => {
+  await expectCode(4, 'resume', await interrupted(), '-o', 'no/such/x.mp4')
+})
+exits('resume', 130, 'Ctrl-C again', async () => {
+  const saved = await interrupted()
+  await interrupt(/"type":"step"/, 'resume', saved, '--json')
+  expect(readdirSync(folder)).toContain(saved)
+})
+
+// ---- decode ----
+exits('decode', 0, 'a video of latents', async () => {
+  writeLatents(5)
+  await expectCode(0, 'decode', 'latents.safetensors', ...cpu, '-o', 'out.y4m')
+})
+exits('decode', 2, 'an extension that is none', async () => {
+  writeLatents(5)
+  await expectCode(2, 'decode', 'latents.safetensors', ...cpu, '-o', 'out.avi')
+})
+exits('decode', 3, 'a file that holds no latents', async () => {
+  loadBinding().writeSafetensors(join(folder, 'other.safetensors'), { weights: { data: new Float32Array(4), shape: [4] } })
+  await expectCode(3, 'decode', 'other.safetensors', ...cpu, '-o', 'out.y4m')
+})
+exits('decode', 4, 'no such device', async () => {
+  writeLatents(5)
+  await expectCode(4, 'decode', 'latents.safetensors', '--model', '../model', '--device', 'cuda', '-o', 'out.y4m')
+})
+exits('decode', 130, 'Ctrl-C', async () => {
+  writeLatents(640)
+  await interrupt(/"stage":"writing"/, 'decode', 'latents.safetensors', ...cpu, '--json', '-o', 'out.y4m')
+  expect(readdirSync(folder)).toEqual(['latents.safetensors'])
+})
+
+// ---- train ----
+exits('train', 0, 'a checkpoint', () => expectCode(0, 'train', ...cpu, '--steps', '1', '-o', 'checkpoint'))
+exits('train', 1, 'a checkpoint of another model', async () => {
+  await expectCode(0, 'train', ...cpu, '--steps', '1', '-o', 'checkpoint')
+  const config = join(folder, 'checkpoint', 'training', 'state.json')
+  const state = JSON.parse(await readFile(config, 'utf8')) as { version: string }
+  await writeFile(config, JSON.stringify({ ...state, version: '0.0.0' }))
+  await expectCode(1, 'train', '--device', 'cpu', '--steps', '1', '-o', 'checkpoint')
+})
+exits('train', 2, 'neither steps nor minutes', () => expectCode(2, 'train', ...cpu))
+exits('train', 3, 'no videos', () => expectCode(3, 'train', ...cpu, '--data', 'movies', '--steps', '1'))
+exits('train', 4, 'no such device', () => expectCode(4, 'train', '--model', '../model', '--device', 'cuda', '--steps', '1'))
+exits('train', 130, 'Ctrl-C', () => interrupt(/"type":"step"/, 'train', ...cpu, '--steps', '1000', '--json', '-o', 'checkpoint'))
+
+// ---- inspect ----
+exits('inspect', 0, 'what there is', () => expectCode(0, 'inspect', 'gpu'))
+exits('inspect', 2, 'a subject that is none', () => expectCode(2, 'inspect', 'modle'))
+exits('inspect', 3, 'no model', () => expectCode(3, 'inspect', 'model', 'nowhere'))
+exits('inspect', 4, 'no such device', () => expectCode(4, 'inspect', 'attention', '../model', '--device', 'cuda'))
+exits('inspect', 130, 'Ctrl-C while it samples up to a step', async () => {
+  const running = start(folder, 'inspect', 'attention', '../model', '--device', 'cpu', '--frames', '512', '--steps', '1000', '--step', '999')
+  await new Promise<void>((resolve) => running.child.stderr!.on('data', (text: Buffer) => text.toString().includes('sampling') && resolve()))
+  running.child.kill('SIGINT')
+  expect(await running.result).toMatchObject({ code: 130, signal: null, stdout: '' })
+})
+
+// ---- bench: in a package of its own, whose benchmarks end as they are told ----
+function packageWith(script: string | undefined): string {
+  const place = join(folder, 'package')
+  cpSync(join(packageRoot(), 'dist', 'esm'), join(place, 'dist', 'esm'), { recursive: true })
+  cpSync(join(packageRoot(), 'package.json'), join(place, 'package.json'))
+  symlinkSync(join(packageRoot(), 'node_modules'), join(place, 'node_modules'))
+  if (script === undefined) return place
+  for (const name of ['test', 'tools']) mkdirSync(join(place, name))
+  writeFileSync(join(place, 'tools', 'bootstrap.mjs'), script)
+  return place
+}
+
+async function bench(place: string, interruptAfter: string | undefined, ...args: string[]): Promise<number | null> {
+  const child = spawn(process.execPath, [join(place, 'dist', 'esm', 'cli', 'index.js'), 'bench', ...args], { cwd: folder, env: { ...process.env, NODE_OPTIONS: '' }, stdio: ['ignore', 'pipe', 'ignore'] })
+  child.stdout.on('data', (text: Buffer) => {
+    if (interruptAfter !== undefined && text.toString().includes(interruptAfter)) child.kill('SIGINT')
+  })
+  return new Promise((resolve) => child.on('close', (code) => resolve(code)))
+}
+
+const ends = 'process.exitCode = Number(process.argv[3])'
+exits('bench', 0, 'benchmarks that end well', async () => expect(await bench(packageWith(ends), undefined, '0')).toBe(0))
+exits('bench', 1, 'benchmarks that fail', async () => expect(await bench(packageWith(ends), undefined, '1')).toBe(1))
+exits('bench', 2, 'an unknown option', () => expectCode(2, 'bench', '--fast'))
+exits('bench', 3, 'an installed package, which has no benchmarks', async () => expect(await bench(packageWith(undefined), undefined)).toBe(3))
+exits('bench', 130, 'Ctrl-C', async () => expect(await bench(packageWith("console.log('begun'); setTimeout(() => {}, 300)"), 'begun')).toBe(130))
+
+// ---- doctor ----
+exits('doctor', 0, 'nothing is broken', () => expectCode(0, 'doctor'))
+exits('doctor', 1, 'the addon does not load', async () => {
+  process.env['VIN_NATIVE_BINDING'] = join(folder, 'nowhere.node')
+  try {
+    await expectCode(1, 'doctor')
+  } finally {
+    delete process.env['VIN_NATIVE_BINDING']
+  }
+})
+exits('doctor', 2, 'an unknown option', () => expectCode(2, 'doctor', '--fast'))
+
+/** Codes that a command cannot end with, and why. */
+const impossible: Record<string, [codes: number[], why: string]> = {
+  plan: [[1, 130], 'it runs nothing that could fail half-way or be stopped'],
+  decode: [[1], 'every failure has a code of its own: the file, the model, the disk'],
+  inspect: [[1], 'it only reads'],
+  bench: [[4], 'the benchmarks are their own program'],
+  doctor: [[3, 4, 130], 'it reports what it finds']
+}
+
+test('each command has a test for each code', () => {
+  const wanted = commandNames.flatMap((name) => [0, 1, 2, 3, 4, 130].filter((code) => impossible[name]?.[0].includes(code) !== true).map((code) => `${name} ${code}`))
+  expect([...covered].sort()).toEqual(wanted.sort())
+})

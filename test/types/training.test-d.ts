@@ -1,0 +1,170 @@
+// Types of training, data sets and evaluation.
+import { expectTypeOf } from 'expect-type'
+import { Trainer, VAETrainer, demoWorld, evaluate, videoFolder } from '../../lib/index.js'
+import type {
+  Dataset,
+  DemoWorldExample,
+  DemoWorldOptions,
+  EvaluateOptions,
+  EvaluateSource,
+  Evaluation,
+  FitOptions,
+  Frame,
+  Gradient,
+  LossOptions,
+  ModelOptions,
+  NamedGradients,
+  Scheduler,
+  SchedulerOption,
+  StepReport,
+  Tensor,
+  TensorData,
+  TensorLike,
+  TrainerOptions,
+  TrainingExample,
+  VAE,
+  VAETrainerOptions,
+  Video,
+  VideoFolderOptions,
+  VideoPipeline
+} from '../../lib/index.js'
+
+// ---- options ----
+
+type Share = 'random' | 'interpolate' | 'quarterRandom' | 'quarterHead' | 'quarterTail' | 'quarterHeadTail' | 'imageRandom' | 'imageHead' | 'imageTail' | 'imageHeadTail' | 'chunks'
+expectTypeOf<Omit<TrainerOptions, 'trainable'>>().toEqualTypeOf<{
+  scheduler?: SchedulerOption | undefined
+  learningRate?: number | undefined
+  backboneLearningRate?: number | undefined
+  weightDecay?: number | undefined
+  betas?: readonly [number, number] | undefined
+  maxGradNorm?: number | undefined
+  warmupSteps?: number | undefined
+  totalSteps?: number | undefined
+  decayFrom?: number | undefined
+  emaDecay?: number | { max: number; ramp: true } | undefined
+  gradientAccumulationSteps?: number | undefined
+  batchSize?: number | undefined
+  latentFramesPerStep?: number | undefined
+  lengths?: readonly number[] | undefined
+  textDropout?: number | undefined
+  globalTokenDropout?: number | undefined
+  maskRatios?: Partial<Record<Share, number>> | undefined
+  timestepSampling?: 'uniform' | { mean: number; std: number } | undefined
+  contextLossWeight?: number | undefined
+  seed?: number | bigint | undefined
+  dtype?: 'auto' | 'float32' | undefined
+  gradientCheckpointing?: boolean | undefined
+}>()
+// 'all', 'vin', or any pattern.
+expectTypeOf<'all' | 'vin' | 'blocks.*' | RegExp | undefined>().toExtend<TrainerOptions['trainable']>()
+expectTypeOf<boolean>().not.toExtend<TrainerOptions['trainable']>()
+
+expectTypeOf<LossOptions<Tensor>>().toEqualTypeOf<{
+  latents: Tensor
+  noise: TensorLike
+  timestep: number
+  promptEmbeds: TensorLike
+  fps?: number | undefined
+  frameMask?: ArrayLike<number> | undefined
+  chunkFrames?: number | undefined
+  contextFrames?: number | undefined
+  keyframeInterval?: number | undefined
+}>()
+expectTypeOf<Omit<VAETrainerOptions, 'stage' | 'emaDecay'>>().toEqualTypeOf<{
+  learningRate?: number | undefined
+  warmupSteps?: number | undefined
+  totalSteps?: number | undefined
+  decayFrom?: number | undefined
+  weightDecay?: number | undefined
+  betas?: readonly [number, number] | undefined
+  maxGradNorm?: number | undefined
+  batchSize?: number | undefined
+  l1?: number | undefined
+  mse?: number | undefined
+  kl?: number | undefined
+  seed?: number | undefined
+}>()
+expectTypeOf<number | { max: number; ramp: true } | undefined>().toExtend<VAETrainerOptions['emaDecay']>()
+expectTypeOf<'spatial' | 'all'>().toExtend<VAETrainerOptions['stage']>()
+expectTypeOf<string>().not.toExtend<VAETrainerOptions['stage']>()
+
+expectTypeOf<StepReport>().toEqualTypeOf<{ step: number; loss: number; gradNorm: number; learningRate: number; samplesPerSecond: number }>()
+expectTypeOf<NamedGradients>().toEqualTypeOf<Map<string, Gradient>>()
+expectTypeOf<Gradient['read']>().returns.resolves.toExtend<TensorData>()
+expectTypeOf<Pick<FitOptions, 'steps' | 'minutes' | 'signal' | 'onStep' | 'onGradients' | 'onCheckpoint' | 'evalEvery'>>().toEqualTypeOf<{
+  steps?: number | undefined
+  minutes?: number | undefined
+  signal?: AbortSignal | undefined
+  onStep?: ((report: StepReport) => void | Promise<void>) | undefined
+  onGradients?: ((gradients: NamedGradients) => void | Promise<void>) | undefined
+  onCheckpoint?: ((folder: string, step: number) => void | Promise<void>) | undefined
+  evalEvery?: number | undefined
+}>()
+
+// ---- data sets ----
+
+type Shape = [number, number, number, number]
+expectTypeOf<TrainingExample>().toEqualTypeOf<{
+  prompt: string
+  frames?: { data: Uint8Array; shape: Shape }
+  latents?: { data: Float32Array; shape: Shape }
+  promptEmbeds?: TensorData
+  fps?: number
+}>()
+expectTypeOf<Dataset>().toExtend<AsyncIterable<TrainingExample>>()
+// Any async iterable of examples is a data set.
+expectTypeOf<AsyncGenerator<{ prompt: string; latents: { data: Float32Array; shape: Shape } }>>().toExtend<Dataset>()
+expectTypeOf<Dataset<DemoWorldExample>['examples']>().toEqualTypeOf<((epoch: number, skip: number) => AsyncIterable<DemoWorldExample>) | undefined>()
+expectTypeOf<DemoWorldOptions>().toEqualTypeOf<{ seed: number | bigint; durations?: readonly number[]; count?: number; captions?: 'mixed' | 'everything' | 'nothing' }>()
+expectTypeOf<DemoWorldExample>().toExtend<TrainingExample>()
+expectTypeOf<DemoWorldExample['frames']>().toEqualTypeOf<{ data: Uint8Array; shape: Shape }>()
+expectTypeOf<DemoWorldExample['world']['event']>().toEqualTypeOf<'none' | 'curtain' | 'leave' | 'wall'>()
+expectTypeOf(demoWorld).toEqualTypeOf<(options: DemoWorldOptions) => Dataset<DemoWorldExample>>()
+expectTypeOf<VideoFolderOptions>().toEqualTypeOf<{ width: number; height: number; fps?: number | undefined; maxFrames?: number | undefined; seed?: number | bigint | undefined }>()
+expectTypeOf(videoFolder).toEqualTypeOf<(path: string, options: VideoFolderOptions) => Dataset>()
+
+// ---- trainers ----
+
+expectTypeOf(Trainer).toBeConstructibleWith({} as VideoPipeline)
+expectTypeOf(Trainer).toBeConstructibleWith({} as VideoPipeline, { learningRate: 1e-4 })
+expectTypeOf<Trainer['pipeline']>().toEqualTypeOf<VideoPipeline>()
+expectTypeOf<Trainer['scheduler']>().toEqualTypeOf<Scheduler>()
+expectTypeOf<Trainer['globalStep']>().toEqualTypeOf<number>()
+expectTypeOf<Trainer['trainableNames']>().toEqualTypeOf<string[]>()
+expectTypeOf<Trainer['fit']>().toEqualTypeOf<(dataset: Dataset, options: FitOptions) => Promise<void>>()
+expectTypeOf<Trainer['step']>().returns.toEqualTypeOf<Promise<StepReport>>()
+expectTypeOf<readonly TrainingExample[]>().toExtend<Parameters<Trainer['step']>[0]>()
+expectTypeOf<Trainer['save']>().toEqualTypeOf<(folder: string) => Promise<void>>()
+expectTypeOf<Trainer['dispose']>().toEqualTypeOf<() => void>()
+expectTypeOf(Trainer.resume).toEqualTypeOf<(folder: string, changes?: TrainerOptions, model?: ModelOptions) => Promise<Trainer>>()
+expectTypeOf(VAETrainer).toBeConstructibleWith({} as VAE, { stage: 'spatial' })
+expectTypeOf<VAETrainer['vae']>().toEqualTypeOf<VAE>()
+expectTypeOf<VAETrainer['step']>().returns.toEqualTypeOf<Promise<StepReport>>()
+expectTypeOf<VAETrainer['save']>().toEqualTypeOf<(folder: string) => Promise<void>>()
+expectTypeOf(VAETrainer.resume).returns.toEqualTypeOf<Promise<VAETrainer>>()
+
+async function training(trainer: Trainer, plain: TensorData, handle: Tensor): Promise<void> {
+  // The form of the latents is the form of the gradients.
+  expectTypeOf(await trainer.lossAndGradients({ latents: plain, noise: handle, timestep: 1, promptEmbeds: plain })).toEqualTypeOf<{ loss: number; gradients: Map<string, TensorData> }>()
+  expectTypeOf((await trainer.lossAndGradients({ latents: handle, noise: plain, timestep: 1, promptEmbeds: plain })).gradients).toEqualTypeOf<Map<string, Tensor>>()
+  // @ts-expect-error noise is needed
+  await trainer.lossAndGradients({ latents: plain, timestep: 1, promptEmbeds: plain })
+  // @ts-expect-error a misspelt option
+  new Trainer(trainer.pipeline, { learningrate: 1e-4 })
+  // @ts-expect-error a VAE trains in stages
+  new VAETrainer(trainer.pipeline.vae, {})
+}
+void training
+
+// ---- evaluation ----
+
+expectTypeOf<EvaluateSource>().toEqualTypeOf<string | Pick<Video, 'frames'> | AsyncIterable<Frame>>()
+expectTypeOf<Video>().toExtend<EvaluateSource>()
+expectTypeOf<EvaluateOptions>().toEqualTypeOf<{ prompt?: string | undefined; signal?: AbortSignal | undefined }>()
+expectTypeOf<Evaluation['frames']>().toEqualTypeOf<number>()
+expectTypeOf<Evaluation['seconds']>().toEqualTypeOf<Evaluation['whole'][]>()
+expectTypeOf<NonNullable<Evaluation['gap']>['before']>().toEqualTypeOf<Evaluation['whole']>()
+expectTypeOf<NonNullable<Evaluation['gap']>['same'][keyof NonNullable<Evaluation['gap']>['same']]>().toEqualTypeOf<boolean>()
+expectTypeOf<NonNullable<Evaluation['prompted']>[number]['obeyed']>().toEqualTypeOf<boolean>()
+expectTypeOf(evaluate).toEqualTypeOf<(source: EvaluateSource, options?: EvaluateOptions) => Promise<Evaluation>>()
