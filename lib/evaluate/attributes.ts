@@ -20,6 +20,8 @@ const COLOUR_PIXELS = 40
 const SHAPE_PIXELS = 60
 
 const pictures = backgroundNames.map(backgroundPicture)
+/** Red, green, blue of one colour after another. */
+const paletteValues = Float64Array.from(colourNames.flatMap((name) => colours[name]))
 
 /** What one frame shows. */
 export interface FrameReading {
@@ -68,14 +70,13 @@ export function readFrame(data: Uint8Array): FrameReading {
     }
     if (!clear) continue
     let best = paletteLimit
-    colourNames.forEach((name, index) => {
-      const [red, green, blue] = colours[name]
-      const distance = squared(data, at, red, green, blue)
+    for (let index = 0; index < colourNames.length; index++) {
+      const distance = squared(data, at, paletteValues[3 * index]!, paletteValues[3 * index + 1]!, paletteValues[3 * index + 2]!)
       if (distance < best) {
         best = distance
         palette[pixel] = index + 1
       }
-    })
+    }
   }
   const share = Math.max(...shares)
   const background = share >= BACKGROUND_SHARE * PIXELS ? backgroundNames[shares.indexOf(share)] : undefined
@@ -85,27 +86,30 @@ export function readFrame(data: Uint8Array): FrameReading {
     counts[name] = 0
     // Most frames show one or two of the colours.
     if (!palette.includes(index + 1)) return
-    const mask = withoutSpecks(palette, index + 1)
-    for (let pixel = 0; pixel < PIXELS; pixel++) counts[name] += mask[pixel]!
-    const shape = judgeShape(mask, counts[name])
+    const { mask, count } = withoutSpecks(palette, index + 1)
+    counts[name] = count
+    const shape = judgeShape(mask, count)
     if (shape !== undefined) judged[name] = shape
   })
   return { background, curtain: curtain / PIXELS, counts, shapes: judged }
 }
 
 /** 1 where at least five of the 3 × 3 pixels around have the value; outside counts as not. */
-function withoutSpecks(palette: Uint8Array, value: number): Uint8Array {
+function withoutSpecks(palette: Uint8Array, value: number): { mask: Uint8Array; count: number } {
   const mask = new Uint8Array(PIXELS)
+  let count = 0
   for (let y = 0; y < WORLD_SIZE; y++) {
     for (let x = 0; x < WORLD_SIZE; x++) {
       let votes = 0
       for (let v = Math.max(0, y - 1); v <= Math.min(WORLD_SIZE - 1, y + 1); v++) {
         for (let u = Math.max(0, x - 1); u <= Math.min(WORLD_SIZE - 1, x + 1); u++) if (palette[v * WORLD_SIZE + u] === value) votes += 1
       }
-      if (votes >= 5) mask[y * WORLD_SIZE + x] = 1
+      if (votes < 5) continue
+      mask[y * WORLD_SIZE + x] = 1
+      count += 1
     }
   }
-  return mask
+  return { mask, count }
 }
 
 /** From the mask's fill of its bounding box (a triangle fills half, a circle π/4, a square all) and its longer side. */

@@ -2,6 +2,8 @@
 
 import { WORLD_FPS } from '../training/demo-world.js'
 import { readSegment } from './attributes.js'
+import { readability } from './readability.js'
+import type { Readability } from './readability.js'
 import type { Attribute, FrameReading, SegmentReading } from './attributes.js'
 
 /** 97.5 % point of the normal distribution: intervals hold 95 %. */
@@ -24,10 +26,33 @@ export function gapSegments(t1: number, t2: number): { before: [number, number];
   return { before: [Math.max(0, closing - 8), closing], after: [open, open + 8] }
 }
 
-/** What one video shows before and after its gap. `frames` holds a reading per video frame. */
-export function readGap(frames: readonly FrameReading[], t1: number, t2: number): { before: SegmentReading; after: SegmentReading } {
+/** The video frame in the middle of a gap. */
+export function gapMiddle(t1: number, t2: number): number {
+  return Math.round((WORLD_FPS * (t1 + t2)) / 2)
+}
+
+/** The video frames that say what a gap hid, and whether it hid it: both segments and the middle. */
+export function gapFrames(t1: number, t2: number): number[] {
   const { before, after } = gapSegments(t1, t2)
-  return { before: readSegment(frames.slice(...before)), after: readSegment(frames.slice(...after)) }
+  const range = ([from, to]: [number, number]) => Array.from({ length: to - from }, (_, index) => from + index)
+  return [...range(before), gapMiddle(t1, t2), ...range(after)]
+}
+
+/** What one video shows before and after its gap. */
+export interface GapReading {
+  before: SegmentReading
+  after: SegmentReading
+  /** Share of the frame in the middle of the gap that is curtain: whether anything was hidden at all. */
+  middle: number
+  /** Of the frames of both segments. */
+  readable: Readability
+}
+
+/** `frames` holds a reading per video frame, at least of those of `gapFrames`. */
+export function readGap(frames: readonly (FrameReading | undefined)[], t1: number, t2: number): GapReading {
+  const segments = gapSegments(t1, t2)
+  const [before, after] = [segments.before, segments.after].map((range) => frames.slice(...range).flatMap((reading) => reading ?? [])) as [FrameReading[], FrameReading[]]
+  return { before: readSegment(before), after: readSegment(after), middle: frames[gapMiddle(t1, t2)]?.curtain ?? 0, readable: readability([...before, ...after]) }
 }
 
 export interface IdentityResult {
@@ -38,7 +63,7 @@ export interface IdentityResult {
   /** matches / videos, with its 95 % interval. */
   rate: number
   interval: [number, number]
-  /** Share of videos read on both sides; below 0.9 a match rate says little. */
+  /** Share of videos read on both sides. */
   read: number
   /** Σ p² of what was generated: the rate of two independent draws. */
   chance: number
@@ -63,7 +88,9 @@ export function identity(attribute: Attribute, videos: readonly { before: Segmen
   }
 }
 
-/** Whether a frame counts for the background of a video with a known event: its curtain covers less than a tenth. */
-export function isOpen(reading: FrameReading): boolean {
-  return reading.curtain < 0.1
+/** Least share of videos read on both sides for a match rate to be quoted. */
+export const QUOTABLE = 0.9
+
+export function isQuotable({ read }: Pick<IdentityResult, 'read'>): boolean {
+  return read >= QUOTABLE
 }

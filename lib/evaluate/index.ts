@@ -9,6 +9,8 @@ import { attributes, readFrame, readSegment } from './attributes.js'
 import type { Attribute, FrameReading, SegmentReading } from './attributes.js'
 import { promptedAttributes, promptedGap } from './caption.js'
 import { readGap } from './identity.js'
+import { isOpen, readability } from './readability.js'
+import type { Readability } from './readability.js'
 
 /** A video file (read by ffmpeg), a `Video`, or frames in order. */
 export type EvaluateSource = string | Pick<Video, 'frames'> | AsyncIterable<Frame>
@@ -22,6 +24,8 @@ export interface EvaluateOptions {
 export interface Evaluation {
   /** Video frames read. */
   frames: number
+  /** Share of frames that show anything of this world, of those that no curtain covers. */
+  readable: Readability
   /** What most frames show. */
   whole: SegmentReading
   /** Second by second. */
@@ -79,7 +83,7 @@ export async function evaluate(source: EvaluateSource, options: EvaluateOptions 
   const whole = readSegment(readings)
   const seconds: SegmentReading[] = []
   for (let at = 0; at < readings.length; at += WORLD_FPS) seconds.push(readSegment(readings.slice(at, at + WORLD_FPS)))
-  const result: Evaluation = { frames: readings.length, whole, seconds }
+  const result: Evaluation = { frames: readings.length, readable: readability(readings.filter(isOpen)), whole, seconds }
   if (options.prompt === undefined) return result
   result.prompted = promptedAttributes(options.prompt).map(({ attribute, value }) => ({ attribute, asked: value, read: whole[attribute], obeyed: whole[attribute] === value }))
   const times = promptedGap(options.prompt)

@@ -26,10 +26,12 @@ test('frames are those of the fixture within one step of 255', () => {
 })
 
 test('at least 2,000 frames a second', () => {
+  // Of one core: what other processes take of the machine is not counted.
   const drawn = worlds(20, 4)
-  const started = performance.now()
+  const started = process.cpuUsage()
   for (const world of drawn) for (let frame = 0; frame < 64; frame++) renderFrame(world, frame)
-  expect((1000 * 20 * 64) / (performance.now() - started)).toBeGreaterThan(2000)
+  const { user, system } = process.cpuUsage(started)
+  expect((1e6 * 20 * 64) / (user + system)).toBeGreaterThan(2000)
 })
 
 test('events keep to their times: whole seconds, a gap of two at least, over before the last second', () => {

@@ -76,3 +76,26 @@ export const modelIndex = {
   height: 64,
   fps: 16
 }
+
+/** What the stages train, and how much they look at. Tests train smaller ones. */
+export interface DemoSizes {
+  vae: Record<string, unknown>
+  transformer: Record<string, unknown>
+  textEncoder: Record<string, unknown>
+  /** Held-out examples of the VAE stages: single frames, and micro-batches. */
+  heldOutFrames: number
+  heldOutClips: number
+  /** Videos of 4 s over which the moments of the latents are taken. */
+  momentVideos: number
+  latentFramesPerStep: number
+}
+
+export const demoSizes: DemoSizes = {
+  vae: vaeConfig,
+  transformer: transformerConfig,
+  textEncoder: textEncoderConfig,
+  heldOutFrames: 64,
+  heldOutClips: 8,
+  momentVideos: 48,
+  latentFramesPerStep: 160
+}

@@ -1,17 +1,16 @@
 // The trained VAE in its final form: averaged weights in half precision, and shift and scale that give every latent channel mean 0 and deviation 1.
 
-import { mkdir, rename, rm } from 'node:fs/promises'
+import { cp, mkdir, rename, rm } from 'node:fs/promises'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { native, nativeAsync } from '../../errors.js'
+import { native, nativeAsync, rangeError } from '../../errors.js'
 import { VAE } from '../../models/vae.js'
 import { copyInto } from '../../native/ops.js'
 import type { ModelOptions } from '../../options/model.js'
-import { writeDurably } from '../checkpoint.js'
+import { settleCheckpoint, writeDurably } from '../checkpoint.js'
 import { demoWorldVideo, renderFrames, WORLD_FPS, WORLD_SIZE } from '../demo-world.js'
 import { pixelPlanes } from '../pixels.js'
 
-const VIDEOS = 48
 const SECONDS = 4
 const SEED = 8_000_001
 
@@ -21,7 +20,7 @@ export interface ChannelMoments {
 }
 
 /** Mean and deviation of every latent channel over demo-world videos. */
-export async function latentMoments(vae: VAE, videos = VIDEOS): Promise<ChannelMoments> {
+export async function latentMoments(vae: VAE, videos: number): Promise<ChannelMoments> {
   const channels = vae.config.latent_channels
   const sums = new Array<number>(channels).fill(0)
   const squares = new Array<number>(channels).fill(0)
@@ -43,25 +42,47 @@ export async function latentMoments(vae: VAE, videos = VIDEOS): Promise<ChannelM
   return { mean, deviation: squares.map((square, channel) => Math.sqrt(square / count - mean[channel]! ** 2)) }
 }
 
-/** Writes the VAE of `checkpoint` in its final form to `folder`, unless it is there. */
-export async function freezeVAE(checkpoint: string, folder: string, model: ModelOptions): Promise<void> {
+/** Latents have shift and scale behind them: moments are those of latents that have not. */
+function setNormalisation(vae: VAE, { mean, deviation }: ChannelMoments): void {
+  const engine = vae.engine.native
+  for (const [name, values] of [['shift', mean], ['scale', deviation]] as const) {
+    const source = native(() => engine.upload(Float32Array.from(values), [1, values.length, 1, 1, 1]))
+    const target = native(() => vae.native.weight(name))
+    copyInto(engine, target, source)
+    source.dispose()
+    target.dispose()
+  }
+}
+
+export interface FreezeOptions {
+  /** Checkpoint of the stage 'vae'. */
+  checkpoint: string
+  /** Gets the VAE in its final form, unless it is there. */
+  folder: string
+  /** A model folder whose VAE is taken as it is when there is no checkpoint: its transformer knows the latents of just these weights. */
+  start: string | undefined
+  momentVideos: number
+  model: ModelOptions
+}
+
+export async function freezeVAE({ checkpoint, folder, start, momentVideos, model }: FreezeOptions): Promise<void> {
   if (existsSync(join(folder, 'config.json'))) return
+  const temporary = `${folder}.next`
+  await rm(temporary, { recursive: true, force: true })
+  if (!(await settleCheckpoint(checkpoint))) {
+    if (start === undefined) throw rangeError(`Expected a checkpoint of the VAE in ${checkpoint} but there is none; run --stage vae first`)
+    await cp(join(start, 'vae'), temporary, { recursive: true })
+    return rename(temporary, folder)
+  }
   const vae = await VAE.fromPretrained(checkpoint, model)
   try {
-    const { mean, deviation } = await latentMoments(vae)
-    const engine = vae.engine.native
-    for (const [name, values] of [['shift', mean], ['scale', deviation]] as const) {
-      const source = native(() => engine.upload(Float32Array.from(values), [1, values.length, 1, 1, 1]))
-      const target = native(() => vae.native.weight(name))
-      copyInto(engine, target, source)
-      source.dispose()
-      target.dispose()
-    }
-    const temporary = `${folder}.next`
-    await rm(temporary, { recursive: true, force: true })
+    const channels = vae.config.latent_channels
+    setNormalisation(vae, { mean: new Array<number>(channels).fill(0), deviation: new Array<number>(channels).fill(1) })
+    const moments = await latentMoments(vae, momentVideos)
+    setNormalisation(vae, moments)
     await mkdir(temporary, { recursive: true })
     await nativeAsync(() => vae.native.save(join(temporary, 'diffusion_pytorch_model.safetensors'), { dtype: 'float16' }))
-    await writeDurably(join(temporary, 'config.json'), `${JSON.stringify({ _class_name: 'OpenSoraVAE_V1_2', ...vae.config, shift: mean, scale: deviation }, null, 2)}\n`)
+    await writeDurably(join(temporary, 'config.json'), `${JSON.stringify({ _class_name: 'OpenSoraVAE_V1_2', ...vae.config, shift: moments.mean, scale: moments.deviation }, null, 2)}\n`)
     await rename(temporary, folder)
   } finally {
     await vae.dispose()

@@ -3,6 +3,8 @@
 import { join } from 'node:path'
 import { VAE } from '../../models/vae.js'
 import type { ModelOptions } from '../../options/model.js'
+import { demoSizes } from './config.js'
+import type { DemoSizes } from './config.js'
 import { freezeVAE } from './freeze.js'
 import { LatentCache, weightsFingerprint } from './latent-cache.js'
 import { Progress } from './progress.js'
@@ -16,12 +18,15 @@ export interface LatentsStageOptions {
   videos: readonly number[]
   seed: number
   model: ModelOptions
+  /** A model folder whose VAE is used when there is no checkpoint of one. */
+  start?: string | undefined
+  sizes?: DemoSizes
 }
 
 /** Opens the caches of all lengths with the frozen VAE of a training folder. */
-export async function openCaches(folder: string, seed: number, model: ModelOptions): Promise<{ vae: VAE; caches: LatentCache[] }> {
+export async function openCaches({ folder, seed, model, start, sizes = demoSizes }: Omit<LatentsStageOptions, 'videos'>): Promise<{ vae: VAE; caches: LatentCache[] }> {
   const frozen = join(folder, 'vae-final')
-  await freezeVAE(join(folder, 'vae'), frozen, model)
+  await freezeVAE({ checkpoint: join(folder, 'vae'), folder: frozen, start, momentVideos: sizes.momentVideos, model })
   const vae = await VAE.fromPretrained(frozen, model)
   const fingerprint = await weightsFingerprint(join(frozen, 'diffusion_pytorch_model.safetensors'))
   const caches: LatentCache[] = []
@@ -29,8 +34,9 @@ export async function openCaches(folder: string, seed: number, model: ModelOptio
   return { vae, caches }
 }
 
-export async function encodeLatents({ folder, videos, seed, model }: LatentsStageOptions): Promise<void> {
-  const { vae, caches } = await openCaches(folder, seed, model)
+export async function encodeLatents(options: LatentsStageOptions): Promise<void> {
+  const { folder, videos } = options
+  const { vae, caches } = await openCaches(options)
   const progress = new Progress('latents', folder, 50)
   const started = performance.now()
   let encoded = 0

@@ -1,4 +1,4 @@
-// Stages 'vae2d' and 'vae': the 2D autoencoder on single frames, then both autoencoders on micro-batches of 16 frames.
+// Stages 'vae2d', 'vae-temporal' and 'vae': the 2D autoencoder on single frames, the temporal one on its latents, then both on micro-batches of 16 frames.
 
 import { join } from 'node:path'
 import { VAE } from '../../models/vae.js'
@@ -6,7 +6,8 @@ import type { ModelOptions } from '../../options/model.js'
 import { settleCheckpoint } from '../checkpoint.js'
 import { VAETrainer } from '../vae-trainer.js'
 import { worldClip, worldClips } from './clips.js'
-import { vaeConfig } from './config.js'
+import { demoSizes } from './config.js'
+import type { DemoSizes } from './config.js'
 import { Progress, StepBudget } from './progress.js'
 import { startTemporalVAE } from './temporal-start.js'
 
@@ -17,6 +18,9 @@ export interface VAEStageOptions {
   batchSize?: number | undefined
   seed: number
   model: ModelOptions
+  /** A model folder whose VAE is the start of the first stage that runs; absent: untrained weights. */
+  start?: string | undefined
+  sizes?: DemoSizes
 }
 
 /** Seed of clips that training never sees. */
@@ -24,30 +28,47 @@ const HELD_OUT = 9_000_001
 
 const settings = {
   vae2d: { stage: 'spatial', frames: 1, batchSize: 16, learningRate: 2e-3 },
-  vae: { stage: 'all', frames: 16, batchSize: 1, learningRate: 1e-3 }
+  'vae-temporal': { stage: 'temporal', frames: 16, batchSize: 4, learningRate: 3e-4 },
+  // The start is fine-tuned: at 1e-3 the first steps undo what both parts have learned.
+  vae: { stage: 'all', frames: 16, batchSize: 1, learningRate: 4e-5 }
 } as const
 
-async function openTrainer(name: 'vae2d' | 'vae', options: VAEStageOptions): Promise<VAETrainer> {
+export type VAEStageName = keyof typeof settings
+
+/** The stage whose weights a stage starts from. */
+const before: Record<VAEStageName, VAEStageName | undefined> = { vae2d: undefined, 'vae-temporal': 'vae2d', vae: 'vae-temporal' }
+
+/** Weights of the stage before, else of the start, else untrained ones. */
+async function initialVAE(name: VAEStageName, { folder, start, seed, model, sizes = demoSizes }: VAEStageOptions): Promise<VAE> {
+  const earlier = before[name] === undefined ? undefined : join(folder, before[name])
+  if (earlier !== undefined && (await settleCheckpoint(earlier))) return VAE.fromPretrained(earlier, model)
+  return start === undefined ? VAE.fromConfig(sizes.vae, { ...model, seed }) : VAE.fromPretrained(join(start, 'vae'), model)
+}
+
+async function openTrainer(name: VAEStageName, options: VAEStageOptions): Promise<VAETrainer> {
   const { folder, seed, model } = options
   const { stage, batchSize, learningRate } = settings[name]
+  // A sitting's rate falls to 0 at its end: the next one begins without that end.
   const changes = {
+    totalSteps: undefined,
+    decayFrom: undefined,
     ...(options.learningRate === undefined ? {} : { learningRate: options.learningRate }),
     ...(options.batchSize === undefined ? {} : { batchSize: options.batchSize })
   }
   if (await settleCheckpoint(join(folder, name))) return VAETrainer.resume(join(folder, name), changes, model)
-  const before = name === 'vae' && (await settleCheckpoint(join(folder, 'vae2d')))
-  const vae = before ? await VAE.fromPretrained(join(folder, 'vae2d'), model) : await VAE.fromConfig(vaeConfig, { ...model, seed })
-  if (name === 'vae') await startTemporalVAE(vae)
+  const vae = await initialVAE(name, options)
+  if (stage === 'temporal' && options.start === undefined) await startTemporalVAE(vae)
   return new VAETrainer(vae, { stage, batchSize, learningRate, emaDecay: { max: 0.99, ramp: true }, seed, ...changes })
 }
 
 /** Trains for the given minutes, the rate falling to 0 at their end, from the stage's checkpoint or from the stage before it. */
-export async function trainVAE(name: 'vae2d' | 'vae', options: VAEStageOptions): Promise<void> {
+export async function trainVAE(name: VAEStageName, options: VAEStageOptions): Promise<void> {
   const { frames } = settings[name]
+  const { heldOutFrames, heldOutClips } = options.sizes ?? demoSizes
   const trainer = await openTrainer(name, options)
   const progress = new Progress(name, options.folder, 50)
   const budget = new StepBudget(trainer.globalStep, options.minutes)
-  const heldOut = Array.from({ length: frames === 1 ? 64 : 8 }, (_, index) => worldClip(HELD_OUT, index, frames))
+  const heldOut = Array.from({ length: frames === 1 ? heldOutFrames : heldOutClips }, (_, index) => worldClip(HELD_OUT, index, frames))
   await trainer.fit(worldClips({ seed: options.seed, frames, count: 1 << 20 }), {
     minutes: options.minutes,
     checkpoint: join(options.folder, name),

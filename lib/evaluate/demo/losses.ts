@@ -1,0 +1,97 @@
+// The model's loss on videos it never saw, with and without global tokens: what the tokens are worth shows here long before it shows in pixels.
+// Mean of (output − target)² over the frames that are denoised, each from the chunk that owns it; target as in training, ε − x_0 for flow match.
+
+import type { VideoPipeline } from '../../pipeline/pipeline.js'
+import { planChunks } from '../../plan/chunks.js'
+import { demoWorldVideo, drawCaption, renderFrames, WORLD_FPS, WORLD_SIZE } from '../../training/demo-world.js'
+import type { EventName } from '../../training/demo-world.js'
+import type { TensorData } from '../../native/tensor.js'
+import { pixelPlanes } from '../../training/pixels.js'
+import { latentNoise, PhiloxRandom, streams } from '../../training/random.js'
+import { noisy } from './latents.js'
+import { embedPrompt } from './sampler.js'
+
+/** Seed of videos that training never draws. */
+const HELD_OUT = 7_000_001
+
+/** Noise levels σ, and the one at which a clean chunk is shown: only there the rest of the video has to be asked. */
+export const noiseLevels = [0.5, 0.85, 0.95] as const
+export const FAR_LEVEL = 0.95
+
+export interface TokenLosses {
+  withTokens: number
+  withoutTokens: number
+}
+
+export interface LossRecord {
+  video: number
+  event: EventName
+  /** In the order of `noiseLevels`. */
+  levels: TokenLosses[]
+  /** The last chunk's, while the first one is clean. */
+  far: TokenLosses
+}
+
+export interface ProbeInput {
+  /** x_0 [C, N, H, W] */
+  latents: TensorData
+  /** ε, in the same order */
+  noise: Float32Array
+  /** [L, D] */
+  promptEmbeds: TensorData
+  /** σ */
+  level: number
+  method: 'vin' | 'independent'
+  /** Latent frames [begin, end) that are clean. */
+  clean?: readonly [number, number]
+  /** Latent frames [begin, end) whose loss is taken; they must not be clean. */
+  measured?: readonly [number, number]
+}
+
+export async function probeLoss(pipeline: VideoPipeline, { latents, noise, promptEmbeds, level, method, clean, measured }: ProbeInput): Promise<number> {
+  const [channels = 0, frames = 0, height = 0, width = 0] = latents.shape
+  const plane = height * width
+  const { target } = pipeline.scheduler
+  const given = noisy(latents, noise, pipeline.scheduler.noiseTerms(1000 * level))
+  const isClean = (frame: number) => clean !== undefined && frame >= clean[0] && frame < clean[1]
+  for (let channel = 0; channel < channels; channel++) {
+    for (let frame = 0; frame < frames; frame++) {
+      const at = (channel * frames + frame) * plane
+      if (isClean(frame)) given.data.set(latents.data.subarray(at, at + plane), at)
+    }
+  }
+  const frameMask = Array.from({ length: frames }, (_, frame) => (isClean(frame) ? 0 : 1))
+  const { data } = await pipeline.denoise({ latents: given, timestep: 1000 * level, promptEmbeds, fps: pipeline.defaults.fps, method, fuse: false, ...(clean === undefined ? {} : { frameMask }) })
+  const [begin, end] = measured ?? [0, frames]
+  let sum = 0
+  let count = 0
+  for (let channel = 0; channel < channels; channel++) {
+    for (let frame = begin; frame < end; frame++) {
+      if (isClean(frame)) continue
+      for (let at = (channel * frames + frame) * plane; at < (channel * frames + frame + 1) * plane; at++) {
+        sum += (data[at]! - target.sample * latents.data[at]! - target.noise * noise[at]!) ** 2
+        count += 1
+      }
+    }
+  }
+  return sum / count
+}
+
+/** All losses of held-out video number `video`. */
+export async function measureLosses(pipeline: VideoPipeline, seconds: number, video: number): Promise<LossRecord> {
+  const frames = seconds * WORLD_FPS
+  const { world } = demoWorldVideo(HELD_OUT, video, [seconds])
+  const latents = await pipeline.vae.encode(pixelPlanes({ data: renderFrames(world, 0, frames), shape: [frames, WORLD_SIZE, WORLD_SIZE, 3] }))
+  const noise = latentNoise(new PhiloxRandom(HELD_OUT, streams.noise, video), latents.shape as [number, number, number, number])
+  const promptEmbeds = await embedPrompt(pipeline, drawCaption(new PhiloxRandom(HELD_OUT, streams.caption, video), world))
+  const both = async (rest: Pick<ProbeInput, 'level' | 'clean' | 'measured'>): Promise<TokenLosses> => ({
+    withTokens: await probeLoss(pipeline, { latents, noise, promptEmbeds, method: 'vin', ...rest }),
+    withoutTokens: await probeLoss(pipeline, { latents, noise, promptEmbeds, method: 'independent', ...rest })
+  })
+  const levels: TokenLosses[] = []
+  for (const level of noiseLevels) levels.push(await both({ level }))
+  const { chunk_frames, context_frames } = pipeline.transformer.config
+  const chunks = planChunks(latents.shape[1] ?? 0, chunk_frames, context_frames)
+  const [first, last] = [chunks[0]!, chunks.at(-1)!]
+  return { video, event: world.event, levels, far: await both({ level: FAR_LEVEL, clean: [first.start, first.end], measured: [last.start, last.end] }) }
+}

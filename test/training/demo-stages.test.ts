@@ -1,0 +1,196 @@
+// train:demo, stage by stage at a small size: where each stage begins, that none takes a step without time, and what the exported folder holds.
+
+import { existsSync } from 'node:fs'
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { VideoPipeline } from '../../lib/index.js'
+import { loadBinding } from '../../lib/native/load.js'
+import { exportModel } from '../../lib/training/demo/export.js'
+import { encodeLatents } from '../../lib/training/demo/latents-stage.js'
+import { resolveStart } from '../../lib/training/demo/start.js'
+import { trainTransformer } from '../../lib/training/demo/transformer-stage.js'
+import { trainVAE } from '../../lib/training/demo/vae-stage.js'
+import { smallDemo } from '../support/demo.js'
+
+const model = { device: 'cpu' } as const
+const common = { seed: 1, model, sizes: smallDemo }
+const transformerOptions = { ...common, shares: [1, 0, 0], sigma: { mean: 0.6, std: 1.4 } }
+
+const json = async (...path: string[]) => JSON.parse(await readFile(join(...path), 'utf8')) as Record<string, unknown>
+const step = async (folder: string, stage: string) => (await json(folder, stage, 'training', 'state.json'))['step'] as number
+
+function weights(...path: string[]): Map<string, Float32Array> {
+  const { tensors } = loadBinding().readSafetensors(join(...path))
+  return new Map(Object.entries(tensors).map(([name, { data }]) => [name, Float32Array.from(data as ArrayLike<number>)]))
+}
+
+/** Largest difference between two files of weights with the same names. */
+function difference(a: Map<string, Float32Array>, b: Map<string, Float32Array>): number {
+  expect([...a.keys()].sort()).toEqual([...b.keys()].sort())
+  let largest = 0
+  for (const [name, values] of a) values.forEach((value, at) => (largest = Math.max(largest, Math.abs(value - b.get(name)![at]!))))
+  return largest
+}
+
+let root = ''
+const folder = (name: string) => join(root, name)
+/** A whole training from scratch whose stages had no time, exported. */
+const first = () => folder('first')
+const exported = () => folder('model')
+const vaeFile = 'diffusion_pytorch_model.safetensors'
+
+beforeAll(async () => {
+  root = await mkdtemp(join(tmpdir(), 'vin-demo-'))
+  vi.spyOn(process.stdout, 'write').mockReturnValue(true)
+  for (const stage of ['vae2d', 'vae-temporal', 'vae'] as const) await trainVAE(stage, { ...common, folder: first(), minutes: 0 })
+  await encodeLatents({ ...common, folder: first(), videos: [2, 0, 0] })
+  await trainTransformer({ ...transformerOptions, folder: first(), minutes: 0 })
+  await exportModel({ folder: first(), target: exported(), dtype: 'float16', model })
+}, 120_000)
+afterAll(async () => {
+  vi.restoreAllMocks()
+  await rm(root, { recursive: true, force: true })
+})
+
+describe('from scratch', () => {
+  test('without time no stage takes a step, and every stage leaves a checkpoint', async () => {
+    for (const stage of ['vae2d', 'vae-temporal', 'vae', 'transformer']) expect([stage, await step(first(), stage)]).toEqual([stage, 0])
+  })
+
+  test('each stage of the VAE begins with the weights of the one before', () => {
+    const file = (stage: string) => weights(first(), stage, vaeFile)
+    expect(difference(file('vae-temporal'), file('vae'))).toBe(0)
+    const [spatial, both] = [file('vae2d'), file('vae-temporal')]
+    const parts = (prefix: string) => [spatial, both].map((all) => new Map([...all].filter(([name]) => name.startsWith(prefix)))) as [Map<string, Float32Array>, Map<string, Float32Array>]
+    expect(difference(...parts('spatial_vae.'))).toBe(0)
+    // The temporal part starts as pictures that pass through instead of random.
+    expect(difference(...parts('temporal_vae.'))).toBeGreaterThan(0.1)
+  })
+
+  test('a frozen VAE gives latents of mean 0 and deviation 1', async () => {
+    const config = await json(first(), 'vae-final', 'config.json')
+    const values = new Float32Array((await readFile(join(first(), 'latents-4s.f32'))).buffer.slice(0))
+    expect(values.length).toBe(2 * 4 * 20 * 64)
+    expect((config['scale'] as number[]).every((value) => value > 0)).toBe(true)
+    const mean = values.reduce((sum, value) => sum + value, 0) / values.length
+    const deviation = Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length)
+    // The moments are of one other video of the world.
+    expect(Math.abs(mean)).toBeLessThan(1)
+    expect(deviation).toBeGreaterThan(0.3)
+    expect(deviation).toBeLessThan(3)
+  })
+})
+
+describe('the exported folder', () => {
+  test('is a model with the settings of the sampler that were asked for', async () => {
+    const target = folder('other-sampler')
+    await exportModel({ folder: first(), target, dtype: 'float32', shift: 8, steps: 30, guidance: 3.5, model })
+    expect(await json(target, 'scheduler', 'scheduler_config.json')).toMatchObject({ _class_name: 'FlowMatchEulerDiscreteScheduler', shift: 8 })
+    expect(await json(target, 'model_index.json')).toMatchObject({ num_inference_steps: 30, guidance_scale: 3.5, width: 64, height: 64, fps: 16 })
+    const pipeline = await VideoPipeline.fromPretrained(target, model)
+    expect(pipeline.defaults).toMatchObject({ numInferenceSteps: 30, guidanceScale: 3.5 })
+    await pipeline.dispose()
+    expect(await json(exported(), 'scheduler', 'scheduler_config.json')).toMatchObject({ shift: 2 })
+    expect(await json(exported(), 'model_index.json')).toMatchObject({ num_inference_steps: 20, guidance_scale: 2 })
+  })
+
+  test('keeps what a reader put beside the model', async () => {
+    const target = folder('with-readme')
+    await mkdir(join(target, 'transformer'), { recursive: true })
+    await writeFile(join(target, 'README.md'), 'figures')
+    await writeFile(join(target, 'transformer', 'old'), 'old')
+    await exportModel({ folder: first(), target, dtype: 'float16', model })
+    expect(await readFile(join(target, 'README.md'), 'utf8')).toBe('figures')
+    expect(existsSync(join(target, 'transformer', 'old'))).toBe(false)
+  })
+})
+
+describe('from a model folder', () => {
+  test('the transformer starts with its weights at step 0; a checkpoint is gone on from instead', async () => {
+    const again = folder('again')
+    await encodeLatents({ ...common, folder: again, videos: [2, 0, 0], start: exported() })
+    await trainTransformer({ ...transformerOptions, folder: again, start: exported(), minutes: 0 })
+    const start = weights(exported(), 'transformer', vaeFile)
+    expect(await step(again, 'transformer')).toBe(0)
+    expect(difference(weights(again, 'transformer', 'transformer', vaeFile), start)).toBe(0)
+    expect(difference(weights(again, 'transformer', 'text_encoder', 'model.safetensors'), weights(exported(), 'text_encoder', 'model.safetensors'))).toBe(0)
+
+    // Time for a few steps at the least.
+    await trainTransformer({ ...transformerOptions, folder: again, start: exported(), minutes: 0.02 })
+    const trained = await step(again, 'transformer')
+    expect(trained).toBeGreaterThan(0)
+    const moved = weights(again, 'transformer', 'transformer', vaeFile)
+    expect(difference(moved, start)).toBeGreaterThan(0)
+    await trainTransformer({ ...transformerOptions, folder: again, start: exported(), minutes: 0 })
+    expect(await step(again, 'transformer')).toBe(trained)
+    expect(difference(weights(again, 'transformer', 'transformer', vaeFile), moved)).toBe(0)
+    // A sitting ends at rate 0; the next one begins above it.
+    await trainTransformer({ ...transformerOptions, folder: again, start: exported(), minutes: 0.001 })
+    const last = (await readFile(join(again, 'curve.ndjson'), 'utf8')).trim().split('\n').map((line) => JSON.parse(line) as { step: number; learningRate: number }).find(({ step: at }) => at === trained)
+    expect(last!.learningRate).toBeCloseTo(1.5e-5 * Math.min(100, trained + 1), 9)
+    // Without the checkpoint the start counts again.
+    await rm(join(again, 'transformer'), { recursive: true })
+    await trainTransformer({ ...transformerOptions, folder: again, start: exported(), minutes: 0 })
+    expect(await step(again, 'transformer')).toBe(0)
+    expect(difference(weights(again, 'transformer', 'transformer', vaeFile), start)).toBe(0)
+  })
+
+  test('the first step after the start is one of the warm-up', async () => {
+    const lines = (await readFile(join(folder('again'), 'curve.ndjson'), 'utf8')).trim().split('\n').map((line) => JSON.parse(line) as { stage: string; step: number; learningRate: number })
+    const steps = lines.filter(({ stage }) => stage === 'transformer')
+    expect(steps[0]).toMatchObject({ step: 0 })
+    // 100 steps of warm-up to 1.5e-3.
+    expect(steps[0]!.learningRate).toBeCloseTo(1.5e-5, 12)
+  })
+
+  test('its VAE is used bit for bit, so that latents mean what they meant', async () => {
+    expect((await readFile(join(folder('again'), 'vae-final', vaeFile))).equals(await readFile(join(exported(), 'vae', vaeFile)))).toBe(true)
+    expect((await readFile(join(folder('again'), 'latents-4s.f32'))).equals(await readFile(join(first(), 'latents-4s.f32')))).toBe(true)
+  })
+
+  test('a VAE stage starts with its VAE, temporal part included; freezing measures latents without the old shift and scale', async () => {
+    const further = folder('further')
+    await trainVAE('vae-temporal', { ...common, folder: further, start: exported(), minutes: 0 })
+    expect(difference(weights(further, 'vae-temporal', vaeFile), weights(exported(), 'vae', vaeFile))).toBe(0)
+    await trainVAE('vae', { ...common, folder: further, start: exported(), minutes: 0 })
+    await encodeLatents({ ...common, folder: further, videos: [1, 0, 0], start: exported() })
+    // The same weights have the same moments again, within their rounding to half precision.
+    const [old, found] = [await json(first(), 'vae-final', 'config.json'), await json(further, 'vae-final', 'config.json')]
+    for (const name of ['shift', 'scale']) (found[name] as number[]).forEach((value, channel) => expect(Math.abs(value - (old[name] as number[])[channel]!)).toBeLessThan(0.01 * Math.max(1, Math.abs(value))))
+  })
+
+  test('latents without any VAE are refused by name', async () => {
+    await expect(encodeLatents({ ...common, folder: folder('empty'), videos: [1, 0, 0] })).rejects.toThrow(/--stage vae first/)
+  })
+})
+
+describe('where a training folder begins', () => {
+  const fresh = async (name: string) => {
+    await mkdir(folder(name), { recursive: true })
+    return folder(name)
+  }
+
+  test('with the built-in weights if there are any, else from scratch', async () => {
+    expect(await resolveStart(await fresh('a'), undefined, exported())).toBe(exported())
+    expect(await resolveStart(await fresh('b'), undefined, folder('nothing'))).toBeUndefined()
+    expect(await resolveStart(await fresh('c'), 'scratch', exported())).toBeUndefined()
+    expect(await resolveStart(await fresh('d'), exported(), folder('nothing'))).toBe(exported())
+  })
+
+  test('later commands agree with the first one', async () => {
+    expect(await resolveStart(folder('a'), undefined, exported())).toBe(exported())
+    expect(await resolveStart(folder('c'), undefined, exported())).toBeUndefined()
+    await expect(resolveStart(folder('c'), 'demo', exported())).rejects.toThrow(/--from scratch/)
+    // Checkpoints of a folder that says nothing are from scratch.
+    await rm(join(first(), 'start.json'), { force: true })
+    expect(await resolveStart(first(), undefined, exported())).toBeUndefined()
+  })
+
+  test('a folder without weights is refused', async () => {
+    await expect(resolveStart(await fresh('e'), 'demo', folder('nothing'))).rejects.toThrow(/transformer/)
+    await expect(resolveStart(await fresh('f'), folder('nothing'))).rejects.toThrow(RangeError)
+    expect(existsSync(join(folder('f'), 'start.json'))).toBe(false)
+  })
+})
