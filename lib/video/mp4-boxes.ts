@@ -1,11 +1,12 @@
 // Finishes the file that the encoder made (ISO/IEC 14496-12): `moov` moves in front of `mdat`, so that a player can start before the end has arrived; times of
 // creation become 0, so that equal videos are equal files; `stss` lists the keyframes, which the encoder leaves out, and without which a player takes every
-// frame for one and seeks into grey; pictures of more than 576 lines get a `colr` box, because players read those as BT.709 otherwise.
+// frame for one and seeks into grey; pictures of more than 576 lines get a `colr` box, because players read those as BT.709 otherwise. Samples are most of a file:
+// they are read where they lie and handed on in pieces, so that no second copy of them is made.
 
 import { Buffer } from 'node:buffer'
 import { VinError } from '../errors.js'
 
-export interface Box {
+interface Box {
   type: string
   /** The whole box, its header included. */
   bytes: Buffer
@@ -13,18 +14,37 @@ export interface Box {
 
 const containers = new Set(['moov', 'trak', 'mdia', 'minf', 'stbl'])
 
-/** The boxes of a file or of a container's body. */
-export function parseBoxes(data: Uint8Array): Box[] {
+/** A file that is read by position. */
+export interface Mp4File {
+  size: number
+  read(position: number, length: number): Buffer
+}
+
+/** Where a file's boxes lie. */
+function findBoxes(file: Mp4File): Map<string, { begin: number; size: number }> {
+  const found = new Map<string, { begin: number; size: number }>()
+  for (let begin = 0; begin < file.size; ) {
+    const header = begin + 8 <= file.size ? file.read(begin, 8) : Buffer.alloc(8)
+    const size = header.readUInt32BE(0)
+    checkSize(begin, size, file.size)
+    found.set(header.toString('latin1', 4, 8), { begin, size })
+    begin += size
+  }
+  return found
+}
+
+function checkSize(begin: number, size: number, end: number): void {
+  if (size >= 8 && begin + size <= end) return
+  throw new VinError('ERR_VIN_FORMAT', `Expected an mp4 box at byte ${begin} but its size is ${size} of ${end - begin} bytes left`, { expected: 'mp4 box', found: size })
+}
+
+/** The boxes of a container's body. */
+function parseBoxes(data: Uint8Array): Box[] {
   const buffer = Buffer.from(data.buffer, data.byteOffset, data.byteLength)
   const boxes: Box[] = []
   for (let offset = 0; offset < buffer.length; ) {
     const size = offset + 8 <= buffer.length ? buffer.readUInt32BE(offset) : 0
-    if (size < 8 || offset + size > buffer.length) {
-      throw new VinError('ERR_VIN_FORMAT', `Expected an mp4 box at byte ${offset} but its size is ${size} of ${buffer.length - offset} bytes left`, {
-        expected: 'mp4 box',
-        found: size
-      })
-    }
+    checkSize(offset, size, buffer.length)
     boxes.push({ type: buffer.toString('latin1', offset + 4, offset + 8), bytes: buffer.subarray(offset, offset + size) })
     offset += size
   }
@@ -45,15 +65,17 @@ function uint32(...values: number[]): Buffer {
 }
 
 /** Numbers from 1 of the samples that begin with an IDR picture (or with the parameter sets before one). Samples hold NAL units behind 4-byte lengths. */
-function keyframes(mdat: Buffer, sizes: number[]): number[] {
+function keyframes(file: Mp4File, firstSample: number, sizes: number[]): number[] {
   const result: number[] = []
-  let offset = 8
+  let offset = firstSample
   sizes.forEach((size, i) => {
-    for (let at = offset; at + 4 < offset + size; at += 4 + mdat.readUInt32BE(at)) {
-      if ((mdat[at + 4]! & 31) === 5) {
+    for (let at = offset; at + 4 < offset + size; ) {
+      const unit = file.read(at, 5)
+      if ((unit[4]! & 31) === 5) {
         result.push(i + 1)
         break
       }
+      at += 4 + unit.readUInt32BE(0)
     }
     offset += size
   })
@@ -69,7 +91,7 @@ function sampleSizes(moov: Buffer): number[] {
 }
 
 /** The first box along a path of types. */
-export function find(bytes: Buffer, path: string[]): Buffer {
+function find(bytes: Buffer, path: string[]): Buffer {
   const [type, ...rest] = path
   if (type === undefined || bytes.toString('latin1', 4, 8) !== type) {
     throw new VinError('ERR_VIN_FORMAT', `Expected an mp4 box ${path.join('/')} but there is none`, { expected: path.join('/') })
@@ -109,20 +131,23 @@ function rebuild({ type, bytes }: Box, change: Change): Buffer {
   return copy
 }
 
-/** The encoder's file (ftyp, free, mdat, moov, free) as ftyp, moov, mdat. */
-export function finishMp4(file: Uint8Array, height: number): Uint8Array {
-  const boxes = parseBoxes(file)
-  const take = (type: string): Box => {
-    const found = boxes.find((candidate) => candidate.type === type)
+/** Bytes of one piece of samples. */
+const pieceBytes = 1 << 20
+
+/** The encoder's file (ftyp, free, mdat, moov, free) as ftyp, moov, mdat, in pieces. */
+export function* finishedMp4(file: Mp4File, height: number): Generator<Buffer> {
+  const boxes = findBoxes(file)
+  const place = (type: string): { begin: number; size: number } => {
+    const found = boxes.get(type)
     if (found === undefined) throw new VinError('ERR_VIN_FORMAT', `Expected an mp4 box ${type} from the encoder but there is none`, { expected: type })
     return found
   }
-  const [ftyp, moov, mdat] = [take('ftyp'), take('moov'), take('mdat')]
-  const keys = keyframes(mdat.bytes, sampleSizes(moov.bytes))
+  const whole = (type: string): Box => ({ type, bytes: file.read(place(type).begin, place(type).size) })
+  const [ftyp, moov, mdat] = [whole('ftyp'), whole('moov'), place('mdat')]
+  const keys = keyframes(file, mdat.begin + 8, sampleSizes(moov.bytes))
   const change: Change = { stss: box('stss', uint32(0, keys.length, ...keys)), colour: height > 576, shift: 0 }
   // Sizes do not depend on the shift, so a first pass tells where mdat will lie.
-  const moovSize = rebuild(moov, change).length
-  const oldStart = mdat.bytes.byteOffset - file.byteOffset
-  change.shift = ftyp.bytes.length + moovSize - oldStart
-  return Buffer.concat([ftyp.bytes, rebuild(moov, change), mdat.bytes])
+  change.shift = ftyp.bytes.length + rebuild(moov, change).length - mdat.begin
+  yield Buffer.concat([ftyp.bytes, rebuild(moov, change)])
+  for (let at = 0; at < mdat.size; at += pieceBytes) yield file.read(mdat.begin + at, Math.min(pieceBytes, mdat.size - at))
 }

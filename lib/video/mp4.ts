@@ -1,5 +1,5 @@
-// H.264 mp4 by h264-mp4-encoder (WebAssembly) in a worker thread, fed with our own 4:2:0 conversion (its own one is too dark). The file is made in the
-// worker's memory, so frames × pixels are bounded before anything starts.
+// H.264 mp4 by h264-mp4-encoder (WebAssembly) in a worker thread, fed with our own 4:2:0 conversion (its own one is too dark). Frames go in
+// one by one, and the file comes back in pieces. Until the last frame it lies, compressed, in the worker's memory: frames × pixels are bounded before anything starts.
 
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
@@ -20,8 +20,10 @@ export interface Mp4Settings {
   keyframeInterval: number
 }
 
-export type ToWorker = { type: 'frame'; data: Uint8Array } | { type: 'end' }
-type FromWorker = { type: 'ready' } | { type: 'encoded' } | { type: 'file'; data: Uint8Array }
+/** 'next' asks for a piece of the file; the first one ends the video. */
+export type ToWorker = { type: 'frame'; data: Uint8Array } | { type: 'next' }
+/** A piece without data is the end of the file. */
+export type FromWorker = { type: 'ready' } | { type: 'encoded' } | { type: 'piece'; data: Uint8Array | undefined }
 
 /** Pixels of all frames together. At qp 20 even noise stays below a byte a pixel, and a file of 2 GiB is what one buffer of the module can hold. */
 const maxPixels = 2 ** 31
@@ -64,7 +66,7 @@ export async function* encodeMp4(source: FrameSource, scale: number): AsyncGener
       checkFrame(frame, index++, source)
       await encoder.add(frame.data)
     }
-    yield await encoder.finish()
+    yield* encoder.file()
   } finally {
     await encoder.close()
   }
@@ -76,33 +78,32 @@ class EncoderThread {
   readonly #signal: AbortSignal | undefined
   readonly #onAbort: () => void
   readonly ready: Promise<void>
-  readonly #file: Promise<Uint8Array>
+  readonly #failed: Promise<never>
   #inFlight = 0
   #failure: { reason: unknown } | undefined
   #wake: () => void = () => {}
+  #onPiece: (data: Uint8Array | undefined) => void = () => {}
 
   constructor(worker: Worker, signal: AbortSignal | undefined) {
     this.#worker = worker
     this.#signal = signal
     let isReady: () => void = () => {}
-    let hasFile: (data: Uint8Array) => void = () => {}
     let fail: (reason: unknown) => void = () => {}
-    const failed = new Promise<never>((_, reject) => {
+    this.#failed = new Promise<never>((_, reject) => {
       fail = (reason) => {
         this.#failure ??= { reason }
         reject(this.#failure.reason)
         this.#wake()
       }
     })
-    this.ready = Promise.race([new Promise<void>((resolve) => (isReady = resolve)), failed])
-    this.#file = Promise.race([new Promise<Uint8Array>((resolve) => (hasFile = resolve)), failed])
+    this.ready = Promise.race([new Promise<void>((resolve) => (isReady = resolve)), this.#failed])
     // Whoever awaits sees the failure; a failure after that has been said already.
-    for (const promise of [failed, this.ready, this.#file]) promise.catch(() => {})
+    for (const promise of [this.#failed, this.ready]) promise.catch(() => {})
     this.#onAbort = () => fail(abortReason(signal))
     signal?.addEventListener('abort', this.#onAbort, { once: true })
     worker.on('message', (message: FromWorker) => {
       if (message.type === 'ready') isReady()
-      if (message.type === 'file') hasFile(message.data)
+      if (message.type === 'piece') this.#onPiece(message.data)
       if (message.type === 'encoded') {
         this.#inFlight--
         this.#wake()
@@ -121,9 +122,15 @@ class EncoderThread {
     this.#worker.postMessage({ type: 'frame', data: copy } satisfies ToWorker, [copy.buffer])
   }
 
-  async finish(): Promise<Uint8Array> {
-    this.#worker.postMessage({ type: 'end' } satisfies ToWorker)
-    return this.#file
+  /** The finished file, in pieces. */
+  async *file(): AsyncGenerator<Uint8Array> {
+    for (;;) {
+      const piece = new Promise<Uint8Array | undefined>((resolve) => (this.#onPiece = resolve))
+      this.#worker.postMessage({ type: 'next' } satisfies ToWorker)
+      const data = await Promise.race([piece, this.#failed])
+      if (data === undefined) return
+      yield data
+    }
   }
 
   async close(): Promise<void> {

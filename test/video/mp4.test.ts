@@ -97,6 +97,25 @@ test('keyframes are listed, and only they hold IDR pictures', async () => {
   })
 })
 
+test('a file of several megabytes, which comes in pieces, is whole', async () => {
+  // Noise: nothing of it can be left out at this quality.
+  const noise = (x: number, y: number, c: number, frame: number): number => ((x * 7919 + y * 104_729 + c * 31 + frame * 1_299_709) * 2_654_435_761) % 251
+  const file = await syntheticVideo({ numFrames: 45, width: 256, height: 256, pixel: noise }).toBuffer('mp4')
+  expect(file.length).toBeGreaterThan(2 ** 21)
+  const nodes = parse(file)
+  const mdat = get(nodes, 'mdat')
+  const all = samples(nodes)
+  expect(all).toHaveLength(45)
+  let next = mdat.offset + 8
+  for (const { offset, size } of all) {
+    expect(offset).toBe(next)
+    // NAL units fill a sample to its last byte: a lost or doubled piece would break the chain of their lengths.
+    for (; next < offset + size; next += 4 + file.readUInt32BE(next)) expect([1, 5, 7, 8]).toContain(file[next + 4]! & 31)
+    expect(next).toBe(offset + size)
+  }
+  expect(next).toBe(file.length)
+})
+
 test('equal videos are equal files, whatever the clock says', async () => {
   const first = await syntheticVideo({ numFrames: 4 }).toBuffer('mp4')
   await new Promise((resolve) => setTimeout(resolve, 1100))
