@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import type { DType } from '../../lib/native/binding.js'
 import { bytes, indices, normal, values, wide, type Operand } from './operands.js'
-import { engineOf, isas, testOp, type OpCase } from './test-op.js'
+import { devicesOf, engineOf, testOp, type OpCase } from './test-op.js'
 
 const of = (title: string, x: Operand, dtype: DType = 'float32'): OpCase => ({ title, inputs: { x }, outputs: { y: { shape: x.shape, dtype } } })
 /** Nearest even with `bits` bits of mantissa, from the smallest normal exponent on. */
@@ -27,8 +27,8 @@ testOp('copy', {
 const special = [0, -0, 1, -1, 1 + 2 ** -8, 1 + 3 * 2 ** -8, 1 + 2 ** -11, 1 + 3 * 2 ** -11, 65504, 65519.996, 65520, 1e6, 2 ** -24, 2 ** -25, 3 * 2 ** -26, 2 ** -15 + 2 ** -25, 3e-39, Infinity, -Infinity, NaN]
 const close = [1 + 2 ** -8 + 2 ** -40, 1 + 2 ** -8 - 2 ** -40, 1 + 2 ** -11 + 2 ** -40, 1 + 2 ** -11 - 2 ** -40, 65520 - 2 ** -20]
 
-test.each(isas.flatMap((isa) => (['bfloat16', 'float16'] as const).map((dtype) => [isa, dtype] as const)))('%s rounds to %s as to nearest even', async (isa, dtype) => {
-  const engine = engineOf(isa, 1)
+test.each(devicesOf('copy').flatMap((device) => (['bfloat16', 'float16'] as const).map((dtype) => [device, dtype] as const)))('%s rounds to %s as to nearest even', async (device, dtype) => {
+  const engine = engineOf(device, 1)
   for (const [source, numbers] of [['float32', [...special, ...normal([500], { deviation: 9 }).data]], ['float64', [...special, ...close]]] as const) {
     const x = values([numbers.length], numbers, source)
     const { y } = engine.op('copy', { y: { shape: x.shape, dtype }, x: engine.upload(x.data, x.shape) })
@@ -41,8 +41,8 @@ test.each(isas.flatMap((isa) => (['bfloat16', 'float16'] as const).map((dtype) =
   }
 })
 
-test.each(isas)('%s saturates whole numbers', async (isa) => {
-  const engine = engineOf(isa, 1)
+test.each(devicesOf('copy'))('%s saturates whole numbers', async (device) => {
+  const engine = engineOf(device, 1)
   const x = engine.upload(Float32Array.of(-1, 0.9, 1.9, 254.99, 255, 300, 3e9, -3e9, NaN, -2.5), [10])
   const whole = async (dtype: DType) => Array.from((await engine.op('copy', { y: { shape: [10], dtype }, x })['y']!.read()).data)
   expect(await whole('uint8')).toEqual([0, 0, 1, 254, 255, 255, 255, 0, 0, 0])

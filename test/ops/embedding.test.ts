@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { at, compute, indices, normal, values } from './operands.js'
-import { engineOf, isas, testOp, type OpCase } from './test-op.js'
+import { devicesOf, engineOf, testOp, type OpCase } from './test-op.js'
 
 const of = (title: string, n: number, [rows, D]: [number, number]): OpCase => ({
   title, inputs: { table: normal([rows, D]), ids: indices([n], rows) }, outputs: { y: { shape: [n, D] } }
@@ -16,8 +16,8 @@ testOp('embedding', {
   gradient: { of: { dtable: 'table' }, dy: 'y', added: ['dtable'], tolerance: { own: 4, largest: 16 }, layouts: { dtable: 'rows', dy: 'rows' }, cases: [cases[0]!, cases[1]!, cases[3]!] }
 })
 
-test.each(isas)('%s refuses ids outside the table', async (isa) => {
-  const engine = engineOf(isa, 1)
+test.each(devicesOf('embedding'))('%s refuses ids outside the table', async (device) => {
+  const engine = engineOf(device, 1)
   const table = engine.upload(new Float32Array(12), [3, 4])
   for (const id of [-1, 3]) {
     const { data, shape } = values([2], [0, id], 'int32')

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { at, compute, normal } from './operands.js'
-import { engineOf, isas, testOp, type OpCase } from './test-op.js'
+import { devicesOf, engineOf, testOp, type OpCase } from './test-op.js'
 
 const of = (title: string, shape: number[]): OpCase => ({
   title, inputs: { earlier: normal(shape, { seed: 1 }), later: normal(shape, { seed: 2 }) }, outputs: { y: { shape } }
@@ -15,8 +15,8 @@ testOp('fusion_blend', {
   tolerance: { own: 1.001, largest: 1e-6 }
 })
 
-test.each(isas)('%s: equal chunks blend to themselves, in place too', async (isa) => {
-  const engine = engineOf(isa, 2)
+test.each(devicesOf('fusion_blend'))('%s: equal chunks blend to themselves, in place too', async (device) => {
+  const engine = engineOf(device, 2)
   const { data, shape } = normal([4, 7, 5, 6])
   const x = engine.upload(data, shape)
   engine.op('fusion_blend', { y: x, earlier: x, later: x })

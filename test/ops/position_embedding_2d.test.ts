@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { compute } from './operands.js'
-import { engineOf, isas, testOp, type OpCase } from './test-op.js'
+import { devicesOf, engineOf, testOp, type OpCase } from './test-op.js'
 
 const of = (title: string, rows: number, columns: number, C: number, scale: number, base_size: number): OpCase => ({
   title, inputs: {}, scalars: { rows, columns, scale, base_size }, outputs: { y: { shape: [rows * columns, C] } }
@@ -20,9 +20,9 @@ testOp('position_embedding_2d', {
   layouts: { y: 'rows' }
 })
 
-test.each(isas)('%s gives the numbers of Open-Sora 1.2 for 192 × 320', async (isa) => {
+test.each(devicesOf('position_embedding_2d'))('%s gives the numbers of Open-Sora 1.2 for 192 × 320', async (device) => {
   const scale = Math.sqrt(192 * 320) / 512
-  const { y } = engineOf(isa, 1).op('position_embedding_2d', { y: { shape: [240, 1152] }, rows: 12, columns: 20, scale, base_size: 15 })
+  const { y } = engineOf(device, 1).op('position_embedding_2d', { y: { shape: [240, 1152] }, rows: 12, columns: 20, scale, base_size: 15 })
   const { data } = await y!.read()
   const token = data.subarray(21 * 1152)
   const golden = [[0, 0.999767, 0.997526, 0.993095, 0.986692], [288, 0.021601, 0.070305, 0.117317], [576, 0.530851, 0.597893, 0.659068]] as const

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { compute } from './operands.js'
-import { engineOf, isas, testOp, type OpCase } from './test-op.js'
+import { devicesOf, engineOf, testOp, type OpCase } from './test-op.js'
 
 const mask = 0xffffffffn
 
@@ -56,8 +56,8 @@ test('the reference is Random123', () => {
   expect(hex(philox([mask, mask, mask, mask], [mask, mask]))).toEqual(known.random123.ones)
 })
 
-test.each(isas)('%s gives the known normals', async (isa) => {
-  const engine = engineOf(isa, 2)
+test.each(devicesOf('randn'))('%s gives the known normals', async (device) => {
+  const engine = engineOf(device, 2)
   const normals = async (shape: number[], stream: number, frame_major: number) =>
     (await engine.op('randn', { y: { shape }, seed_low: known.seed, seed_high: 0, stream, frame_major })['y']!.read()).data
   const close = (found: ArrayLike<number>, expected: number[]) => expected.forEach((value, i) => expect(Math.abs(found[i]! - value)).toBeLessThan(1e-6))

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { bytes } from './operands.js'
-import { engineOf, isas, testOp, type OpCase } from './test-op.js'
+import { devicesOf, engineOf, testOp, type OpCase } from './test-op.js'
 
 const of = (title: string, [h, w]: [number, number], enlarge: number): OpCase => ({
   title, inputs: { x: bytes([h, w, 3]) }, scalars: { enlarge }, outputs: { y: { shape: [(h * w * enlarge * enlarge * 3) / 2], dtype: 'uint8' } }
@@ -30,8 +30,8 @@ testOp('rgb_to_yuv420', {
   tolerance: {}
 })
 
-test.each(isas)('%s refuses odd sizes', async (isa) => {
-  const engine = engineOf(isa, 1)
+test.each(devicesOf('rgb_to_yuv420'))('%s refuses odd sizes', async (device) => {
+  const engine = engineOf(device, 1)
   const { y } = engine.op('rgb_to_yuv420', { y: { shape: [22], dtype: 'uint8' }, x: engine.upload(new Uint8Array(45), [3, 5, 3]), enlarge: 1 })
   await expect(y!.ready()).rejects.toMatchObject({ code: 'VIN_INVALID' })
 })

@@ -65,15 +65,26 @@ export interface Gradient {
 
 const binding = loadBinding()
 const fieldsOf = new Map(binding.ops().map(({ name, fields }) => [name, fields]))
+
+/** Set by `node tools/mutants.mjs --ops`: a build of test/native/faulty_backend.cpp, and faults that it has: '<op>.<output>', separated by commas. */
+const { VIN_TEST_BACKEND: faultyBackend, VIN_TEST_FAULTS: faults = '' } = process.env
+
+/** What an op's tests run on: the instruction sets of this machine; or the faulty backend, once without a fault and once with each fault of this op. */
+export const devicesOf = (op: string): string[] => (faultyBackend ? ['none', ...faults.split(',').filter((fault) => fault.startsWith(`${op}.`))] : binding.cpuFeatures())
+
+function openEngine(device: string, threads: number): NativeEngine {
+  if (!faultyBackend) return binding.createEngine({ device: 'cpu', threads, isa: device })
+  process.env['VIN_TEST_FAULT'] = device
+  return binding.createEngine({ device: 'faulty', threads, backendPath: faultyBackend })
+}
+
 const engines = new Map<string, NativeEngine>()
 
-export const isas = binding.cpuFeatures()
-
 /** Engines are opened once per test file. */
-export function engineOf(isa: string, threads: number): NativeEngine {
-  const key = `${isa} ${threads}`
+export function engineOf(device: string, threads: number): NativeEngine {
+  const key = `${device} ${threads}`
   let engine = engines.get(key)
-  if (!engine) engines.set(key, (engine = binding.createEngine({ device: 'cpu', threads, isa })))
+  if (!engine) engines.set(key, (engine = openEngine(device, threads)))
   return engine
 }
 
@@ -212,12 +223,12 @@ function poisoned(c: OpCase, name: string): OpCase {
 }
 
 export function testOp(op: string, { cases, reference, tolerance, layouts = {}, anyShape = false, gradient }: OpTest): void {
-  describe.each(isas)(`${op} on %s`, (isa) => {
+  describe.each(devicesOf(op))(`${op} on %s`, (device) => {
     test.each(cases.map((c) => [c.title, c] as const))('%s', async (_, c) => {
       const expected = refer(reference, c)
-      const dense = await runOp(op, c, { engine: engineOf(isa, 2), layouts: {} })
-      const one = await runOp(op, c, { engine: engineOf(isa, 1), layouts: {} })
-      const loose = await runOp(op, c, { engine: engineOf(isa, 2), layouts })
+      const dense = await runOp(op, c, { engine: engineOf(device, 2), layouts: {} })
+      const one = await runOp(op, c, { engine: engineOf(device, 1), layouts: {} })
+      const loose = await runOp(op, c, { engine: engineOf(device, 2), layouts })
       for (const name of Object.keys(c.outputs)) {
         compare(name, dense[name]!, expected[name]!.data, toleranceOf(tolerance, c))
         compare(`${name} (as loosely as ops.def allows)`, loose[name]!, expected[name]!.data, toleranceOf(tolerance, c))
@@ -232,7 +243,7 @@ export function testOp(op: string, { cases, reference, tolerance, layouts = {}, 
         for (const c of small.filter((candidate) => (candidate.inputs[name]?.data.length ?? 0) > 0)) {
           const bad = poisoned(c, name)
           const expected = refer(reference, bad)
-          const found = await runOp(op, bad, { engine: engineOf(isa, 2), layouts })
+          const found = await runOp(op, bad, { engine: engineOf(device, 2), layouts })
           for (const output of Object.keys(c.outputs)) compare(`${output} (${c.title})`, found[output]!, expected[output]!.data, toleranceOf(tolerance, c))
         }
       })
@@ -241,7 +252,7 @@ export function testOp(op: string, { cases, reference, tolerance, layouts = {}, 
     const first = Object.keys(cases[0]!.inputs).find((name) => cases[0]!.inputs[name]!.shape.length < 5)
     if (first !== undefined && !anyShape) {
       test(`refuses ${first} of another rank`, async () => {
-        const engine = engineOf(isa, 1)
+        const engine = engineOf(device, 1)
         const args: OpArguments = { ...cases[0]!.scalars }
         for (const [name, { data, shape }] of Object.entries(cases[0]!.inputs)) args[name] = engine.upload(data, name === first ? [...shape, 1] : shape)
         // Outputs made by the call: their handles carry its error.
@@ -275,10 +286,10 @@ function backwardCase(op: string, c: OpCase, reference: Reference, gradient: Gra
 }
 
 function testGradient(op: string, reference: Reference, cases: OpCase[], gradient: Gradient): void {
-  describe.each(isas)(`${op}_backward on %s`, (isa) => {
+  describe.each(devicesOf(`${op}_backward`))(`${op}_backward on %s`, (device) => {
     test.each((gradient.cases ?? cases).map((c) => [c.title, c] as const))('%s', async (_, c) => {
       const backward = backwardCase(op, c, reference, gradient)
-      const run = (threads: number, layouts: Record<string, Layout>) => runOp(`${op}_backward`, backward, { engine: engineOf(isa, threads), layouts })
+      const run = (threads: number, layouts: Record<string, Layout>) => runOp(`${op}_backward`, backward, { engine: engineOf(device, threads), layouts })
       const dense = await run(2, {})
       const one = await run(1, {})
       const loose = await run(2, gradient.layouts ?? {})
