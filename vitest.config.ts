@@ -10,7 +10,7 @@ export default defineConfig({
     projects: [
       { oxc, test: { ...native, name: 'unit', include: ['test/**/*.test.ts'] } },
       { oxc, test: { ...native, name: 'long', include: ['test/**/*.long.ts'], maxWorkers: 1, testTimeout: 30 * 60_000 } },
-      { oxc, test: { ...native, name: 'bench', include: ['test/**/*.bench.ts'], maxWorkers: 1, testTimeout: 30 * 60_000 } }
+      { oxc, test: { ...native, name: 'bench', include: ['test/**/*.bench.ts'], globalSetup: 'test/bench/report.ts', maxWorkers: 1, fileParallelism: false, testTimeout: 30 * 60_000, hookTimeout: 5 * 60_000 } }
     ]
   }
 })

@@ -1,7 +1,8 @@
 // From a fresh clone to the real command, with nothing but node: installs, compiles what changed, starts it. Used by the scripts of package.json:
-//   start [prompt] [options] · test [vitest options] · test:long · bench · build · run FILE [arguments]
+//   start [prompt] [options] · test [vitest options] · test:long · bench [options] · build · run FILE [arguments]
 import { existsSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
+import { benchHelp, readBenchArguments } from './bench.mjs'
 import { withLock } from './lock.mjs'
 import { run } from './run.mjs'
 import { fingerprint, root, say, step, which } from './stamp.mjs'
@@ -121,19 +122,33 @@ async function start(args) {
   return node(join(root, 'dist/esm/cli/index.js'), ['generate', ...prompt, ...args, ...frames, ...output], { cwd: callersFolder })
 }
 
-async function vitest(project, args) {
+const vitest = (project, args, env = process.env) => node(join(root, 'node_modules/vitest/vitest.mjs'), ['run', '--project', project, ...args], { cwd: root, env })
+
+async function tests(project, args) {
   const hasCMake = process.arch === 'x64' && which('cmake') !== undefined
   await prepare(hasCMake ? [native, typeScript, emulated] : [native, typeScript])
-  const code = await node(join(root, 'node_modules/vitest/vitest.mjs'), ['run', '--project', project, ...args], { cwd: root })
+  const code = await vitest(project, args)
   if (!hasCMake) say('The tests of the emulated CUDA backend did not run: they need x86-64 and CMake (Debian, Ubuntu: apt-get install cmake)')
   return code
 }
 
+async function bench(args) {
+  const { help, settings, rest } = readBenchArguments(args)
+  if (help) {
+    console.log(benchHelp)
+    return 0
+  }
+  // A name is looked up on PATH, a path is the caller's.
+  if (settings.python?.includes('/')) settings.python = resolve(callersFolder, settings.python)
+  await prepare([native, typeScript])
+  return vitest('bench', ['--reporter=verbose', ...rest], { ...process.env, VIN_BENCH: JSON.stringify(settings) })
+}
+
 const commands = {
   start,
-  test: (args) => vitest('unit', args),
-  'test:long': (args) => vitest('long', args),
-  bench: (args) => vitest('bench', args),
+  test: (args) => tests('unit', args),
+  'test:long': (args) => tests('long', args),
+  bench,
   build: async () => {
     await prepare([native, typeScript])
     return 0
@@ -150,7 +165,7 @@ try {
   if (!Object.hasOwn(commands, name ?? '')) throw new Stop(`Expected one of ${Object.keys(commands).join(', ')} but received ${name}`)
   process.exitCode = await commands[name](args)
 } catch (error) {
-  if (!(error instanceof Stop)) throw error
+  if (!(error instanceof Stop || error instanceof RangeError)) throw error
   console.error(`vin-native: ${error.message}`)
   process.exitCode = 1
 }
