@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { VideoPipeline } from '../../lib/index.js'
 import { loadBinding } from '../../lib/native/load.js'
+import { modelIndex, schedulerConfig } from '../../lib/training/demo/config.js'
 import { exportModel } from '../../lib/training/demo/export.js'
 import { encodeLatents } from '../../lib/training/demo/latents-stage.js'
 import { resolveStart } from '../../lib/training/demo/start.js'
@@ -92,8 +93,8 @@ describe('the exported folder', () => {
     const pipeline = await VideoPipeline.fromPretrained(target, model)
     expect(pipeline.defaults).toMatchObject({ numInferenceSteps: 30, guidanceScale: 3.5 })
     await pipeline.dispose()
-    expect(await json(exported(), 'scheduler', 'scheduler_config.json')).toMatchObject({ shift: 2 })
-    expect(await json(exported(), 'model_index.json')).toMatchObject({ num_inference_steps: 20, guidance_scale: 2 })
+    expect(await json(exported(), 'scheduler', 'scheduler_config.json')).toMatchObject({ shift: schedulerConfig.shift })
+    expect(await json(exported(), 'model_index.json')).toMatchObject({ num_inference_steps: modelIndex.num_inference_steps, guidance_scale: modelIndex.guidance_scale })
   })
 
   test('keeps what a reader put beside the model', async () => {

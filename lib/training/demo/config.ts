@@ -38,7 +38,7 @@ export const transformerConfig = {
   context_frames: 4,
   latent_fps: 5,
   max_latent_frames: 80,
-  vin: { num_global_tokens: 32, dim: 192, num_heads: 6, num_blocks: 2, keyframe_interval: 0.4 }
+  vin: { num_global_tokens: 32, dim: 192, num_heads: 6, num_blocks: 4, keyframe_interval: 0.4 }
 }
 
 export const textEncoderConfig = {
@@ -61,7 +61,7 @@ export const textEncoderConfig = {
   eos_token_id: 1
 }
 
-export const schedulerConfig = { _class_name: 'FlowMatchEulerDiscreteScheduler', num_train_timesteps: 1000, shift: 2 }
+export const schedulerConfig = { _class_name: 'FlowMatchEulerDiscreteScheduler', num_train_timesteps: 1000, shift: 5 }
 
 export const modelIndex = {
   _class_name: 'VinVideoPipeline',
@@ -71,7 +71,7 @@ export const modelIndex = {
   tokenizer: ['tokenizers', 'Tokenizer'],
   scheduler: ['diffusers', 'FlowMatchEulerDiscreteScheduler'],
   guidance_scale: 2,
-  num_inference_steps: 20,
+  num_inference_steps: 24,
   width: 64,
   height: 64,
   fps: 16
