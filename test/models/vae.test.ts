@@ -240,6 +240,10 @@ describe('gradients against finite differences', () => {
     ['spatial', 'spatial_vae.module.encoder.'],
     ['spatial', 'spatial_vae.module.quant_conv.'],
     ['spatial', 'spatial_vae.module.decoder.'],
+    ['temporal', 'temporal_vae.encoder.'],
+    ['temporal', 'temporal_vae.quant_conv.'],
+    ['temporal', 'temporal_vae.post_quant_conv.'],
+    ['temporal', 'temporal_vae.decoder.'],
     ['all', 'spatial_vae.module.encoder.'],
     ['all', 'temporal_vae.encoder.'],
     ['all', 'temporal_vae.quant_conv.'],
@@ -254,7 +258,8 @@ describe('gradients against finite differences', () => {
     const [T, size] = [6, 16]
     const video = pictures(T, size, size)
     const pixels = engine.upload(video.data, video.shape)
-    const weight = engine.upload(video.data.slice(0, T * size * size).map((value) => 1.5 + value), [T, size, size])
+    const side = stage === 'temporal' ? size / 8 : size
+    const weight = engine.upload(video.data.slice(0, T * side * side).map((value) => 1.5 + value), [T, side, side])
     const noise = engine.op('randn', { y: { shape: [4, stage === 'spatial' ? T : 3, 2, 2] }, seed_low: 1, seed_high: 0, stream: 0, frame_major: 1 })['y']!
     const parts = async (): Promise<number[]> => {
       const { data } = await trainer.backwardVae({ pixels, weight, noise, stage, l1: 0, mse: 1e-3, kl: 1e-2 }).read()
@@ -266,6 +271,39 @@ describe('gradients against finite differences', () => {
     const { predicted, found } = await directional(engine, trainer, (name) => vae.weight(name), async () => (await parts()).reduce((a, b) => a + b))
     expect(predicted).toBeGreaterThan(0)
     expect(Math.abs(found - predicted)).toBeLessThanOrEqual(5e-3 * predicted)
+    await engine.dispose()
+  })
+
+  test("stage temporal compares what the temporal VAE gives back with the 2D latents, cell by cell", async () => {
+    const engine = binding.createEngine({ device: 'cpu', threads: 2 })
+    const vae = engine.create('vae', tinyVAE, 9n)
+    const trainer = engine.createTrainer([vae], [vae.weights().map(({ name }) => name).filter((name) => name.startsWith('temporal_vae.'))])
+    const video = pictures(6, 16, 16)
+    const pixels = engine.upload(video.data, video.shape)
+    const noise = zeros(engine, [4, 3, 2, 2])
+    const loss = async (weight?: Float32Array): Promise<number> => {
+      const given = weight === undefined ? {} : { weight: engine.upload(weight, [6, 2, 2]) }
+      return (await trainer.backwardVae({ pixels, noise, stage: 'temporal', l1: 0, mse: 1, kl: 0, ...given }).read()).data[0]!
+    }
+    const whole = await loss()
+    // One cell of one frame at a time: the parts add up to the whole.
+    let sum = 0
+    for (let cell = 0; cell < 24; cell++) sum += await loss(new Float32Array(24).map((_, i) => (i === cell ? 1 : 0)))
+    expect(sum).toBeCloseTo(whole, 4)
+    expect(() => trainer.backwardVae({ pixels, noise, stage: 'temporal', l1: 0, mse: 1, kl: 0, weight: engine.upload(new Float32Array(6 * 256), [6, 16, 16]) })).toThrow(/\[6, 2, 2\]/)
+    // A decoder whose last convolution is all zeros gives 0 back, so that the loss is the sum of squares of the target, and a bias b of it Σ (x − b)².
+    const biasTo = (value: number) => engine.op('fill', { y: vae.weight('temporal_vae.decoder.conv_out.conv.bias'), value })
+    engine.op('fill', { y: vae.weight('temporal_vae.decoder.conv_out.conv.weight'), value: 0 })
+    biasTo(0)
+    const squares = await loss()
+    biasTo(1)
+    const above = await loss()
+    biasTo(-1)
+    const below = await loss()
+    // Σ (x − 1)² + Σ (x + 1)² = 2 Σ x² + 2 · 96.
+    expect(above + below).toBeCloseTo(2 * squares + 2 * 96, 3)
+    expect(squares).toBeGreaterThan(0)
+    expect(Math.abs(above - below)).toBeGreaterThan(1e-3)
     await engine.dispose()
   })
 
