@@ -88,13 +88,15 @@ test("stage 'temporal' weighs a cell of 8 × 8 pixels by the mean of their weigh
   const vae = await VAE.fromConfig(tinyVAE, { device: 'cpu', seed: 1 })
   const clip = smallClip(1, 0, 16)
   // The noise of a step is its own: losses compare only within one step, so each weighting has a new trainer at step 0.
-  const loss = async (weight: (x: number, y: number) => number) => {
+  const loss = async (weight?: (x: number, y: number) => number) => {
     const fresh = new VAETrainer(vae, { stage: 'temporal', learningRate: 0, kl: 0, l1: 1, mse: 0 })
-    const weights = Float32Array.from({ length: 16 * 256 }, (_, i) => weight(i % 16, Math.floor(i / 16) % 16))
-    const { loss } = await fresh.step([{ ...clip, weights }])
+    const { prompt, frames } = clip
+    const weights = weight === undefined ? {} : { weights: Float32Array.from({ length: 16 * 256 }, (_, i) => weight(i % 16, Math.floor(i / 16) % 16)) }
+    const { loss } = await fresh.step([{ prompt, frames: frames!, ...weights }])
     fresh.dispose()
     return loss
   }
+  expect(await loss(() => 1)).toBeCloseTo(await loss(), 6)
   const left = await loss((x) => (x < 8 ? 1 : 0))
   const right = await loss((x) => (x < 8 ? 0 : 1))
   expect(left).toBeGreaterThan(0)
