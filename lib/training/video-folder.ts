@@ -112,8 +112,8 @@ export function videoFolder(path: string, options: VideoFolderOptions): Dataset 
   const seed = checkSeed(options.seed ?? 0)
   let listed: Promise<Captioned[]> | undefined
   const examples = async function* (epoch: number, skip: number): AsyncGenerator<TrainingExample> {
-    await requireFfmpeg(`read the videos of ${path}`)
     const videos = await (listed ??= listVideos(path))
+    await requireFfmpeg(`read the videos of ${path}`)
     const order = new PhiloxRandom(seed, streams.order, epoch).permutation(videos.length)
     for (const index of order.slice(skip)) {
       const { file, prompt } = videos[index]!

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -26,8 +26,12 @@ test('sizes are checked when it is made', () => {
 test('without ffmpeg the message says what to install', async () => {
   const path = process.env['PATH']
   process.env['PATH'] = folder
+  const captioned = join(folder, 'captioned')
+  await mkdir(captioned)
+  for (const file of ['a.mp4', 'a.txt']) await writeFile(join(captioned, file), 'a red picture\n')
   try {
-    expect(await refused(folder)).toMatchObject({ code: 'ERR_VIN_NOT_SUPPORTED', message: expect.stringContaining('install ffmpeg') })
+    expect(await refused(captioned)).toMatchObject({ code: 'ERR_VIN_NOT_SUPPORTED', message: expect.stringContaining('install ffmpeg') })
+    expect(await refused(join(folder, 'nowhere'))).toMatchObject({ code: 'ERR_VIN_MISSING_COMPONENT', message: expect.stringContaining('a folder of videos') })
   } finally {
     process.env['PATH'] = path
   }
