@@ -1,38 +1,70 @@
 #include "threads.h"
 
 #include <algorithm>
+#include <chrono>
 
 namespace vin {
 
-// A thread that finds nothing to do watches for about 50 µs before it sleeps: ops follow one another faster than a wake-up takes. It never yields instead:
+// A thread that finds nothing to do watches for this long before it sleeps: ops follow one another faster than a wake-up takes. It never yields instead:
 // on a busy machine that hands a whole time slice to somebody else, once per op.
-static constexpr int spins_before_sleep = 2000;
+static constexpr std::chrono::microseconds watch_before_sleep{50};
 
 static void pause() { __builtin_ia32_pause(); }
 
+// How long a pause takes differs a hundredfold between processors, so the clock is asked, after a first look that needs none.
+template <class Done>
+static void watch(const Done& done) {
+    for (int i = 0; i < 32; i++, pause())
+        if (done()) return;
+    const auto end = std::chrono::steady_clock::now() + watch_before_sleep;
+    while (std::chrono::steady_clock::now() < end)
+        for (int i = 0; i < 16; i++, pause())
+            if (done()) return;
+}
+
+// The mutex is held for a few instructions, and threads that finish a job want it at the same moment: sleeping for it would cost more than the job.
+static std::unique_lock<std::mutex> acquire(std::mutex& mutex) {
+    std::unique_lock<std::mutex> lock(mutex, std::try_to_lock);
+    for (int i = 0; i < 100 && !lock.owns_lock(); i++) {
+        pause();
+        (void)lock.try_lock();
+    }
+    if (!lock.owns_lock()) lock.lock();
+    return lock;
+}
+
 Threads::Threads(int count) {
-    for (int i = 1; i < count; i++) workers_.emplace_back([this] { work(); });
+    for (int i = 1; i < count; i++) workers_.emplace_back([this, i] { work(i); });
 }
 
 Threads::~Threads() {
     {
         std::lock_guard<std::mutex> lock(mutex_);
         stop_ = true;
+        version_++;
     }
-    version_++;
     wake_.notify_all();
     for (std::thread& worker : workers_) worker.join();
 }
 
-void Threads::drain(Job& job) {
-    for (;;) {
-        const int64_t task = job.next.fetch_add(1, std::memory_order_relaxed);
-        if (task >= job.tasks) return;
-        job.body(job.context, task);
-        if (job.done.fetch_add(1, std::memory_order_acq_rel) + 1 == job.tasks) {
-            std::lock_guard<std::mutex> lock(mutex_);
-            finished_.notify_all();
-        }
+// Which part of a job this thread begins with; threads that are not the pool's share the first.
+static thread_local int lane = 0;
+
+Threads::Job::Job(void (*body)(void*, int64_t), void* context, int64_t tasks, int parts) : body(body), context(context), parts(parts) {
+    for (int i = 0; i < parts; i++) {
+        part[i].next.store(tasks * i / parts, std::memory_order_relaxed);
+        part[i].end = tasks * (i + 1) / parts;
+    }
+}
+
+bool Threads::Job::open() const {
+    return std::any_of(part, part + parts, [](const Part& p) { return p.next.load(std::memory_order_relaxed) < p.end; });
+}
+
+void Threads::Job::drain() {
+    for (int i = 0; i < parts; i++) {
+        Part& p = part[(lane + i) % parts];
+        for (int64_t task; (task = p.next.fetch_add(1, std::memory_order_relaxed)) < p.end;) body(context, task);
     }
 }
 
@@ -41,49 +73,46 @@ void Threads::parallel(int64_t tasks, void (*body)(void*, int64_t), void* contex
         for (int64_t task = 0; task < tasks; task++) body(context, task);
         return;
     }
-    Job job;
-    job.body = body;
-    job.context = context;
-    job.tasks = tasks;
+    Job job(body, context, tasks, (int)std::min<int64_t>(std::min(max_parts, count()), tasks));
     {
-        std::lock_guard<std::mutex> lock(mutex_);
+        const auto lock = acquire(mutex_);
         jobs_.push_back(&job);
+        version_++;
     }
-    version_.fetch_add(1, std::memory_order_release);
     wake_.notify_all();
-    drain(job);
-    for (int i = 0; i < spins_before_sleep && job.done.load(std::memory_order_acquire) < tasks; i++) pause();
+    job.drain();
+    // Every task has been begun. The job lies on this stack: it may go when no worker can find it and none is still at it.
+    {
+        const auto lock = acquire(mutex_);
+        jobs_.erase(std::find(jobs_.begin(), jobs_.end(), &job));
+    }
+    const auto left = [&] { return job.users.load(std::memory_order_acquire) == 0; };
+    watch(left);
+    if (left()) return;
     std::unique_lock<std::mutex> lock(mutex_);
-    jobs_.erase(std::remove(jobs_.begin(), jobs_.end(), &job), jobs_.end());
-    // The job lies on this stack: it may go when all tasks have run and no worker looks at it.
-    finished_.wait(lock, [&] { return job.users == 0 && job.done.load(std::memory_order_acquire) == tasks; });
+    finished_.wait(lock, left);
 }
 
-void Threads::work() {
-    for (;;) {
-        const uint64_t seen = version_.load(std::memory_order_acquire);
-        Job* job = nullptr;
-        {
-            std::lock_guard<std::mutex> lock(mutex_);
-            if (stop_) return;
-            for (Job* candidate : jobs_)
-                if (candidate->next.load(std::memory_order_relaxed) < candidate->tasks) {
-                    job = candidate;
-                    job->users++;
-                    break;
-                }
-        }
-        if (job) {
-            drain(*job);
-            std::lock_guard<std::mutex> lock(mutex_);
-            if (--job->users == 0) finished_.notify_all();
+void Threads::work(int index) {
+    lane = index;
+    std::unique_lock<std::mutex> lock(mutex_);
+    while (!stop_) {
+        const uint64_t seen = version_;
+        const auto open = std::find_if(jobs_.begin(), jobs_.end(), [](const Job* job) { return job->open(); });
+        if (open != jobs_.end()) {
+            Job* const job = *open;
+            job->users.fetch_add(1, std::memory_order_relaxed);
+            lock.unlock();
+            job->drain();
+            lock = acquire(mutex_);
+            // With the last user gone the job may vanish at once.
+            if (job->users.fetch_sub(1, std::memory_order_release) == 1) finished_.notify_all();
             continue;
         }
-        int spins = 0;
-        while (version_.load(std::memory_order_acquire) == seen && spins++ < spins_before_sleep) pause();
-        if (version_.load(std::memory_order_acquire) != seen) continue;
-        std::unique_lock<std::mutex> lock(mutex_);
-        wake_.wait(lock, [&] { return stop_ || version_.load(std::memory_order_acquire) != seen; });
+        lock.unlock();
+        watch([&] { return version_.load(std::memory_order_relaxed) != seen; });
+        lock = acquire(mutex_);
+        wake_.wait(lock, [&] { return stop_ || version_ != seen; });
     }
 }
 
