@@ -91,7 +91,7 @@ static inline vf exp(vf x) {
     return x == x ? y : x;
 }
 
-// 2ˣ for x ≤ 127 with relative error < 3e-7; below −126.5 it is 0. NaN stays NaN. Shorter than exp: for softmax in base 2.
+// 2ˣ for x ≤ 128 with relative error < 3e-7; below −126.5 it is 0, above 127.5 infinite. NaN stays NaN. Shorter than exp: for softmax in base 2.
 static inline vf exp2(vf x) {
     const vf limited = set1(-127.f) > x ? set1(-127.f) : x;
     const vf magic = set1(12582912.f + 127.f);                           // 1.5 · 2²³ + exponent bias
@@ -111,24 +111,17 @@ static inline vf exp2(vf x) {
     return p * power;
 }
 
-// tanh for gelu, from exp of a non-positive number so that nothing overflows.
-static inline vf tanh(vf x) {
-    const vf a = x < vf{} ? x : -x;                                      // −|x|
-    const vf e = exp(a + a);
-    const vf t = (e - set1(1.f)) / (e + set1(1.f));                      // ≤ 0
-    const vf cubic = x * (set1(1.f) - x * x * set1(1.f / 3));            // near 0 the quotient cancels
-    const vf signed_t = x < vf{} ? t : -t;
-    const vf small = a > set1(-0.01f) ? cubic : signed_t;
-    return x == x ? small : x;
-}
 static inline vf sigmoid(vf x) {
     const vf e = exp(x < vf{} ? x : -x);                                 // exp(−|x|)
     const vf s = set1(1.f) / (set1(1.f) + e);
     return x < vf{} ? e * s : s;
 }
-// 0.5 x (1 + tanh(√(2/π)(x + 0.044715 x³))) = x · sigmoid(2 √(2/π) (x + 0.044715 x³))
-static inline vf gelu_of(vf x) { return x * sigmoid(set1(1.5957691216f) * (x + set1(0.044715f) * x * x * x)); }
 static inline vf silu_of(vf x) { return x * sigmoid(x); }
+// 0.5 x (1 + tanh(√(2/π)(x + 0.044715 x³))) = x / (1 + 2^−t), t = log2(e) · 2 √(2/π) (x + 0.044715 x³)
+static inline vf gelu_of(vf x) {
+    const vf power = x * (set1(-2.3022082f) + set1(-0.10294324f) * x * x);
+    return x / (set1(1.f) + exp2(power > set1(128.f) ? set1(128.f) : power));
+}
 
 // body(task) for task 0 … tasks−1, on the engine's threads. Tasks must own disjoint outputs, so that their order and number of threads change no bit.
 template <class Body>

@@ -16,6 +16,8 @@ constexpr int64_t max_block_columns = 1024;        // of a task: its sums stay n
 constexpr int64_t max_packed_b = 4 << 20;          // floats of B packed at once
 constexpr int64_t min_task_products = 1536 << 10;  // a task is worth handing to a thread from about 30 µs on
 constexpr int64_t enough_tasks = 24;
+constexpr int64_t max_panel_rows = 512;            // up to here packing a panel of B anew for every task costs less than sharing it
+constexpr int64_t min_panel_rows = 96;
 
 static inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static inline int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
@@ -109,12 +111,50 @@ static inline bool multiply_slab(vin_stream* stream, int64_t M, int64_t column, 
     return !failure.flag;
 }
 
+// The same for few rows, which lie in memory along k: a task packs a panel of B into its own first-level cache and takes the rows past it where they lie,
+// so that no packed operand passes from one core to another.
+template <class B, class Out>
+static inline bool multiply_panels(vin_stream* stream, int64_t M, int64_t N, int64_t K, const LinesAlongK& a, const B& b, const Out& out) {
+    const int64_t passes = max((int64_t)1, divide_up(K, max_depth)), pass_depth = divide_up(K, passes);
+    const int64_t panels = divide_up(N, tile_columns);
+    int64_t block = round_up(M, tile_rows);
+    while (panels * divide_up(M, block) < enough_tasks && block >= 2 * min_panel_rows) block = even_part(M, divide_up(block, 2), tile_rows);
+    Failure failure;
+    parallel(stream, panels * divide_up(M, block), [&](int64_t task) {
+        const int64_t n = task % panels * tile_columns, begin = task / panels * block, end = min(M, begin + block);
+        const int columns = (int)min((int64_t)tile_columns, N - n);
+        float* const panel = scratch(stream, slot_task_b, pass_depth * tile_columns + W);
+        float* const sums = passes > 1 ? scratch(stream, slot_task_c, block * tile_columns) : nullptr;
+        if (!panel || (passes > 1 && !sums)) return failure.raise();
+        alignas(64) float only[tile_size];
+        for (int64_t pass = 0; pass < passes; pass++) {
+            const int64_t k = pass * pass_depth, depth = min(pass_depth, K - k);
+            b.template pack<tile_columns>(panel, n, columns, k, depth);
+            for (int64_t m = begin; m < end; m += tile_rows) {
+                const int rows = (int)min((int64_t)tile_rows, end - m);
+                float* const tile = sums ? sums + (m - begin) * tile_columns : only;
+                multiply_rows(rows, columns, depth, a.data + m * a.stride + k, a.stride, panel, tile_columns, tile, tile_columns, pass > 0);
+                if (pass == passes - 1) out(tile, m, rows, n, columns);
+            }
+        }
+    });
+    return !failure.flag;
+}
+
 template <class A, class B, class Out>
 static inline vin_status multiply(vin_stream* stream, const char* what, int64_t M, int64_t N, int64_t K, const A& a, const B& b, const Out& out) {
     if (M == 0 || N == 0) return VIN_OK;
     const int64_t slab = even_part(N, max((int64_t)tile_columns, max_packed_b / max((int64_t)1, K)), tile_columns);
     for (int64_t n = 0; n < N; n += slab)
         if (!multiply_slab(stream, M, n, min(slab, N - n), 0, K, a, b, out)) return vin_cpu_fail(VIN_OUT_OF_MEMORY, "%s found no scratch memory", what);
+    return VIN_OK;
+}
+
+template <class B, class Out>
+static inline vin_status multiply(vin_stream* stream, const char* what, int64_t M, int64_t N, int64_t K, const LinesAlongK& a, const B& b, const Out& out) {
+    if (M == 0 || N == 0) return VIN_OK;
+    if (M > max_panel_rows) return multiply<LinesAlongK, B, Out>(stream, what, M, N, K, a, b, out);
+    if (!multiply_panels(stream, M, N, K, a, b, out)) return vin_cpu_fail(VIN_OUT_OF_MEMORY, "%s found no scratch memory", what);
     return VIN_OK;
 }
 
