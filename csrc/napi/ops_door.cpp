@@ -78,6 +78,8 @@ Napi::Value call_op(const Napi::CallbackInfo& info, const EngineRef& engine) {
         for (const Field& field : op->fields) known = known || key == field.name;
         if (!known) throw Error("VIN_INVALID", "Expected a field of the op " + name + " but received " + key);
     }
+    const double times = info[2].IsNumber() ? info[2].As<Napi::Number>().DoubleValue() : 1;
+    if (!(times >= 1 && times <= 1e9)) throw Error("VIN_INVALID", "Expected to call the op " + name + " at least once but received " + std::to_string(times));
     auto args = std::make_shared<std::vector<char>>(op->size, 0);
     struct Operand {
         size_t offset;
@@ -131,14 +133,14 @@ Napi::Value call_op(const Napi::CallbackInfo& info, const EngineRef& engine) {
         }
     }
     EngineState* state = engine.get();
-    command.work = [op, args, operands, state] {
+    command.work = [op, args, operands, state, times] {
         Ops ops = state->engine.direct(nullptr);
         for (Operand& operand : *operands) {
             if (operand.made) operand.handle->tensor = ops.empty(operand.handle->shape, operand.handle->dtype);
             const vin_tensor view = operand.handle->value().view();
             std::memcpy(args->data() + operand.offset, &view, sizeof view);
         }
-        op->invoke(ops, args->data());
+        for (int64_t i = 0; i < static_cast<int64_t>(times); i++) op->invoke(ops, args->data());
     };
     submit(engine, std::move(command));
     return outputs;

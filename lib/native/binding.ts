@@ -173,8 +173,8 @@ export interface NativeEngine {
   readonly info: { device: string; backend: string; isa: string; threads: number }
   /** Copies host data into a device tensor. */
   upload(data: TypedArray, shape: number[]): NativeTensor
-  /** Queues one op of ops.def; returns the outputs by field name. Throws VIN_INVALID for an unknown op, field or shape. */
-  op(name: string, args: OpArguments): Record<string, NativeTensor>
+  /** Queues one op of ops.def; returns the outputs by field name. `times` (1) calls it so often in a row. Throws VIN_INVALID for an unknown op, field or shape. */
+  op(name: string, args: OpArguments, times?: number): Record<string, NativeTensor>
   /** A view [begin, end) along one axis; shares memory. */
   slice(tensor: NativeTensor, axis: number, begin: number, end: number): NativeTensor
   reshape(tensor: NativeTensor, shape: number[]): NativeTensor

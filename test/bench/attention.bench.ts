@@ -82,9 +82,9 @@ test.each(training.map((shape) => [titleOf(shape), shape] as const))('%s, forwar
   const forward = repeatable(engine, 'attention', inputs, { y: [1, heads, queries, d], lse: [1, heads, queries] }, { scale })
   const gradients = { dq: [1, heads, queries, d], dk: [1, heads, keys, d], dv: [1, heads, keys, d] }
   const backward = repeatable(engine, 'attention_backward', { ...inputs, ...forward.outputs, dy }, gradients, { scale, key_grad_from: 0 })
-  const call = () => {
-    forward.call()
-    backward.call()
+  const call = (times?: number) => {
+    forward.call(times)
+    backward.call(times)
   }
   const given = await readAll({ ...inputs, dy })
   await compareWithPeer({

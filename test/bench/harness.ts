@@ -25,10 +25,10 @@ export const timed = (call: () => Promise<unknown>): Work => async (times) => {
   return (performance.now() - start) / 1000
 }
 
-/** Ops are queued together and waited for once, so that the engine never waits for JavaScript. */
-export const queued = (engine: NativeEngine, call: () => unknown): Work => async (times) => {
+/** Calls of an op that go to the engine as one command, so that no core works for JavaScript meanwhile: as many small ops follow one another inside a model. */
+export const queued = (engine: NativeEngine, call: (times: number) => unknown): Work => async (times) => {
   const start = performance.now()
-  for (let i = 0; i < times; i++) call()
+  call(times)
   await engine.fence()
   return (performance.now() - start) / 1000
 }
@@ -150,8 +150,8 @@ export async function readAll(tensors: Record<string, NativeTensor>): Promise<Pe
 }
 
 /** Runs one op whose outputs are made once and written again by every call. */
-export function repeatable(engine: NativeEngine, op: string, inputs: Record<string, NativeTensor>, outputs: Record<string, number[]>, scalars: Record<string, number>): { outputs: Record<string, NativeTensor>; call: () => void } {
+export function repeatable(engine: NativeEngine, op: string, inputs: Record<string, NativeTensor>, outputs: Record<string, number[]>, scalars: Record<string, number>): { outputs: Record<string, NativeTensor>; call: (times?: number) => void } {
   const made = Object.fromEntries(Object.entries(outputs).map(([name, shape]) => [name, engine.op('fill', { y: { shape }, value: 0 })['y']!]))
   const args: OpArguments = { ...inputs, ...made, ...scalars }
-  return { outputs: made, call: () => void engine.op(op, args) }
+  return { outputs: made, call: (times) => void engine.op(op, args, times) }
 }
