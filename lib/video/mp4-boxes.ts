@@ -1,6 +1,6 @@
 // Finishes the file that the encoder made (ISO/IEC 14496-12): `moov` moves in front of `mdat`, so that a player can start before the end has arrived; times of
 // creation become 0, so that equal videos are equal files; `stss` lists the keyframes, which the encoder leaves out, and without which a player takes every
-// frame for one and seeks into grey; pictures of more than 576 lines get a `colr` box, because players read those as BT.709 otherwise. Samples are most of a file:
+// frame for one and seeks into grey; the frame rate becomes the one that was asked for, which the encoder cuts down to a whole number; pictures of more than 576 lines get a `colr` box, because players read those as BT.709 otherwise. Samples are most of a file:
 // they are read where they lie and handed on in pieces, so that no second copy of them is made.
 
 import { Buffer } from 'node:buffer'
@@ -108,8 +108,23 @@ function tagColour(stsd: Buffer): Buffer {
   return box('stsd', stsd.subarray(8, 16), box(avc1.type, avc1.bytes.subarray(8), colr))
 }
 
+/** fps as a fraction of whole numbers, to within a millionth of it: continued fractions. */
+export function fraction(fps: number): [numerator: number, denominator: number] {
+  let [before, numerator] = [0, 1]
+  let [below, denominator] = [1, 0]
+  for (let rest = fps; ; rest = 1 / (rest - Math.floor(rest))) {
+    const whole = Math.floor(rest)
+    ;[before, numerator] = [numerator, whole * numerator + before]
+    ;[below, denominator] = [denominator, whole * denominator + below]
+    if (Math.abs(numerator / denominator - fps) <= 1e-6 * fps) return [numerator, denominator]
+  }
+}
+
 interface Change {
   stss: Buffer
+  samples: number
+  /** Ticks a second of the video's track, and ticks a frame. */
+  rate: [scale: number, delta: number]
   colour: boolean
   /** Added to every chunk offset. */
   shift: number
@@ -124,6 +139,13 @@ function rebuild({ type, bytes }: Box, change: Change): Buffer {
   const copy = Buffer.from(bytes)
   // Version 0: header 8, version and flags 4, creation 4, modification 4.
   if (type === 'mvhd' || type === 'tkhd' || type === 'mdhd') copy.fill(0, 12, 20)
+  const { samples, rate: [scale, delta] } = change
+  // The movie counts in milliseconds.
+  const milliseconds = Math.round((1000 * samples * delta) / scale)
+  if (type === 'mvhd') copy.set(uint32(1000, milliseconds), 20)
+  if (type === 'tkhd') copy.writeUInt32BE(milliseconds, 28)
+  if (type === 'mdhd') copy.set(uint32(scale, samples * delta), 20)
+  if (type === 'stts') return box('stts', uint32(0, 1, samples, delta))
   if (type === 'stco') {
     for (let i = 0; i < copy.readUInt32BE(12); i++) copy.writeUInt32BE(copy.readUInt32BE(16 + 4 * i) + change.shift, 16 + 4 * i)
   }
@@ -135,7 +157,7 @@ function rebuild({ type, bytes }: Box, change: Change): Buffer {
 const pieceBytes = 1 << 20
 
 /** The encoder's file (ftyp, free, mdat, moov, free) as ftyp, moov, mdat, in pieces. */
-export function* finishedMp4(file: Mp4File, height: number): Generator<Buffer> {
+export function* finishedMp4(file: Mp4File, { height, fps }: { height: number; fps: number }): Generator<Buffer> {
   const boxes = findBoxes(file)
   const place = (type: string): { begin: number; size: number } => {
     const found = boxes.get(type)
@@ -144,8 +166,9 @@ export function* finishedMp4(file: Mp4File, height: number): Generator<Buffer> {
   }
   const whole = (type: string): Box => ({ type, bytes: file.read(place(type).begin, place(type).size) })
   const [ftyp, moov, mdat] = [whole('ftyp'), whole('moov'), place('mdat')]
-  const keys = keyframes(file, mdat.begin + 8, sampleSizes(moov.bytes))
-  const change: Change = { stss: box('stss', uint32(0, keys.length, ...keys)), colour: height > 576, shift: 0 }
+  const sizes = sampleSizes(moov.bytes)
+  const keys = keyframes(file, mdat.begin + 8, sizes)
+  const change: Change = { stss: box('stss', uint32(0, keys.length, ...keys)), samples: sizes.length, rate: fraction(fps), colour: height > 576, shift: 0 }
   // Sizes do not depend on the shift, so a first pass tells where mdat will lie.
   change.shift = ftyp.bytes.length + rebuild(moov, change).length - mdat.begin
   yield Buffer.concat([ftyp.bytes, rebuild(moov, change)])

@@ -32,7 +32,8 @@ async function run(settings: Mp4Settings): Promise<void> {
   const height = settings.height * settings.scale
   encoder.width = width + (width & 1)
   encoder.height = height + (height & 1)
-  encoder.frameRate = settings.fps
+  // A whole number to the encoder; the finished file says what it really is.
+  encoder.frameRate = Math.max(1, Math.round(settings.fps))
   encoder.quantizationParameter = settings.qp
   encoder.groupOfPictures = settings.keyframeInterval
   encoder.initialize()
@@ -47,7 +48,7 @@ async function run(settings: Mp4Settings): Promise<void> {
     }
     if (pieces === undefined) {
       encoder.finalize()
-      pieces = finishedMp4(openFile(encoder), encoder.height)
+      pieces = finishedMp4(openFile(encoder), { height: encoder.height, fps: settings.fps })
     }
     const { done, value } = pieces.next()
     port.postMessage({ type: 'piece', data: done === true ? undefined : value } satisfies FromWorker)

@@ -80,6 +80,19 @@ test('frames, size and rate are those of the video, and moov stands before mdat'
   expect([stsd.readUInt16BE(40), stsd.readUInt16BE(42)]).toEqual([96, 64])
 })
 
+test.each([12.5, 24000 / 1001, 0.5, 7.123456, 60])('%d frames a second are not rounded, in any of the times', async (fps) => {
+  const nodes = parse(await syntheticVideo({ numFrames: 20, fps }).toBuffer('mp4'))
+  const { body: mvhd } = get(nodes, 'moov', 'mvhd')
+  const { body: tkhd } = get(nodes, 'moov', 'trak', 'tkhd')
+  const { body: mdhd } = get(nodes, 'moov', 'trak', 'mdia', 'mdhd')
+  const { body: stts } = get(nodes, ...stbl, 'stts')
+  const near = (value: number, wanted: number, error: number) => expect(Math.abs(value - wanted)).toBeLessThanOrEqual(error)
+  near(mdhd.readUInt32BE(12) / stts.readUInt32BE(12), fps, 1e-6 * fps)
+  expect(mdhd.readUInt32BE(16)).toBe(20 * stts.readUInt32BE(12))
+  near(mvhd.readUInt32BE(16) / mvhd.readUInt32BE(12), 20 / fps, 1e-3)
+  near(tkhd.readUInt32BE(20) / mvhd.readUInt32BE(12), 20 / fps, 1e-3)
+})
+
 test('keyframes are listed, and only they hold IDR pictures', async () => {
   const file = await syntheticVideo({ numFrames: 40 }).toBuffer('mp4')
   const nodes = parse(file)
