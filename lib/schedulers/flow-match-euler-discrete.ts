@@ -39,10 +39,6 @@ export class FlowMatchEulerDiscreteScheduler extends Scheduler {
     super(config)
   }
 
-  get #train(): number {
-    return Number(this.config['num_train_timesteps'])
-  }
-
   #shifted(u: number): number {
     const shift = Number(this.config['shift'])
     return (shift * u) / (1 + (shift - 1) * u)
@@ -50,12 +46,12 @@ export class FlowMatchEulerDiscreteScheduler extends Scheduler {
 
   override setTimesteps(numInferenceSteps: number): void {
     const n = checkInteger(numInferenceSteps, 'numInferenceSteps', 1, 1000)
-    this.#sigmas = [...linspace(this.#shifted(1), this.#shifted(1 / this.#train), n).map((u) => this.#shifted(u)), 0]
-    this.timesteps = this.#sigmas.slice(0, n).map((sigma) => sigma * this.#train)
+    this.#sigmas = [...linspace(this.#shifted(1), this.#shifted(1 / this.numTrainTimesteps), n).map((u) => this.#shifted(u)), 0]
+    this.timesteps = this.#sigmas.slice(0, n).map((sigma) => sigma * this.numTrainTimesteps)
   }
 
   override noiseTerms(timestep: number): NoiseTerms {
-    const sigma = checkNumber(timestep, 'timestep', 0, this.#train) / this.#train
+    const sigma = checkNumber(timestep, 'timestep', 0, this.numTrainTimesteps) / this.numTrainTimesteps
     return { sample: 1 - sigma, noise: sigma }
   }
 

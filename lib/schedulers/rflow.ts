@@ -41,15 +41,11 @@ export class RFlowScheduler extends Scheduler {
     super(config)
   }
 
-  get #train(): number {
-    return Number(this.config['num_train_timesteps'])
-  }
-
   /** @throws TypeError when the timestep transform is on and height, width or latentFrames is missing */
   override setTimesteps(numInferenceSteps: number, size: TimestepSize = {}): void {
     const n = checkInteger(numInferenceSteps, 'numInferenceSteps', 1, 1000)
     const r = this.#ratio(size)
-    this.timesteps = Array.from({ length: n }, (_, i) => this.#train * transformed(1 - i / n, r))
+    this.timesteps = Array.from({ length: n }, (_, i) => this.numTrainTimesteps * transformed(1 - i / n, r))
   }
 
   override get timestepSampling(): 'uniform' | { mean: number; std: number } {
@@ -74,13 +70,13 @@ export class RFlowScheduler extends Scheduler {
   }
 
   override noiseTerms(timestep: number): NoiseTerms {
-    const t = checkNumber(timestep, 'timestep', 0, this.#train) / this.#train
+    const t = checkNumber(timestep, 'timestep', 0, this.numTrainTimesteps) / this.numTrainTimesteps
     return { sample: 1 - t, noise: t }
   }
 
   override queueStep(engine: NativeEngine, output: NativeTensor, timestep: number, sample: NativeTensor): NativeTensor {
     const index = this.indexOf(timestep)
     const next = this.timesteps[index + 1] ?? 0
-    return combine(engine, { sample: 1, output: ((this.timesteps[index] ?? NaN) - next) / this.#train }, output, sample)
+    return combine(engine, { sample: 1, output: ((this.timesteps[index] ?? NaN) - next) / this.numTrainTimesteps }, output, sample)
   }
 }

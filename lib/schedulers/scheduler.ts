@@ -61,6 +61,11 @@ export abstract class Scheduler {
     return String(this.config['_class_name'])
   }
 
+  /** Timesteps of training: the noise level σ of flow match is timestep / numTrainTimesteps. */
+  get numTrainTimesteps(): number {
+    return Number(this.config['num_train_timesteps'])
+  }
+
   /** Chooses n timesteps and forgets what earlier steps left. */
   abstract setTimesteps(numInferenceSteps: number, size?: TimestepSize): void
 
@@ -70,7 +75,7 @@ export abstract class Scheduler {
   /** What the model is trained to predict: sample · x_0 + noise · ε. */
   abstract readonly target: Readonly<NoiseTerms>
 
-  /** Whether timesteps are integers below `num_train_timesteps` (else real numbers in (0, 1000]). */
+  /** Whether timesteps are integers below `num_train_timesteps` (else real numbers up to it, without 0). */
   abstract readonly discrete: boolean
 
   /** How training draws noise levels in (0, 1) where its options do not say it: uniformly, or the sigmoid of a normal distribution. */

@@ -1,5 +1,6 @@
 // Which timestep each video of a step is trained at (model.md §4).
 
+import type { Scheduler } from '../schedulers/scheduler.js'
 import type { PhiloxRandom } from './random.js'
 
 export type TimestepSampling = 'uniform' | { mean: number; std: number }
@@ -57,7 +58,7 @@ export function drawNoiseLevels(random: PhiloxRandom, videos: number, sampling: 
   return order.map((stratum) => 1 / (1 + Math.exp(-(sampling.mean + sampling.std * inverseNormal((stratum + inside()) / videos)))))
 }
 
-/** The timestep of a noise level: real for flow schedulers, else ⌊1000 σ⌋. */
-export function timestepOf(noiseLevel: number, continuous: boolean): number {
-  return continuous ? 1000 * noiseLevel : Math.min(999, Math.floor(1000 * noiseLevel))
+/** The timestep of a noise level, of a scheduler's n: n σ for flow schedulers, else ⌊n σ⌋. */
+export function timestepOf(noiseLevel: number, { discrete, numTrainTimesteps }: Pick<Scheduler, 'discrete' | 'numTrainTimesteps'>): number {
+  return discrete ? Math.min(numTrainTimesteps - 1, Math.floor(numTrainTimesteps * noiseLevel)) : numTrainTimesteps * noiseLevel
 }

@@ -43,7 +43,7 @@ export interface LossOptions<T extends TensorLike = TensorLike> {
   latents: T
   /** ε, of the same shape. */
   noise: TensorLike
-  /** An integer below 1000; with flow match any real number in (0, 1000]. */
+  /** An integer below the scheduler's `num_train_timesteps` (1000); with flow match any real number up to it, without 0. */
   timestep: number
   /** [L, D] */
   promptEmbeds: TensorLike
@@ -211,7 +211,8 @@ export class Trainer {
     const [, frames = 0, H = 0, W = 0] = shape
     checkShape(options.noise, 'noise', shape)
     checkText(options.promptEmbeds, 'promptEmbeds', transformer.config)
-    const timestep = this.scheduler.discrete ? checkInteger(options.timestep, 'timestep', 0, 999) : checkNumber(options.timestep, 'timestep', 0, 1000, true)
+    const { discrete, numTrainTimesteps } = this.scheduler
+    const timestep = discrete ? checkInteger(options.timestep, 'timestep', 0, numTrainTimesteps - 1) : checkNumber(options.timestep, 'timestep', 0, numTrainTimesteps, true)
     const fps = checkNumber(options.fps ?? 16, 'fps', 0, 1000, true)
     const frameMask = options.frameMask === undefined ? undefined : checkMask(options.frameMask, 'frameMask', frames)
     if (frameMask !== undefined && !frameMask.includes(1)) throw rangeError('Expected at least one frame to denoise in frameMask but received zeros alone')
@@ -292,7 +293,7 @@ export class Trainer {
     const frameMask = pattern === undefined ? undefined : drawMask(random, pattern, frames, chunks)
     const noise = { data: latentNoise(new PhiloxRandom(options.seed, streams.noise + video, this.globalStep), [channels, frames, height, width]), shape: latents.shape }
     const size = { height: 8 * height, width: 8 * width }
-    const timestep = timestepOf(this.scheduler.trainingNoiseLevel(noiseLevel, { ...size, latentFrames: frames }), !this.scheduler.discrete)
+    const timestep = timestepOf(this.scheduler.trainingNoiseLevel(noiseLevel, { ...size, latentFrames: frames }), this.scheduler)
     return {
       ...this.#noisy(latents, noise, timestep, frameMask, scope),
       ...(await this.#text(example, dropped, scope)),

@@ -34,7 +34,9 @@ describe('timesteps', () => {
     // Mean ½, deviation 0.0046.
     expect(Math.abs(levels.reduce((sum, level) => sum + level, 0) / 4000 - 0.5)).toBeLessThan(0.02)
     expect(levels.every((level) => level > 0 && level < 1)).toBe(true)
-    expect([timestepOf(0.9999, false), timestepOf(0.12345, false), timestepOf(0.12345, true)]).toEqual([999, 123, 123.45])
+    const of = (discrete: boolean, numTrainTimesteps: number) => ({ discrete, numTrainTimesteps })
+    expect([timestepOf(0.9999, of(true, 1000)), timestepOf(0.12345, of(true, 1000)), timestepOf(0.12345, of(false, 1000))]).toEqual([999, 123, 123.45])
+    expect([timestepOf(0.9999, of(true, 500)), timestepOf(0.25, of(false, 500))]).toEqual([499, 125])
   })
 })
 

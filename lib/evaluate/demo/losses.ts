@@ -51,8 +51,9 @@ export interface ProbeInput {
 export async function probeLoss(pipeline: VideoPipeline, { latents, noise, promptEmbeds, level, method, clean, measured }: ProbeInput): Promise<number> {
   const [channels = 0, frames = 0, height = 0, width = 0] = latents.shape
   const plane = height * width
-  const { target } = pipeline.scheduler
-  const given = noisy(latents, noise, pipeline.scheduler.noiseTerms(1000 * level))
+  const { target, numTrainTimesteps } = pipeline.scheduler
+  const timestep = numTrainTimesteps * level
+  const given = noisy(latents, noise, pipeline.scheduler.noiseTerms(timestep))
   const isClean = (frame: number) => clean !== undefined && frame >= clean[0] && frame < clean[1]
   for (let channel = 0; channel < channels; channel++) {
     for (let frame = 0; frame < frames; frame++) {
@@ -61,7 +62,7 @@ export async function probeLoss(pipeline: VideoPipeline, { latents, noise, promp
     }
   }
   const frameMask = Array.from({ length: frames }, (_, frame) => (isClean(frame) ? 0 : 1))
-  const { data } = await pipeline.denoise({ latents: given, timestep: 1000 * level, promptEmbeds, fps: pipeline.defaults.fps, method, fuse: false, ...(clean === undefined ? {} : { frameMask }) })
+  const { data } = await pipeline.denoise({ latents: given, timestep, promptEmbeds, fps: pipeline.defaults.fps, method, fuse: false, ...(clean === undefined ? {} : { frameMask }) })
   const [begin, end] = measured ?? [0, frames]
   let sum = 0
   let count = 0
