@@ -38,7 +38,7 @@ export const transformerConfig = {
   context_frames: 4,
   latent_fps: 5,
   max_latent_frames: 80,
-  vin: { num_global_tokens: 32, dim: 192, num_heads: 6, num_blocks: 4, keyframe_interval: 0.4 }
+  vin: { num_global_tokens: 32, dim: 192, num_heads: 6, num_blocks: 4, keyframe_interval: 0.2 }
 }
 
 export const textEncoderConfig = {

@@ -39,7 +39,7 @@ export const recipe = {
   emaDecay: { max: 0.999, ramp: true },
   textDropout: 0.1,
   globalTokenDropout: 0.15,
-  maskRatios: { chunks: 0.4, imageHead: 0.04, imageTail: 0.03, quarterHead: 0.03 },
+  maskRatios: { chunks: 0.4, imageHead: 0.08, imageTail: 0.06, quarterHead: 0.03 },
   trainable: 'all'
 } as const satisfies TrainerOptions
 
