@@ -157,6 +157,15 @@ describe('losses', () => {
       expect(after.withTokens).not.toBe(losses.withTokens)
     })
     expect(await measureLosses(pipeline, 4, 0)).toEqual(record)
+    for (const video of [0, 1, 2, 3, 4, 5]) {
+      const { event, hidden } = video === 0 ? record : await measureLosses(pipeline, 4, video)
+      if (event !== 'curtain') {
+        expect(hidden).toBeUndefined()
+        continue
+      }
+      // Four probes that differ in tokens, given frames and text.
+      expect(new Set([hidden!.noisy.withTokens, hidden!.noisy.withoutTokens, hidden!.clean, hidden!.named]).size).toBe(4)
+    }
     expect((await measureLosses(pipeline, 4, 1)).levels).not.toEqual(record.levels)
   })
 })

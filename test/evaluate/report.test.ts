@@ -60,13 +60,16 @@ test('losses stand beside each other, their difference with its standard error, 
     video,
     event: 'curtain' as const,
     levels: [0.1, 0.2, 0.5].map((loss) => ({ withTokens: loss, withoutTokens: loss + 0.01 + 0.02 * video })),
-    far: { withTokens: 0.3, withoutTokens: 0.4 }
+    far: { withTokens: 0.3, withoutTokens: 0.4 },
+    hidden: { noisy: { withTokens: 0.6, withoutTokens: 0.7 + 0.1 * video }, clean: 0.25, named: 0.2 + 0.02 * video }
   }))
   const lines = lossLines(videos, 64)
   // Differences −0.01 and −0.03: mean −0.02, deviation of the mean 0.01.
   expect(lines.find((text) => text.startsWith('σ 0.95'))).toMatch(/0\.5000 +0\.5200 +−0\.0200 ± 0\.0100/)
   expect(lines.at(-1)).toBe('| .100 / .200 / .500 | .120 / .220 / .520 | .300 / .400 |')
   expect(lines.some((text) => text.includes('2 videos with a curtain'))).toBe(true)
+  const hidden = lines.findIndex((text) => text.includes('2 curtains, nothing named'))
+  expect(lines.slice(hidden, hidden + 3).map((text) => text.match(/\d\.\d{4}/g))).toEqual([['0.6000', '0.7500', '0.1500', '0.0500'], ['0.2500'], ['0.2100']])
 })
 
 test('rendered videos of a prompt obey it, grey ones do not', () => {

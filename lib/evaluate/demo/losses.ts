@@ -17,6 +17,8 @@ const HELD_OUT = 7_000_001
 /** Noise levels σ, and the one at which a clean chunk is shown: only there the rest of the video has to be asked. */
 export const noiseLevels = [0.5, 0.85, 0.95] as const
 export const FAR_LEVEL = 0.95
+/** The noise level around which the background behind a curtain is decided. */
+export const HIDDEN_LEVEL = 0.9
 
 export interface TokenLosses {
   withTokens: number
@@ -30,6 +32,21 @@ export interface LossRecord {
   levels: TokenLosses[]
   /** The last chunk's, while the first one is clean. */
   far: TokenLosses
+  /** Of a video with a curtain, whose caption names nothing but its times. */
+  hidden?: HiddenLosses
+}
+
+/**
+How much of what stands behind a curtain the tokens carry, as losses of the last chunk at `HIDDEN_LEVEL`. Tokens that carry everything make `noisy.withTokens`
+what twice the evidence gives, and `clean` what is left when the background is known, `named`.
+*/
+export interface HiddenLosses {
+  /** All chunks are equally noisy. */
+  noisy: TokenLosses
+  /** The first chunk is clean; with tokens. */
+  clean: number
+  /** The caption names the background; without tokens. */
+  named: number
 }
 
 export interface ProbeInput {
@@ -84,15 +101,28 @@ export async function measureLosses(pipeline: VideoPipeline, seconds: number, vi
   const { world } = demoWorldVideo(HELD_OUT, video, [seconds])
   const latents = await pipeline.vae.encode(pixelPlanes({ data: renderFrames(world, 0, frames), shape: [frames, WORLD_SIZE, WORLD_SIZE, 3] }))
   const noise = latentNoise(new PhiloxRandom(HELD_OUT, streams.noise, video), latents.shape as [number, number, number, number])
-  const promptEmbeds = await embedPrompt(pipeline, drawCaption(new PhiloxRandom(HELD_OUT, streams.caption, video), world))
-  const both = async (rest: Pick<ProbeInput, 'level' | 'clean' | 'measured'>): Promise<TokenLosses> => ({
-    withTokens: await probeLoss(pipeline, { latents, noise, promptEmbeds, method: 'vin', ...rest }),
-    withoutTokens: await probeLoss(pipeline, { latents, noise, promptEmbeds, method: 'independent', ...rest })
+  const drawn = await embedPrompt(pipeline, drawCaption(new PhiloxRandom(HELD_OUT, streams.caption, video), world))
+  type Rest = Pick<ProbeInput, 'level' | 'clean' | 'measured'>
+  const probe = (method: ProbeInput['method'], promptEmbeds: TensorData, rest: Rest) => probeLoss(pipeline, { latents, noise, promptEmbeds, method, ...rest })
+  const both = async (rest: Rest, promptEmbeds = drawn): Promise<TokenLosses> => ({
+    withTokens: await probe('vin', promptEmbeds, rest),
+    withoutTokens: await probe('independent', promptEmbeds, rest)
   })
   const levels: TokenLosses[] = []
   for (const level of noiseLevels) levels.push(await both({ level }))
   const { chunk_frames, context_frames } = pipeline.transformer.config
   const chunks = planChunks(latents.shape[1] ?? 0, chunk_frames, context_frames)
   const [first, last] = [chunks[0]!, chunks.at(-1)!]
-  return { video, event: world.event, levels, far: await both({ level: FAR_LEVEL, clean: [first.start, first.end], measured: [last.start, last.end] }) }
+  const [clean, measured] = [[first.start, first.end], [last.start, last.end]] as const
+  const record: LossRecord = { video, event: world.event, levels, far: await both({ level: FAR_LEVEL, clean, measured }) }
+  if (world.event !== 'curtain') return record
+  const times = `the curtain closes at ${world.t1}s opens at ${world.t2}s`
+  const unnamed = await embedPrompt(pipeline, `a shape moves ${times}`)
+  const level = HIDDEN_LEVEL
+  record.hidden = {
+    noisy: await both({ level, measured }, unnamed),
+    clean: await probe('vin', unnamed, { level, clean, measured }),
+    named: await probe('independent', await embedPrompt(pipeline, `a shape moves over the ${world.background} ${times}`), { level, measured })
+  }
+  return record
 }

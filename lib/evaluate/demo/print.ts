@@ -5,8 +5,8 @@ import type { Attribute, SegmentReading } from '../attributes.js'
 import { identity, isQuotable, wilsonInterval } from '../identity.js'
 import { gapPrompt } from './gap.js'
 import type { GapRecord } from './gap.js'
-import { FAR_LEVEL, noiseLevels } from './losses.js'
-import type { LossRecord, TokenLosses } from './losses.js'
+import { FAR_LEVEL, HIDDEN_LEVEL, noiseLevels } from './losses.js'
+import type { HiddenLosses, LossRecord, TokenLosses } from './losses.js'
 import { guesses } from './obedience.js'
 import type { ObedienceRecord } from './obedience.js'
 import type { ReaderCheck } from './reader.js'
@@ -95,6 +95,16 @@ function lossLine(name: string, losses: readonly TokenLosses[]): string {
 
 const short = (values: readonly number[]) => mean(values).toFixed(3).replace(/^0/, '')
 
+function hiddenLines(videos: readonly HiddenLosses[]): string[] {
+  if (videos.length === 0) return []
+  const row = (name: string, value: number) => `  ${name.padEnd(42)} ${value.toFixed(4).padStart(9)}`
+  return [
+    lossLine(`last chunk, σ ${HIDDEN_LEVEL}, ${videos.length} curtains, nothing named`, videos.map(({ noisy }) => noisy)),
+    row('the same, first chunk clean', mean(videos.map(({ clean }) => clean))),
+    row('the same, background named', mean(videos.map(({ named }) => named)))
+  ]
+}
+
 export function lossLines(videos: readonly LossRecord[], frames: number): string[] {
   if (videos.length === 0) return []
   const curtain = videos.filter(({ event }) => event === 'curtain')
@@ -104,6 +114,7 @@ export function lossLines(videos: readonly LossRecord[], frames: number): string
     ...noiseLevels.map((level, index) => lossLine(`σ ${level}`, videos.map(({ levels }) => levels[index]!))),
     lossLine(`last chunk, first one clean, σ ${FAR_LEVEL}`, videos.map(({ far }) => far)),
     ...(curtain.length === 0 ? [] : [lossLine(`  the same, ${curtain.length} videos with a curtain`, curtain.map(({ far }) => far))]),
+    ...hiddenLines(curtain.flatMap(({ hidden }) => hidden ?? [])),
     `| ${cells('withTokens')} | ${cells('withoutTokens')} | ${short(videos.map(({ far }) => far.withTokens))} / ${short(videos.map(({ far }) => far.withoutTokens))} |`
   ]
 }
