@@ -22,6 +22,8 @@ export interface TransformerStageOptions {
   shares: readonly number[]
   /** Logit-normal noise levels. */
   sigma: { mean: number; std: number }
+  /** Share of videos in which every chunk is clean with probability ½ (the recipe's). */
+  chunkMasks?: number | undefined
   seed: number
   model: ModelOptions
   /** A model folder whose weights are the start when there is no checkpoint, with fresh moments and a new warm-up; absent: untrained weights. */
@@ -79,7 +81,13 @@ export async function trainTransformer(options: TransformerStageOptions): Promis
   if (caches.every((cache) => cache.count === 0)) throw new RangeError('Expected latents of at least one video; run --stage latents first')
   const checkpoint = join(folder, 'transformer')
   // A sitting's rate falls to 0 at its end: the next one begins without that end.
-  const changes: TrainerOptions = { totalSteps: undefined, decayFrom: undefined, timestepSampling: sigma, ...(options.learningRate === undefined ? {} : { learningRate: options.learningRate }) }
+  const changes: TrainerOptions = {
+    totalSteps: undefined,
+    decayFrom: undefined,
+    timestepSampling: sigma,
+    maskRatios: { ...recipe.maskRatios, chunks: options.chunkMasks ?? recipe.maskRatios.chunks },
+    ...(options.learningRate === undefined ? {} : { learningRate: options.learningRate })
+  }
   const trainer = (await settleCheckpoint(checkpoint))
     ? await Trainer.resume(checkpoint, changes, model)
     : new Trainer(await initialModel(options), { ...recipe, latentFramesPerStep: (options.sizes ?? demoSizes).latentFramesPerStep, seed, ...changes })
