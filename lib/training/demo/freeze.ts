@@ -1,4 +1,5 @@
-// The trained VAE in its final form: averaged weights in half precision, and shift and scale that give every latent channel mean 0 and deviation 1.
+// The trained VAE in its final form: averaged weights in half precision, and shift and scale that give every latent channel mean 0 and a deviation that says how
+// much of it pixels show. A channel that hardly changes a picture is as hard to predict as the others: at deviation 1 it would take most of the transformer's loss.
 
 import { cp, mkdir, rename, rm } from 'node:fs/promises'
 import { existsSync } from 'node:fs'
@@ -10,9 +11,13 @@ import type { ModelOptions } from '../../options/model.js'
 import { settleCheckpoint, writeDurably } from '../checkpoint.js'
 import { demoWorldVideo, renderFrames, WORLD_FPS, WORLD_SIZE } from '../demo-world.js'
 import { pixelPlanes } from '../pixels.js'
+import { latentNoise, PhiloxRandom, streams } from '../random.js'
 
 const SECONDS = 4
 const SEED = 8_000_001
+
+/** Deviation of the noise whose effect on pixels is measured. */
+const DISTURBANCE = 0.2
 
 export interface ChannelMoments {
   mean: number[]
@@ -40,6 +45,27 @@ export async function latentMoments(vae: VAE, videos: number): Promise<ChannelMo
   }
   const mean = sums.map((sum) => sum / count)
   return { mean, deviation: squares.map((square, channel) => Math.sqrt(square / count - mean[channel]! ** 2)) }
+}
+
+/** Deviations of the channels: the root of the squared error in pixels that the same noise in each of them makes, 1 for the largest. Latents have deviation 1. */
+export async function channelEffects(vae: VAE, videos: number): Promise<number[]> {
+  const frames = SECONDS * WORLD_FPS
+  const effects = new Array<number>(vae.config.latent_channels).fill(0)
+  for (let index = 0; index < videos; index++) {
+    const { world } = demoWorldVideo(SEED, index, [SECONDS])
+    const latents = await vae.encode(pixelPlanes({ data: renderFrames(world, 0, frames), shape: [frames, WORLD_SIZE, WORLD_SIZE, 3] }))
+    const noise = latentNoise(new PhiloxRandom(SEED, streams.noise, index), latents.shape as [number, number, number, number])
+    const clean = await vae.decode(latents, { numFrames: frames })
+    const size = latents.data.length / effects.length
+    for (let channel = 0; channel < effects.length; channel++) {
+      const data = latents.data.slice()
+      for (let at = channel * size; at < (channel + 1) * size; at++) data[at]! += DISTURBANCE * noise[at]!
+      const disturbed = await vae.decode({ data, shape: latents.shape }, { numFrames: frames })
+      effects[channel]! += disturbed.data.reduce((sum, value, at) => sum + (value - clean.data[at]!) ** 2, 0)
+    }
+  }
+  const largest = Math.max(...effects)
+  return effects.map((effect) => Math.sqrt(effect / largest))
 }
 
 /** Latents have shift and scale behind them: moments are those of latents that have not. */
@@ -79,6 +105,9 @@ export async function freezeVAE({ checkpoint, folder, start, momentVideos, model
     const channels = vae.config.latent_channels
     setNormalisation(vae, { mean: new Array<number>(channels).fill(0), deviation: new Array<number>(channels).fill(1) })
     const moments = await latentMoments(vae, momentVideos)
+    setNormalisation(vae, moments)
+    const effects = await channelEffects(vae, Math.max(1, Math.round(momentVideos / 4)))
+    moments.deviation = moments.deviation.map((deviation, channel) => deviation / effects[channel]!)
     setNormalisation(vae, moments)
     await mkdir(temporary, { recursive: true })
     await nativeAsync(() => vae.native.save(join(temporary, 'diffusion_pytorch_model.safetensors'), { dtype: 'float16' }))
