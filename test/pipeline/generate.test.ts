@@ -133,7 +133,8 @@ describe('a run', () => {
   test('a 10 ms timer keeps firing', async () => {
     let ticks = 0
     let longest = 0
-    let last = performance.now()
+    const start = performance.now()
+    let last = start
     const timer = setInterval(() => {
       const now = performance.now()
       longest = Math.max(longest, now - last)
@@ -142,7 +143,10 @@ describe('a run', () => {
     }, 10)
     await pipeline.generate({ ...options, numFrames: 256, numInferenceSteps: 12 })
     clearInterval(timer)
-    expect(ticks).toBeGreaterThan(5)
+    // How many fit depends on the machine: half of them may be late.
+    const elapsed = performance.now() - start
+    expect(elapsed).toBeGreaterThan(20)
+    expect(ticks).toBeGreaterThanOrEqual(Math.floor(elapsed / 20))
     expect(longest).toBeLessThan(250)
   })
 

@@ -7,10 +7,13 @@ import { answer, config } from './parent.mjs'
 
 const { model, load, options, latents, output, stop } = config
 
+/** Waits to be killed. A promise alone would not keep the process. */
+const forever = () => new Promise(() => setInterval(() => {}, 1000))
+
 async function reached(file, moment) {
   if (stop?.file !== file || stop.moment !== moment) return
   process.send({ file, moment })
-  if (moment !== 'afterwards') await new Promise(() => {})
+  if (moment !== 'afterwards') await forever()
 }
 
 // The moments of a file that appears whole or not at all: temporary file → write → sync → rename → sync of the folder.
@@ -49,9 +52,14 @@ syncBuiltinESMExports()
 const { VideoPipeline } = await import('../../../dist/esm/index.js')
 const pipeline = await VideoPipeline.fromPretrained(model, { device: 'cpu', ...load })
 let steps = 0
-const video = await pipeline.generate({ ...options, onStep: () => void steps++ })
+// Whoever is to be killed takes at least 20 ms a step, so that on every machine the kill lands within a step or two of its moment.
+const onStep = async () => {
+  steps++
+  if (stop !== undefined) await new Promise((resolve) => setTimeout(resolve, 20))
+}
+const video = await pipeline.generate({ ...options, onStep })
 // Whoever was to be killed while sampling goes no further.
-if (stop?.file.startsWith('state-')) await new Promise(() => {})
+if (stop?.file.startsWith('state-')) await forever()
 if (latents !== undefined) fs.writeFileSync(latents, video.latents.data)
 if (output !== undefined) await video.save(output)
 await pipeline.dispose()
