@@ -127,7 +127,7 @@ export const mutants = [
   },
   {
     name: 'flow-last-sigma', area: 'schedulers: flow match', file: 'lib/schedulers/flow-match-euler-discrete.ts',
-    from: 'this.#shifted(1 / this.#train), n)', to: 'this.#shifted(1 / n), n)',
+    from: 'this.#shifted(1 / this.numTrainTimesteps), n)', to: 'this.#shifted(1 / n), n)',
     tests: ['test/schedulers/schedulers.test.ts']
   },
   {
