@@ -61,7 +61,7 @@ export const textEncoderConfig = {
   eos_token_id: 1
 }
 
-export const schedulerConfig = { _class_name: 'FlowMatchEulerDiscreteScheduler', num_train_timesteps: 1000, shift: 5 }
+export const schedulerConfig = { _class_name: 'FlowMatchEulerDiscreteScheduler', num_train_timesteps: 1000, shift: 3 }
 
 export const modelIndex = {
   _class_name: 'VinVideoPipeline',
@@ -70,7 +70,7 @@ export const modelIndex = {
   text_encoder: ['transformers', 'T5EncoderModel'],
   tokenizer: ['tokenizers', 'Tokenizer'],
   scheduler: ['diffusers', 'FlowMatchEulerDiscreteScheduler'],
-  guidance_scale: 2,
+  guidance_scale: 4,
   num_inference_steps: 24,
   width: 64,
   height: 64,
