@@ -109,7 +109,7 @@ function tagColour(stsd: Buffer): Buffer {
 }
 
 /** fps as a fraction of whole numbers, to within a millionth of it: continued fractions. */
-export function fraction(fps: number): [numerator: number, denominator: number] {
+function fraction(fps: number): [numerator: number, denominator: number] {
   let [before, numerator] = [0, 1]
   let [below, denominator] = [1, 0]
   for (let rest = fps; ; rest = 1 / (rest - Math.floor(rest))) {
@@ -118,6 +118,13 @@ export function fraction(fps: number): [numerator: number, denominator: number] 
     ;[below, denominator] = [denominator, whole * denominator + below]
     if (Math.abs(numerator / denominator - fps) <= 1e-6 * fps) return [numerator, denominator]
   }
+}
+
+/** Ticks a second and ticks a frame. Browsers seek to the wrong frame of a track with a handful of ticks a second; 90,000 are usual. */
+function ticks(fps: number): [scale: number, delta: number] {
+  const [numerator, denominator] = fraction(fps)
+  const factor = Math.max(1, Math.floor(90_000 / numerator))
+  return [factor * numerator, factor * denominator]
 }
 
 interface Change {
@@ -168,7 +175,7 @@ export function* finishedMp4(file: Mp4File, { height, fps }: { height: number; f
   const [ftyp, moov, mdat] = [whole('ftyp'), whole('moov'), place('mdat')]
   const sizes = sampleSizes(moov.bytes)
   const keys = keyframes(file, mdat.begin + 8, sizes)
-  const change: Change = { stss: box('stss', uint32(0, keys.length, ...keys)), samples: sizes.length, rate: fraction(fps), colour: height > 576, shift: 0 }
+  const change: Change = { stss: box('stss', uint32(0, keys.length, ...keys)), samples: sizes.length, rate: ticks(fps), colour: height > 576, shift: 0 }
   // Sizes do not depend on the shift, so a first pass tells where mdat will lie.
   change.shift = ftyp.bytes.length + rebuild(moov, change).length - mdat.begin
   yield Buffer.concat([ftyp.bytes, rebuild(moov, change)])
