@@ -44,7 +44,9 @@ function overlaps(ops: Op[]): [Op, Op][] {
 }
 
 test('chunks in flight overlap in time, one at a time never does, and the bits are the same', async () => {
-  const together = await traced('together', 2, 2)
+  // A machine that is busy may give a short run one core and no more; one that never overlaps is at fault.
+  let together = await traced('together', 2, 2)
+  for (let i = 0; i < 9 && overlaps(together.ops).length === 0; i++) together = await traced('together', 2, 2)
   const alone = await traced('alone', 2, 1)
   const oneThread = await traced('one-thread', 1, 4)
   for (const { ops } of [together, alone, oneThread]) expect(new Set(ops.map(({ args }) => args.chunk))).toEqual(new Set([0, 1, 2, 3]))
