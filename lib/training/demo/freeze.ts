@@ -19,6 +19,9 @@ const SEED = 8_000_001
 /** Deviation of the noise whose effect on pixels is measured. */
 const DISTURBANCE = 0.2
 
+/** A channel that shows nothing still gets this deviation. */
+const LEAST_EFFECT = 0.05
+
 export interface ChannelMoments {
   mean: number[]
   deviation: number[]
@@ -107,7 +110,7 @@ export async function freezeVAE({ checkpoint, folder, start, momentVideos, model
     const moments = await latentMoments(vae, momentVideos)
     setNormalisation(vae, moments)
     const effects = await channelEffects(vae, Math.max(1, Math.round(momentVideos / 4)))
-    moments.deviation = moments.deviation.map((deviation, channel) => deviation / effects[channel]!)
+    moments.deviation = moments.deviation.map((deviation, channel) => deviation / Math.max(LEAST_EFFECT, effects[channel]!))
     setNormalisation(vae, moments)
     await mkdir(temporary, { recursive: true })
     await nativeAsync(() => vae.native.save(join(temporary, 'diffusion_pytorch_model.safetensors'), { dtype: 'float16' }))
