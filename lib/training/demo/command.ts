@@ -31,6 +31,8 @@ const usage = `Usage: npm run train:demo -- [--stage ${stages.join('|')}] [--min
   --shares A,B,C        transformer: shares of latent frames that come from videos of 4, 8 and 16 seconds (1,0,0)
   --sigma MEAN,STD      transformer: logit-normal noise levels (0.6,1.4)
   --chunk-masks X       transformer: share of videos in which every chunk is clean with probability ½ (0.4)
+  --curtains X          transformer: share of the draws that must give a video with a curtain, beside those that do (0)
+  --unnamed X           transformer: share of the captions that name nothing, beside those that do (0)
   --threads N           threads that compute
   --seed N              (0)
 `
@@ -60,6 +62,8 @@ export async function trainDemo(args: readonly string[]): Promise<void> {
       shares: { type: 'string', default: '1,0,0' },
       sigma: { type: 'string', default: '0.6,1.4' },
       'chunk-masks': { type: 'string' },
+      curtains: { type: 'string', default: '0' },
+      unnamed: { type: 'string', default: '0' },
       threads: { type: 'string' },
       seed: { type: 'string', default: '0' },
       help: { type: 'boolean', default: false }
@@ -80,6 +84,7 @@ export async function trainDemo(args: readonly string[]): Promise<void> {
   const shares = numbers(values.shares, 'shares', 3)
   const [mean, std] = numbers(values.sigma, 'sigma', 2)
   const chunkMasks = values['chunk-masks'] === undefined ? undefined : checkNumber(Number(values['chunk-masks']), '--chunk-masks', 0, 0.8)
+  const hidden = { curtains: checkNumber(Number(values.curtains), '--curtains', 0, 1), unnamed: checkNumber(Number(values.unnamed), '--unnamed', 0, 1) }
   const sampler = {
     ...(values.shift === undefined ? {} : { shift: checkNumber(Number(values.shift), '--shift', 1e-3, 1000) }),
     ...(values.steps === undefined ? {} : { steps: checkInteger(Number(values.steps), '--steps', 1, 1000) }),
@@ -95,7 +100,7 @@ export async function trainDemo(args: readonly string[]): Promise<void> {
     const share = stage === 'all' ? minutes / 4 : minutes
     for (const name of ['vae2d', 'vae-temporal', 'vae'] as const) if (runs(name)) await trainVAE(name, { ...common, minutes: share, learningRate, batchSize })
     if (runs('latents')) await encodeLatents({ ...common, videos })
-    if (runs('transformer')) await trainTransformer({ ...common, minutes, learningRate, shares, sigma: { mean: mean!, std: std! }, chunkMasks })
+    if (runs('transformer')) await trainTransformer({ ...common, minutes, learningRate, shares, sigma: { mean: mean!, std: std! }, chunkMasks, hidden })
   }
   if (values.export !== undefined) await exportModel({ folder, target: resolve(values.export), dtype, ...sampler, model })
 }

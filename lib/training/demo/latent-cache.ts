@@ -8,6 +8,7 @@ import type { VAE } from '../../models/vae.js'
 import { latentFramesOf } from '../../plan/frames.js'
 import { writeDurably } from '../checkpoint.js'
 import { demoWorldVideo, drawCaption, renderFrames, WORLD_FPS, WORLD_SIZE } from '../demo-world.js'
+import type { CaptionMode, World } from '../demo-world.js'
 import type { Dataset, TrainingExample, VideoLatents } from '../dataset.js'
 import { PhiloxRandom, streams } from '../random.js'
 import { pixelPlanes } from '../pixels.js'
@@ -74,7 +75,7 @@ export class LatentCache {
     const handle = await open(this.#path, 'a')
     try {
       while (this.#count < count) {
-        const { world } = demoWorldVideo(this.#options.seed, this.#count, [this.seconds])
+        const world = this.world(this.#count)
         const frames = this.seconds * WORLD_FPS
         const pixels = pixelPlanes({ data: renderFrames(world, 0, frames), shape: [frames, WORLD_SIZE, WORLD_SIZE, 3] })
         const { data } = await this.#options.vae.encode(pixels)
@@ -99,14 +100,28 @@ export class LatentCache {
     }
   }
 
-  async example(index: number, use: number): Promise<TrainingExample> {
-    const { world } = demoWorldVideo(this.#options.seed, index, [this.seconds])
-    return { latents: await this.read(index), prompt: drawCaption(new PhiloxRandom(this.#options.seed, streams.caption, use), world) }
+  world(index: number): World {
+    return demoWorldVideo(this.#options.seed, index, [this.seconds]).world
+  }
+
+  async example(index: number, use: number, captions?: CaptionMode): Promise<TrainingExample> {
+    return { latents: await this.read(index), prompt: drawCaption(new PhiloxRandom(this.#options.seed, streams.caption, use), this.world(index), captions) }
   }
 }
 
+/** Lays weight on what must be remembered: a curtain, and a caption that does not say what is behind it. */
+export interface HiddenShares {
+  /** Share of the draws that are repeated until they give a video with a curtain; the rest is as the world is. */
+  curtains: number
+  /** Share of the captions that name nothing; the rest is mixed. */
+  unnamed: number
+}
+
+/** Draws until a video with a curtain comes; gives up where a cache seems to have none. */
+const CURTAIN_DRAWS = 64
+
 /** Videos of several lengths in random order. `shares` are the relative numbers of latent frames that each length takes. */
-export function cachedVideos(caches: readonly LatentCache[], shares: readonly number[], seed: number): Dataset {
+export function cachedVideos(caches: readonly LatentCache[], shares: readonly number[], seed: number, hidden: HiddenShares = { curtains: 0, unnamed: 0 }): Dataset {
   // A pass is 4,096 draws; which video and which caption depends on (pass, draw) alone.
   const DRAWS = 4096
   const weights = caches.map((cache, index) => (cache.count > 0 ? (shares[index] ?? 0) / cache.frames : 0))
@@ -119,7 +134,11 @@ export function cachedVideos(caches: readonly LatentCache[], shares: readonly nu
       let chosen = 0
       while (chosen < caches.length - 1 && lot >= weights[chosen]!) lot -= weights[chosen++]!
       const cache = caches[chosen]!
-      yield cache.example(random.int(cache.count), use)
+      let index = random.int(cache.count)
+      if (random.uniform() < hidden.curtains) {
+        for (let again = 1; again < CURTAIN_DRAWS && cache.world(index).event !== 'curtain'; again++) index = random.int(cache.count)
+      }
+      yield cache.example(index, use, random.uniform() < hidden.unnamed ? 'nothing' : 'mixed')
     }
   }
   return { examples, [Symbol.asyncIterator]: () => examples(0, 0) }

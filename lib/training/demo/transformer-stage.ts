@@ -11,6 +11,7 @@ import { Trainer } from '../trainer.js'
 import { demoSizes, modelIndex, schedulerConfig } from './config.js'
 import type { DemoSizes } from './config.js'
 import { cachedVideos } from './latent-cache.js'
+import type { HiddenShares } from './latent-cache.js'
 import { openCaches } from './latents-stage.js'
 import { Progress, StepBudget } from './progress.js'
 
@@ -24,6 +25,7 @@ export interface TransformerStageOptions {
   sigma: { mean: number; std: number }
   /** Share of videos in which every chunk is clean with probability ½ (the recipe's). */
   chunkMasks?: number | undefined
+  hidden?: HiddenShares | undefined
   seed: number
   model: ModelOptions
   /** A model folder whose weights are the start when there is no checkpoint, with fresh moments and a new warm-up; absent: untrained weights. */
@@ -93,7 +95,7 @@ export async function trainTransformer(options: TransformerStageOptions): Promis
     : new Trainer(await initialModel(options), { ...recipe, latentFramesPerStep: (options.sizes ?? demoSizes).latentFramesPerStep, seed, ...changes })
   const progress = new Progress('transformer', folder, 20)
   const budget = new StepBudget(trainer.globalStep, minutes)
-  await trainer.fit(cachedVideos(caches, shares, seed), {
+  await trainer.fit(cachedVideos(caches, shares, seed, options.hidden), {
     minutes,
     checkpoint,
     checkpointEvery: 200,

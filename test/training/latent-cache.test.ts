@@ -1,0 +1,58 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import type { VAE } from '../../lib/models/vae.js'
+import { cachedVideos, LatentCache } from '../../lib/training/demo/latent-cache.js'
+import type { HiddenShares } from '../../lib/training/demo/latent-cache.js'
+
+const DRAWS = 400
+let folder: string
+let cache: LatentCache
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'vin-latents-'))
+  // What the draws depend on is the world, not the numbers of the latents.
+  const shape = [4, 20, 8, 8]
+  const vae = { microBatch: { frames: 16, latentFrames: 5 }, encode: async () => ({ data: new Float32Array(4 * 20 * 8 * 8), shape }) } as unknown as VAE
+  cache = await LatentCache.open({ folder, seconds: 4, seed: 3, vae, fingerprint: 'none' })
+  await cache.grow(40)
+})
+afterAll(() => rm(folder, { recursive: true, force: true }))
+
+async function prompts(hidden?: HiddenShares): Promise<string[]> {
+  const drawn: string[] = []
+  for await (const { prompt } of cachedVideos([cache], [1], 3, hidden)) {
+    drawn.push(prompt as string)
+    if (drawn.length === DRAWS) break
+  }
+  return drawn
+}
+
+const share = (drawn: readonly string[], holds: (prompt: string) => boolean) => drawn.filter(holds).length / drawn.length
+const curtain = (prompt: string) => prompt.includes('the curtain closes')
+const namesNothing = (prompt: string) => /^a shape( and a shape)? (moves|bounces)( |$)(?!over)/.test(prompt)
+
+test('without weights, curtains and captions are as the world has them', async () => {
+  const drawn = await prompts()
+  const curtains = Array.from({ length: 40 }, (_, index) => cache.world(index)).filter(({ event }) => event === 'curtain').length / 40
+  expect(share(drawn, curtain)).toBeGreaterThan(curtains - 0.1)
+  expect(share(drawn, curtain)).toBeLessThan(curtains + 0.1)
+  expect(share(drawn, namesNothing)).toBeGreaterThan(0.15)
+  expect(share(drawn, namesNothing)).toBeLessThan(0.4)
+})
+
+test('a full weight gives only curtains, whose captions say nothing but the times', async () => {
+  const drawn = await prompts({ curtains: 1, unnamed: 1 })
+  expect(share(drawn, curtain)).toBe(1)
+  expect(share(drawn, namesNothing)).toBe(1)
+})
+
+test('half a weight gives half of the rest, and the same draws every time', async () => {
+  const drawn = await prompts({ curtains: 0.5, unnamed: 0.5 })
+  const plain = await prompts()
+  expect(share(drawn, curtain)).toBeCloseTo(0.5 + 0.5 * share(plain, curtain), 0.8)
+  expect(share(drawn, namesNothing)).toBeGreaterThan(0.5)
+  expect(share(drawn, namesNothing)).toBeLessThan(0.75)
+  expect(await prompts({ curtains: 0.5, unnamed: 0.5 })).toEqual(drawn)
+})
