@@ -9,6 +9,7 @@ import { Trainer, VideoPipeline } from '../../lib/index.js'
 import type { TensorData } from '../../lib/index.js'
 import { evaluateDemo } from '../../lib/evaluate/demo/command.js'
 import { gapPrompt, measureGap, sampleWithTokens, sideBorder } from '../../lib/evaluate/demo/gap.js'
+import { latentDeviations, latentNoiseLevels, measureLatentNoise } from '../../lib/evaluate/demo/latent-noise.js'
 import { latentFrames } from '../../lib/evaluate/demo/latents.js'
 import { measureLosses, probeLoss } from '../../lib/evaluate/demo/losses.js'
 import { framesThroughMp4, readLatents } from '../../lib/evaluate/demo/pixels.js'
@@ -16,6 +17,7 @@ import { embedPrompt, resolveSampler } from '../../lib/evaluate/demo/sampler.js'
 import { sheetFrames } from '../../lib/evaluate/demo/sheet.js'
 import { readFrame, readSegment } from '../../lib/evaluate/attributes.js'
 import { worldPixels } from '../../lib/evaluate/index.js'
+import { VAE } from '../../lib/models/vae.js'
 import { randn } from '../../lib/native/ops.js'
 import { demoTokenizerJson } from '../../lib/training/demo-tokenizer.js'
 import { drawWorld, renderFrame, WORLD_SIZE } from '../../lib/training/demo-world.js'
@@ -170,6 +172,25 @@ describe('losses', () => {
   })
 })
 
+describe('noise on latents', () => {
+  test('the built-in VAE shows what it was given, and noise costs it decibels', async () => {
+    await using vae = await VAE.fromPretrained(join('models', 'demo', 'vae'), { device: 'cpu' })
+    const deviations = await latentDeviations(vae)
+    const record = await measureLatentNoise(vae, deviations, 0)
+    expect(record.levels[0]!.read).toMatchObject({ background: record.shown.background, colour: record.shown.colour })
+    const errors = record.levels.map(({ squaredError }) => squaredError)
+    expect(errors).toHaveLength(latentNoiseLevels.length)
+    expect(errors.toSorted((a, b) => a - b)).toEqual(errors)
+    // 25 dB below the peak without noise.
+    expect(errors[0]).toBeLessThan(255 ** 2 / 10 ** 2.5)
+    expect(errors.at(-1)).toBeGreaterThan(3 * errors[0]!)
+    // Without a deviation there is no noise.
+    const undisturbed = await measureLatentNoise(vae, deviations.map(() => 0), 0)
+    expect(new Set(undisturbed.levels.map(({ squaredError }) => squaredError)).size).toBe(1)
+    expect(undisturbed.levels[0]).toEqual(record.levels[0])
+  })
+})
+
 describe('the command', () => {
   const quick = () => ['--model', modelFolder(), '--frames-from', 'vae', '--steps', '1', '--prompt-frames', '16', '--threads', '1']
 
@@ -205,6 +226,12 @@ describe('the command', () => {
   test('--losses alone makes no video', async () => {
     const { lines, progress } = await run('--model', modelFolder(), '--losses', '1')
     expect(lines.at(-1)).toMatch(/^\| (\d*\.\d{3} \/ ){2}\d*\.\d{3} \| .* \|$/)
+    expect(progress.concat(lines).some((line) => line.startsWith('identity') || line.includes('obeyed'))).toBe(false)
+  })
+
+  test('--vae alone makes no video', async () => {
+    const { lines, progress } = await run('--model', modelFolder(), '--vae', '1')
+    expect(lines.filter((line) => line.startsWith('noise '))).toHaveLength(5)
     expect(progress.concat(lines).some((line) => line.startsWith('identity') || line.includes('obeyed'))).toBe(false)
   })
 

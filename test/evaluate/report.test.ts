@@ -8,7 +8,8 @@ import { readFrame } from '../../lib/evaluate/attributes.js'
 import type { SegmentReading } from '../../lib/evaluate/attributes.js'
 import type { GapRecord } from '../../lib/evaluate/demo/gap.js'
 import { promptOf, readObedience } from '../../lib/evaluate/demo/obedience.js'
-import { gapLines, lossLines, obedienceLines, reportLines } from '../../lib/evaluate/demo/print.js'
+import { latentNoiseLevels } from '../../lib/evaluate/demo/latent-noise.js'
+import { gapLines, latentNoiseLines, lossLines, obedienceLines, reportLines } from '../../lib/evaluate/demo/print.js'
 import { checkReader } from '../../lib/evaluate/demo/reader.js'
 import { emptyReport, loadReport, mergeReports, saveReport } from '../../lib/evaluate/demo/report.js'
 import type { Report, ReportSettings } from '../../lib/evaluate/demo/report.js'
@@ -70,6 +71,20 @@ test('losses stand beside each other, their difference with its standard error, 
   expect(lines.some((text) => text.includes('2 videos with a curtain'))).toBe(true)
   const hidden = lines.findIndex((text) => text.includes('2 curtains, nothing named'))
   expect(lines.slice(hidden, hidden + 3).map((text) => text.match(/\d\.\d{4}/g))).toEqual([['0.6000', '0.7500', '0.1500', '0.0500'], ['0.2500'], ['0.2100']])
+})
+
+test('what noise on latents changes is printed level by level', () => {
+  const shown = { background: 'sea', colour: 'red', shape: 'circle', size: 'large' }
+  const videos = [0, 1].map((video) => ({
+    video,
+    shown,
+    // A squared error of 650.25 is a hundredth of 255², 20 dB.
+    levels: latentNoiseLevels.map((level) => ({ squaredError: 650.25 * (1 + 9 * Number(level === 0.6)), read: level === 0.6 && video === 1 ? { background: 'sea', colour: 'blue' } : shown }))
+  }))
+  const lines = latentNoiseLines(videos)
+  expect(lines[0]).toContain('2 held-out videos')
+  expect(lines[1]).toBe('noise 0.00  20.0 dB  read right: background 2, colour 2, shape 2, size 2')
+  expect(lines.at(-1)).toBe('noise 0.60  10.0 dB  read right: background 2, colour 1, shape 1, size 1')
 })
 
 test('rendered videos of a prompt obey it, grey ones do not', () => {

@@ -9,6 +9,7 @@ import { VideoPipeline } from '../../pipeline/pipeline.js'
 import { WORLD_FPS } from '../../training/demo-world.js'
 import { requireFfmpeg } from '../../video/ffmpeg.js'
 import { gapRows, measureGap } from './gap.js'
+import { latentDeviations, measureLatentNoise } from './latent-noise.js'
 import { measureLosses } from './losses.js'
 import { FIRST_PROMPT, measureObedience, promptOf } from './obedience.js'
 import { framesFromNames } from './pixels.js'
@@ -26,6 +27,7 @@ What is measured; without any of these, 32 prompts and 32 videos of each identit
   --videos N         identity behind a curtain: N videos of each row of the table
   --obedience N      N prompts that name everything
   --losses N         losses on N held-out videos, with and without global tokens
+  --vae N            N held-out videos through the VAE, with more and more noise on their latents
   --sheet FILE.png   only draw a contact sheet: 16 frames of each of --videos N (8) prompts
 
 How:
@@ -93,6 +95,7 @@ function parse(args: readonly string[]) {
       videos: { type: 'string' },
       obedience: { type: 'string' },
       losses: { type: 'string' },
+      vae: { type: 'string' },
       sheet: { type: 'string' },
       frames: { type: 'string', default: '64' },
       'prompt-frames': { type: 'string', default: '256' },
@@ -111,10 +114,10 @@ function parse(args: readonly string[]) {
   })
   const merge = values.merge === undefined ? undefined : [...values.merge, ...positionals]
   if (merge === undefined && positionals.length > 0) throw rangeError(`Expected options alone but received ${positionals[0]}`)
-  const integer = (name: 'videos' | 'obedience' | 'losses' | 'frames' | 'prompt-frames' | 'steps' | 'seed-from' | 'threads', least: number, most: number) =>
+  const integer = (name: 'videos' | 'obedience' | 'losses' | 'vae' | 'frames' | 'prompt-frames' | 'steps' | 'seed-from' | 'threads', least: number, most: number) =>
     values[name] === undefined ? undefined : checkInteger(Number(values[name]), `--${name}`, least, most)
   const number = (name: 'guidance' | 'shift', least: number) => (values[name] === undefined ? undefined : checkNumber(Number(values[name]), `--${name}`, least, 1000))
-  const counts = { videos: integer('videos', 0, 1e6), obedience: integer('obedience', 0, 1e6), losses: integer('losses', 0, 1e6) }
+  const counts = { videos: integer('videos', 0, 1e6), obedience: integer('obedience', 0, 1e6), losses: integer('losses', 0, 1e6), vae: integer('vae', 0, 1e6) }
   const byDefault = Object.values(counts).every((count) => count === undefined) ? 32 : 0
   const frames = integer('frames', 64, 4096)!
   if (frames % WORLD_FPS !== 0) throw rangeError(`Expected a multiple of ${WORLD_FPS} for --frames but received ${frames}`)
@@ -127,6 +130,7 @@ function parse(args: readonly string[]) {
     videos: counts.videos ?? byDefault,
     obedience: counts.obedience ?? byDefault,
     losses: counts.losses ?? 0,
+    latentNoise: counts.vae ?? 0,
     frames,
     promptFrames: integer('prompt-frames', 16, 4096)!,
     rows: values.rows.split(',').map((name) => checkOneOf(name, '--rows', gapRows)),
@@ -181,6 +185,15 @@ async function measure(pipeline: VideoPipeline, sampler: Sampler, options: Optio
   const report = await openReport(options.report, settings)
   const keep = async () => (options.report === undefined ? undefined : saveReport(options.report, report))
   output.progress(settingsLine(settings, options.videos + options.obedience > 0))
+
+  const disturbed = range(options.latentNoise, seedFrom).filter((video) => !report.latentNoise.some((record) => record.video === video))
+  const deviations = disturbed.length === 0 ? [] : await latentDeviations(pipeline.vae)
+  const vaeEta = new Eta('the VAE', disturbed.length, output.progress)
+  for (const video of disturbed) {
+    report.latentNoise.push(await measureLatentNoise(pipeline.vae, deviations, video))
+    vaeEta.tick()
+    await keep()
+  }
 
   const losses = range(options.losses, seedFrom).filter((video) => !report.losses.some((record) => record.video === video))
   const lossEta = new Eta('losses', losses.length, output.progress)

@@ -60,7 +60,7 @@ function curtainWorld(seed: number, block: number, frames: number): World {
   return { ...drawn, event: 'curtain', ...gapTimes(frames) }
 }
 
-function attributesOf({ background, objects }: World): Record<Attribute, string> {
+export function attributesOf({ background, objects }: World): Record<Attribute, string> {
   const { colour, shape, size } = objects[0]!
   return { background, colour, shape, size }
 }

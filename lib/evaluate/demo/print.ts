@@ -5,6 +5,8 @@ import type { Attribute, SegmentReading } from '../attributes.js'
 import { identity, isQuotable, wilsonInterval } from '../identity.js'
 import { gapPrompt } from './gap.js'
 import type { GapRecord } from './gap.js'
+import { latentNoiseLevels } from './latent-noise.js'
+import type { LatentNoiseRecord } from './latent-noise.js'
 import { FAR_LEVEL, HIDDEN_LEVEL, noiseLevels } from './losses.js'
 import type { HiddenLosses, LossRecord, TokenLosses } from './losses.js'
 import { guesses } from './obedience.js'
@@ -119,8 +121,20 @@ export function lossLines(videos: readonly LossRecord[], frames: number): string
   ]
 }
 
-export function reportLines({ settings, gaps, obedience, losses }: Report, reader: ReaderCheck): string[] {
-  const tables = [lossLines(losses, settings.frames), obedienceLines(obedience, settings.promptFrames), gapLines(gaps, settings.frames)].filter((lines) => lines.length > 0)
+export function latentNoiseLines(videos: readonly LatentNoiseRecord[]): string[] {
+  if (videos.length === 0) return []
+  const right = (index: number, name: Attribute) => videos.filter(({ shown, levels }) => levels[index]!.read[name] === shown[name]).length
+  return [
+    `the VAE: ${videos.length} held-out videos of one object, encoded, with noise on every latent, decoded and read; the noise is a share of each channel's deviation`,
+    ...latentNoiseLevels.map((level, index) => {
+      const decibels = 10 * Math.log10(255 ** 2 / mean(videos.map(({ levels }) => levels[index]!.squaredError)))
+      return `noise ${level.toFixed(2)}  ${decibels.toFixed(1)} dB  read right: ${attributes.map((name) => `${name} ${right(index, name)}`).join(', ')}`
+    })
+  ]
+}
+
+export function reportLines({ settings, gaps, obedience, losses, latentNoise }: Report, reader: ReaderCheck): string[] {
+  const tables = [latentNoiseLines(latentNoise), lossLines(losses, settings.frames), obedienceLines(obedience, settings.promptFrames), gapLines(gaps, settings.frames)].filter((lines) => lines.length > 0)
   const makesVideos = gaps.length + obedience.length > 0
   return [settingsLine(settings, makesVideos), ...(makesVideos ? [readerLine(reader)] : []), ...tables.flatMap((lines) => ['', ...lines])]
 }

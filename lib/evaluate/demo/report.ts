@@ -5,12 +5,13 @@ import { readFile, rename, writeFile } from 'node:fs/promises'
 import { createHash } from 'node:crypto'
 import { rangeError } from '../../errors.js'
 import type { GapRecord } from './gap.js'
+import type { LatentNoiseRecord } from './latent-noise.js'
 import type { LossRecord } from './losses.js'
 import type { ObedienceRecord } from './obedience.js'
 import type { FramesFrom } from './pixels.js'
 
 const KIND = 'vin-native evaluation of the demo world'
-const VERSION = 1
+const VERSION = 2
 
 /** Everything that readings depend on beside their seed; parts agree on all of it. */
 export interface ReportSettings {
@@ -32,6 +33,7 @@ export interface Report {
   gaps: GapRecord[]
   obedience: ObedienceRecord[]
   losses: LossRecord[]
+  latentNoise: LatentNoiseRecord[]
 }
 
 /** SHA-256 over files in order. */
@@ -42,7 +44,7 @@ export async function fingerprintFiles(files: readonly string[]): Promise<string
 }
 
 export function emptyReport(settings: ReportSettings): Report {
-  return { settings, gaps: [], obedience: [], losses: [] }
+  return { settings, gaps: [], obedience: [], losses: [], latentNoise: [] }
 }
 
 export async function saveReport(file: string, report: Report): Promise<void> {
@@ -57,9 +59,9 @@ export async function loadReport(file: string): Promise<Report> {
   } catch (cause) {
     throw Object.assign(rangeError(`Expected a report of evaluate:demo in ${file} but it cannot be read`), { cause })
   }
-  const { kind, version, settings, gaps, obedience, losses } = (typeof value === 'object' && value !== null ? value : {}) as Record<string, unknown>
+  const { kind, version, settings, gaps, obedience, losses, latentNoise } = (typeof value === 'object' && value !== null ? value : {}) as Record<string, unknown>
   if (kind !== KIND || version !== VERSION) throw rangeError(`Expected a report of evaluate:demo, version ${VERSION}, in ${file} but found ${JSON.stringify(kind)}, version ${JSON.stringify(version)}`)
-  return { settings, gaps, obedience, losses } as Report
+  return { settings, gaps, obedience, losses, latentNoise } as Report
 }
 
 /** @throws RangeError naming the setting in which two reports differ */
@@ -77,7 +79,12 @@ export function mergeReports(parts: readonly { file: string; report: Report }[])
   const seen = new Map<string, string>()
   for (const { file, report } of parts) {
     checkSameSettings(merged.settings, report.settings, file)
-    const keys = [...report.gaps.map(({ row, seed }) => `${row}, seed ${seed}`), ...report.obedience.map(({ seed }) => `obedience, seed ${seed}`), ...report.losses.map(({ video }) => `losses, video ${video}`)]
+    const keys = [
+      ...report.gaps.map(({ row, seed }) => `${row}, seed ${seed}`),
+      ...report.obedience.map(({ seed }) => `obedience, seed ${seed}`),
+      ...report.losses.map(({ video }) => `losses, video ${video}`),
+      ...report.latentNoise.map(({ video }) => `the VAE, video ${video}`)
+    ]
     for (const key of keys) {
       const other = seen.get(key)
       if (other !== undefined) throw rangeError(`Expected each video once but ${other} and ${file} both hold ${key}`)
@@ -86,9 +93,11 @@ export function mergeReports(parts: readonly { file: string; report: Report }[])
     merged.gaps.push(...report.gaps)
     merged.obedience.push(...report.obedience)
     merged.losses.push(...report.losses)
+    merged.latentNoise.push(...report.latentNoise)
   }
   merged.gaps.sort((a, b) => a.seed - b.seed)
   merged.obedience.sort((a, b) => a.seed - b.seed)
   merged.losses.sort((a, b) => a.video - b.video)
+  merged.latentNoise.sort((a, b) => a.video - b.video)
   return merged
 }

@@ -27,6 +27,7 @@ const usage = `Usage: npm run train:demo -- [--stage ${stages.join('|')}] [--min
   --guidance X          and its guidance scale (the checkpoint's)
   --learning-rate X     highest rate of the stage
   --batch N             frames or micro-batches of a VAE step
+  --kl X                VAE stages: factor of the mean KL divergence per latent value (vae2d 0.004, the others 0.002)
   --videos A,B,C        latents: videos of 4, 8 and 16 seconds (2000,400,100)
   --shares A,B,C        transformer: shares of latent frames that come from videos of 4, 8 and 16 seconds (1,0,0)
   --sigma MEAN,STD      transformer: logit-normal noise levels (0.6,1.4)
@@ -58,6 +59,7 @@ export async function trainDemo(args: readonly string[]): Promise<void> {
       guidance: { type: 'string' },
       'learning-rate': { type: 'string' },
       batch: { type: 'string' },
+      kl: { type: 'string' },
       videos: { type: 'string', default: '2000,400,100' },
       shares: { type: 'string', default: '1,0,0' },
       sigma: { type: 'string', default: '0.6,1.4' },
@@ -80,6 +82,7 @@ export async function trainDemo(args: readonly string[]): Promise<void> {
   const model = { device: 'cpu' as const, ...(values.threads === undefined ? {} : { threads: checkInteger(Number(values.threads), '--threads', 1, 1024) }) }
   const learningRate = values['learning-rate'] === undefined ? undefined : checkNumber(Number(values['learning-rate']), '--learning-rate', 0, 1)
   const batchSize = values.batch === undefined ? undefined : checkInteger(Number(values.batch), '--batch', 1, 4096)
+  const kl = values.kl === undefined ? undefined : checkNumber(Number(values.kl), '--kl', 0, 1e6)
   const videos = numbers(values.videos, 'videos', 3)
   const shares = numbers(values.shares, 'shares', 3)
   const [mean, std] = numbers(values.sigma, 'sigma', 2)
@@ -98,7 +101,7 @@ export async function trainDemo(args: readonly string[]): Promise<void> {
     const runs = (name: (typeof stages)[number]) => stage === name || (stage === 'all' && (start === undefined || name === 'latents' || name === 'transformer'))
     const common = { folder, seed, model, start }
     const share = stage === 'all' ? minutes / 4 : minutes
-    for (const name of ['vae2d', 'vae-temporal', 'vae'] as const) if (runs(name)) await trainVAE(name, { ...common, minutes: share, learningRate, batchSize })
+    for (const name of ['vae2d', 'vae-temporal', 'vae'] as const) if (runs(name)) await trainVAE(name, { ...common, minutes: share, learningRate, batchSize, kl })
     if (runs('latents')) await encodeLatents({ ...common, videos })
     if (runs('transformer')) await trainTransformer({ ...common, minutes, learningRate, shares, sigma: { mean: mean!, std: std! }, chunkMasks, hidden })
   }

@@ -16,6 +16,8 @@ export interface VAEStageOptions {
   minutes: number
   learningRate?: number | undefined
   batchSize?: number | undefined
+  /** Factor of the mean KL divergence per latent value. */
+  kl?: number | undefined
   seed: number
   model: ModelOptions
   /** A model folder whose VAE is the start of the first stage that runs; absent: untrained weights. */
@@ -26,11 +28,12 @@ export interface VAEStageOptions {
 /** Seed of clips that training never sees. */
 const HELD_OUT = 9_000_001
 
+// With little KL two of four latent channels come to carry everything, so finely that a small error of the transformer changes an object's colour.
 const settings = {
-  vae2d: { stage: 'spatial', frames: 1, batchSize: 16, learningRate: 2e-3 },
-  'vae-temporal': { stage: 'temporal', frames: 16, batchSize: 4, learningRate: 3e-4 },
+  vae2d: { stage: 'spatial', frames: 1, batchSize: 16, learningRate: 2e-3, kl: 4e-3 },
+  'vae-temporal': { stage: 'temporal', frames: 16, batchSize: 4, learningRate: 3e-4, kl: 2e-3 },
   // The start is fine-tuned: at 1e-3 the first steps undo what both parts have learned.
-  vae: { stage: 'all', frames: 16, batchSize: 1, learningRate: 4e-5 }
+  vae: { stage: 'all', frames: 16, batchSize: 1, learningRate: 4e-5, kl: 2e-3 }
 } as const
 
 export type VAEStageName = keyof typeof settings
@@ -47,18 +50,19 @@ async function initialVAE(name: VAEStageName, { folder, start, seed, model, size
 
 async function openTrainer(name: VAEStageName, options: VAEStageOptions): Promise<VAETrainer> {
   const { folder, seed, model } = options
-  const { stage, batchSize, learningRate } = settings[name]
+  const { stage, batchSize, learningRate, kl } = settings[name]
   // A sitting's rate falls to 0 at its end: the next one begins without that end.
   const changes = {
     totalSteps: undefined,
     decayFrom: undefined,
     ...(options.learningRate === undefined ? {} : { learningRate: options.learningRate }),
-    ...(options.batchSize === undefined ? {} : { batchSize: options.batchSize })
+    ...(options.batchSize === undefined ? {} : { batchSize: options.batchSize }),
+    ...(options.kl === undefined ? {} : { kl: options.kl })
   }
   if (await settleCheckpoint(join(folder, name))) return VAETrainer.resume(join(folder, name), changes, model)
   const vae = await initialVAE(name, options)
   if (stage === 'temporal' && options.start === undefined) await startTemporalVAE(vae)
-  return new VAETrainer(vae, { stage, batchSize, learningRate, emaDecay: { max: 0.99, ramp: true }, seed, ...changes })
+  return new VAETrainer(vae, { stage, batchSize, learningRate, kl, emaDecay: { max: 0.99, ramp: true }, seed, ...changes })
 }
 
 /** Trains for the given minutes, the rate falling to 0 at their end, from the stage's checkpoint or from the stage before it. */
