@@ -14,6 +14,8 @@ export const streams = {
   /** VAE training: which frames, and the noise of the posterior sample. */
   pixels: 0x10004,
   posterior: 0x10005,
+  /** Embeddings of words that are drawn anew; block = token id. */
+  embedding: 0x10006,
   /** Dropout, timestep and mask of video j of a step are stream `video + j`, its noise is stream `noise + j`; block = step. */
   video: 0x100000,
   noise: 0x200000

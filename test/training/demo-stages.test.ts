@@ -173,8 +173,40 @@ describe('from a model folder', () => {
     for (const name of ['shift', 'scale']) (found[name] as number[]).forEach((value, channel) => expect(Math.abs(value - (old[name] as number[])[channel]!)).toBeLessThan(0.01 * Math.max(1, Math.abs(value))))
   })
 
+  test('words that are drawn anew start elsewhere, alike for a seed, and nothing else of the text encoder changes', async () => {
+    const words = ['red', 'triangle']
+    const encoder = async (name: string, redraw: readonly string[]) => {
+      await encodeLatents({ ...common, folder: folder(name), videos: [1, 0, 0], start: exported() })
+      await trainTransformer({ ...transformerOptions, folder: folder(name), start: exported(), minutes: 0, redraw })
+      return weights(folder(name), 'transformer', 'text_encoder', 'model.safetensors')
+    }
+    const old = weights(exported(), 'text_encoder', 'model.safetensors')
+    const redrawn = await encoder('redrawn', words)
+    const { vocab } = (await json(exported(), 'tokenizer', 'tokenizer.json'))['model'] as { vocab: Record<string, number> }
+    const width = Number(smallDemo.textEncoder.d_model)
+    const table = 'shared.weight'
+    const moved = [...new Set([...redrawn.get(table)!.keys()].filter((at) => redrawn.get(table)![at] !== old.get(table)![at]).map((at) => Math.floor(at / width)))]
+    expect(moved.sort()).toEqual(words.map((word) => vocab[word]).sort())
+    const deviation = (values: ArrayLike<number>) => Math.sqrt(Array.from(values).reduce((sum, value) => sum + value ** 2, 0) / values.length)
+    const rows = words.flatMap((word) => [...redrawn.get(table)!.subarray(vocab[word]! * width, (vocab[word]! + 1) * width)])
+    // 64 normals and more: their deviation has one of its own of 0.09.
+    expect(deviation(rows) / deviation(old.get(table)!)).toBeGreaterThan(0.6)
+    expect(deviation(rows) / deviation(old.get(table)!)).toBeLessThan(1.4)
+    for (const [name, values] of old) if (name !== table) expect(redrawn.get(name)).toEqual(values)
+    await rm(join(folder('redrawn'), 'transformer'), { recursive: true })
+    expect(difference(await encoder('redrawn', words), redrawn)).toBe(0)
+    await expect(encoder('refused', ['crimson'])).rejects.toThrow(/vocabulary for --redraw but received "crimson"; the model knows: a, /)
+  })
+
+  test('a VAE whose last stage is the temporal one can be frozen', async () => {
+    const short = folder('short')
+    await trainVAE('vae-temporal', { ...common, folder: short, start: exported(), minutes: 0 })
+    await encodeLatents({ ...common, folder: short, videos: [1, 0, 0] })
+    expect(difference(weights(short, 'vae-final', vaeFile), weights(exported(), 'vae', vaeFile))).toBeLessThan(0.01)
+  })
+
   test('latents without any VAE are refused by name', async () => {
-    await expect(encodeLatents({ ...common, folder: folder('empty'), videos: [1, 0, 0] })).rejects.toThrow(/--stage vae first/)
+    await expect(encodeLatents({ ...common, folder: folder('empty'), videos: [1, 0, 0] })).rejects.toThrow(/--stage vae-temporal or --stage vae first/)
   })
 })
 

@@ -34,6 +34,7 @@ const usage = `Usage: npm run train:demo -- [--stage ${stages.join('|')}] [--min
   --chunk-masks X       transformer: share of videos in which every chunk is clean with probability ½ (0.4)
   --curtains X          transformer: share of the draws that must give a video with a curtain, beside those that do (0)
   --unnamed X           transformer: share of the captions that name nothing, beside those that do (0)
+  --redraw WORDS        transformer: words, separated by commas, whose embeddings are drawn anew in a training folder without checkpoints
   --threads N           threads that compute
   --seed N              (0)
 `
@@ -66,6 +67,7 @@ export async function trainDemo(args: readonly string[]): Promise<void> {
       'chunk-masks': { type: 'string' },
       curtains: { type: 'string', default: '0' },
       unnamed: { type: 'string', default: '0' },
+      redraw: { type: 'string' },
       threads: { type: 'string' },
       seed: { type: 'string', default: '0' },
       help: { type: 'boolean', default: false }
@@ -88,6 +90,7 @@ export async function trainDemo(args: readonly string[]): Promise<void> {
   const [mean, std] = numbers(values.sigma, 'sigma', 2)
   const chunkMasks = values['chunk-masks'] === undefined ? undefined : checkNumber(Number(values['chunk-masks']), '--chunk-masks', 0, 0.8)
   const hidden = { curtains: checkNumber(Number(values.curtains), '--curtains', 0, 1), unnamed: checkNumber(Number(values.unnamed), '--unnamed', 0, 1) }
+  const redraw = values.redraw?.split(',')
   const sampler = {
     ...(values.shift === undefined ? {} : { shift: checkNumber(Number(values.shift), '--shift', 1e-3, 1000) }),
     ...(values.steps === undefined ? {} : { steps: checkInteger(Number(values.steps), '--steps', 1, 1000) }),
@@ -103,7 +106,7 @@ export async function trainDemo(args: readonly string[]): Promise<void> {
     const share = stage === 'all' ? minutes / 4 : minutes
     for (const name of ['vae2d', 'vae-temporal', 'vae'] as const) if (runs(name)) await trainVAE(name, { ...common, minutes: share, learningRate, batchSize, kl })
     if (runs('latents')) await encodeLatents({ ...common, videos })
-    if (runs('transformer')) await trainTransformer({ ...common, minutes, learningRate, shares, sigma: { mean: mean!, std: std! }, chunkMasks, hidden })
+    if (runs('transformer')) await trainTransformer({ ...common, minutes, learningRate, shares, sigma: { mean: mean!, std: std! }, chunkMasks, hidden, redraw })
   }
   if (values.export !== undefined) await exportModel({ folder, target: resolve(values.export), dtype, ...sampler, model })
 }

@@ -84,8 +84,8 @@ function setNormalisation(vae: VAE, { mean, deviation }: ChannelMoments): void {
 }
 
 export interface FreezeOptions {
-  /** Checkpoint of the stage 'vae'. */
-  checkpoint: string
+  /** Checkpoints of the stages that may be a VAE's last, the later one first; the first that is there is frozen. */
+  checkpoints: readonly string[]
   /** Gets the VAE in its final form, unless it is there. */
   folder: string
   /** A model folder whose VAE is taken as it is when there is no checkpoint: its transformer knows the latents of just these weights. */
@@ -94,12 +94,14 @@ export interface FreezeOptions {
   model: ModelOptions
 }
 
-export async function freezeVAE({ checkpoint, folder, start, momentVideos, model }: FreezeOptions): Promise<void> {
+export async function freezeVAE({ checkpoints, folder, start, momentVideos, model }: FreezeOptions): Promise<void> {
   if (existsSync(join(folder, 'config.json'))) return
   const temporary = `${folder}.next`
   await rm(temporary, { recursive: true, force: true })
-  if (!(await settleCheckpoint(checkpoint))) {
-    if (start === undefined) throw rangeError(`Expected a checkpoint of the VAE in ${checkpoint} but there is none; run --stage vae first`)
+  let checkpoint: string | undefined
+  for (const candidate of checkpoints) if (checkpoint === undefined && (await settleCheckpoint(candidate))) checkpoint = candidate
+  if (checkpoint === undefined) {
+    if (start === undefined) throw rangeError(`Expected a checkpoint of the VAE in ${checkpoints.join(' or ')} but there is none; run --stage vae-temporal or --stage vae first`)
     await cp(join(start, 'vae'), temporary, { recursive: true })
     return rename(temporary, folder)
   }

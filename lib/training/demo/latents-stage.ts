@@ -26,7 +26,7 @@ export interface LatentsStageOptions {
 /** Opens the caches of all lengths with the frozen VAE of a training folder. */
 export async function openCaches({ folder, seed, model, start, sizes = demoSizes }: Omit<LatentsStageOptions, 'videos'>): Promise<{ vae: VAE; caches: LatentCache[] }> {
   const frozen = join(folder, 'vae-final')
-  await freezeVAE({ checkpoint: join(folder, 'vae'), folder: frozen, start, momentVideos: sizes.momentVideos, model })
+  await freezeVAE({ checkpoints: [join(folder, 'vae'), join(folder, 'vae-temporal')], folder: frozen, start, momentVideos: sizes.momentVideos, model })
   const vae = await VAE.fromPretrained(frozen, model)
   const fingerprint = await weightsFingerprint(join(frozen, 'diffusion_pytorch_model.safetensors'))
   const caches: LatentCache[] = []

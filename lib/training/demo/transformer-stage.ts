@@ -14,6 +14,7 @@ import { cachedVideos } from './latent-cache.js'
 import type { HiddenShares } from './latent-cache.js'
 import { openCaches } from './latents-stage.js'
 import { Progress, StepBudget } from './progress.js'
+import { redrawWords } from './redraw-words.js'
 
 export interface TransformerStageOptions {
   folder: string
@@ -30,6 +31,8 @@ export interface TransformerStageOptions {
   model: ModelOptions
   /** A model folder whose weights are the start when there is no checkpoint, with fresh moments and a new warm-up; absent: untrained weights. */
   start?: string | undefined
+  /** Words whose embeddings are drawn anew at such a start. */
+  redraw?: readonly string[] | undefined
   sizes?: DemoSizes
 }
 
@@ -48,7 +51,7 @@ export const recipe = {
 } as const satisfies TrainerOptions
 
 /** Puts untrained weights, or those of `start` with its sampler, together with the frozen VAE into a model folder. */
-async function initialModel({ folder, start, seed, model, sizes = demoSizes }: TransformerStageOptions): Promise<VideoPipeline> {
+async function initialModel({ folder, start, redraw = [], seed, model, sizes = demoSizes }: TransformerStageOptions): Promise<VideoPipeline> {
   const initial = join(folder, 'initial')
   await rm(initial, { recursive: true, force: true })
   await mkdir(initial, { recursive: true })
@@ -74,7 +77,9 @@ async function initialModel({ folder, start, seed, model, sizes = demoSizes }: T
   }
   await json('tokenizer', 'tokenizer.json', demoTokenizerJson())
   await cp(join(folder, 'vae-final'), join(initial, 'vae'), { recursive: true })
-  return VideoPipeline.fromPretrained(initial, model)
+  const pipeline = await VideoPipeline.fromPretrained(initial, model)
+  await redrawWords(pipeline.textEncoder, pipeline.tokenizer, redraw, seed)
+  return pipeline
 }
 
 export async function trainTransformer(options: TransformerStageOptions): Promise<void> {
