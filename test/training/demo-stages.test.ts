@@ -198,6 +198,15 @@ describe('from a model folder', () => {
     await expect(encoder('refused', ['crimson'])).rejects.toThrow(/vocabulary for --redraw but received "crimson"; the model knows: a, /)
   })
 
+  test('a frozen text encoder keeps its weights while the transformer learns', async () => {
+    const name = 'frozen-text'
+    await encodeLatents({ ...common, folder: folder(name), videos: [2, 0, 0], start: exported() })
+    await trainTransformer({ ...transformerOptions, folder: folder(name), start: exported(), minutes: 0.01, frozenText: true })
+    expect(await step(folder(name), 'transformer')).toBeGreaterThan(0)
+    expect(difference(weights(folder(name), 'transformer', 'text_encoder', 'model.safetensors'), weights(exported(), 'text_encoder', 'model.safetensors'))).toBe(0)
+    expect(difference(weights(folder(name), 'transformer', 'transformer', vaeFile), weights(exported(), 'transformer', vaeFile))).toBeGreaterThan(0)
+  })
+
   test('a VAE whose last stage is the temporal one can be frozen', async () => {
     const short = folder('short')
     await trainVAE('vae-temporal', { ...common, folder: short, start: exported(), minutes: 0 })

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { VAE } from '../../lib/models/vae.js'
 import { cachedVideos, LatentCache } from '../../lib/training/demo/latent-cache.js'
-import type { HiddenShares } from '../../lib/training/demo/latent-cache.js'
+import type { DrawShares } from '../../lib/training/demo/latent-cache.js'
 
 const DRAWS = 400
 let folder: string
@@ -20,9 +20,9 @@ beforeAll(async () => {
 })
 afterAll(() => rm(folder, { recursive: true, force: true }))
 
-async function prompts(hidden?: HiddenShares): Promise<string[]> {
+async function prompts(draws?: DrawShares): Promise<string[]> {
   const drawn: string[] = []
-  for await (const { prompt } of cachedVideos([cache], [1], 3, hidden)) {
+  for await (const { prompt } of cachedVideos([cache], [1], 3, draws)) {
     drawn.push(prompt as string)
     if (drawn.length === DRAWS) break
   }
@@ -43,16 +43,33 @@ test('without weights, curtains and captions are as the world has them', async (
 })
 
 test('a full weight gives only curtains, whose captions say nothing but the times', async () => {
-  const drawn = await prompts({ curtains: 1, unnamed: 1 })
+  const drawn = await prompts({ curtains: 1, unnamed: 1, named: 0 })
   expect(share(drawn, curtain)).toBe(1)
   expect(share(drawn, namesNothing)).toBe(1)
 })
 
 test('half a weight gives half of the rest, and the same draws every time', async () => {
-  const drawn = await prompts({ curtains: 0.5, unnamed: 0.5 })
+  const drawn = await prompts({ curtains: 0.5, unnamed: 0.5, named: 0 })
   const plain = await prompts()
   expect(share(drawn, curtain)).toBeCloseTo(0.5 + 0.5 * share(plain, curtain), 0.8)
   expect(share(drawn, namesNothing)).toBeGreaterThan(0.5)
   expect(share(drawn, namesNothing)).toBeLessThan(0.75)
-  expect(await prompts({ curtains: 0.5, unnamed: 0.5 })).toEqual(drawn)
+  expect(await prompts({ curtains: 0.5, unnamed: 0.5, named: 0 })).toEqual(drawn)
+})
+
+test('captions that name everything get their share beside those that name nothing', async () => {
+  const namesAll = (prompt: string) => /^a (small|large) \w+ (circle|square|triangle)( and a (small|large) \w+ (circle|square|triangle))? (moves|bounces) over/.test(prompt)
+  const drawn = await prompts({ curtains: 0, unnamed: 0.3, named: 0.7 })
+  expect(share(drawn, namesAll) + share(drawn, namesNothing)).toBe(1)
+  expect(share(drawn, namesAll)).toBeGreaterThan(0.6)
+  expect(share(drawn, namesAll)).toBeLessThan(0.8)
+})
+
+test('a focus gives videos whose only object has one of the words', async () => {
+  const draws = { curtains: 0, unnamed: 0, named: 1 }
+  const focused = (prompt: string) => /^a (large \w+|\w+ (red|blue)) \w+ (moves|bounces)/.test(prompt)
+  const [plain, half, all] = [await prompts(draws), await prompts({ ...draws, focus: { words: ['red', 'blue', 'large'], share: 0.5 } }), await prompts({ ...draws, focus: { words: ['red', 'blue', 'large'], share: 1 } })]
+  expect(share(all, focused)).toBe(1)
+  expect(share(plain, focused)).toBeLessThan(0.8)
+  expect(share(half, focused)).toBeCloseTo(0.5 + 0.5 * share(plain, focused), 0.8)
 })

@@ -4,8 +4,11 @@
 import { mkdir } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
+import { rangeError } from '../../errors.js'
 import { checkInteger, checkNumber, checkOneOf } from '../../options/check.js'
+import { colours, radii, shapes } from '../demo-world.js'
 import { exportModel } from './export.js'
+import type { DrawShares } from './latent-cache.js'
 import { encodeLatents } from './latents-stage.js'
 import { resolveStart } from './start.js'
 import { trainTransformer } from './transformer-stage.js'
@@ -34,7 +37,10 @@ const usage = `Usage: npm run train:demo -- [--stage ${stages.join('|')}] [--min
   --chunk-masks X       transformer: share of videos in which every chunk is clean with probability ½ (0.4)
   --curtains X          transformer: share of the draws that must give a video with a curtain, beside those that do (0)
   --unnamed X           transformer: share of the captions that name nothing, beside those that do (0)
+  --named X             transformer: share of the captions that name everything, beside those that do (0)
+  --focus WORDS:X       transformer: share of the draws that must give a video whose only object has one of these colours, shapes or sizes: red,blue:0.5
   --redraw WORDS        transformer: words, separated by commas, whose embeddings are drawn anew in a training folder without checkpoints
+  --frozen-text         transformer: the text encoder stays as it is, in a training folder without checkpoints
   --threads N           threads that compute
   --seed N              (0)
 `
@@ -43,6 +49,14 @@ function numbers(text: string, name: string, count: number): number[] {
   const values = text.split(',').map(Number)
   if (values.length !== count) throw new RangeError(`Expected ${count} numbers for --${name} but received ${text}`)
   return values.map((value) => checkNumber(value, `--${name}`, -1e6, 1e9))
+}
+
+function focusOf(text: string | undefined): DrawShares['focus'] {
+  if (text === undefined) return undefined
+  const [words = '', share = '', ...rest] = text.split(':')
+  if (share === '' || rest.length > 0) throw rangeError(`Expected words and a share for --focus, such as red,blue:0.5, but received ${text}`)
+  const known = [...Object.keys(colours), ...shapes, ...Object.keys(radii)]
+  return { words: words.split(',').map((word) => checkOneOf(word, '--focus', known)), share: checkNumber(Number(share), '--focus', 0, 1) }
 }
 
 export async function trainDemo(args: readonly string[]): Promise<void> {
@@ -67,7 +81,10 @@ export async function trainDemo(args: readonly string[]): Promise<void> {
       'chunk-masks': { type: 'string' },
       curtains: { type: 'string', default: '0' },
       unnamed: { type: 'string', default: '0' },
+      named: { type: 'string', default: '0' },
+      focus: { type: 'string' },
       redraw: { type: 'string' },
+      'frozen-text': { type: 'boolean', default: false },
       threads: { type: 'string' },
       seed: { type: 'string', default: '0' },
       help: { type: 'boolean', default: false }
@@ -89,7 +106,8 @@ export async function trainDemo(args: readonly string[]): Promise<void> {
   const shares = numbers(values.shares, 'shares', 3)
   const [mean, std] = numbers(values.sigma, 'sigma', 2)
   const chunkMasks = values['chunk-masks'] === undefined ? undefined : checkNumber(Number(values['chunk-masks']), '--chunk-masks', 0, 0.8)
-  const hidden = { curtains: checkNumber(Number(values.curtains), '--curtains', 0, 1), unnamed: checkNumber(Number(values.unnamed), '--unnamed', 0, 1) }
+  const unnamed = checkNumber(Number(values.unnamed), '--unnamed', 0, 1)
+  const draws = { curtains: checkNumber(Number(values.curtains), '--curtains', 0, 1), unnamed, named: checkNumber(Number(values.named), '--named', 0, 1 - unnamed), focus: focusOf(values.focus) }
   const redraw = values.redraw?.split(',')
   const sampler = {
     ...(values.shift === undefined ? {} : { shift: checkNumber(Number(values.shift), '--shift', 1e-3, 1000) }),
@@ -106,7 +124,7 @@ export async function trainDemo(args: readonly string[]): Promise<void> {
     const share = stage === 'all' ? minutes / 4 : minutes
     for (const name of ['vae2d', 'vae-temporal', 'vae'] as const) if (runs(name)) await trainVAE(name, { ...common, minutes: share, learningRate, batchSize, kl })
     if (runs('latents')) await encodeLatents({ ...common, videos })
-    if (runs('transformer')) await trainTransformer({ ...common, minutes, learningRate, shares, sigma: { mean: mean!, std: std! }, chunkMasks, hidden, redraw })
+    if (runs('transformer')) await trainTransformer({ ...common, minutes, learningRate, shares, sigma: { mean: mean!, std: std! }, chunkMasks, draws, redraw, frozenText: values['frozen-text'] })
   }
   if (values.export !== undefined) await exportModel({ folder, target: resolve(values.export), dtype, ...sampler, model })
 }

@@ -109,19 +109,23 @@ export class LatentCache {
   }
 }
 
-/** Lays weight on what must be remembered: a curtain, and a caption that does not say what is behind it. */
-export interface HiddenShares {
+/** Lays weight on what must be remembered (a curtain, and a caption that does not say what is behind it), or on words that must be obeyed. */
+export interface DrawShares {
   /** Share of the draws that are repeated until they give a video with a curtain; the rest is as the world is. */
   curtains: number
-  /** Share of the captions that name nothing; the rest is mixed. */
+  /** Share of the captions that name nothing. */
   unnamed: number
+  /** Share of the captions that name everything; what neither share takes is mixed. */
+  named: number
+  /** Share of the draws that are repeated until they give a video whose only object has one of these colours, shapes or sizes. */
+  focus?: { words: readonly string[]; share: number } | undefined
 }
 
-/** Draws until a video with a curtain comes; gives up where a cache seems to have none. */
-const CURTAIN_DRAWS = 64
+/** Draws until a wanted video comes; gives up where a cache seems to have none. */
+const MOST_DRAWS = 64
 
 /** Videos of several lengths in random order. `shares` are the relative numbers of latent frames that each length takes. */
-export function cachedVideos(caches: readonly LatentCache[], shares: readonly number[], seed: number, hidden: HiddenShares = { curtains: 0, unnamed: 0 }): Dataset {
+export function cachedVideos(caches: readonly LatentCache[], shares: readonly number[], seed: number, draws: DrawShares = { curtains: 0, unnamed: 0, named: 0 }): Dataset {
   // A pass is 4,096 draws; which video and which caption depends on (pass, draw) alone.
   const DRAWS = 4096
   const weights = caches.map((cache, index) => (cache.count > 0 ? (shares[index] ?? 0) / cache.frames : 0))
@@ -135,10 +139,16 @@ export function cachedVideos(caches: readonly LatentCache[], shares: readonly nu
       while (chosen < caches.length - 1 && lot >= weights[chosen]!) lot -= weights[chosen++]!
       const cache = caches[chosen]!
       let index = random.int(cache.count)
-      if (random.uniform() < hidden.curtains) {
-        for (let again = 1; again < CURTAIN_DRAWS && cache.world(index).event !== 'curtain'; again++) index = random.int(cache.count)
+      const repeat = (wanted: (world: World) => boolean) => {
+        for (let again = 1; again < MOST_DRAWS && !wanted(cache.world(index)); again++) index = random.int(cache.count)
       }
-      yield cache.example(index, use, random.uniform() < hidden.unnamed ? 'nothing' : 'mixed')
+      if (random.uniform() < draws.curtains) repeat(({ event }) => event === 'curtain')
+      const { focus } = draws
+      if (focus !== undefined && random.uniform() < focus.share) {
+        repeat(({ objects: [{ colour, shape, size }, ...others] }) => others.length === 0 && focus.words.some((word) => word === colour || word === shape || word === size))
+      }
+      const caption = random.uniform()
+      yield cache.example(index, use, caption < draws.unnamed ? 'nothing' : caption < draws.unnamed + draws.named ? 'everything' : 'mixed')
     }
   }
   return { examples, [Symbol.asyncIterator]: () => examples(0, 0) }

@@ -11,7 +11,7 @@ import { Trainer } from '../trainer.js'
 import { demoSizes, modelIndex, schedulerConfig } from './config.js'
 import type { DemoSizes } from './config.js'
 import { cachedVideos } from './latent-cache.js'
-import type { HiddenShares } from './latent-cache.js'
+import type { DrawShares } from './latent-cache.js'
 import { openCaches } from './latents-stage.js'
 import { Progress, StepBudget } from './progress.js'
 import { redrawWords } from './redraw-words.js'
@@ -26,13 +26,15 @@ export interface TransformerStageOptions {
   sigma: { mean: number; std: number }
   /** Share of videos in which every chunk is clean with probability ½ (the recipe's). */
   chunkMasks?: number | undefined
-  hidden?: HiddenShares | undefined
+  draws?: DrawShares | undefined
   seed: number
   model: ModelOptions
   /** A model folder whose weights are the start when there is no checkpoint, with fresh moments and a new warm-up; absent: untrained weights. */
   start?: string | undefined
   /** Words whose embeddings are drawn anew at such a start. */
   redraw?: readonly string[] | undefined
+  /** The text encoder stays as it is, in a training folder without a checkpoint. */
+  frozenText?: boolean | undefined
   sizes?: DemoSizes
 }
 
@@ -97,10 +99,16 @@ export async function trainTransformer(options: TransformerStageOptions): Promis
   }
   const trainer = (await settleCheckpoint(checkpoint))
     ? await Trainer.resume(checkpoint, changes, model)
-    : new Trainer(await initialModel(options), { ...recipe, latentFramesPerStep: (options.sizes ?? demoSizes).latentFramesPerStep, seed, ...changes })
+    : new Trainer(await initialModel(options), {
+        ...recipe,
+        latentFramesPerStep: (options.sizes ?? demoSizes).latentFramesPerStep,
+        seed,
+        ...changes,
+        ...(options.frozenText === true ? { trainable: /^(?!text_encoder\.)/ } : {})
+      })
   const progress = new Progress('transformer', folder, 20)
   const budget = new StepBudget(trainer.globalStep, minutes)
-  await trainer.fit(cachedVideos(caches, shares, seed, options.hidden), {
+  await trainer.fit(cachedVideos(caches, shares, seed, options.draws), {
     minutes,
     checkpoint,
     checkpointEvery: 200,
