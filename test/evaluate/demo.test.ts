@@ -17,6 +17,7 @@ import { embedPrompt, resolveSampler } from '../../lib/evaluate/demo/sampler.js'
 import { sheetFrames } from '../../lib/evaluate/demo/sheet.js'
 import { readFrame, readSegment } from '../../lib/evaluate/attributes.js'
 import { worldPixels } from '../../lib/evaluate/index.js'
+import { colourNames, measureWords, wordEffects } from '../../lib/evaluate/demo/words.js'
 import { VAE } from '../../lib/models/vae.js'
 import { randn } from '../../lib/native/ops.js'
 import { demoTokenizerJson } from '../../lib/training/demo-tokenizer.js'
@@ -191,6 +192,33 @@ describe('noise on latents', () => {
   })
 })
 
+describe('colour words', () => {
+  test('the effect is along the true change, without what is common to the colours', () => {
+    const shown = colourNames.map((_, colour) => [Math.cos(colour), Math.sin(2 * colour), colour / 3])
+    const record = (predicted: number[][]) => [{ video: 0, shown, predicted }]
+    const common = [3, -1, 2]
+    for (const { share, cosine } of wordEffects(record(shown.map((values) => values.map((value, channel) => common[channel]! + 0.5 * value))))) {
+      expect(share).toBeCloseTo(0.5, 12)
+      expect(cosine).toBeCloseTo(1, 12)
+    }
+    // Words that are not heard change nothing.
+    for (const { share } of wordEffects(record(shown.map(() => common)))) expect(share).toBeCloseTo(0, 12)
+    // Of several videos the means count.
+    const spread = [1, -1].map((sign, video) => ({ video, shown, predicted: shown.map((values) => values.map((value) => value + sign)) }))
+    for (const { share } of wordEffects(spread)) expect(share).toBeCloseTo(1, 12)
+  })
+
+  test('the built-in model hears colour words', async () => {
+    await using demo = await VideoPipeline.fromPretrained('demo', { device: 'cpu' })
+    const record = await measureWords(demo, 0)
+    expect(await measureWords(demo, 0)).toEqual(record)
+    for (const { share, cosine, colour } of wordEffects([record]).filter(({ colour: name }) => ['green', 'yellow', 'white'].includes(name))) {
+      expect([colour, share > 0.3]).toEqual([colour, true])
+      expect([colour, cosine > 0.5]).toEqual([colour, true])
+    }
+  })
+})
+
 describe('the command', () => {
   const quick = () => ['--model', modelFolder(), '--frames-from', 'vae', '--steps', '1', '--prompt-frames', '16', '--threads', '1']
 
@@ -232,6 +260,12 @@ describe('the command', () => {
   test('--vae alone makes no video', async () => {
     const { lines, progress } = await run('--model', modelFolder(), '--vae', '1')
     expect(lines.filter((line) => line.startsWith('noise '))).toHaveLength(5)
+    expect(progress.concat(lines).some((line) => line.startsWith('identity') || line.includes('obeyed'))).toBe(false)
+  })
+
+  test('--words alone makes no video', async () => {
+    const { lines, progress } = await run('--model', modelFolder(), '--words', '1')
+    expect(lines.filter((line) => /^(red|green|blue|yellow|purple|white) +-?\d+\.\d\d +-?\d\.\d\d$/.test(line))).toHaveLength(6)
     expect(progress.concat(lines).some((line) => line.startsWith('identity') || line.includes('obeyed'))).toBe(false)
   })
 

@@ -20,6 +20,7 @@ import type { Report, ReportSettings } from './report.js'
 import { resolveSampler } from './sampler.js'
 import type { Sampler } from './sampler.js'
 import { writeSheet } from './sheet.js'
+import { measureWords } from './words.js'
 
 const usage = `Usage: npm run evaluate:demo -- [options]
 
@@ -28,6 +29,7 @@ What is measured; without any of these, 32 prompts and 32 videos of each identit
   --obedience N      N prompts that name everything
   --losses N         losses on N held-out videos, with and without global tokens
   --vae N            N held-out videos through the VAE, with more and more noise on their latents
+  --words N          what colour words do to the prediction from noise, beside what they should do, on N held-out videos
   --sheet FILE.png   only draw a contact sheet: 16 frames of each of --videos N (8) prompts
 
 How:
@@ -96,6 +98,7 @@ function parse(args: readonly string[]) {
       obedience: { type: 'string' },
       losses: { type: 'string' },
       vae: { type: 'string' },
+      words: { type: 'string' },
       sheet: { type: 'string' },
       frames: { type: 'string', default: '64' },
       'prompt-frames': { type: 'string', default: '256' },
@@ -114,10 +117,10 @@ function parse(args: readonly string[]) {
   })
   const merge = values.merge === undefined ? undefined : [...values.merge, ...positionals]
   if (merge === undefined && positionals.length > 0) throw rangeError(`Expected options alone but received ${positionals[0]}`)
-  const integer = (name: 'videos' | 'obedience' | 'losses' | 'vae' | 'frames' | 'prompt-frames' | 'steps' | 'seed-from' | 'threads', least: number, most: number) =>
+  const integer = (name: 'videos' | 'obedience' | 'losses' | 'vae' | 'words' | 'frames' | 'prompt-frames' | 'steps' | 'seed-from' | 'threads', least: number, most: number) =>
     values[name] === undefined ? undefined : checkInteger(Number(values[name]), `--${name}`, least, most)
   const number = (name: 'guidance' | 'shift', least: number) => (values[name] === undefined ? undefined : checkNumber(Number(values[name]), `--${name}`, least, 1000))
-  const counts = { videos: integer('videos', 0, 1e6), obedience: integer('obedience', 0, 1e6), losses: integer('losses', 0, 1e6), vae: integer('vae', 0, 1e6) }
+  const counts = { videos: integer('videos', 0, 1e6), obedience: integer('obedience', 0, 1e6), losses: integer('losses', 0, 1e6), vae: integer('vae', 0, 1e6), words: integer('words', 0, 1e6) }
   const byDefault = Object.values(counts).every((count) => count === undefined) ? 32 : 0
   const frames = integer('frames', 64, 4096)!
   if (frames % WORLD_FPS !== 0) throw rangeError(`Expected a multiple of ${WORLD_FPS} for --frames but received ${frames}`)
@@ -131,6 +134,7 @@ function parse(args: readonly string[]) {
     obedience: counts.obedience ?? byDefault,
     losses: counts.losses ?? 0,
     latentNoise: counts.vae ?? 0,
+    words: counts.words ?? 0,
     frames,
     promptFrames: integer('prompt-frames', 16, 4096)!,
     rows: values.rows.split(',').map((name) => checkOneOf(name, '--rows', gapRows)),
@@ -192,6 +196,14 @@ async function measure(pipeline: VideoPipeline, sampler: Sampler, options: Optio
   for (const video of disturbed) {
     report.latentNoise.push(await measureLatentNoise(pipeline.vae, deviations, video))
     vaeEta.tick()
+    await keep()
+  }
+
+  const words = range(options.words, seedFrom).filter((video) => !report.words.some((record) => record.video === video))
+  const wordsEta = new Eta('words', words.length, output.progress)
+  for (const video of words) {
+    report.words.push(await measureWords(pipeline, video))
+    wordsEta.tick()
     await keep()
   }
 

@@ -13,6 +13,8 @@ import { guesses } from './obedience.js'
 import type { ObedienceRecord } from './obedience.js'
 import type { ReaderCheck } from './reader.js'
 import type { Report, ReportSettings } from './report.js'
+import { wordEffects } from './words.js'
+import type { WordsRecord } from './words.js'
 
 const percent = (share: number) => `${(100 * share).toFixed(1)} %`
 const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length
@@ -133,8 +135,16 @@ export function latentNoiseLines(videos: readonly LatentNoiseRecord[]): string[]
   ]
 }
 
-export function reportLines({ settings, gaps, obedience, losses, latentNoise }: Report, reader: ReaderCheck): string[] {
-  const tables = [latentNoiseLines(latentNoise), lossLines(losses, settings.frames), obedienceLines(obedience, settings.promptFrames), gapLines(gaps, settings.frames)].filter((lines) => lines.length > 0)
+export function wordLines(videos: readonly WordsRecord[]): string[] {
+  if (videos.length === 0) return []
+  return [
+    `colour words, ${videos.length} held-out videos of one object: what each moves the prediction from noise by, as a share of the true change (1 is right), and the cosine between both`,
+    ...wordEffects(videos).map(({ colour, share, cosine }) => `${colour.padEnd(8)} ${share.toFixed(2).padStart(6)}  ${cosine.toFixed(2).padStart(6)}`)
+  ]
+}
+
+export function reportLines({ settings, gaps, obedience, losses, latentNoise, words }: Report, reader: ReaderCheck): string[] {
+  const tables = [latentNoiseLines(latentNoise), wordLines(words), lossLines(losses, settings.frames), obedienceLines(obedience, settings.promptFrames), gapLines(gaps, settings.frames)].filter((lines) => lines.length > 0)
   const makesVideos = gaps.length + obedience.length > 0
   return [settingsLine(settings, makesVideos), ...(makesVideos ? [readerLine(reader)] : []), ...tables.flatMap((lines) => ['', ...lines])]
 }

@@ -9,9 +9,10 @@ import type { LatentNoiseRecord } from './latent-noise.js'
 import type { LossRecord } from './losses.js'
 import type { ObedienceRecord } from './obedience.js'
 import type { FramesFrom } from './pixels.js'
+import type { WordsRecord } from './words.js'
 
 const KIND = 'vin-native evaluation of the demo world'
-const VERSION = 2
+const VERSION = 3
 
 /** Everything that readings depend on beside their seed; parts agree on all of it. */
 export interface ReportSettings {
@@ -34,6 +35,7 @@ export interface Report {
   obedience: ObedienceRecord[]
   losses: LossRecord[]
   latentNoise: LatentNoiseRecord[]
+  words: WordsRecord[]
 }
 
 /** SHA-256 over files in order. */
@@ -44,7 +46,7 @@ export async function fingerprintFiles(files: readonly string[]): Promise<string
 }
 
 export function emptyReport(settings: ReportSettings): Report {
-  return { settings, gaps: [], obedience: [], losses: [], latentNoise: [] }
+  return { settings, gaps: [], obedience: [], losses: [], latentNoise: [], words: [] }
 }
 
 export async function saveReport(file: string, report: Report): Promise<void> {
@@ -59,9 +61,9 @@ export async function loadReport(file: string): Promise<Report> {
   } catch (cause) {
     throw Object.assign(rangeError(`Expected a report of evaluate:demo in ${file} but it cannot be read`), { cause })
   }
-  const { kind, version, settings, gaps, obedience, losses, latentNoise } = (typeof value === 'object' && value !== null ? value : {}) as Record<string, unknown>
+  const { kind, version, settings, gaps, obedience, losses, latentNoise, words } = (typeof value === 'object' && value !== null ? value : {}) as Record<string, unknown>
   if (kind !== KIND || version !== VERSION) throw rangeError(`Expected a report of evaluate:demo, version ${VERSION}, in ${file} but found ${JSON.stringify(kind)}, version ${JSON.stringify(version)}`)
-  return { settings, gaps, obedience, losses, latentNoise } as Report
+  return { settings, gaps, obedience, losses, latentNoise, words } as Report
 }
 
 /** @throws RangeError naming the setting in which two reports differ */
@@ -83,7 +85,8 @@ export function mergeReports(parts: readonly { file: string; report: Report }[])
       ...report.gaps.map(({ row, seed }) => `${row}, seed ${seed}`),
       ...report.obedience.map(({ seed }) => `obedience, seed ${seed}`),
       ...report.losses.map(({ video }) => `losses, video ${video}`),
-      ...report.latentNoise.map(({ video }) => `the VAE, video ${video}`)
+      ...report.latentNoise.map(({ video }) => `the VAE, video ${video}`),
+      ...report.words.map(({ video }) => `words, video ${video}`)
     ]
     for (const key of keys) {
       const other = seen.get(key)
@@ -94,10 +97,12 @@ export function mergeReports(parts: readonly { file: string; report: Report }[])
     merged.obedience.push(...report.obedience)
     merged.losses.push(...report.losses)
     merged.latentNoise.push(...report.latentNoise)
+    merged.words.push(...report.words)
   }
   merged.gaps.sort((a, b) => a.seed - b.seed)
   merged.obedience.sort((a, b) => a.seed - b.seed)
   merged.losses.sort((a, b) => a.video - b.video)
   merged.latentNoise.sort((a, b) => a.video - b.video)
+  merged.words.sort((a, b) => a.video - b.video)
   return merged
 }
