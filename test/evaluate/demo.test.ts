@@ -208,12 +208,12 @@ describe('colour words', () => {
     for (const { share } of wordEffects(spread)) expect(share).toBeCloseTo(1, 12)
   })
 
-  test('the built-in model hears colour words', async () => {
+  test('the built-in model hears every colour word', async () => {
     await using demo = await VideoPipeline.fromPretrained('demo', { device: 'cpu' })
     const record = await measureWords(demo, 0)
     expect(await measureWords(demo, 0)).toEqual(record)
-    for (const { share, cosine, colour } of wordEffects([record]).filter(({ colour: name }) => ['green', 'yellow', 'white'].includes(name))) {
-      expect([colour, share > 0.3]).toEqual([colour, true])
+    for (const { share, cosine, colour } of wordEffects([record])) {
+      expect([colour, share > 0.1]).toEqual([colour, true])
       expect([colour, cosine > 0.5]).toEqual([colour, true])
     }
   })
