@@ -1,4 +1,4 @@
-// Words that a text encoder takes for each other stay so: where two embeddings give the same output, the loss hardly tells them apart. Drawn anew they start apart.
+// Words to which a text encoder gives nearly one output did not part by training on. Drawn anew they start apart, and a frozen encoder keeps them so.
 
 import { native, rangeError } from '../../errors.js'
 import type { TextEncoder } from '../../models/text-encoder.js'
