@@ -202,6 +202,8 @@ describe('colour words', () => {
       expect(cosine).toBeCloseTo(1, 12)
     }
     // Words that are not heard change nothing.
+    const silent = record(shown.map(() => [0, 0, 0]))
+    expect(wordEffects(silent).map(({ share, cosine }) => [share, cosine])).toEqual(shown.map(() => [0, 0]))
     for (const { share } of wordEffects(record(shown.map(() => common)))) expect(share).toBeCloseTo(0, 12)
     // Of several videos the means count.
     const spread = [1, -1].map((sign, video) => ({ video, shown, predicted: shown.map((values) => values.map((value) => value + sign)) }))

@@ -26,7 +26,7 @@ export interface WordEffect {
   colour: ColourName
   /** Predicted change against the mean of all colours, along the true one; 1 is right, 0 is no effect, and more is too much. */
   share: number
-  /** Cosine between both changes: 1 is the right colour, 0 any other. */
+  /** Cosine between both changes: 1 is the direction of this colour; 0 for a word that moves nothing. */
   cosine: number
 }
 
@@ -66,6 +66,7 @@ export function wordEffects(records: readonly WordsRecord[]): WordEffect[] {
   const [shown, predicted] = [changes('shown'), changes('predicted')]
   return colourNames.map((colour, index) => {
     const [truth, own] = [shown[index]!, predicted[index]!]
-    return { colour, share: dot(own, truth) / dot(truth, truth), cosine: dot(own, truth) / Math.sqrt(dot(own, own) * dot(truth, truth)) }
+    const along = dot(own, truth)
+    return { colour, share: along / dot(truth, truth), cosine: along === 0 ? 0 : along / Math.sqrt(dot(own, own) * dot(truth, truth)) }
   })
 }

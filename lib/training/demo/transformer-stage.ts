@@ -80,7 +80,7 @@ async function initialModel({ folder, start, redraw = [], seed, model, sizes = d
   await json('tokenizer', 'tokenizer.json', demoTokenizerJson())
   await cp(join(folder, 'vae-final'), join(initial, 'vae'), { recursive: true })
   const pipeline = await VideoPipeline.fromPretrained(initial, model)
-  await redrawWords(pipeline.textEncoder, pipeline.tokenizer, redraw, seed)
+  if (redraw.length > 0) await redrawWords(pipeline.textEncoder, pipeline.tokenizer, redraw, seed)
   return pipeline
 }
 
