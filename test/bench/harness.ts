@@ -8,7 +8,7 @@ import { loadBinding } from '../../lib/native/load.js'
 import { coresAvailable } from '../../lib/native/machine.js'
 import { options } from './options.js'
 import type { Peer, PeerTensors } from './peer.js'
-import { OF_PEAK, TIMES_PEER, ratio, summary } from './table.js'
+import { OF_PEAK, TIMES_PEER, formatRow, ratio, summary } from './table.js'
 import type { Row } from './table.js'
 
 export const allThreads = coresAvailable()
@@ -67,6 +67,7 @@ export async function measure(contenders: Record<string, Work>, threads: number)
 
 export function record(row: Row): void {
   appendFileSync(inject('benchRows'), `${JSON.stringify(row)}\n`)
+  console.log(formatRow(row))
 }
 
 export interface Comparison {

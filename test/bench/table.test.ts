@@ -1,6 +1,6 @@
 // What the benchmarks print: medians, ratios of rounds, the table and the goals read off it. And the arguments of `npm run bench`.
 import { describe, expect, test } from 'vitest'
-import { OF_PEAK, TIMES_PEER, formatGoals, formatPeak, formatTable, ratio, summary } from './table.js'
+import { OF_PEAK, TIMES_PEER, formatGoals, formatPeak, formatRow, formatTable, ratio, summary } from './table.js'
 import type { Row } from './table.js'
 
 interface BenchArguments {
@@ -37,6 +37,12 @@ test('the table has a heading per group, groups in one order, and rows with lowe
     'denoise             threads  of peak           × PyTorch',
     '  20 latent frames  2        0.60 (0.50–0.70)  1.20 compiled'
   ])
+})
+
+test('a row says by itself what it compares', () => {
+  const both = row('denoise', '20 latent frames', { [OF_PEAK]: summary([0.5, 0.7, 0.6]), [TIMES_PEER]: summary([1.2]) }, { peer: 'compiled' })
+  expect(formatRow(both)).toBe('denoise, 20 latent frames, 2 threads: of peak 0.60 (0.50–0.70); × PyTorch 1.20 compiled')
+  expect(formatRow(row('GEMM', 'a', { [OF_PEAK]: 0.25 }, { threads: 1 }))).toBe('GEMM, a, 1 thread: of peak 0.25')
 })
 
 test('a goal is met when every row of its group reaches it by its median', () => {

@@ -66,6 +66,14 @@ const cell = (value: Summary | number | undefined): string => {
 
 const medianOf = (value: Summary | number): number => (typeof value === 'number' ? value : value.median)
 
+const figure = ({ ratios, peer }: Row, column: string): string => cell(ratios[column]) + (column === TIMES_PEER && peer ? ` ${peer}` : '')
+
+/** One row by itself, for those who wait for the table. */
+export function formatRow(row: Row): string {
+  const figures = Object.keys(row.ratios).map((column) => `${column} ${figure(row, column)}`)
+  return `${row.group}, ${row.work}, ${row.threads} ${row.threads === 1 ? 'thread' : 'threads'}: ${figures.join('; ')}`
+}
+
 /** Groups below each other, each with its own columns under one set of widths. */
 export function formatTable(rows: readonly Row[]): string {
   const groups = [...new Set(rows.map(({ group }) => group))].sort((a, b) => order.indexOf(a) - order.indexOf(b))
@@ -74,7 +82,7 @@ export function formatTable(rows: readonly Row[]): string {
     const members = rows.filter((row) => row.group === group)
     const columns = [...new Set(members.flatMap(({ ratios }) => Object.keys(ratios)))]
     lines.push([], [group, 'threads', ...columns])
-    for (const { work, threads, ratios, peer } of members) lines.push([`  ${work}`, String(threads), ...columns.map((column) => cell(ratios[column]) + (column === TIMES_PEER && peer ? ` ${peer}` : ''))])
+    for (const row of members) lines.push([`  ${row.work}`, String(row.threads), ...columns.map((column) => figure(row, column))])
   }
   const widths: number[] = []
   for (const line of lines) line.forEach((text, i) => (widths[i] = Math.max(widths[i] ?? 0, text.length)))
