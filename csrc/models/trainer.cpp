@@ -75,7 +75,8 @@ void Trainer::backward_vae(Ops& ops, const Vae& model, const VaeLoss& loss, cons
     Tape tape;
     ops.tape = &tape;
     leaves(tape, gradients_);
-    vae_loss(ops, model, loss.pixels, loss.weight, loss.noise, loss.stage, loss.l1, loss.mse, loss.kl, losses);
+    if (loss.latents) vae_decoder_loss(ops, model, loss.latents, loss.pixels, loss.weight, loss.l1, loss.mse, losses);
+    else vae_loss(ops, model, loss.pixels, loss.weight, loss.noise, loss.stage, loss.l1, loss.mse, loss.kl, losses);
     tape.run(ops);
     ops.tape = nullptr;
 }

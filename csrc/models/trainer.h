@@ -25,6 +25,7 @@ struct VideoLoss {
 
 struct VaeLoss {
     Tensor pixels, weight, noise;            // as vae_loss takes them
+    Tensor latents;                          // instead of noise: as vae_decoder_loss takes them
     VaeStage stage = VaeStage::spatial;
     double l1 = 1, mse = 2, kl = 0;
 };

@@ -310,4 +310,19 @@ void vae_loss(Ops& ops, const Vae& vae, const Tensor& pixels, const Tensor& weig
     reconstruction_loss(ops, loss.slice(0, 0, 1), prediction, target, weight ? weight.reshape({weight.numel()}) : weight, l1, mse);
 }
 
+void vae_decoder_loss(Ops& ops, const Vae& vae, const Tensor& latents, const Tensor& pixels, const Tensor& weight, double l1, double mse, const Tensor& loss) {
+    expect_pixels(pixels);
+    const int64_t frames = pixels.size(1);
+    const std::vector<MicroBatch> batches = micro_batches(vae.config, frames);
+    expect(batches.size() == 1, "Expected at most one micro-batch of " + std::to_string(vae.config.micro_frame_size) + " frames but found " + std::to_string(frames));
+    expect_latents(vae.config, latents, frames);
+    if (weight) expect_shape("weight", weight, {frames, pixels.size(2), pixels.size(3)});
+    const Tensor target = contiguous(ops, channels_last(pixels));
+    decode_micro_batch(ops, vae, latents, batches.front(), [&](const Tensor& prediction, int64_t first) {
+        const int64_t end = first + prediction.size(0);
+        const Tensor part = weight ? weight.slice(0, first, end) : weight;
+        reconstruction_loss(ops, loss.slice(0, 0, 1), prediction, target.slice(0, first, end), part ? part.reshape({part.numel()}) : part, l1, mse);
+    });
+}
+
 }  // namespace vin

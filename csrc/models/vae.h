@@ -103,5 +103,7 @@ enum class VaeStage { spatial, temporal, all };
 // pixels [3,T,H,W]; weight [T,H,W], for `temporal` [T,h,w], or absent; noise of the posterior sample: [4,T,h,w] for `spatial`, else [4,l,h,w].
 void vae_loss(Ops& ops, const Vae& vae, const Tensor& pixels, const Tensor& weight, const Tensor& noise, VaeStage stage,
               double l1, double mse, double kl, const Tensor& loss);
+// The reconstruction part alone, of latents [4,l,h,w] as encode() gives them (a micro-batch of r frames): pixels [3,r,H,W], weight [r,H,W] or absent.
+void vae_decoder_loss(Ops& ops, const Vae& vae, const Tensor& latents, const Tensor& pixels, const Tensor& weight, double l1, double mse, const Tensor& loss);
 
 }  // namespace vin

@@ -118,18 +118,21 @@ public:
             const AnyModel* model = state->of("vae");
             if (!model) throw Error("VIN_INVALID", "Expected a trainer of a VAE");
             const Napi::Object object = info[0].As<Napi::Object>();
-            const HandleRef pixels = unwrap_tensor(object.Get("pixels"), "pixels"), weight = optional_tensor(object, "weight"), noise = unwrap_tensor(object.Get("noise"), "noise");
+            const HandleRef pixels = unwrap_tensor(object.Get("pixels"), "pixels"), weight = optional_tensor(object, "weight");
             const Shape& p = pixels->shape;
             if (p.size() != 4 || p[0] != 3) throw Error("VIN_INVALID", "Expected pixels of shape [3, T, H, W] but received " + to_string(p));
             const std::string name = text(object, "stage", "all");
-            if (name != "spatial" && name != "temporal" && name != "all") throw Error("VIN_INVALID", "Expected the stage spatial, temporal or all but received " + name);
+            if (name != "spatial" && name != "temporal" && name != "decoder" && name != "all")
+                throw Error("VIN_INVALID", "Expected the stage spatial, temporal, decoder or all but received " + name);
+            const std::string given = name == "decoder" ? "latents" : "noise";
+            const HandleRef latents = unwrap_tensor(object.Get(given), given.c_str());
             const VaeStage stage = name == "spatial" ? VaeStage::spatial : name == "temporal" ? VaeStage::temporal : VaeStage::all;
             const int64_t cell = stage == VaeStage::temporal ? VaeConfig::spatial_factor : 1;
             const Shape weight_shape = {p[1], p[2] / cell, p[3] / cell};
             if (weight && weight->shape != weight_shape) throw Error("VIN_INVALID", "Expected a weight of shape " + to_string(weight_shape) + " but received " + to_string(weight->shape));
-            const VaeLoss scalars{{}, {}, {}, stage, required_number(object, "l1"), required_number(object, "mse"), required_number(object, "kl")};
-            const Shape latents = {VaeConfig::latent_channels, stage == VaeStage::spatial ? p[1] : latent_frames(model->vae->config, p[1]), p[2] / 8, p[3] / 8};
-            if (noise->shape != latents) throw Error("VIN_INVALID", "Expected noise of shape " + to_string(latents) + " but received " + to_string(noise->shape));
+            const VaeLoss scalars{{}, {}, {}, {}, stage, required_number(object, "l1"), required_number(object, "mse"), required_number(object, "kl")};
+            const Shape shape = {VaeConfig::latent_channels, stage == VaeStage::spatial ? p[1] : latent_frames(model->vae->config, p[1]), p[2] / 8, p[3] / 8};
+            if (latents->shape != shape) throw Error("VIN_INVALID", "Expected " + given + " of shape " + to_string(shape) + " but received " + to_string(latents->shape));
             const std::shared_ptr<Cancel> cancel = optional_cancel(object);
             const HandleRef losses = new_handle(state->engine, {2}, VIN_DTYPE_F64);
             Command command;
@@ -140,7 +143,7 @@ public:
                 VaeLoss loss = scalars;
                 loss.pixels = pixels->value();
                 if (weight) loss.weight = weight->value();
-                loss.noise = noise->value();
+                (given == "noise" ? loss.noise : loss.latents) = latents->value();
                 const Tensor out = Tensor::allocate(engine.memory(), {2}, VIN_DTYPE_F64);
                 engine.planned(cancel.get(), 0, [&](Ops& ops) { state->trainer->backward_vae(ops, *model->vae, loss, out); });
                 losses->tensor = out;

@@ -147,11 +147,13 @@ export interface BackwardRequest {
 export interface NativeTrainer {
   /** Adds the gradients of all requests (in order), and returns each video's loss, float64 [videos], before lossScale. */
   backward(requests: BackwardRequest[], options: { gradientCheckpointing: boolean; cancel?: NativeCancel }): NativeTensor
-  /** VAE: pixels [3,T,H,W] of one micro-batch (or single frames), weight [T,H,W] per pixel (stage temporal: [T,H/8,W/8] per latent); loss parts float64 [2] = reconstruction, kl (both scaled as given). */
-  backwardVae(request: {
-    pixels: NativeTensor; weight?: NativeTensor; noise: NativeTensor; stage: 'spatial' | 'temporal' | 'all'
-    l1: number; mse: number; kl: number; cancel?: NativeCancel
-  }): NativeTensor
+  /**
+  VAE: pixels [3,T,H,W] of one micro-batch (or single frames), weight [T,H,W] per pixel (stage temporal: [T,H/8,W/8] per latent); loss parts float64 [2] = reconstruction, kl (both scaled as given).
+  Stage decoder decodes `latents`, as encode() gives them; the others encode and sample the posterior with `noise`.
+  */
+  backwardVae(request: { pixels: NativeTensor; weight?: NativeTensor; l1: number; mse: number; kl: number; cancel?: NativeCancel } & (
+    { stage: 'spatial' | 'temporal' | 'all'; noise: NativeTensor } | { stage: 'decoder'; latents: NativeTensor }
+  )): NativeTensor
   zeroGradients(): void
   /** Trainable names, in update order, and a live fp32 view of a gradient. */
   names(): string[]

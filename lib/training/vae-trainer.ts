@@ -1,15 +1,18 @@
 // Trains the VAE on clips: weighted L1 and squared error of the reconstruction, and a little KL. Stage 'spatial' trains the 2D autoencoder on single
-// frames, stage 'temporal' the temporal one on micro-batches of 2D latents, stage 'all' both on micro-batches. One step is a batch of frames or micro-batches, one update.
+// frames, stage 'temporal' the temporal one on micro-batches of 2D latents, stage 'all' both on micro-batches, stage 'decoder' the decoders alone, so that latents
+// stay what they were. One step is a batch of frames or micro-batches, one update.
 
 import { join } from 'node:path'
-import { expected, native, nativeAsync } from '../errors.js'
+import { expected, native, nativeAsync, rangeError } from '../errors.js'
 import { VAE } from '../models/vae.js'
+import type { NativeTensor } from '../native/binding.js'
 import { checkInteger, checkNames, checkNumber, checkOneOf } from '../options/check.js'
 import type { ModelOptions } from '../options/model.js'
 import { latentFramesOf } from '../plan/frames.js'
 import { readState, replaceCheckpoint, STATE_VERSION, writeDurably } from './checkpoint.js'
 import { endless } from './dataset.js'
 import type { Dataset, DatasetPosition, TrainingExample, VideoPixels } from './dataset.js'
+import { disturbLatents, replaceLastLatentFrame } from './decoder-latents.js'
 import { checkFitOptions, fitOptionNames, runFit } from './fit.js'
 import type { FitOptions, StepReport } from './fit.js'
 import { checkFiniteLosses, Optimizer, readNumbers } from './optimizer.js'
@@ -22,13 +25,13 @@ export interface WeightedExample extends TrainingExample {
   weights?: Float32Array
 }
 
-const stages = ['spatial', 'temporal', 'all'] as const
+const stages = ['spatial', 'temporal', 'decoder', 'all'] as const
 export type VAEStage = (typeof stages)[number]
 
 export interface VAETrainerOptions {
   /**
   'spatial': the 2D part on single frames. 'temporal': the temporal part on micro-batches, where the loss compares 2D latents; ten times cheaper than pixels. 'all': both parts
-  on micro-batches.
+  on micro-batches. 'decoder': both decoders on the posterior's means, which stay what they are: what a transformer has learned on them keeps its value.
   */
   stage: VAEStage
   /** @default 2e-3 */
@@ -54,24 +57,31 @@ export interface VAETrainerOptions {
   /**
   Frames of a step ('spatial') or micro-batches of a step.
 
-  @default 16, 4 ('temporal') and 1 ('all')
+  @default 16, 4 ('temporal' and 'decoder') and 1 ('all')
   */
   batchSize?: number | undefined
   /** Factor of the mean absolute error. @default 1 */
   l1?: number | undefined
   /** Factor of the mean squared error. @default 2 */
   mse?: number | undefined
-  /** Factor of the mean KL divergence per latent value. @default 3e-4 */
+  /** Factor of the mean KL divergence per latent value; 'decoder' has none. @default 3e-4 */
   kl?: number | undefined
+  /** 'decoder': noise on the latents, up to this many deviations of each channel of a clip, drawn anew for every clip. @default 0 */
+  latentNoise?: number | undefined
+  /** 'decoder': share of the clips whose last latent frame is that of their last picture standing still, as `lastImage` gives it. @default 0 */
+  stillEnds?: number | undefined
+  /** 'decoder': share of the clips whose last latent frame is that of the last picture of the next clip of the step standing still; its video frames are compared with that picture. @default 0 */
+  cuts?: number | undefined
   /** @default 0 */
   seed?: number | undefined
 }
 
 const optionNames = [
-  'stage', 'learningRate', 'warmupSteps', 'totalSteps', 'decayFrom', 'weightDecay', 'betas', 'maxGradNorm', 'emaDecay', 'batchSize', 'l1', 'mse', 'kl', 'seed'
+  'stage', 'learningRate', 'warmupSteps', 'totalSteps', 'decayFrom', 'weightDecay', 'betas', 'maxGradNorm', 'emaDecay', 'batchSize', 'l1', 'mse', 'kl', 'latentNoise',
+  'stillEnds', 'cuts', 'seed'
 ] as const
 
-type Resolved = OptimizerOptions & { stage: VAEStage; batchSize: number; l1: number; mse: number; kl: number; seed: number }
+type Resolved = OptimizerOptions & { stage: VAEStage; batchSize: number; l1: number; mse: number; kl: number; latentNoise: number; stillEnds: number; cuts: number; seed: number }
 
 function resolveOptions(options: VAETrainerOptions): Resolved {
   checkNames(options, 'VAETrainer', optionNames)
@@ -80,6 +90,10 @@ function resolveOptions(options: VAETrainerOptions): Resolved {
   if (!Array.isArray(betas) || betas.length !== 2) throw expected('two numbers', 'betas', betas, 'type')
   const emaDecay = options.emaDecay ?? 0.99
   checkNumber(typeof emaDecay === 'number' ? emaDecay : emaDecay.max, 'emaDecay', 0, 1)
+  const stillEnds = checkNumber(options.stillEnds ?? 0, 'stillEnds', 0, 1)
+  for (const name of ['latentNoise', 'stillEnds', 'cuts'] as const) {
+    if (stage !== 'decoder' && (options[name] ?? 0) !== 0) throw rangeError(`Expected stage 'decoder' for ${name} but received stage '${stage}'`)
+  }
   return {
     stage,
     learningRate: checkNumber(options.learningRate ?? 2e-3, 'learningRate', 0, 1),
@@ -90,10 +104,13 @@ function resolveOptions(options: VAETrainerOptions): Resolved {
     betas: [checkNumber(betas[0], 'betas', 0, 1), checkNumber(betas[1], 'betas', 0, 1)],
     maxGradNorm: checkNumber(options.maxGradNorm ?? 1, 'maxGradNorm', 0, 1e9),
     emaDecay,
-    batchSize: checkInteger(options.batchSize ?? { spatial: 16, temporal: 4, all: 1 }[stage], 'batchSize', 1, 4096),
+    batchSize: checkInteger(options.batchSize ?? { spatial: 16, temporal: 4, decoder: 4, all: 1 }[stage], 'batchSize', 1, 4096),
     l1: checkNumber(options.l1 ?? 1, 'l1', 0, 1e6),
     mse: checkNumber(options.mse ?? 2, 'mse', 0, 1e6),
     kl: checkNumber(options.kl ?? 3e-4, 'kl', 0, 1e6),
+    latentNoise: checkNumber(options.latentNoise ?? 0, 'latentNoise', 0, 100),
+    stillEnds,
+    cuts: checkNumber(options.cuts ?? 0, 'cuts', 0, 1 - stillEnds),
     seed: checkInteger(options.seed ?? 0, 'seed', 0, Number.MAX_SAFE_INTEGER)
   }
 }
@@ -134,6 +151,32 @@ function concatenate(clips: readonly Clip[]): Clip {
   return { frames: { data, shape: [frames, height, width, 3] }, weights }
 }
 
+/** A clip of `frames` frames that all are the last one of `clip`. */
+function standing({ frames: { data, shape } }: Clip, frames: number): VideoPixels {
+  const [count, height, width] = shape
+  const picture = data.subarray((count - 1) * height * width * 3)
+  const repeated = new Uint8Array(frames * picture.length)
+  for (let frame = 0; frame < frames; frame++) repeated.set(picture, frame * picture.length)
+  return { data: repeated, shape: [frames, height, width, 3] }
+}
+
+/** `clip`, its last `count` frames being the last one of `other`. */
+function endingWith(clip: Clip, other: Clip, count: number): Clip {
+  const [frames, height, width] = clip.frames.shape
+  const plane = height * width
+  const begin = Math.max(0, frames - count)
+  const data = clip.frames.data.slice()
+  data.set(standing(other, frames - begin).data, begin * plane * 3)
+  if (clip.weights === undefined && other.weights === undefined) return { frames: { data, shape: clip.frames.shape }, weights: undefined }
+  const weights = clip.weights?.slice() ?? new Float32Array(frames * plane).fill(1)
+  const last = other.weights?.subarray(other.weights.length - plane) ?? new Float32Array(plane).fill(1)
+  for (let frame = begin; frame < frames; frame++) weights.set(last, frame * plane)
+  return { frames: { data, shape: clip.frames.shape }, weights }
+}
+
+/** Video frames that a latent frame stands for. */
+const TEMPORAL_FACTOR = 4
+
 const CELL = 8
 
 /** Mean weight of the pixels that a 2D latent stands for: [T,H,W] → [T,⌊H/8⌋,⌊W/8⌋]. */
@@ -148,6 +191,11 @@ function cellWeights(weights: Float32Array, [frames, height, width]: VideoPixels
     }
   }
   return means
+}
+
+function trains(stage: VAEStage, name: string): boolean {
+  if (stage === 'all') return name !== 'scale' && name !== 'shift'
+  return stage === 'decoder' ? /\.(decoder|post_quant_conv)\./.test(name) : name.startsWith(`${stage}_vae.`)
 }
 
 const KIND = 'vae'
@@ -166,7 +214,7 @@ export class VAETrainer {
     const names = vae
       .weights()
       .map(({ name }) => name)
-      .filter((name) => (this.#options.stage === 'all' ? name !== 'scale' && name !== 'shift' : name.startsWith(`${this.#options.stage}_vae.`)))
+      .filter((name) => trains(this.#options.stage, name))
     this.#optimizer = new Optimizer(vae.engine.native, [{ prefix: '', native: vae.native, names }], this.#options)
   }
 
@@ -199,8 +247,12 @@ export class VAETrainer {
     const clips = stage === 'spatial' ? [concatenate(chosen)] : chosen
     this.#optimizer.native.zeroGradients()
     const noise = new PhiloxRandom(seed, streams.posterior, this.globalStep)
+    const factors = { l1: l1 / clips.length, mse: mse / clips.length, kl: kl / clips.length }
     let loss = 0
-    for (const clip of clips) for (const part of await this.#backward(stage, clip, { l1: l1 / clips.length, mse: mse / clips.length, kl: kl / clips.length }, noise)) loss += part
+    for (const [index, clip] of clips.entries()) {
+      const parts = stage === 'decoder' ? this.#backwardDecoder(clip, chosen[(index + 1) % chosen.length]!, factors, random, noise) : this.#backward(stage, clip, factors, noise)
+      for (const part of await parts) loss += part
+    }
     checkFiniteLosses([loss], this.globalStep)
     if (options.onGradients !== undefined) await options.onGradients(this.#optimizer.gradients())
     const { gradNorm, learningRate } = await this.#optimizer.update(this.globalStep, this.#options)
@@ -210,7 +262,7 @@ export class VAETrainer {
   }
 
   /** Adds a clip's gradients; resolves with its loss: reconstruction and KL, means times their factors. Without `noise` the posterior's mean is decoded. */
-  async #backward(stage: VAEStage, { frames, weights }: Clip, factors: { l1: number; mse: number; kl: number }, noise?: PhiloxRandom): Promise<number[]> {
+  async #backward(stage: Exclude<VAEStage, 'decoder'>, { frames, weights }: Clip, factors: { l1: number; mse: number; kl: number }, noise?: PhiloxRandom): Promise<number[]> {
     const engine = this.vae.engine.native
     const [count, height, width] = frames.shape
     const latentShape = [4, stage === 'spatial' ? count : latentFramesOf(count, this.vae.microBatch), Math.floor(height / CELL), Math.floor(width / CELL)] as const
@@ -228,6 +280,42 @@ export class VAETrainer {
       pixels.dispose()
       epsilon.dispose()
       weight?.dispose()
+    }
+  }
+
+  /** The same for the decoders alone, on latents of the clip that are disturbed as the options say. `next` is the clip whose last picture may end this one. */
+  async #backwardDecoder(clip: Clip, next: Clip, factors: { l1: number; mse: number }, random: PhiloxRandom, noise: PhiloxRandom): Promise<number[]> {
+    const { latentNoise: most, stillEnds, cuts } = this.#options
+    const engine = this.vae.engine.native
+    const level = most * random.uniform()
+    const lot = random.uniform()
+    // A step of one clip has nothing to cut to: its own picture ends it.
+    const ends = lot < stillEnds ? clip : lot < stillEnds + cuts ? next : undefined
+    const target = ends === undefined || ends === clip ? clip : endingWith(clip, ends, TEMPORAL_FACTOR)
+    const latents = await this.vae.encode(pixelPlanes(clip.frames))
+    const frames = latents.shape[1]!
+    disturbLatents(latents, latentNoise(noise, latents.shape as [number, number, number, number]), level, ends === undefined ? frames : frames - 1)
+    if (ends !== undefined) replaceLastLatentFrame(latents, await this.vae.encode(pixelPlanes(standing(ends, this.vae.microBatch.frames))))
+    const planes = pixelPlanes(target.frames)
+    const given: NativeTensor[] = []
+    const upload = (data: Float32Array, shape: readonly number[]): NativeTensor => {
+      const tensor = native(() => engine.upload(data, [...shape]))
+      given.push(tensor)
+      return tensor
+    }
+    try {
+      const request = {
+        stage: 'decoder' as const,
+        pixels: upload(planes.data, planes.shape),
+        latents: upload(latents.data, latents.shape),
+        ...(target.weights === undefined ? {} : { weight: upload(target.weights, target.frames.shape.slice(0, 3)) }),
+        l1: factors.l1 / planes.data.length,
+        mse: factors.mse / planes.data.length,
+        kl: 0
+      }
+      return await readNumbers(native(() => this.#optimizer.native.backwardVae(request)))
+    } finally {
+      for (const tensor of given) tensor.dispose()
     }
   }
 

@@ -307,6 +307,55 @@ describe('gradients against finite differences', () => {
     await engine.dispose()
   })
 
+  test.each(['temporal_vae.post_quant_conv.', 'temporal_vae.decoder.', 'spatial_vae.module.post_quant_conv.', 'spatial_vae.module.decoder.'])('stage decoder, %s*', async (prefix) => {
+    const engine = binding.createEngine({ device: 'cpu', threads: 2 })
+    const vae = engine.create('vae', tinyVAE, 9n)
+    const trainer = engine.createTrainer([vae], [vae.weights().map(({ name }) => name).filter((name) => name.startsWith(prefix))])
+    const video = pictures(6, 16, 16)
+    const pixels = engine.upload(video.data, video.shape)
+    const weight = engine.upload(video.data.slice(0, 6 * 256).map((value) => 1.5 + value), [6, 16, 16])
+    const latents = engine.op('randn', { y: { shape: [4, 3, 2, 2] }, seed_low: 1, seed_high: 0, stream: 0, frame_major: 1 })['y']!
+    const loss = async (): Promise<number> => (await trainer.backwardVae({ stage: 'decoder', pixels, weight, latents, l1: 0, mse: 1e-3, kl: 0 }).read()).data[0]!
+    const { predicted, found } = await directional(engine, trainer, (name) => vae.weight(name), loss)
+    expect(predicted).toBeGreaterThan(0)
+    expect(Math.abs(found - predicted)).toBeLessThanOrEqual(5e-3 * predicted)
+    await engine.dispose()
+  })
+
+  test('stage decoder compares what decode gives, pixel by pixel', async () => {
+    const engine = binding.createEngine({ device: 'cpu', threads: 2 })
+    const vae = engine.create('vae', { ...tinyVAE, shift: [0.3, -0.2, 0.1, 0], scale: [2, 0.5, 1, 3] }, 9n)
+    const trainer = engine.createTrainer([vae], [['spatial_vae.module.decoder.conv_out.bias']])
+    // 12 frames of 128 × 128 are decoded in several groups.
+    const video = pictures(12, 128, 128)
+    const pixels = engine.upload(video.data, video.shape)
+    const latents = engine.op('randn', { y: { shape: [4, 4, 16, 16] }, seed_low: 1, seed_high: 0, stream: 0, frame_major: 1 })['y']!
+    const decoded = (await vae.decode(latents, { numFrames: 12 }).read()).data
+    const plane = 128 * 128
+    const weights = Float32Array.from({ length: 12 * plane }, (_, at) => (at % 7) / 3)
+    const expected = { l1: 0, mse: 0, weighted: 0 }
+    decoded.forEach((value, at) => {
+      const difference = value - video.data[at]!
+      expected.l1 += Math.abs(difference)
+      expected.mse += difference ** 2
+      expected.weighted += weights[at % (12 * plane)]! * difference ** 2
+    })
+    const loss = async (factors: { l1: number; mse: number }, weight?: NativeTensor) =>
+      [...(await trainer.backwardVae({ stage: 'decoder', pixels, latents, kl: 0, ...factors, ...(weight === undefined ? {} : { weight }) }).read()).data]
+    for (const [factors, weight, sum] of [
+      [{ l1: 1, mse: 0 }, undefined, expected.l1],
+      [{ l1: 0, mse: 1 }, undefined, expected.mse],
+      [{ l1: 0, mse: 1 }, engine.upload(weights, [12, 128, 128]), expected.weighted]
+    ] as const) {
+      const [reconstruction, kl] = await loss(factors, weight)
+      expect(Math.abs(reconstruction! - sum)).toBeLessThan(1e-5 * sum)
+      expect(kl).toBe(0)
+    }
+    const wrong = engine.op('randn', { y: { shape: [4, 3, 16, 16] }, seed_low: 1, seed_high: 0, stream: 0, frame_major: 1 })['y']!
+    expect(() => trainer.backwardVae({ stage: 'decoder', pixels, latents: wrong, l1: 1, mse: 0, kl: 0 })).toThrow(/latents of shape \[4, 4, 16, 16\]/)
+    await engine.dispose()
+  })
+
   test('the factors scale their part of the loss, and weight counts pixels', async () => {
     const engine = binding.createEngine({ device: 'cpu', threads: 2 })
     const vae = engine.create('vae', tinyVAE, 9n)

@@ -1,12 +1,13 @@
 // train:demo, stage by stage at a small size: where each stage begins, that none takes a step without time, and what the exported folder holds.
 
 import { existsSync } from 'node:fs'
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
-import { VAE, VideoPipeline } from '../../lib/index.js'
+import { VAE, VAETrainer, VideoPipeline } from '../../lib/index.js'
 import { loadBinding } from '../../lib/native/load.js'
+import { worldClip } from '../../lib/training/demo/clips.js'
 import { modelIndex, schedulerConfig } from '../../lib/training/demo/config.js'
 import { exportModel } from '../../lib/training/demo/export.js'
 import { channelEffects } from '../../lib/training/demo/freeze.js'
@@ -48,6 +49,7 @@ beforeAll(async () => {
   vi.spyOn(process.stdout, 'write').mockReturnValue(true)
   for (const stage of ['vae2d', 'vae-temporal', 'vae'] as const) await trainVAE(stage, { ...common, folder: first(), minutes: 0 })
   await encodeLatents({ ...common, folder: first(), videos: [2, 0, 0] })
+  await trainVAE('vae-decoder', { ...common, folder: first(), minutes: 0 })
   await trainTransformer({ ...transformerOptions, folder: first(), minutes: 0 })
   await exportModel({ folder: first(), target: exported(), dtype: 'float16', model })
 }, 120_000)
@@ -58,7 +60,7 @@ afterAll(async () => {
 
 describe('from scratch', () => {
   test('without time no stage takes a step, and every stage leaves a checkpoint', async () => {
-    for (const stage of ['vae2d', 'vae-temporal', 'vae', 'transformer']) expect([stage, await step(first(), stage)]).toEqual([stage, 0])
+    for (const stage of ['vae2d', 'vae-temporal', 'vae', 'vae-decoder', 'transformer']) expect([stage, await step(first(), stage)]).toEqual([stage, 0])
   })
 
   test('each stage of the VAE begins with the weights of the one before', () => {
@@ -92,6 +94,36 @@ describe('from scratch', () => {
     // Up to what is not linear in the decoder. With deviations of 1 the least shows a third of what the largest does.
     expect(Math.max(...effects)).toBe(1)
     expect(Math.min(...effects)).toBeGreaterThan(0.8)
+  })
+})
+
+describe("stage 'vae-decoder'", () => {
+  test('begins with the frozen VAE, and its decoders go into the exported model while the encoder keeps its bits', async () => {
+    const target = folder('with-decoder')
+    const frozen = weights(first(), 'vae-final', vaeFile)
+    expect(difference(frozen, weights(first(), 'vae-decoder', vaeFile))).toBe(0)
+    expect(difference(frozen, weights(exported(), 'vae', vaeFile))).toBe(0)
+    await cp(first(), folder('trained'), { recursive: true })
+    const trainer = await VAETrainer.resume(join(folder('trained'), 'vae-decoder'), { learningRate: 1e-2, warmupSteps: 0 }, model)
+    await trainer.step([worldClip(1, 0, 16), worldClip(1, 1, 16)])
+    await trainer.save(join(folder('trained'), 'vae-decoder'))
+    trainer.dispose()
+    await trainer.vae.dispose()
+    await exportModel({ folder: folder('trained'), target, dtype: 'float32', model })
+    const written = weights(target, 'vae', vaeFile)
+    const part = (all: Map<string, Float32Array>, decoders: boolean) => new Map([...all].filter(([name]) => /\.(decoder|post_quant_conv)\./.test(name) === decoders))
+    expect(difference(part(frozen, false), part(written, false))).toBe(0)
+    expect(difference(part(frozen, true), part(written, true))).toBeGreaterThan(1e-4)
+    expect((await json(target, 'vae', 'config.json'))['scale']).toEqual((await json(first(), 'vae-final', 'config.json'))['scale'])
+    // The written model is whole.
+    await (await VideoPipeline.fromPretrained(target, model)).dispose()
+  })
+
+  test('freezes the VAE where that was not done', async () => {
+    await mkdir(folder('unfrozen'), { recursive: true })
+    await trainVAE('vae-decoder', { ...common, folder: folder('unfrozen'), minutes: 0, start: exported() })
+    expect(difference(weights(exported(), 'vae', vaeFile), weights(folder('unfrozen'), 'vae-final', vaeFile))).toBe(0)
+    expect(await step(folder('unfrozen'), 'vae-decoder')).toBe(0)
   })
 })
 

@@ -31,6 +31,7 @@ async function prompts(draws?: DrawShares): Promise<string[]> {
 
 const share = (drawn: readonly string[], holds: (prompt: string) => boolean) => drawn.filter(holds).length / drawn.length
 const curtain = (prompt: string) => prompt.includes('the curtain closes')
+const namesAll = (prompt: string) => /^a (small|large) \w+ (circle|square|triangle)( and a (small|large) \w+ (circle|square|triangle))? (moves|bounces) over/.test(prompt)
 const namesNothing = (prompt: string) => /^a shape( and a shape)? (moves|bounces)( |$)(?!over)/.test(prompt)
 
 test('without weights, curtains and captions are as the world has them', async () => {
@@ -58,7 +59,6 @@ test('half a weight gives half of the rest, and the same draws every time', asyn
 })
 
 test('captions that name everything get their share beside those that name nothing', async () => {
-  const namesAll = (prompt: string) => /^a (small|large) \w+ (circle|square|triangle)( and a (small|large) \w+ (circle|square|triangle))? (moves|bounces) over/.test(prompt)
   const drawn = await prompts({ curtains: 0, unnamed: 0.3, named: 0.7 })
   expect(share(drawn, namesAll) + share(drawn, namesNothing)).toBe(1)
   expect(share(drawn, namesAll)).toBeGreaterThan(0.6)
@@ -72,4 +72,10 @@ test('a focus gives videos whose only object has one of the words', async () => 
   expect(share(all, focused)).toBe(1)
   expect(share(plain, focused)).toBeLessThan(0.8)
   expect(share(half, focused)).toBeCloseTo(0.5 + 0.5 * share(plain, focused), 0.8)
+  // Their captions name everything, the others are as they are asked for.
+  const unnamed = { curtains: 0, unnamed: 1, named: 0 }
+  expect(share(await prompts({ ...unnamed, focus: { words: ['red', 'blue', 'large'], share: 1 } }), namesAll)).toBe(1)
+  const some = await prompts({ ...unnamed, focus: { words: ['red', 'blue', 'large'], share: 0.5 } })
+  expect(share(some, namesAll)).toBeCloseTo(0.5, 0.8)
+  expect(share(some, namesAll) + share(some, namesNothing)).toBe(1)
 })

@@ -3,7 +3,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { VAE, VAETrainer } from '../../lib/index.js'
+import type { VAETrainerOptions } from '../../lib/index.js'
+import { disturbLatents, replaceLastLatentFrame } from '../../lib/training/decoder-latents.js'
 import { worldClip } from '../../lib/training/demo/clips.js'
+import { pixelPlanes } from '../../lib/training/pixels.js'
 import type { WeightedExample } from '../../lib/training/vae-trainer.js'
 import { startTemporalVAE } from '../../lib/training/demo/temporal-start.js'
 import { tinyVAE } from '../support/models.js'
@@ -24,6 +27,7 @@ function smallClip(seed: number, index: number, frames: 1 | 16): WeightedExample
 describe.each([
   { stage: 'spatial', frames: 1, batchSize: 4, steps: 60 },
   { stage: 'temporal', frames: 16, batchSize: 2, steps: 60 },
+  { stage: 'decoder', frames: 16, batchSize: 2, steps: 40 },
   { stage: 'all', frames: 16, batchSize: 1, steps: 40 }
 ] as const)('stage $stage', ({ stage, frames, batchSize, steps }) => {
   let folder: string
@@ -84,6 +88,104 @@ test.each([
   await vae.dispose()
 })
 
+describe("stage 'decoder'", () => {
+  /** Decoders that ignore the latents: all weights of the last convolution are 0, so that the loss tells what a clip is compared with. */
+  const deaf = async (): Promise<VAE> => {
+    const vae = await VAE.fromConfig(tinyVAE, { device: 'cpu', seed: 1 })
+    vae.engine.native.op('fill', { y: vae.native.weight('spatial_vae.module.decoder.conv_out.weight'), value: 0 })
+    return vae
+  }
+  const grey = (levels: readonly number[]): WeightedExample => ({
+    prompt: '',
+    frames: { data: Uint8Array.from({ length: 16 * 768 }, (_, at) => levels[Math.floor(at / 768)]!), shape: [16, 16, 16, 3] },
+    weights: new Float32Array(16 * 256).fill(1)
+  })
+  const ramp = grey(Array.from({ length: 16 }, (_, frame) => 10 * frame))
+  const bright = grey(Array.from({ length: 16 }, () => 250))
+  const lossOf = async (vae: VAE, examples: WeightedExample[], options: Partial<VAETrainerOptions>): Promise<number> => {
+    const trainer = new VAETrainer(vae, { stage: 'decoder', learningRate: 0, l1: 0, mse: 1, ...options })
+    const { loss } = await trainer.step(examples)
+    trainer.dispose()
+    return loss
+  }
+
+  test('changes the decoders and nothing else, so that latents keep their bits', async () => {
+    const vae = await VAE.fromConfig(tinyVAE, { device: 'cpu', seed: 1 })
+    const trainer = new VAETrainer(vae, { stage: 'decoder', latentNoise: 0.5, stillEnds: 0.5, cuts: 0.5 })
+    const names = vae.weights().map(({ name }) => name)
+    const read = async () => new Map(await Promise.all(names.map(async (name) => [name, (await vae.native.weight(name).read()).data] as const)))
+    const before = await read()
+    await trainer.step([smallClip(1, 0, 16), smallClip(1, 1, 16)])
+    const after = await read()
+    const changed = names.filter((name) => Buffer.compare(Buffer.from(before.get(name)!.buffer), Buffer.from(after.get(name)!.buffer)) !== 0)
+    expect(changed).toEqual(names.filter((name) => /\.(decoder|post_quant_conv)\./.test(name)))
+    expect(changed.length).toBeGreaterThan(20)
+    trainer.dispose()
+    await vae.dispose()
+  })
+
+  test('a clip is compared with itself, and the end of one that is cut with the picture it is cut to', async () => {
+    const vae = await deaf()
+    const bias = (await vae.native.weight('spatial_vae.module.decoder.conv_out.bias').read()).data
+    const squares = (levels: readonly number[]) => {
+      let sum = 0
+      for (const level of levels) for (const b of bias) sum += (level / 127.5 - 1 - b) ** 2
+      return sum / (3 * levels.length)
+    }
+    const levels = Array.from({ length: 16 }, (_, frame) => 10 * frame)
+    const [own, other] = [squares(levels), squares(new Array<number>(16).fill(250))]
+    expect(await lossOf(vae, [ramp, bright], {})).toBeCloseTo((own + other) / 2, 5)
+    expect(await lossOf(vae, [ramp, bright], { stillEnds: 1, latentNoise: 1 })).toBeCloseTo((own + other) / 2, 5)
+    // The last four frames of each are those of the other's last picture.
+    const cut = [squares([...levels.slice(0, 12), 250, 250, 250, 250]), squares([...new Array<number>(12).fill(250), 150, 150, 150, 150])]
+    expect(await lossOf(vae, [ramp, bright], { cuts: 1 })).toBeCloseTo((cut[0]! + cut[1]!) / 2, 5)
+    // One clip alone has nothing to be cut to.
+    expect(await lossOf(vae, [ramp], { cuts: 1 })).toBeCloseTo(own, 5)
+    // Weights of the pictures go along.
+    const unseen: WeightedExample = { ...bright, weights: new Float32Array(16 * 256) }
+    const seen = [...levels.slice(0, 12).map((level) => squares([level])), 0, 0, 0, 0].reduce((sum, value) => sum + value / 16, 0)
+    expect(await lossOf(vae, [ramp, unseen], { cuts: 1 })).toBeCloseTo((seen + squares([150]) / 4) / 2, 5)
+    await vae.dispose()
+  })
+
+  test('what is decoded: the posterior means, with noise up to a level, or with the last latent frame of a picture that stands still', async () => {
+    const vae = await VAE.fromConfig(tinyVAE, { device: 'cpu', seed: 1 })
+    const clip = smallClip(1, 0, 16)
+    const still: WeightedExample = { ...clip, frames: { ...clip.frames!, data: new Uint8Array(clip.frames!.data.length) } }
+    for (let frame = 0; frame < 16; frame++) still.frames!.data.set(clip.frames!.data.subarray(15 * 768), frame * 768)
+    const plain = await lossOf(vae, [clip], {})
+    const decoded = await vae.decode(await vae.encode(pixelPlanes(clip.frames!)), { numFrames: 16 })
+    const target = pixelPlanes(clip.frames!).data
+    expect(plain).toBeCloseTo(decoded.data.reduce((sum, value, at) => sum + clip.weights![at % (16 * 256)]! * (value - target[at]!) ** 2, 0) / decoded.data.length, 5)
+    const ended = await lossOf(vae, [clip], { stillEnds: 1 })
+    expect(Math.abs(ended - plain)).toBeGreaterThan(1e-5 * plain)
+    // A clip that stands still ends as it is.
+    expect(await lossOf(vae, [still], { stillEnds: 1 })).toBeCloseTo(await lossOf(vae, [still], {}), 6)
+    const noisy = [await lossOf(vae, [clip], { latentNoise: 0.5 }), await lossOf(vae, [clip], { latentNoise: 5 })]
+    expect(new Set([plain, ...noisy]).size).toBe(3)
+    await vae.dispose()
+  })
+})
+
+test('noise on latents has the deviation that is asked for, channel by channel, and spares what is given', () => {
+  const shape = [2, 3, 16, 16]
+  const values = (scale: readonly number[]) => Float32Array.from({ length: 2 * 768 }, (_, at) => scale[Math.floor(at / 768)]! * Math.sin(12.9898 * at))
+  const latents = { data: values([1, 10]), shape }
+  const before = latents.data.slice()
+  const noise = Float32Array.from({ length: 2 * 768 }, (_, at) => (at % 2 === 0 ? 1 : -1))
+  disturbLatents(latents, noise, 0.5, 2)
+  const change = latents.data.map((value, at) => value - before[at]!)
+  for (const channel of [0, 1]) {
+    const deviation = Math.sqrt(before.subarray(channel * 768, (channel + 1) * 768).reduce((sum, value) => sum + value ** 2, 0) / 768)
+    for (let at = 0; at < 512; at++) expect(change[channel * 768 + at]! * noise[at]!).toBeCloseTo(0.5 * deviation, 1)
+    expect(change.subarray(channel * 768 + 512, (channel + 1) * 768).every((value) => value === 0)).toBe(true)
+  }
+  replaceLastLatentFrame(latents, { data: new Float32Array(2 * 256).map((_, at) => at), shape: [2, 1, 16, 16] })
+  expect(latents.data.subarray(512, 768)).toEqual(Float32Array.from({ length: 256 }, (_, at) => at))
+  expect(latents.data.subarray(768 + 512)).toEqual(Float32Array.from({ length: 256 }, (_, at) => 256 + at))
+  expect(change.subarray(0, 512).every((value) => value !== 0)).toBe(true)
+})
+
 test("stage 'temporal' weighs a cell of 8 × 8 pixels by the mean of their weights", async () => {
   const vae = await VAE.fromConfig(tinyVAE, { device: 'cpu', seed: 1 })
   const clip = smallClip(1, 0, 16)
@@ -110,6 +212,11 @@ test('wrong options and examples are refused', async () => {
   const vae = await VAE.fromConfig(tinyVAE, { device: 'cpu', seed: 1 })
   expect(() => new VAETrainer(vae, { stage: '3d' as never })).toThrow(RangeError)
   expect(() => new VAETrainer(vae, { stage: 'all', kll: 1 } as never)).toThrow(/'kl'/)
+  for (const name of ['latentNoise', 'stillEnds', 'cuts']) {
+    expect(() => new VAETrainer(vae, { stage: 'all', [name]: 0.5 })).toThrow(`Expected stage 'decoder' for ${name}`)
+    expect(() => new VAETrainer(vae, { stage: 'decoder', [name]: -1 })).toThrow(RangeError)
+  }
+  expect(() => new VAETrainer(vae, { stage: 'decoder', stillEnds: 0.6, cuts: 0.5 })).toThrow(/cuts/)
   const trainer = new VAETrainer(vae, { stage: 'spatial' })
   await expect(trainer.step([])).rejects.toThrow(RangeError)
   await expect(trainer.step([{ prompt: 'no frames' }])).rejects.toThrow(TypeError)

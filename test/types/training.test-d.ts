@@ -83,6 +83,9 @@ expectTypeOf<Omit<VAETrainerOptions, 'stage' | 'emaDecay'>>().toEqualTypeOf<{
   l1?: number | undefined
   mse?: number | undefined
   kl?: number | undefined
+  latentNoise?: number | undefined
+  stillEnds?: number | undefined
+  cuts?: number | undefined
   seed?: number | undefined
 }>()
 expectTypeOf<number | { max: number; ramp: true } | undefined>().toExtend<VAETrainerOptions['emaDecay']>()

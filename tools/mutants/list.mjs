@@ -180,6 +180,11 @@ export const mutants = [
     tests: ['test/training/random.test.ts']
   },
   {
+    name: 'decoder-noise', area: 'training: latents for decoders', file: 'lib/training/decoder-latents.ts',
+    from: 'at < end * plane', to: 'at < frames * plane',
+    tests: ['test/training/vae-trainer.test.ts']
+  },
+  {
     name: 'shape-fill', area: 'evaluation: attributes', file: 'lib/evaluate/attributes.ts',
     from: "fill < 0.9 ? 'circle' : 'square'", to: "fill < 0.76 ? 'circle' : 'square'",
     tests: ['test/evaluate/attributes.test.ts']

@@ -14,12 +14,12 @@ import { resolveStart } from './start.js'
 import { trainTransformer } from './transformer-stage.js'
 import { trainVAE } from './vae-stage.js'
 
-const stages = ['vae2d', 'vae-temporal', 'vae', 'latents', 'transformer', 'all'] as const
+const stages = ['vae2d', 'vae-temporal', 'vae', 'latents', 'vae-decoder', 'transformer', 'all'] as const
 
 const usage = `Usage: npm run train:demo -- [--stage ${stages.join('|')}] [--minutes N] [options]
 
-  --stage NAME          what to train. all: the VAE stages, latents and transformer from scratch; with weights to go on from the VAE stays frozen,
-                        and only latents and transformer run (all)
+  --stage NAME          what to train. all: every stage from scratch; with weights to go on from the VAE stays frozen, and only latents and transformer
+                        run. vae-decoder leaves the encoder, and with it the latents, as they are (all)
   --from WHAT           where a training folder without checkpoints begins: scratch, demo (models/demo) or a model folder (demo, if it has weights)
   --minutes N           time of the stage; with --stage all, of the transformer, and a quarter of it for each VAE stage; 0 takes no step (60)
   --checkpoints DIR     checkpoints, latents and curves (.demo-training)
@@ -36,9 +36,10 @@ const usage = `Usage: npm run train:demo -- [--stage ${stages.join('|')}] [--min
   --sigma MEAN,STD      transformer: logit-normal noise levels (0.6,1.4)
   --chunk-masks X       transformer: share of videos in which every chunk is clean with probability ½ (0.4)
   --curtains X          transformer: share of the draws that must give a video with a curtain, beside those that do (0)
-  --unnamed X           transformer: share of the captions that name nothing, beside those that do (0)
-  --named X             transformer: share of the captions that name everything, beside those that do (0)
-  --focus WORDS:X       transformer: share of the draws that must give a video whose only object has one of these colours, shapes or sizes: red,blue:0.5
+  --unnamed X           transformer: share of the captions of other draws than those of --focus that name nothing, beside those that do (0)
+  --named X             transformer: share of these captions that name everything, beside those that do (0)
+  --focus WORDS:X       transformer: share of the draws that must give a video whose only object has one of these colours, shapes or sizes, with a
+                        caption that names everything: red,blue:0.5
   --redraw WORDS        transformer: words, separated by commas, whose embeddings are drawn anew in a training folder without checkpoints
   --frozen-text         transformer: the text encoder stays as it is, in a training folder without checkpoints
   --threads N           threads that compute
@@ -124,6 +125,7 @@ export async function trainDemo(args: readonly string[]): Promise<void> {
     const share = stage === 'all' ? minutes / 4 : minutes
     for (const name of ['vae2d', 'vae-temporal', 'vae'] as const) if (runs(name)) await trainVAE(name, { ...common, minutes: share, learningRate, batchSize, kl })
     if (runs('latents')) await encodeLatents({ ...common, videos })
+    if (runs('vae-decoder')) await trainVAE('vae-decoder', { ...common, minutes: share, learningRate, batchSize, kl: undefined })
     if (runs('transformer')) await trainTransformer({ ...common, minutes, learningRate, shares, sigma: { mean: mean!, std: std! }, chunkMasks, draws, redraw, frozenText: values['frozen-text'] })
   }
   if (values.export !== undefined) await exportModel({ folder, target: resolve(values.export), dtype, ...sampler, model })

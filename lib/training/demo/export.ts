@@ -4,6 +4,7 @@ import { cp, mkdir, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { nativeAsync } from '../../errors.js'
+import { VAE } from '../../models/vae.js'
 import type { DType } from '../../native/binding.js'
 import type { ModelOptions } from '../../options/model.js'
 import { VideoPipeline } from '../../pipeline/pipeline.js'
@@ -24,6 +25,18 @@ export interface ExportOptions {
   model: ModelOptions
 }
 
+/** The frozen VAE, with the decoders that were trained after it was frozen. It is in half precision already: latents were made by these very weights of the encoder. */
+async function exportVAE(folder: string, path: string, model: ModelOptions): Promise<void> {
+  const decoder = join(folder, 'vae-decoder')
+  if (!(await settleCheckpoint(decoder))) return cp(join(folder, 'vae-final', 'diffusion_pytorch_model.safetensors'), path)
+  const vae = await VAE.fromPretrained(decoder, model)
+  try {
+    await nativeAsync(() => vae.native.save(path, { dtype: 'float16' }))
+  } finally {
+    await vae.dispose()
+  }
+}
+
 export async function exportModel({ folder, target, dtype, shift, steps, guidance, model }: ExportOptions): Promise<void> {
   const checkpoint = join(folder, 'transformer')
   if (!(await settleCheckpoint(checkpoint))) throw new RangeError(`Expected a checkpoint of the transformer in ${checkpoint} but there is none`)
@@ -36,8 +49,7 @@ export async function exportModel({ folder, target, dtype, shift, steps, guidanc
     await writeModelFolder(pipeline, temporary, scheduler, {
       transformer: (path) => nativeAsync(() => pipeline.transformer.native.save(path, { dtype })),
       textEncoder: (path) => nativeAsync(() => pipeline.textEncoder.native.save(path, { dtype })),
-      // The frozen VAE is in half precision already: latents were made by these very weights.
-      vae: (path) => cp(join(folder, 'vae-final', 'diffusion_pytorch_model.safetensors'), path)
+      vae: (path) => exportVAE(folder, path, model)
     })
     const index = join(temporary, 'model_index.json')
     const written = JSON.parse(await readFile(index, 'utf8')) as Record<string, unknown>

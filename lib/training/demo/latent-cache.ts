@@ -117,7 +117,10 @@ export interface DrawShares {
   unnamed: number
   /** Share of the captions that name everything; what neither share takes is mixed. */
   named: number
-  /** Share of the draws that are repeated until they give a video whose only object has one of these colours, shapes or sizes. */
+  /**
+  Share of the draws that are repeated until they give a video whose only object has one of these colours, shapes or sizes. Their captions name everything: captions that do not must
+  not come to mean these words.
+  */
   focus?: { words: readonly string[]; share: number } | undefined
 }
 
@@ -144,11 +147,12 @@ export function cachedVideos(caches: readonly LatentCache[], shares: readonly nu
       }
       if (random.uniform() < draws.curtains) repeat(({ event }) => event === 'curtain')
       const { focus } = draws
-      if (focus !== undefined && random.uniform() < focus.share) {
+      const focused = focus !== undefined && random.uniform() < focus.share
+      if (focused) {
         repeat(({ objects: [{ colour, shape, size }, ...others] }) => others.length === 0 && focus.words.some((word) => word === colour || word === shape || word === size))
       }
       const caption = random.uniform()
-      yield cache.example(index, use, caption < draws.unnamed ? 'nothing' : caption < draws.unnamed + draws.named ? 'everything' : 'mixed')
+      yield cache.example(index, use, focused ? 'everything' : caption < draws.unnamed ? 'nothing' : caption < draws.unnamed + draws.named ? 'everything' : 'mixed')
     }
   }
   return { examples, [Symbol.asyncIterator]: () => examples(0, 0) }

@@ -23,12 +23,20 @@ export interface LatentsStageOptions {
   sizes?: DemoSizes
 }
 
-/** Opens the caches of all lengths with the frozen VAE of a training folder. */
-export async function openCaches({ folder, seed, model, start, sizes = demoSizes }: Omit<LatentsStageOptions, 'videos'>): Promise<{ vae: VAE; caches: LatentCache[] }> {
-  const frozen = join(folder, 'vae-final')
+const frozenFolder = (folder: string): string => join(folder, 'vae-final')
+
+/** The frozen VAE of a training folder; freezes it when there is none. */
+export async function openFrozenVAE({ folder, model, start, sizes = demoSizes }: Omit<LatentsStageOptions, 'videos'>): Promise<VAE> {
+  const frozen = frozenFolder(folder)
   await freezeVAE({ checkpoints: [join(folder, 'vae'), join(folder, 'vae-temporal')], folder: frozen, start, momentVideos: sizes.momentVideos, model })
-  const vae = await VAE.fromPretrained(frozen, model)
-  const fingerprint = await weightsFingerprint(join(frozen, 'diffusion_pytorch_model.safetensors'))
+  return VAE.fromPretrained(frozen, model)
+}
+
+/** Opens the caches of all lengths with the frozen VAE of a training folder. */
+export async function openCaches(options: Omit<LatentsStageOptions, 'videos'>): Promise<{ vae: VAE; caches: LatentCache[] }> {
+  const { folder, seed } = options
+  const vae = await openFrozenVAE(options)
+  const fingerprint = await weightsFingerprint(join(frozenFolder(folder), 'diffusion_pytorch_model.safetensors'))
   const caches: LatentCache[] = []
   for (const seconds of VIDEO_SECONDS) caches.push(await LatentCache.open({ folder, seconds, seed, vae, fingerprint }))
   return { vae, caches }

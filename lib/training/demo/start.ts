@@ -15,7 +15,7 @@ const DEMO = 'demo'
 const weights = ['transformer/diffusion_pytorch_model.safetensors', 'text_encoder/model.safetensors', 'vae/diffusion_pytorch_model.safetensors']
 
 /** Stages whose checkpoints show that a folder was begun. */
-const begun = ['vae2d', 'vae-temporal', 'vae', 'vae-final', 'transformer']
+const begun = ['vae2d', 'vae-temporal', 'vae', 'vae-final', 'vae-decoder', 'transformer']
 
 function missingWeights(folder: string): string | undefined {
   return weights.find((file) => !existsSync(join(folder, file)))

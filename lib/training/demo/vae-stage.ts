@@ -1,4 +1,5 @@
 // Stages 'vae2d', 'vae-temporal' and 'vae': the 2D autoencoder on single frames, the temporal one on its latents, then both on micro-batches of 16 frames.
+// Stage 'vae-decoder': the decoders of the frozen VAE, on latents that are not quite right.
 
 import { join } from 'node:path'
 import { VAE } from '../../models/vae.js'
@@ -8,6 +9,7 @@ import { VAETrainer } from '../vae-trainer.js'
 import { worldClip, worldClips } from './clips.js'
 import { demoSizes } from './config.js'
 import type { DemoSizes } from './config.js'
+import { openFrozenVAE } from './latents-stage.js'
 import { Progress, StepBudget } from './progress.js'
 import { startTemporalVAE } from './temporal-start.js'
 
@@ -33,16 +35,19 @@ const settings = {
   vae2d: { stage: 'spatial', frames: 1, batchSize: 16, learningRate: 2e-3, kl: 4e-3 },
   'vae-temporal': { stage: 'temporal', frames: 16, batchSize: 4, learningRate: 3e-4, kl: 2e-3 },
   // The start is fine-tuned: at 1e-3 the first steps undo what both parts have learned.
-  vae: { stage: 'all', frames: 16, batchSize: 1, learningRate: 4e-5, kl: 2e-3 }
+  vae: { stage: 'all', frames: 16, batchSize: 1, learningRate: 4e-5, kl: 2e-3 },
+  'vae-decoder': { stage: 'decoder', frames: 16, batchSize: 4, learningRate: 3e-4, kl: 0, latentNoise: 0.4, stillEnds: 0.3, cuts: 0.15 }
 } as const
 
 export type VAEStageName = keyof typeof settings
 
 /** The stage whose weights a stage starts from. */
-const before: Record<VAEStageName, VAEStageName | undefined> = { vae2d: undefined, 'vae-temporal': 'vae2d', vae: 'vae-temporal' }
+const before: Partial<Record<VAEStageName, VAEStageName>> = { 'vae-temporal': 'vae2d', vae: 'vae-temporal' }
 
-/** Weights of the stage before, else of the start, else untrained ones. */
-async function initialVAE(name: VAEStageName, { folder, start, seed, model, sizes = demoSizes }: VAEStageOptions): Promise<VAE> {
+/** Weights of the stage before, else of the start, else untrained ones; for the decoders those of the frozen VAE. */
+async function initialVAE(name: VAEStageName, options: VAEStageOptions): Promise<VAE> {
+  const { folder, start, seed, model, sizes = demoSizes } = options
+  if (name === 'vae-decoder') return openFrozenVAE(options)
   const earlier = before[name] === undefined ? undefined : join(folder, before[name])
   if (earlier !== undefined && (await settleCheckpoint(earlier))) return VAE.fromPretrained(earlier, model)
   return start === undefined ? VAE.fromConfig(sizes.vae, { ...model, seed }) : VAE.fromPretrained(join(start, 'vae'), model)
@@ -50,7 +55,7 @@ async function initialVAE(name: VAEStageName, { folder, start, seed, model, size
 
 async function openTrainer(name: VAEStageName, options: VAEStageOptions): Promise<VAETrainer> {
   const { folder, seed, model } = options
-  const { stage, batchSize, learningRate, kl } = settings[name]
+  const { frames: _, ...trainer } = settings[name]
   // A sitting's rate falls to 0 at its end: the next one begins without that end.
   const changes = {
     totalSteps: undefined,
@@ -61,8 +66,8 @@ async function openTrainer(name: VAEStageName, options: VAEStageOptions): Promis
   }
   if (await settleCheckpoint(join(folder, name))) return VAETrainer.resume(join(folder, name), changes, model)
   const vae = await initialVAE(name, options)
-  if (stage === 'temporal' && options.start === undefined) await startTemporalVAE(vae)
-  return new VAETrainer(vae, { stage, batchSize, learningRate, kl, emaDecay: { max: 0.99, ramp: true }, seed, ...changes })
+  if (trainer.stage === 'temporal' && options.start === undefined) await startTemporalVAE(vae)
+  return new VAETrainer(vae, { ...trainer, emaDecay: { max: 0.99, ramp: true }, seed, ...changes })
 }
 
 /** Trains for the given minutes, the rate falling to 0 at their end, from the stage's checkpoint or from the stage before it. */
