@@ -68,9 +68,9 @@ export interface VAETrainerOptions {
   kl?: number | undefined
   /** 'decoder': noise on the latents, up to this many deviations of each channel of a clip, drawn anew for every clip. @default 0 */
   latentNoise?: number | undefined
-  /** 'decoder': share of the clips whose last latent frame is that of their last picture standing still, as `lastImage` gives it. @default 0 */
+  /** 'decoder': share of the clips whose last latent frame is that of their last picture standing still, as `lastImage` gives it; the picture counts as four frames. @default 0 */
   stillEnds?: number | undefined
-  /** 'decoder': share of the clips whose last latent frame is that of the last picture of the next clip of the step standing still; its video frames are compared with that picture. @default 0 */
+  /** 'decoder': share of the clips whose last latent frame is that of the last picture of the next clip of the step standing still; its video frames are compared with that picture, the last one counts as four. @default 0 */
   cuts?: number | undefined
   /** @default 0 */
   seed?: number | undefined
@@ -160,22 +160,27 @@ function standing({ frames: { data, shape } }: Clip, frames: number): VideoPixel
   return { data: repeated, shape: [frames, height, width, 3] }
 }
 
-/** `clip`, its last `count` frames being the last one of `other`. */
-function endingWith(clip: Clip, other: Clip, count: number): Clip {
+/** What a clip that ends in a given picture, the last one of `end`, is compared with. Behind another clip, the picture is all of its last `TEMPORAL_FACTOR` frames. */
+function endingWith(clip: Clip, end: Clip): Clip {
   const [frames, height, width] = clip.frames.shape
   const plane = height * width
-  const begin = Math.max(0, frames - count)
   const data = clip.frames.data.slice()
-  data.set(standing(other, frames - begin).data, begin * plane * 3)
-  if (clip.weights === undefined && other.weights === undefined) return { frames: { data, shape: clip.frames.shape }, weights: undefined }
   const weights = clip.weights?.slice() ?? new Float32Array(frames * plane).fill(1)
-  const last = other.weights?.subarray(other.weights.length - plane) ?? new Float32Array(plane).fill(1)
-  for (let frame = begin; frame < frames; frame++) weights.set(last, frame * plane)
+  const picture = standing(end, 1).data
+  const pictureWeights = end.weights?.subarray(end.weights.length - plane) ?? new Float32Array(plane).fill(1)
+  for (let frame = Math.max(0, frames - TEMPORAL_FACTOR); frame < frames && end !== clip; frame++) {
+    data.set(picture, frame * plane * 3)
+    weights.set(pictureWeights, frame * plane)
+  }
+  for (let at = (frames - 1) * plane; at < frames * plane; at++) weights[at]! *= GIVEN_WEIGHT
   return { frames: { data, shape: clip.frames.shape }, weights }
 }
 
 /** Video frames that a latent frame stands for. */
 const TEMPORAL_FACTOR = 4
+
+/** Weight of a picture that was given: it must come back, and is one frame of a micro-batch. */
+const GIVEN_WEIGHT = 4
 
 const CELL = 8
 
@@ -291,7 +296,7 @@ export class VAETrainer {
     const lot = random.uniform()
     // A step of one clip has nothing to cut to: its own picture ends it.
     const ends = lot < stillEnds ? clip : lot < stillEnds + cuts ? next : undefined
-    const target = ends === undefined || ends === clip ? clip : endingWith(clip, ends, TEMPORAL_FACTOR)
+    const target = ends === undefined ? clip : endingWith(clip, ends)
     const latents = await this.vae.encode(pixelPlanes(clip.frames))
     const frames = latents.shape[1]!
     disturbLatents(latents, latentNoise(noise, latents.shape as [number, number, number, number]), level, ends === undefined ? frames : frames - 1)

@@ -127,24 +127,31 @@ describe("stage 'decoder'", () => {
   test('a clip is compared with itself, and the end of one that is cut with the picture it is cut to', async () => {
     const vae = await deaf()
     const bias = (await vae.native.weight('spatial_vae.module.decoder.conv_out.bias').read()).data
-    const squares = (levels: readonly number[]) => {
+    const squares = (levels: readonly number[], lastCounts = 1) => {
       let sum = 0
-      for (const level of levels) for (const b of bias) sum += (level / 127.5 - 1 - b) ** 2
+      levels.forEach((level, frame) => {
+        for (const b of bias) sum += (frame === levels.length - 1 ? lastCounts : 1) * (level / 127.5 - 1 - b) ** 2
+      })
       return sum / (3 * levels.length)
     }
     const levels = Array.from({ length: 16 }, (_, frame) => 10 * frame)
     const [own, other] = [squares(levels), squares(new Array<number>(16).fill(250))]
     expect(await lossOf(vae, [ramp, bright], {})).toBeCloseTo((own + other) / 2, 5)
-    expect(await lossOf(vae, [ramp, bright], { stillEnds: 1, latentNoise: 1 })).toBeCloseTo((own + other) / 2, 5)
+    expect(await lossOf(vae, [ramp, bright], { latentNoise: 1 })).toBeCloseTo((own + other) / 2, 5)
+    // A picture that is given counts as four.
+    const ended = [squares(levels, 4), squares(new Array<number>(16).fill(250), 4)]
+    expect(await lossOf(vae, [ramp, bright], { stillEnds: 1 })).toBeCloseTo((ended[0]! + ended[1]!) / 2, 5)
     // The last four frames of each are those of the other's last picture.
-    const cut = [squares([...levels.slice(0, 12), 250, 250, 250, 250]), squares([...new Array<number>(12).fill(250), 150, 150, 150, 150])]
+    const cut = [squares([...levels.slice(0, 12), 250, 250, 250, 250], 4), squares([...new Array<number>(12).fill(250), 150, 150, 150, 150], 4)]
     expect(await lossOf(vae, [ramp, bright], { cuts: 1 })).toBeCloseTo((cut[0]! + cut[1]!) / 2, 5)
     // One clip alone has nothing to be cut to.
-    expect(await lossOf(vae, [ramp], { cuts: 1 })).toBeCloseTo(own, 5)
+    expect(await lossOf(vae, [ramp], { cuts: 1 })).toBeCloseTo(ended[0]!, 5)
     // Weights of the pictures go along.
     const unseen: WeightedExample = { ...bright, weights: new Float32Array(16 * 256) }
     const seen = [...levels.slice(0, 12).map((level) => squares([level])), 0, 0, 0, 0].reduce((sum, value) => sum + value / 16, 0)
-    expect(await lossOf(vae, [ramp, unseen], { cuts: 1 })).toBeCloseTo((seen + squares([150]) / 4) / 2, 5)
+    expect(await lossOf(vae, [ramp, unseen], { cuts: 1 })).toBeCloseTo((seen + (7 / 16) * squares([150])) / 2, 5)
+    const plain: WeightedExample = { prompt: '', frames: ramp.frames! }
+    expect(await lossOf(vae, [plain, plain], { stillEnds: 1 })).toBeCloseTo(ended[0]!, 5)
     await vae.dispose()
   })
 
@@ -157,10 +164,10 @@ describe("stage 'decoder'", () => {
     const decoded = await vae.decode(await vae.encode(pixelPlanes(clip.frames!)), { numFrames: 16 })
     const target = pixelPlanes(clip.frames!).data
     expect(plain).toBeCloseTo(decoded.data.reduce((sum, value, at) => sum + clip.weights![at % (16 * 256)]! * (value - target[at]!) ** 2, 0) / decoded.data.length, 5)
-    const ended = await lossOf(vae, [clip], { stillEnds: 1 })
-    expect(Math.abs(ended - plain)).toBeGreaterThan(1e-5 * plain)
+    const emphasised = ({ weights, ...rest }: WeightedExample): WeightedExample => ({ ...rest, weights: weights!.map((weight, at) => (at < 15 * 256 ? weight : 4 * weight)) })
+    expect(Math.abs((await lossOf(vae, [clip], { stillEnds: 1 })) - (await lossOf(vae, [emphasised(clip)], {})))).toBeGreaterThan(1e-5 * plain)
     // A clip that stands still ends as it is.
-    expect(await lossOf(vae, [still], { stillEnds: 1 })).toBeCloseTo(await lossOf(vae, [still], {}), 6)
+    expect(await lossOf(vae, [still], { stillEnds: 1 })).toBeCloseTo(await lossOf(vae, [emphasised(still)], {}), 6)
     const noisy = [await lossOf(vae, [clip], { latentNoise: 0.5 }), await lossOf(vae, [clip], { latentNoise: 5 })]
     expect(new Set([plain, ...noisy]).size).toBe(3)
     await vae.dispose()

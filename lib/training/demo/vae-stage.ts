@@ -36,7 +36,7 @@ const settings = {
   'vae-temporal': { stage: 'temporal', frames: 16, batchSize: 4, learningRate: 3e-4, kl: 2e-3 },
   // The start is fine-tuned: at 1e-3 the first steps undo what both parts have learned.
   vae: { stage: 'all', frames: 16, batchSize: 1, learningRate: 4e-5, kl: 2e-3 },
-  'vae-decoder': { stage: 'decoder', frames: 16, batchSize: 4, learningRate: 3e-4, kl: 0, latentNoise: 0.4, stillEnds: 0.3, cuts: 0.15 }
+  'vae-decoder': { stage: 'decoder', frames: 16, batchSize: 4, learningRate: 3e-4, kl: 0, latentNoise: 0.4, stillEnds: 0.4, cuts: 0.2 }
 } as const
 
 export type VAEStageName = keyof typeof settings
@@ -55,9 +55,10 @@ async function initialVAE(name: VAEStageName, options: VAEStageOptions): Promise
 
 async function openTrainer(name: VAEStageName, options: VAEStageOptions): Promise<VAETrainer> {
   const { folder, seed, model } = options
-  const { frames: _, ...trainer } = settings[name]
+  const { frames: _, stage, ...trainer } = settings[name]
   // A sitting's rate falls to 0 at its end: the next one begins without that end.
   const changes = {
+    ...trainer,
     totalSteps: undefined,
     decayFrom: undefined,
     ...(options.learningRate === undefined ? {} : { learningRate: options.learningRate }),
@@ -66,8 +67,8 @@ async function openTrainer(name: VAEStageName, options: VAEStageOptions): Promis
   }
   if (await settleCheckpoint(join(folder, name))) return VAETrainer.resume(join(folder, name), changes, model)
   const vae = await initialVAE(name, options)
-  if (trainer.stage === 'temporal' && options.start === undefined) await startTemporalVAE(vae)
-  return new VAETrainer(vae, { ...trainer, emaDecay: { max: 0.99, ramp: true }, seed, ...changes })
+  if (stage === 'temporal' && options.start === undefined) await startTemporalVAE(vae)
+  return new VAETrainer(vae, { stage, emaDecay: { max: 0.99, ramp: true }, seed, ...changes })
 }
 
 /** Trains for the given minutes, the rate falling to 0 at their end, from the stage's checkpoint or from the stage before it. */
