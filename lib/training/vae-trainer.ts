@@ -12,7 +12,7 @@ import { latentFramesOf } from '../plan/frames.js'
 import { readState, replaceCheckpoint, STATE_VERSION, writeDurably } from './checkpoint.js'
 import { endless } from './dataset.js'
 import type { Dataset, DatasetPosition, TrainingExample, VideoPixels } from './dataset.js'
-import { disturbLatents, replaceLastLatentFrame } from './decoder-latents.js'
+import { disturbLatents, replaceLatentFrame } from './decoder-latents.js'
 import { checkFitOptions, fitOptionNames, runFit } from './fit.js'
 import type { FitOptions, StepReport } from './fit.js'
 import { checkFiniteLosses, Optimizer, readNumbers } from './optimizer.js'
@@ -68,9 +68,16 @@ export interface VAETrainerOptions {
   kl?: number | undefined
   /** 'decoder': noise on the latents, up to this many deviations of each channel of a clip, drawn anew for every clip. @default 0 */
   latentNoise?: number | undefined
-  /** 'decoder': share of the clips whose last latent frame is that of their last picture standing still, as `lastImage` gives it; the picture counts as four frames. @default 0 */
-  stillEnds?: number | undefined
-  /** 'decoder': share of the clips whose last latent frame is that of the last picture of the next clip of the step standing still; its video frames are compared with that picture, the last one counts as four. @default 0 */
+  /** 'decoder': share of the clips whose first latent frame is given as a picture, as `image` gives it: without noise. The picture counts as four frames. @default 0 */
+  firstPictures?: number | undefined
+  /** 'decoder': share of the clips whose last latent frame is given as a picture that stands still, as `lastImage` gives it. The picture counts as four frames. @default 0 */
+  lastPictures?: number | undefined
+  /**
+  'decoder': share of the given pictures that are those of the next clip of the step. A first one is all that is to be seen of that clip; a last one fills the video frames of its
+  latent frame.
+
+  @default 0
+  */
   cuts?: number | undefined
   /** @default 0 */
   seed?: number | undefined
@@ -78,10 +85,10 @@ export interface VAETrainerOptions {
 
 const optionNames = [
   'stage', 'learningRate', 'warmupSteps', 'totalSteps', 'decayFrom', 'weightDecay', 'betas', 'maxGradNorm', 'emaDecay', 'batchSize', 'l1', 'mse', 'kl', 'latentNoise',
-  'stillEnds', 'cuts', 'seed'
+  'firstPictures', 'lastPictures', 'cuts', 'seed'
 ] as const
 
-type Resolved = OptimizerOptions & { stage: VAEStage; batchSize: number; l1: number; mse: number; kl: number; latentNoise: number; stillEnds: number; cuts: number; seed: number }
+type Resolved = OptimizerOptions & { stage: VAEStage; batchSize: number; l1: number; mse: number; kl: number; latentNoise: number; firstPictures: number; lastPictures: number; cuts: number; seed: number }
 
 function resolveOptions(options: VAETrainerOptions): Resolved {
   checkNames(options, 'VAETrainer', optionNames)
@@ -90,8 +97,8 @@ function resolveOptions(options: VAETrainerOptions): Resolved {
   if (!Array.isArray(betas) || betas.length !== 2) throw expected('two numbers', 'betas', betas, 'type')
   const emaDecay = options.emaDecay ?? 0.99
   checkNumber(typeof emaDecay === 'number' ? emaDecay : emaDecay.max, 'emaDecay', 0, 1)
-  const stillEnds = checkNumber(options.stillEnds ?? 0, 'stillEnds', 0, 1)
-  for (const name of ['latentNoise', 'stillEnds', 'cuts'] as const) {
+  const firstPictures = checkNumber(options.firstPictures ?? 0, 'firstPictures', 0, 1)
+  for (const name of ['latentNoise', 'firstPictures', 'lastPictures', 'cuts'] as const) {
     if (stage !== 'decoder' && (options[name] ?? 0) !== 0) throw rangeError(`Expected stage 'decoder' for ${name} but received stage '${stage}'`)
   }
   return {
@@ -109,8 +116,9 @@ function resolveOptions(options: VAETrainerOptions): Resolved {
     mse: checkNumber(options.mse ?? 2, 'mse', 0, 1e6),
     kl: checkNumber(options.kl ?? 3e-4, 'kl', 0, 1e6),
     latentNoise: checkNumber(options.latentNoise ?? 0, 'latentNoise', 0, 100),
-    stillEnds,
-    cuts: checkNumber(options.cuts ?? 0, 'cuts', 0, 1 - stillEnds),
+    firstPictures,
+    lastPictures: checkNumber(options.lastPictures ?? 0, 'lastPictures', 0, 1 - firstPictures),
+    cuts: checkNumber(options.cuts ?? 0, 'cuts', 0, 1),
     seed: checkInteger(options.seed ?? 0, 'seed', 0, Number.MAX_SAFE_INTEGER)
   }
 }
@@ -151,28 +159,34 @@ function concatenate(clips: readonly Clip[]): Clip {
   return { frames: { data, shape: [frames, height, width, 3] }, weights }
 }
 
-/** A clip of `frames` frames that all are the last one of `clip`. */
-function standing({ frames: { data, shape } }: Clip, frames: number): VideoPixels {
-  const [count, height, width] = shape
-  const picture = data.subarray((count - 1) * height * width * 3)
+/** The first or last frame of a clip, and its weights. */
+function pictureOf({ frames: { data, shape }, weights }: Clip, side: 'first' | 'last'): { data: Uint8Array; weights: Float32Array } {
+  const plane = shape[1] * shape[2]
+  const at = side === 'first' ? 0 : shape[0] - 1
+  return { data: data.subarray(3 * at * plane, 3 * (at + 1) * plane), weights: weights?.subarray(at * plane, (at + 1) * plane) ?? new Float32Array(plane).fill(1) }
+}
+
+/** `frames` frames of one picture. */
+function standing(picture: Uint8Array, [, height, width]: VideoPixels['shape'], frames: number): VideoPixels {
   const repeated = new Uint8Array(frames * picture.length)
   for (let frame = 0; frame < frames; frame++) repeated.set(picture, frame * picture.length)
   return { data: repeated, shape: [frames, height, width, 3] }
 }
 
-/** What a clip that ends in a given picture, the last one of `end`, is compared with. Behind another clip, the picture is all of its last `TEMPORAL_FACTOR` frames. */
-function endingWith(clip: Clip, end: Clip): Clip {
-  const [frames, height, width] = clip.frames.shape
-  const plane = height * width
+/** What a clip that begins or ends with a picture of `source`, itself or another clip, is compared with. */
+function withPicture(clip: Clip, source: Clip, side: 'first' | 'last'): Clip {
+  const frames = clip.frames.shape[0]
+  const picture = pictureOf(source, side)
+  const plane = picture.weights.length
   const data = clip.frames.data.slice()
   const weights = clip.weights?.slice() ?? new Float32Array(frames * plane).fill(1)
-  const picture = standing(end, 1).data
-  const pictureWeights = end.weights?.subarray(end.weights.length - plane) ?? new Float32Array(plane).fill(1)
-  for (let frame = Math.max(0, frames - TEMPORAL_FACTOR); frame < frames && end !== clip; frame++) {
-    data.set(picture, frame * plane * 3)
-    weights.set(pictureWeights, frame * plane)
+  const at = side === 'first' ? 0 : frames - 1
+  const begin = side === 'first' || source === clip ? at : Math.max(0, frames - TEMPORAL_FACTOR)
+  for (let frame = begin; frame <= at; frame++) {
+    data.set(picture.data, 3 * frame * plane)
+    weights.set(picture.weights, frame * plane)
   }
-  for (let at = (frames - 1) * plane; at < frames * plane; at++) weights[at]! *= GIVEN_WEIGHT
+  for (let pixel = at * plane; pixel < (at + 1) * plane; pixel++) weights[pixel]! *= GIVEN_WEIGHT
   return { frames: { data, shape: clip.frames.shape }, weights }
 }
 
@@ -288,19 +302,23 @@ export class VAETrainer {
     }
   }
 
-  /** The same for the decoders alone, on latents of the clip that are disturbed as the options say. `next` is the clip whose last picture may end this one. */
+  /** The same for the decoders alone, on latents of the clip that are disturbed as the options say. `next` is the clip whose picture may be given to this one. */
   async #backwardDecoder(clip: Clip, next: Clip, factors: { l1: number; mse: number }, random: PhiloxRandom, noise: PhiloxRandom): Promise<number[]> {
-    const { latentNoise: most, stillEnds, cuts } = this.#options
+    const { latentNoise: most, firstPictures, lastPictures, cuts } = this.#options
     const engine = this.vae.engine.native
     const level = most * random.uniform()
     const lot = random.uniform()
-    // A step of one clip has nothing to cut to: its own picture ends it.
-    const ends = lot < stillEnds ? clip : lot < stillEnds + cuts ? next : undefined
-    const target = ends === undefined ? clip : endingWith(clip, ends)
+    const side = lot < firstPictures ? 'first' : lot < firstPictures + lastPictures ? 'last' : undefined
+    // In a step of one clip the next one is itself.
+    const source = random.uniform() < cuts ? next : clip
     const latents = await this.vae.encode(pixelPlanes(clip.frames))
     const frames = latents.shape[1]!
-    disturbLatents(latents, latentNoise(noise, latents.shape as [number, number, number, number]), level, ends === undefined ? frames : frames - 1)
-    if (ends !== undefined) replaceLastLatentFrame(latents, await this.vae.encode(pixelPlanes(standing(ends, this.vae.microBatch.frames))))
+    disturbLatents(latents, latentNoise(noise, latents.shape as [number, number, number, number]), level, side === 'first' ? 1 : 0, side === 'last' ? frames - 1 : frames)
+    if (side !== undefined) {
+      const still = await this.vae.encode(pixelPlanes(standing(pictureOf(source, side).data, clip.frames.shape, side === 'first' ? 1 : this.vae.microBatch.frames)))
+      replaceLatentFrame(latents, side === 'first' ? 0 : frames - 1, still, side === 'first' ? 0 : still.shape[1]! - 1)
+    }
+    const target = side === undefined ? clip : withPicture(clip, source, side)
     const planes = pixelPlanes(target.frames)
     const given: NativeTensor[] = []
     const upload = (data: Float32Array, shape: readonly number[]): NativeTensor => {

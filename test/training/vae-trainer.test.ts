@@ -3,8 +3,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { VAE, VAETrainer } from '../../lib/index.js'
-import type { VAETrainerOptions } from '../../lib/index.js'
-import { disturbLatents, replaceLastLatentFrame } from '../../lib/training/decoder-latents.js'
+import type { TensorData, VAETrainerOptions } from '../../lib/index.js'
+import type { VideoPixels } from '../../lib/training/dataset.js'
+import { disturbLatents, replaceLatentFrame } from '../../lib/training/decoder-latents.js'
 import { worldClip } from '../../lib/training/demo/clips.js'
 import { pixelPlanes } from '../../lib/training/pixels.js'
 import type { WeightedExample } from '../../lib/training/vae-trainer.js'
@@ -111,7 +112,7 @@ describe("stage 'decoder'", () => {
 
   test('changes the decoders and nothing else, so that latents keep their bits', async () => {
     const vae = await VAE.fromConfig(tinyVAE, { device: 'cpu', seed: 1 })
-    const trainer = new VAETrainer(vae, { stage: 'decoder', latentNoise: 0.5, stillEnds: 0.5, cuts: 0.5 })
+    const trainer = new VAETrainer(vae, { stage: 'decoder', latentNoise: 0.5, firstPictures: 0.5, lastPictures: 0.5, cuts: 0.5 })
     const names = vae.weights().map(({ name }) => name)
     const read = async () => new Map(await Promise.all(names.map(async (name) => [name, (await vae.native.weight(name).read()).data] as const)))
     const before = await read()
@@ -124,50 +125,61 @@ describe("stage 'decoder'", () => {
     await vae.dispose()
   })
 
-  test('a clip is compared with itself, and the end of one that is cut with the picture it is cut to', async () => {
+  test('a clip is compared with itself, or with the picture that is given, which counts as four', async () => {
     const vae = await deaf()
-    const bias = (await vae.native.weight('spatial_vae.module.decoder.conv_out.bias').read()).data
-    const squares = (levels: readonly number[], lastCounts = 1) => {
-      let sum = 0
-      levels.forEach((level, frame) => {
-        for (const b of bias) sum += (frame === levels.length - 1 ? lastCounts : 1) * (level / 127.5 - 1 - b) ** 2
-      })
-      return sum / (3 * levels.length)
-    }
-    const levels = Array.from({ length: 16 }, (_, frame) => 10 * frame)
-    const [own, other] = [squares(levels), squares(new Array<number>(16).fill(250))]
-    expect(await lossOf(vae, [ramp, bright], {})).toBeCloseTo((own + other) / 2, 5)
-    expect(await lossOf(vae, [ramp, bright], { latentNoise: 1 })).toBeCloseTo((own + other) / 2, 5)
-    // A picture that is given counts as four.
-    const ended = [squares(levels, 4), squares(new Array<number>(16).fill(250), 4)]
-    expect(await lossOf(vae, [ramp, bright], { stillEnds: 1 })).toBeCloseTo((ended[0]! + ended[1]!) / 2, 5)
-    // The last four frames of each are those of the other's last picture.
-    const cut = [squares([...levels.slice(0, 12), 250, 250, 250, 250], 4), squares([...new Array<number>(12).fill(250), 150, 150, 150, 150], 4)]
-    expect(await lossOf(vae, [ramp, bright], { cuts: 1 })).toBeCloseTo((cut[0]! + cut[1]!) / 2, 5)
+    const bias = Float32Array.from((await vae.native.weight('spatial_vae.module.decoder.conv_out.bias').read()).data)
+    /** Mean square of 16 grey frames beside what the decoders give, each frame counted so often. */
+    const squares = (levels: readonly number[], counts: readonly number[] = []) =>
+      levels.reduce((sum, level, frame) => sum + bias.reduce((part, b) => part + (level / 127.5 - 1 - b) ** 2, 0) * (counts[frame] ?? 1), 0) / 48
+    const first = [4]
+    const last = [...new Array<number>(15).fill(1), 4]
+    const up = Array.from({ length: 16 }, (_, frame) => 10 * frame)
+    const high = new Array<number>(16).fill(250)
+    const both = (a: number, b: number) => (a + b) / 2
+    expect(await lossOf(vae, [ramp, bright], { latentNoise: 1 })).toBeCloseTo(both(squares(up), squares(high)), 5)
+    expect(await lossOf(vae, [ramp, bright], { firstPictures: 1 })).toBeCloseTo(both(squares(up, first), squares(high, first)), 5)
+    expect(await lossOf(vae, [ramp, bright], { lastPictures: 1 })).toBeCloseTo(both(squares(up, last), squares(high, last)), 5)
+    // From another clip: a first picture is one frame, a last one the four of its latent frame.
+    const begun = both(squares([250, ...up.slice(1)], first), squares([0, ...high.slice(1)], first))
+    const ended = both(squares([...up.slice(0, 12), 250, 250, 250, 250], last), squares([...high.slice(0, 12), 150, 150, 150, 150], last))
+    expect(await lossOf(vae, [ramp, bright], { firstPictures: 1, cuts: 1 })).toBeCloseTo(begun, 5)
+    expect(await lossOf(vae, [ramp, bright], { lastPictures: 1, cuts: 1 })).toBeCloseTo(ended, 5)
     // One clip alone has nothing to be cut to.
-    expect(await lossOf(vae, [ramp], { cuts: 1 })).toBeCloseTo(ended[0]!, 5)
-    // Weights of the pictures go along.
+    expect(await lossOf(vae, [ramp], { lastPictures: 1, cuts: 1 })).toBeCloseTo(squares(up, last), 5)
+    // Weights of a picture go along with it; without any, all pixels count.
     const unseen: WeightedExample = { ...bright, weights: new Float32Array(16 * 256) }
-    const seen = [...levels.slice(0, 12).map((level) => squares([level])), 0, 0, 0, 0].reduce((sum, value) => sum + value / 16, 0)
-    expect(await lossOf(vae, [ramp, unseen], { cuts: 1 })).toBeCloseTo((seen + (7 / 16) * squares([150])) / 2, 5)
+    const seen = both(squares(up, [...new Array<number>(12).fill(1), 0, 0, 0, 0]), squares([...high.slice(0, 12), 150, 150, 150, 150], [...new Array<number>(12).fill(0), 1, 1, 1, 4]))
+    expect(await lossOf(vae, [ramp, unseen], { lastPictures: 1, cuts: 1 })).toBeCloseTo(seen, 5)
     const plain: WeightedExample = { prompt: '', frames: ramp.frames! }
-    expect(await lossOf(vae, [plain, plain], { stillEnds: 1 })).toBeCloseTo(ended[0]!, 5)
+    expect(await lossOf(vae, [plain, plain], { firstPictures: 1 })).toBeCloseTo(squares(up, first), 5)
     await vae.dispose()
   })
 
-  test('what is decoded: the posterior means, with noise up to a level, or with the last latent frame of a picture that stands still', async () => {
+  test('what is decoded: the posterior means, with noise up to a level, beside the latent frame of a picture as generate encodes it', async () => {
     const vae = await VAE.fromConfig(tinyVAE, { device: 'cpu', seed: 1 })
     const clip = smallClip(1, 0, 16)
-    const still: WeightedExample = { ...clip, frames: { ...clip.frames!, data: new Uint8Array(clip.frames!.data.length) } }
-    for (let frame = 0; frame < 16; frame++) still.frames!.data.set(clip.frames!.data.subarray(15 * 768), frame * 768)
-    const plain = await lossOf(vae, [clip], {})
-    const decoded = await vae.decode(await vae.encode(pixelPlanes(clip.frames!)), { numFrames: 16 })
     const target = pixelPlanes(clip.frames!).data
-    expect(plain).toBeCloseTo(decoded.data.reduce((sum, value, at) => sum + clip.weights![at % (16 * 256)]! * (value - target[at]!) ** 2, 0) / decoded.data.length, 5)
-    const emphasised = ({ weights, ...rest }: WeightedExample): WeightedExample => ({ ...rest, weights: weights!.map((weight, at) => (at < 15 * 256 ? weight : 4 * weight)) })
-    expect(Math.abs((await lossOf(vae, [clip], { stillEnds: 1 })) - (await lossOf(vae, [emphasised(clip)], {})))).toBeGreaterThan(1e-5 * plain)
-    // A clip that stands still ends as it is.
-    expect(await lossOf(vae, [still], { stillEnds: 1 })).toBeCloseTo(await lossOf(vae, [emphasised(still)], {}), 6)
+    const encode = (frames: VideoPixels) => vae.encode(pixelPlanes(frames))
+    const picture = (frame: number, count: number): VideoPixels => {
+      const data = new Uint8Array(count * 768)
+      for (let at = 0; at < count; at++) data.set(clip.frames!.data.subarray(768 * frame, 768 * (frame + 1)), 768 * at)
+      return { data, shape: [count, 16, 16, 3] }
+    }
+    const expected = async (latents: TensorData, given?: number) => {
+      const decoded = await vae.decode(latents, { numFrames: 16 })
+      const weight = (pixel: number) => clip.weights![pixel]! * (Math.floor(pixel / 256) === given ? 4 : 1)
+      return decoded.data.reduce((sum, value, at) => sum + weight(at % (16 * 256)) * (value - target[at]!) ** 2, 0) / decoded.data.length
+    }
+    const means = await encode(clip.frames!)
+    const plain = await lossOf(vae, [clip], {})
+    expect(plain).toBeCloseTo(await expected(means), 5)
+    const [begins, ends] = [{ ...means, data: means.data.slice() }, { ...means, data: means.data.slice() }]
+    replaceLatentFrame(begins, 0, await encode(picture(0, 1)), 0)
+    replaceLatentFrame(ends, 4, await encode(picture(15, 16)), 4)
+    expect(await lossOf(vae, [clip], { firstPictures: 1 })).toBeCloseTo(await expected(begins, 0), 5)
+    expect(await lossOf(vae, [clip], { lastPictures: 1 })).toBeCloseTo(await expected(ends, 15), 5)
+    const moved = Math.abs((await expected(ends, 15)) - (await expected(means, 15)))
+    expect(moved).toBeGreaterThan(1e-4 * plain)
     const noisy = [await lossOf(vae, [clip], { latentNoise: 0.5 }), await lossOf(vae, [clip], { latentNoise: 5 })]
     expect(new Set([plain, ...noisy]).size).toBe(3)
     await vae.dispose()
@@ -175,22 +187,24 @@ describe("stage 'decoder'", () => {
 })
 
 test('noise on latents has the deviation that is asked for, channel by channel, and spares what is given', () => {
-  const shape = [2, 3, 16, 16]
-  const values = (scale: readonly number[]) => Float32Array.from({ length: 2 * 768 }, (_, at) => scale[Math.floor(at / 768)]! * Math.sin(12.9898 * at))
+  const shape = [2, 4, 16, 16]
+  const values = (scale: readonly number[]) => Float32Array.from({ length: 2 * 1024 }, (_, at) => scale[Math.floor(at / 1024)]! * Math.sin(12.9898 * at))
   const latents = { data: values([1, 10]), shape }
   const before = latents.data.slice()
-  const noise = Float32Array.from({ length: 2 * 768 }, (_, at) => (at % 2 === 0 ? 1 : -1))
-  disturbLatents(latents, noise, 0.5, 2)
-  const change = latents.data.map((value, at) => value - before[at]!)
+  const noise = Float32Array.from({ length: 2 * 1024 }, (_, at) => (at % 2 === 0 ? 1 : -1))
+  disturbLatents(latents, noise, 0.5, 1, 3)
   for (const channel of [0, 1]) {
-    const deviation = Math.sqrt(before.subarray(channel * 768, (channel + 1) * 768).reduce((sum, value) => sum + value ** 2, 0) / 768)
-    for (let at = 0; at < 512; at++) expect(change[channel * 768 + at]! * noise[at]!).toBeCloseTo(0.5 * deviation, 1)
-    expect(change.subarray(channel * 768 + 512, (channel + 1) * 768).every((value) => value === 0)).toBe(true)
+    const own = (data: Float32Array) => data.subarray(channel * 1024, (channel + 1) * 1024)
+    const deviation = Math.sqrt(own(before).reduce((sum, value) => sum + value ** 2, 0) / 1024)
+    own(latents.data).forEach((value, at) => {
+      if (at < 256 || at >= 768) expect(value).toBe(own(before)[at])
+      else expect(Math.abs((value - own(before)[at]!) * noise[at]! - 0.5 * deviation)).toBeLessThan(0.01 * deviation)
+    })
   }
-  replaceLastLatentFrame(latents, { data: new Float32Array(2 * 256).map((_, at) => at), shape: [2, 1, 16, 16] })
-  expect(latents.data.subarray(512, 768)).toEqual(Float32Array.from({ length: 256 }, (_, at) => at))
-  expect(latents.data.subarray(768 + 512)).toEqual(Float32Array.from({ length: 256 }, (_, at) => 256 + at))
-  expect(change.subarray(0, 512).every((value) => value !== 0)).toBe(true)
+  const other = { data: Float32Array.from({ length: 2 * 512 }, (_, at) => at), shape: [2, 2, 16, 16] }
+  replaceLatentFrame(latents, 3, other, 1)
+  expect(latents.data.subarray(768, 1024)).toEqual(other.data.subarray(256, 512))
+  expect(latents.data.subarray(1024 + 768)).toEqual(other.data.subarray(768))
 })
 
 test("stage 'temporal' weighs a cell of 8 × 8 pixels by the mean of their weights", async () => {
@@ -219,11 +233,11 @@ test('wrong options and examples are refused', async () => {
   const vae = await VAE.fromConfig(tinyVAE, { device: 'cpu', seed: 1 })
   expect(() => new VAETrainer(vae, { stage: '3d' as never })).toThrow(RangeError)
   expect(() => new VAETrainer(vae, { stage: 'all', kll: 1 } as never)).toThrow(/'kl'/)
-  for (const name of ['latentNoise', 'stillEnds', 'cuts']) {
+  for (const name of ['latentNoise', 'firstPictures', 'lastPictures', 'cuts']) {
     expect(() => new VAETrainer(vae, { stage: 'all', [name]: 0.5 })).toThrow(`Expected stage 'decoder' for ${name}`)
     expect(() => new VAETrainer(vae, { stage: 'decoder', [name]: -1 })).toThrow(RangeError)
   }
-  expect(() => new VAETrainer(vae, { stage: 'decoder', stillEnds: 0.6, cuts: 0.5 })).toThrow(/cuts/)
+  expect(() => new VAETrainer(vae, { stage: 'decoder', firstPictures: 0.6, lastPictures: 0.5 })).toThrow(/lastPictures/)
   const trainer = new VAETrainer(vae, { stage: 'spatial' })
   await expect(trainer.step([])).rejects.toThrow(RangeError)
   await expect(trainer.step([{ prompt: 'no frames' }])).rejects.toThrow(TypeError)

@@ -84,7 +84,8 @@ expectTypeOf<Omit<VAETrainerOptions, 'stage' | 'emaDecay'>>().toEqualTypeOf<{
   mse?: number | undefined
   kl?: number | undefined
   latentNoise?: number | undefined
-  stillEnds?: number | undefined
+  firstPictures?: number | undefined
+  lastPictures?: number | undefined
   cuts?: number | undefined
   seed?: number | undefined
 }>()

@@ -181,7 +181,7 @@ export const mutants = [
   },
   {
     name: 'decoder-noise', area: 'training: latents for decoders', file: 'lib/training/decoder-latents.ts',
-    from: 'at < end * plane', to: 'at < frames * plane',
+    from: 'at = begin * plane', to: 'at = 0',
     tests: ['test/training/vae-trainer.test.ts']
   },
   {
