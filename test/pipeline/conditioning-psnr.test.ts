@@ -1,9 +1,8 @@
 // Given pictures and videos of the built-in model, decoded, against what its VAE alone gives back.
 // A video's micro-batches are decoded by themselves: its frames come back exactly. A picture is one latent frame of five: `image` stands for the frames that
-// decoding drops in front of the video, `lastImage` for the last four. The four latent frames beside it are the model's. Two things are asked of a picture: that
-// nothing of it is lost on the way (with the VAE's own latents beside it, it comes back to within 1 dB), and that the model carries it on. An image that the
-// prompt fits comes back to within 1 dB in the whole video too. A last image need not: its latent frame is that of a picture that stands still, and behind the
-// clean latent frames of an object that moves by 1.5 pixels a frame the VAE loses 2.6 to 5.6 dB with it, 0.6 to 2.4 dB by half a pixel (five worlds).
+// decoding drops in front of the video, `lastImage` for the last four. The four latent frames beside it are the model's; the decoders have learned to take the
+// picture from its own. Two things are asked of a picture: that nothing of it is lost on the way (with the VAE's own latents beside it, it comes back to within
+// 1 dB), and that it comes back to within 1 dB in the video of a prompt that it fits.
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { VideoPipeline } from '../../lib/index.js'
 import type { GenerateOptions, TensorData } from '../../lib/index.js'
@@ -100,19 +99,9 @@ test('image and lastImage', async () => {
     // It comes back, and it is that latent frame which brings it.
     expect(psnr((await decodeWith(kept, inBatch, still))[frame % 16]!, wanted.data)).toBeGreaterThan(own - 1)
     expect(psnr((await decodeWith(undefined, inBatch, still))[frame % 16]!, wanted.data)).toBeLessThan(own - 3)
-    // The prompt asks for another place. With the picture the video begins, or ends, much nearer to it than without.
-    expect(psnr(given[frame]!, wanted.data)).toBeGreaterThan(psnr(free[frame]!, wanted.data) + 3)
+    // The prompt asks for another place; the picture comes all the same.
+    expect(psnr(given[frame]!, wanted.data)).toBeGreaterThan(psnr(free[frame]!, wanted.data) + 15)
   }
-})
-
-test.each([
-  ['sand', 'blue', 'square'],
-  ['meadow', 'red', 'circle'],
-  ['night', 'yellow', 'triangle']
-] as const)('an image that the prompt fits begins the video: %s, %s %s', async (background, colour, shape) => {
-  const wanted = picture({ ...world, background, objects: [{ ...world.objects[0]!, colour, shape }] }, 0)
-  const { frames } = await generated({ prompt: `a large ${colour} ${shape} moves over the ${background}`, image: wanted, numInferenceSteps: 12 })
-  expect(psnr(frames[0]!, wanted.data)).toBeGreaterThan(psnr((await throughVAE([wanted]))[0]!, wanted.data) - 1)
 })
 
 /** What the VAE alone gives of a picture that fills a micro-batch, as a last image does. */
@@ -124,10 +113,14 @@ test.each([
   ['night', 'yellow', 'triangle', 'large', [-0.8, 0.9]],
   ['sea', 'white', 'circle', 'small', [0.9, -0.3]],
   ['room', 'green', 'square', 'large', [-1, 1]]
-] as const)('a last image that the prompt fits ends the video, its object moving: %s, %s %s', async (background, colour, shape, size, velocity) => {
-  const wanted = picture({ ...world, background, objects: [{ colour, shape, size, start: [30, 28], velocity: [...velocity] }] }, 63)
-  const { frames } = await generated({ prompt: `a ${size} ${colour} ${shape} moves over the ${background}`, lastImage: wanted, numInferenceSteps: 12 })
-  expect(psnr(frames[63]!, wanted.data)).toBeGreaterThan((await ownPSNR(wanted)) - 1)
+] as const)('an image that the prompt fits begins the video and one ends it: %s, %s %s', async (background, colour, shape, size, velocity) => {
+  const moving: World = { ...world, background, objects: [{ colour, shape, size, start: [30, 28], velocity: [...velocity] }] }
+  const [begin, end] = [picture(moving, 0), picture(moving, 63)]
+  const prompt = `a ${size} ${colour} ${shape} moves over the ${background}`
+  const { frames: begun } = await generated({ prompt, image: begin, numInferenceSteps: 12 })
+  expect(psnr(begun[0]!, begin.data)).toBeGreaterThan(psnr((await throughVAE([begin]))[0]!, begin.data) - 1)
+  const { frames: ended } = await generated({ prompt, lastImage: end, numInferenceSteps: 12 })
+  expect(psnr(ended[63]!, end.data)).toBeGreaterThan((await ownPSNR(end)) - 1)
 })
 
 test('a last image that stands still ends the video: the object has left', async () => {
