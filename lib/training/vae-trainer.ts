@@ -73,7 +73,7 @@ export interface VAETrainerOptions {
   /** 'decoder': share of the clips whose last latent frame is given as a picture that stands still, as `lastImage` gives it. The picture counts as four frames. @default 0 */
   lastPictures?: number | undefined
   /**
-  'decoder': share of the given pictures that are those of the next clip of the step. A first one is all that is to be seen of that clip; a last one fills the video frames of its
+  'decoder': share of the given pictures that are those of the next clip of the step, if that has the same size. A first one is all that is to be seen of that clip; a last one fills the video frames of its
   latent frame.
 
   @default 0
@@ -159,6 +159,12 @@ function concatenate(clips: readonly Clip[]): Clip {
   return { frames: { data, shape: [frames, height, width, 3] }, weights }
 }
 
+/** Video frames that a latent frame stands for. */
+const TEMPORAL_FACTOR = 4
+
+/** Weight of a picture that was given: it must come back, and is one frame of a micro-batch. */
+const GIVEN_WEIGHT = 4
+
 /** The first or last frame of a clip, and its weights. */
 function pictureOf({ frames: { data, shape }, weights }: Clip, side: 'first' | 'last'): { data: Uint8Array; weights: Float32Array } {
   const plane = shape[1] * shape[2]
@@ -189,12 +195,6 @@ function withPicture(clip: Clip, source: Clip, side: 'first' | 'last'): Clip {
   for (let pixel = at * plane; pixel < (at + 1) * plane; pixel++) weights[pixel]! *= GIVEN_WEIGHT
   return { frames: { data, shape: clip.frames.shape }, weights }
 }
-
-/** Video frames that a latent frame stands for. */
-const TEMPORAL_FACTOR = 4
-
-/** Weight of a picture that was given: it must come back, and is one frame of a micro-batch. */
-const GIVEN_WEIGHT = 4
 
 const CELL = 8
 
@@ -309,8 +309,9 @@ export class VAETrainer {
     const level = most * random.uniform()
     const lot = random.uniform()
     const side = lot < firstPictures ? 'first' : lot < firstPictures + lastPictures ? 'last' : undefined
-    // In a step of one clip the next one is itself.
-    const source = random.uniform() < cuts ? next : clip
+    // In a step of one clip the next one is itself; a picture of another size is none for this clip.
+    const fits = next.frames.shape[1] === clip.frames.shape[1] && next.frames.shape[2] === clip.frames.shape[2]
+    const source = random.uniform() < cuts && fits ? next : clip
     const latents = await this.vae.encode(pixelPlanes(clip.frames))
     const frames = latents.shape[1]!
     disturbLatents(latents, latentNoise(noise, latents.shape as [number, number, number, number]), level, side === 'first' ? 1 : 0, side === 'last' ? frames - 1 : frames)

@@ -146,6 +146,9 @@ describe("stage 'decoder'", () => {
     expect(await lossOf(vae, [ramp, bright], { lastPictures: 1, cuts: 1 })).toBeCloseTo(ended, 5)
     // One clip alone has nothing to be cut to.
     expect(await lossOf(vae, [ramp], { lastPictures: 1, cuts: 1 })).toBeCloseTo(squares(up, last), 5)
+    // Nor has one beside a clip of another size.
+    const wide: WeightedExample = { prompt: '', frames: { data: new Uint8Array(16 * 1536).fill(250), shape: [16, 16, 32, 3] } }
+    expect(await lossOf(vae, [ramp, wide], { lastPictures: 1, cuts: 1 })).toBeCloseTo(both(squares(up, last), squares(high, last)), 5)
     // Weights of a picture go along with it; without any, all pixels count.
     const unseen: WeightedExample = { ...bright, weights: new Float32Array(16 * 256) }
     const seen = both(squares(up, [...new Array<number>(12).fill(1), 0, 0, 0, 0]), squares([...high.slice(0, 12), 150, 150, 150, 150], [...new Array<number>(12).fill(0), 1, 1, 1, 4]))

@@ -25,7 +25,7 @@ export interface ExportOptions {
   model: ModelOptions
 }
 
-/** The frozen VAE, with the decoders that were trained after it was frozen. It is in half precision already: latents were made by these very weights of the encoder. */
+/** The frozen VAE, which is in half precision already: latents were made by these very weights. Decoders that were trained since take the place of its own. */
 async function exportVAE(folder: string, path: string, model: ModelOptions): Promise<void> {
   const decoder = join(folder, 'vae-decoder')
   if (!(await settleCheckpoint(decoder))) return cp(join(folder, 'vae-final', 'diffusion_pytorch_model.safetensors'), path)
