@@ -184,7 +184,10 @@ describe('noise on latents', () => {
     expect(errors.toSorted((a, b) => a - b)).toEqual(errors)
     // 25 dB below the peak without noise.
     expect(errors[0]).toBeLessThan(255 ** 2 / 10 ** 2.5)
-    expect(errors.at(-1)).toBeGreaterThan(3 * errors[0]!)
+    // The decoders have learned to bear noise, so that .6 deviations cost them little more than 3 dB; noise of 2.4 shows.
+    expect(errors.at(-1)).toBeGreaterThan(1.5 * errors[0]!)
+    const loud = await measureLatentNoise(vae, deviations.map((deviation) => 4 * deviation), 0)
+    expect(loud.levels.at(-1)!.squaredError).toBeGreaterThan(10 * errors[0]!)
     // Without a deviation there is no noise.
     const undisturbed = await measureLatentNoise(vae, deviations.map(() => 0), 0)
     expect(new Set(undisturbed.levels.map(({ squaredError }) => squaredError)).size).toBe(1)
