@@ -1,5 +1,6 @@
 // C[M, N] = A[M, K] · B[K, N], with A and B as the packers of pack.h give them and C as `out` takes it, tile by tile:
 //   void out(const float* tile, int64_t row, int rows, int64_t column, int columns) const      tile rows are tile_columns apart
+// and, where it has that, void out.fetch(row, rows, column, columns) const, which asks for a tile's lines of C while its products run: a large C is not in the cache.
 // Tiles, blocks and the order of sums follow from M, N and K alone.
 #pragma once
 #include "kernel.h"
@@ -27,6 +28,13 @@ static inline int64_t even_part(int64_t length, int64_t largest, int64_t unit) {
     const int64_t parts = max((int64_t)1, divide_up(length, largest));
     return max(unit, round_up(divide_up(length, parts), unit));
 }
+
+template <class Out>
+static inline auto fetch(const Out& out, int64_t row, int rows, int64_t column, int columns, int) -> decltype(out.fetch(row, rows, column, columns)) {
+    out.fetch(row, rows, column, columns);
+}
+template <class Out>
+static inline void fetch(const Out&, int64_t, int, int64_t, int, long) {}
 
 struct Blocks {
     int64_t rows, columns;
@@ -60,6 +68,7 @@ static inline void multiply_block(const A& a, const float* packed_b, int64_t row
                 tile = sums;
                 sums += tile_size;
             }
+            if (last) fetch(out, row + m, tile_m, column + n, tile_n, 0);
             multiply_packed(tile_m, tile_n, depth, packed_a + m * depth, panel_b, tile, !first);
             if (last) out(tile, row + m, tile_m, column + n, tile_n);
         }

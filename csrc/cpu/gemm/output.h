@@ -5,9 +5,15 @@
 
 namespace vin { namespace cpu { namespace VIN_CPU_ISA {
 
+static inline void fetch_rows(const float* data, int64_t stride, int rows, int columns) {
+    for (int r = 0; r < rows; r++)
+        for (int c = 0; c < columns; c += 16) __builtin_prefetch(data + r * stride + c, 1);
+}
+
 struct StoreRows {
     float* data;
     int64_t stride;
+    void fetch(int64_t row, int rows, int64_t column, int columns) const { fetch_rows(data + row * stride + column, stride, rows, columns); }
     void operator()(const float* tile, int64_t row, int rows, int64_t column, int columns) const {
         for (int r = 0; r < rows; r++)
             for (int c = 0; c < columns; c += W) store_up_to(data + (row + r) * stride + column + c, load(tile + r * tile_columns + c), columns - c);
@@ -35,6 +41,7 @@ struct FinishRows {
     int64_t y_row, gate_row, residual_row;
     int32_t activation;
 
+    void fetch(int64_t row, int rows, int64_t column, int columns) const { fetch_rows(y + row * y_row + column, y_row, rows, columns); }
     void operator()(const float* tile, int64_t row, int rows, int64_t column, int columns) const {
         for (int r = 0; r < rows; r++, tile += tile_columns) {
             const float* gate_at = gate ? gate + (group ? group[row + r] : 0) * gate_row + column : nullptr;
