@@ -30,7 +30,7 @@ const usage = `Usage: npm run train:demo -- [--stage ${stages.join('|')}] [--min
   --guidance X          and its guidance scale (the checkpoint's)
   --learning-rate X     highest rate of the stage
   --batch N             frames or micro-batches of a VAE step
-  --kl X                VAE stages: factor of the mean KL divergence per latent value (vae2d 0.004, the others 0.002)
+  --kl X                VAE stages: factor of the mean KL divergence per latent value (vae2d 0.004, vae-temporal and vae 0.002); vae-decoder has none
   --videos A,B,C        latents: videos of 4, 8 and 16 seconds (2000,400,100)
   --shares A,B,C        transformer: shares of latent frames that come from videos of 4, 8 and 16 seconds (1,0,0)
   --sigma MEAN,STD      transformer: logit-normal noise levels (0.6,1.4)
