@@ -9,12 +9,13 @@ import type { DrawShares } from '../../lib/training/demo/latent-cache.js'
 const DRAWS = 400
 let folder: string
 let cache: LatentCache
+let vae: VAE
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'vin-latents-'))
   // What the draws depend on is the world, not the numbers of the latents.
   const shape = [4, 20, 8, 8]
-  const vae = { microBatch: { frames: 16, latentFrames: 5 }, encode: async () => ({ data: new Float32Array(4 * 20 * 8 * 8), shape }) } as unknown as VAE
+  vae = { microBatch: { frames: 16, latentFrames: 5 }, encode: async () => ({ data: new Float32Array(4 * 20 * 8 * 8), shape }) } as unknown as VAE
   cache = await LatentCache.open({ folder, seconds: 4, seed: 3, vae, fingerprint: 'none' })
   await cache.grow(40)
 })
@@ -78,4 +79,16 @@ test('a focus gives videos whose only object has one of the words', async () => 
   const some = await prompts({ ...unnamed, focus: { words: ['red', 'blue', 'large'], share: 0.5 } })
   expect(share(some, namesAll)).toBeCloseTo(0.5, 0.8)
   expect(share(some, namesAll) + share(some, namesNothing)).toBe(1)
+})
+
+test('latents of another seed or VAE are kept, and said to be there, until they are to be replaced', async () => {
+  const options = { folder, seconds: 4, seed: 3, vae, fingerprint: 'none' }
+  await expect(LatentCache.open({ ...options, seed: 4 })).rejects.toThrow(/Expected latents of seed 4 .*"seed":3.* pass their --seed, or replace them with --stage latents/)
+  await expect(LatentCache.open({ ...options, fingerprint: 'other' })).rejects.toThrow(/another seed or VAE/)
+  expect((await LatentCache.open(options)).count).toBe(40)
+  const own = await mkdtemp(join(tmpdir(), 'vin-latents-'))
+  const mine = await LatentCache.open({ ...options, folder: own })
+  await mine.grow(1)
+  expect((await LatentCache.open({ ...options, folder: own, seed: 4, replace: true })).count).toBe(0)
+  await rm(own, { recursive: true })
 })

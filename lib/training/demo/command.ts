@@ -31,7 +31,7 @@ const usage = `Usage: npm run train:demo -- [--stage ${stages.join('|')}] [--min
   --learning-rate X     highest rate of the stage
   --batch N             frames or micro-batches of a VAE step
   --kl X                VAE stages: factor of the mean KL divergence per latent value (vae2d 0.004, vae-temporal and vae 0.002); vae-decoder has none
-  --videos A,B,C        latents: videos of 4, 8 and 16 seconds (2000,400,100)
+  --videos A,B,C        latents: videos of 4, 8 and 16 seconds (2000,400,100); those of another --seed or VAE are replaced
   --shares A,B,C        transformer: shares of latent frames that come from videos of 4, 8 and 16 seconds (1,0,0)
   --sigma MEAN,STD      transformer: logit-normal noise levels (0.6,1.4)
   --chunk-masks X       transformer: share of videos in which every chunk is clean with probability ½ (0.4)

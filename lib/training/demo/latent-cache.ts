@@ -22,8 +22,10 @@ export interface LatentCacheOptions {
   seconds: number
   seed: number
   vae: VAE
-  /** Names the weights that made the latents; a file of other weights is replaced. */
+  /** Names the weights that made the latents. */
   fingerprint: string
+  /** A file of another seed or other weights is replaced; without it such a file is an error. */
+  replace?: boolean
 }
 
 /** SHA-256 of a VAE's weight file. */
@@ -56,6 +58,11 @@ export class LatentCache {
     const label = `${JSON.stringify({ seconds: options.seconds, seed: options.seed, frames, fingerprint: options.fingerprint })}\n`
     const known = await readFile(`${path}.json`, 'utf8').catch(() => '')
     if (known !== label) {
+      if (known !== '' && options.replace !== true) {
+        throw new RangeError(
+          `Expected latents of seed ${options.seed} and of the frozen VAE in ${path} but they are of another seed or VAE (${known.trim()}); pass their --seed, or replace them with --stage latents`
+        )
+      }
       await (await open(path, 'w')).close()
       await writeDurably(`${path}.json`, label)
     }

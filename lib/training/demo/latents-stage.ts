@@ -32,19 +32,19 @@ export async function openFrozenVAE({ folder, model, start, sizes = demoSizes }:
   return VAE.fromPretrained(frozen, model)
 }
 
-/** Opens the caches of all lengths with the frozen VAE of a training folder. */
-export async function openCaches(options: Omit<LatentsStageOptions, 'videos'>): Promise<{ vae: VAE; caches: LatentCache[] }> {
-  const { folder, seed } = options
+/** Opens the caches of all lengths with the frozen VAE of a training folder. `replace`: those of another seed or VAE are begun anew. */
+export async function openCaches(options: Omit<LatentsStageOptions, 'videos'> & { replace?: boolean }): Promise<{ vae: VAE; caches: LatentCache[] }> {
+  const { folder, seed, replace = false } = options
   const vae = await openFrozenVAE(options)
   const fingerprint = await weightsFingerprint(join(frozenFolder(folder), 'diffusion_pytorch_model.safetensors'))
   const caches: LatentCache[] = []
-  for (const seconds of VIDEO_SECONDS) caches.push(await LatentCache.open({ folder, seconds, seed, vae, fingerprint }))
+  for (const seconds of VIDEO_SECONDS) caches.push(await LatentCache.open({ folder, seconds, seed, vae, fingerprint, replace }))
   return { vae, caches }
 }
 
 export async function encodeLatents(options: LatentsStageOptions): Promise<void> {
   const { folder, videos } = options
-  const { vae, caches } = await openCaches(options)
+  const { vae, caches } = await openCaches({ ...options, replace: true })
   const progress = new Progress('latents', folder, 50)
   const started = performance.now()
   let encoded = 0
