@@ -64,7 +64,7 @@ export interface VAETrainerOptions {
   l1?: number | undefined
   /** Factor of the mean squared error. @default 2 */
   mse?: number | undefined
-  /** Factor of the mean KL divergence per latent value; 'decoder' has none. @default 3e-4 */
+  /** Factor of the mean KL divergence per latent value; with 'decoder' it must be 0. @default 3e-4, 0 ('decoder') */
   kl?: number | undefined
   /** 'decoder': noise on the latents, up to this many deviations of each channel of a clip, drawn anew for every clip. @default 0 */
   latentNoise?: number | undefined
@@ -101,6 +101,7 @@ function resolveOptions(options: VAETrainerOptions): Resolved {
   for (const name of ['latentNoise', 'firstPictures', 'lastPictures', 'cuts'] as const) {
     if (stage !== 'decoder' && (options[name] ?? 0) !== 0) throw rangeError(`Expected stage 'decoder' for ${name} but received stage '${stage}'`)
   }
+  if (stage === 'decoder' && (options.kl ?? 0) !== 0) throw rangeError(`Expected no kl with stage 'decoder', whose latents stay what they are, but received ${options.kl}`)
   return {
     stage,
     learningRate: checkNumber(options.learningRate ?? 2e-3, 'learningRate', 0, 1),
@@ -114,7 +115,7 @@ function resolveOptions(options: VAETrainerOptions): Resolved {
     batchSize: checkInteger(options.batchSize ?? { spatial: 16, temporal: 4, decoder: 4, all: 1 }[stage], 'batchSize', 1, 4096),
     l1: checkNumber(options.l1 ?? 1, 'l1', 0, 1e6),
     mse: checkNumber(options.mse ?? 2, 'mse', 0, 1e6),
-    kl: checkNumber(options.kl ?? 3e-4, 'kl', 0, 1e6),
+    kl: checkNumber(options.kl ?? (stage === 'decoder' ? 0 : 3e-4), 'kl', 0, 1e6),
     latentNoise: checkNumber(options.latentNoise ?? 0, 'latentNoise', 0, 100),
     firstPictures,
     lastPictures: checkNumber(options.lastPictures ?? 0, 'lastPictures', 0, 1 - firstPictures),

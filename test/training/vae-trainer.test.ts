@@ -241,6 +241,7 @@ test('wrong options and examples are refused', async () => {
     expect(() => new VAETrainer(vae, { stage: 'decoder', [name]: -1 })).toThrow(RangeError)
   }
   expect(() => new VAETrainer(vae, { stage: 'decoder', firstPictures: 0.6, lastPictures: 0.5 })).toThrow(/lastPictures/)
+  expect(() => new VAETrainer(vae, { stage: 'decoder', kl: 1e-3 })).toThrow(/Expected no kl with stage 'decoder'.*received 0.001/)
   const trainer = new VAETrainer(vae, { stage: 'spatial' })
   await expect(trainer.step([])).rejects.toThrow(RangeError)
   await expect(trainer.step([{ prompt: 'no frames' }])).rejects.toThrow(TypeError)

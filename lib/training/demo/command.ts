@@ -30,7 +30,7 @@ const usage = `Usage: npm run train:demo -- [--stage ${stages.join('|')}] [--min
   --guidance X          and its guidance scale (the checkpoint's)
   --learning-rate X     highest rate of the stage
   --batch N             frames or micro-batches of a VAE step
-  --kl X                VAE stages: factor of the mean KL divergence per latent value (vae2d 0.004, vae-temporal and vae 0.002); vae-decoder has none
+  --kl X                VAE stages: factor of the mean KL divergence per latent value (vae2d 0.004, vae-temporal and vae 0.002); vae-decoder takes none
   --videos A,B,C        latents: videos of 4, 8 and 16 seconds (2000,400,100); those of another --seed or VAE are replaced
   --shares A,B,C        transformer: shares of latent frames that come from videos of 4, 8 and 16 seconds (1,0,0)
   --sigma MEAN,STD      transformer: logit-normal noise levels (0.6,1.4)
@@ -125,7 +125,7 @@ export async function trainDemo(args: readonly string[]): Promise<void> {
     const share = stage === 'all' ? minutes / 4 : minutes
     for (const name of ['vae2d', 'vae-temporal', 'vae'] as const) if (runs(name)) await trainVAE(name, { ...common, minutes: share, learningRate, batchSize, kl })
     if (runs('latents')) await encodeLatents({ ...common, videos })
-    if (runs('vae-decoder')) await trainVAE('vae-decoder', { ...common, minutes: share, learningRate, batchSize, kl: undefined })
+    if (runs('vae-decoder')) await trainVAE('vae-decoder', { ...common, minutes: share, learningRate, batchSize, kl })
     if (runs('transformer')) await trainTransformer({ ...common, minutes, learningRate, shares, sigma: { mean: mean!, std: std! }, chunkMasks, draws, redraw, frozenText: values['frozen-text'] })
   }
   if (values.export !== undefined) await exportModel({ folder, target: resolve(values.export), dtype, ...sampler, model })

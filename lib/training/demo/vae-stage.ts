@@ -36,7 +36,7 @@ const settings = {
   'vae-temporal': { stage: 'temporal', frames: 16, batchSize: 4, learningRate: 3e-4, kl: 2e-3 },
   // The start is fine-tuned: at 1e-3 the first steps undo what both parts have learned.
   vae: { stage: 'all', frames: 16, batchSize: 1, learningRate: 4e-5, kl: 2e-3 },
-  'vae-decoder': { stage: 'decoder', frames: 16, batchSize: 4, learningRate: 3e-4, kl: 0, latentNoise: 0.4, firstPictures: 0.3, lastPictures: 0.3, cuts: 0.35 }
+  'vae-decoder': { stage: 'decoder', frames: 16, batchSize: 4, learningRate: 3e-4, latentNoise: 0.4, firstPictures: 0.3, lastPictures: 0.3, cuts: 0.35 }
 } as const
 
 export type VAEStageName = keyof typeof settings
