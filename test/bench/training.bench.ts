@@ -99,7 +99,8 @@ test(`${videos} videos of ${latentFrames} latent frames`, async () => {
         trained, gradients: compared, ...update
       }
     },
-    tolerance: 1e-4
+    // Two fp32 programs: of one gradient PyTorch's lies 4.8e-4 from the same program in float64, ours 5.8e-5. Exactness is the tests' matter, here it is that the same work is timed.
+    tolerance: 1e-3
   })
   trainer.dispose()
 })
