@@ -53,6 +53,11 @@ test('README has its blocks', () => {
   expect(lines.length).toBeGreaterThanOrEqual(6)
 })
 
+test('npx finds the program in the repository itself', { timeout: 60_000 }, () => {
+  const { status, stdout, stderr } = spawnSync('npx', ['--no', 'vin-native', 'plan', 'a white circle moves'], { cwd: root, encoding: 'utf8' })
+  expect(status, stdout + stderr).toBe(0)
+})
+
 describe('shell', () => {
   test.each(lines.filter((line) => !line.includes('train')))('%s', { timeout: 300_000 }, (line) => {
     const { status, output } = run(command(line))

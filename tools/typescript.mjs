@@ -1,6 +1,6 @@
 // Compiles lib/ twice: dist/esm, and dist/cjs from a copy of the sources in a folder whose package.json says commonjs, because the nearest package.json is what
 // tells TypeScript which of the two a .ts file is. Types are written for each. Files that are not TypeScript are copied.
-import { cpSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { run } from './run.mjs'
@@ -40,6 +40,8 @@ export async function buildTypeScript() {
     for (const file of sources) if (!isTypeScript(file)) copy(file, `dist/${kind}`)
   }
   writeFileSync(join(root, 'dist/cjs/package.json'), commonjs)
+  // npm makes programs executable where it installs a package; in the repository itself npx starts them as they lie.
+  for (const program of Object.values(JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).bin)) chmodSync(join(root, program), 0o755)
   return 0
 }
 
