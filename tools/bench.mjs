@@ -3,7 +3,7 @@
 export const benchHelp = `npm run bench -- [part of a file's name …] [options]
 
 Measures this machine: every figure is a ratio taken in one run, contenders in turns (A B A B), median of the rounds with the lowest and the highest.
-Prints each row when it is measured, at the end one table and the goals that are read off it, and writes bench.json with every round. Figures mean something on an idle machine only.
+Prints each row when it is measured (matrix products and attention, whose rows take turns as well, when all are), at the end one table and the goals that are read off it, and writes bench.json with every round. Figures mean something on an idle machine only.
 
   --peer           compare with PyTorch (fp32, the same work on the same numbers, as many threads), eager and compiled: the faster one counts
   --python PATH    the Python that has PyTorch (default: python3)

@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { NativeEngine } from '../../lib/native/binding.js'
 import { loadBinding } from '../../lib/native/load.js'
-import { allThreads, compareWithPeer, few, normals, queued, readAll, repeatable } from './harness.js'
+import { Turns, allThreads, compareWithPeer, few, normals, queued, readAll, repeatable } from './harness.js'
 import { Peer } from './peer.js'
 import type { PeerTensors } from './peer.js'
 
@@ -23,6 +23,7 @@ const titleOf = ({ heads, d, queries, keys }: Shape): string => `${heads} heads 
 
 let engine: NativeEngine
 let peer: Peer | undefined
+const turns = new Turns()
 
 beforeAll(async () => {
   engine = loadBinding().createEngine({ device: 'cpu', threads: allThreads })
@@ -33,6 +34,8 @@ afterAll(async () => {
   await peer?.close()
   await engine.dispose()
 })
+// Hooks run last to first: before the engine goes.
+afterAll(() => turns.take(), 30 * 60_000)
 
 // A score of size up to 5 from d products carries about 5 · √d units of 2⁻²⁴ in the exponent, and so does each weight of the mean; two programs differ by twice that.
 const tolerance = 2 ** -24 * 200
@@ -69,9 +72,10 @@ test.each(inference.map((shape) => [titleOf(shape), shape] as const))('%s', asyn
     outputs: () => (call(), readAll({ y: outputs['y']! })),
     check: ({ y }) => checkRows(given, y, shape),
     same: { work: 'attention', inputs: given },
-    tolerance
+    tolerance,
+    turns,
+    tensors: { ...inputs, ...outputs }
   })
-  for (const tensor of Object.values({ ...inputs, ...outputs })) tensor.dispose()
 })
 
 test.each(training.map((shape) => [titleOf(shape), shape] as const))('%s, forward and backward', async (work, shape) => {
@@ -98,7 +102,8 @@ test.each(training.map((shape) => [titleOf(shape), shape] as const))('%s, forwar
       expect(Math.abs(total(dv) - total(given['dy']))).toBeLessThanOrEqual(tolerance * given['dy']!.data.length)
     },
     same: { work: 'attention_training', inputs: given },
-    tolerance
+    tolerance,
+    turns,
+    tensors: { ...inputs, dy, ...forward.outputs, ...backward.outputs }
   })
-  for (const tensor of Object.values({ ...inputs, dy, ...forward.outputs, ...backward.outputs })) tensor.dispose()
 })

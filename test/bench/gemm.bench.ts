@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { NativeEngine, NativeTensor } from '../../lib/native/binding.js'
 import { loadBinding } from '../../lib/native/load.js'
-import { allThreads, compareWithPeer, few, normals, queued, readAll, repeatable } from './harness.js'
+import { Turns, allThreads, compareWithPeer, few, normals, queued, readAll, repeatable } from './harness.js'
 import { options } from './options.js'
 import { Peer } from './peer.js'
 import type { PeerTensors } from './peer.js'
@@ -26,6 +26,7 @@ const alone: [M: number, K: number, N: number][] = options.quick || allThreads =
 let engine: NativeEngine
 let oneThread: NativeEngine
 let peer: Peer | undefined
+const turns = new Turns()
 
 beforeAll(async () => {
   engine = loadBinding().createEngine({ device: 'cpu', threads: allThreads })
@@ -38,6 +39,8 @@ afterAll(async () => {
   await engine.dispose()
   await oneThread.dispose()
 })
+// Hooks run last to first: before the engines go.
+afterAll(() => turns.take(), 30 * 60_000)
 
 const gelu = (x: number): number => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)))
 
@@ -63,7 +66,6 @@ const inputsOf = (engine: NativeEngine, M: number, K: number, N: number): Record
   weight: normals(engine, [N, K], 2, 1 / Math.sqrt(K)),
   bias: normals(engine, [N], 3)
 })
-const disposeAll = (...records: Record<string, NativeTensor>[]): void => records.forEach((tensors) => Object.values(tensors).forEach((tensor) => tensor.dispose()))
 
 async function forward(engine: NativeEngine, M: number, K: number, N: number, epilogue: Epilogue): Promise<void> {
   const { threads } = engine.info
@@ -76,9 +78,10 @@ async function forward(engine: NativeEngine, M: number, K: number, N: number, ep
     outputs: () => (call(), readAll(outputs)),
     check: ({ y }) => checkProduct(given, y, epilogue),
     same: { work: 'linear', inputs: given, options: { epilogue } },
-    tolerance: tolerance(K)
+    tolerance: tolerance(K),
+    turns,
+    tensors: { ...inputs, ...outputs }
   })
-  disposeAll(inputs, outputs)
 }
 
 describe.each(shapes)('$M × $K → $N', ({ M, K, N, epilogue }) => {
@@ -91,6 +94,7 @@ describe.each(shapes)('$M × $K → $N', ({ M, K, N, epilogue }) => {
     const gradients = { ...inputs, dy: normals(engine, [M, N], 6) }
     const { outputs, call } = repeatable(engine, 'linear_backward', gradients, { dx: [M, K], dweight: [N, K], dbias: [N] }, {})
     const given = await readAll({ ...gradients, bias: bias! })
+    bias!.dispose()
     await compareWithPeer({
       group: 'GEMM backward', work: `${M} × ${K} → ${N}`, operations: 4 * M * K * N, ours: queued(engine, call), peer,
       outputs: () => (call(), readAll(outputs)),
@@ -99,9 +103,10 @@ describe.each(shapes)('$M × $K → $N', ({ M, K, N, epilogue }) => {
         expect(Math.abs(dbias!.data[0]! - sum)).toBeLessThanOrEqual(tolerance(M) * Math.sqrt(M))
       },
       same: { work: 'linear_backward', inputs: given },
-      tolerance: tolerance(Math.max(M, K, N))
+      tolerance: tolerance(Math.max(M, K, N)),
+      turns,
+      tensors: { ...gradients, ...outputs }
     })
-    disposeAll(gradients, { bias: bias! }, outputs)
   })
 })
 

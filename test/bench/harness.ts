@@ -1,4 +1,4 @@
-// Contenders take turns, A B A B, so that a ratio compares what ran next to each other; beside them the measured peak of the machine, in the same rounds.
+// Contenders take turns, A B A B, so that a ratio compares what ran next to each other; beside them the measured peak of the machine, in the same rounds. Rows of small works take turns too.
 
 import { appendFileSync } from 'node:fs'
 import { expect, inject } from 'vitest'
@@ -7,7 +7,7 @@ import type { NativeEngine, NativeTensor, OpArguments } from '../../lib/native/b
 import { loadBinding } from '../../lib/native/load.js'
 import { coresAvailable } from '../../lib/native/machine.js'
 import { options } from './options.js'
-import type { Peer, PeerTensors } from './peer.js'
+import type { Peer, PeerTensors, PeerWork } from './peer.js'
 import { OF_PEAK, TIMES_PEER, formatRow, ratio, summary } from './table.js'
 import type { Row } from './table.js'
 
@@ -35,7 +35,7 @@ export const queued = (engine: NativeEngine, call: (times: number) => unknown): 
 
 /** Long enough that a clock's and a wake-up's error do not show. */
 const sampleSeconds = options.quick ? 0.01 : 0.1
-const pause = () => new Promise((resolve) => setTimeout(resolve, 10))   // threads of the contender before this one go to sleep
+const pause = () => new Promise((resolve) => setTimeout(resolve, 30))   // threads of the contender before this one go to sleep: PyTorch's spin for some 10 ms
 
 export interface Measured {
   /** Seconds of one call, per contender and round. */
@@ -44,25 +44,58 @@ export interface Measured {
   peak: number[]
 }
 
-export async function measure(contenders: Record<string, Work>, threads: number): Promise<Measured> {
-  const binding = loadBinding()
-  const times: Record<string, number> = {}
-  const measured: Measured = { seconds: {}, peak: [] }
-  for (const [name, work] of Object.entries(contenders)) {
-    measured.seconds[name] = []
-    const first = await work(1)
-    const once = first > sampleSeconds ? first : await work(1)
-    times[name] = Math.max(1, Math.min(1000, Math.round(sampleSeconds / once)))
-  }
-  for (let round = 0; round < options.rounds; round++) {
+/** Contenders, how often a sample calls each, and what has been measured of them. */
+class Match {
+  readonly measured: Measured = { seconds: {}, peak: [] }
+  readonly #contenders: { name: string; work: Work; times: number }[] = []
+
+  private constructor(readonly threads: number) {}
+
+  static async of(contenders: Record<string, Work>, threads: number): Promise<Match> {
+    const match = new Match(threads)
     for (const [name, work] of Object.entries(contenders)) {
+      const first = await work(1)
+      const once = first > sampleSeconds ? first : await work(1)
+      match.#contenders.push({ name, work, times: Math.max(1, Math.min(1000, Math.round(sampleSeconds / once))) })
+      match.measured.seconds[name] = []
+    }
+    return match
+  }
+
+  async round(): Promise<void> {
+    for (const { name, work, times } of this.#contenders) {
       await pause()
-      measured.seconds[name]!.push((await work(times[name]!)) / times[name]!)
+      this.measured.seconds[name]!.push((await work(times)) / times)
     }
     await pause()
-    measured.peak.push(binding.measurePeak({ threads }))
+    this.measured.peak.push(loadBinding().measurePeak({ threads: this.threads }))
   }
-  return measured
+}
+
+export async function measure(contenders: Record<string, Work>, threads: number): Promise<Measured> {
+  const match = await Match.of(contenders, threads)
+  for (let round = 0; round < options.rounds; round++) await match.round()
+  return match.measured
+}
+
+/**
+ * Rows that take turns too: the first round of each comes before the second of any. A neighbour that takes a core or the caches away for seconds then costs some rows a round each,
+ * where rounds in a row would all be his. For works small enough that all are held at once.
+ */
+export class Turns {
+  readonly #rows: { match: Match; finish: () => Promise<void> }[] = []
+
+  add(match: Match, finish: () => Promise<void>): void {
+    this.#rows.push({ match, finish })
+  }
+
+  async take(): Promise<void> {
+    for (let round = 0; round < options.rounds; round++) {
+      if (this.#rows.length > 1) console.log(`round ${round + 1} of ${options.rounds}: ${this.#rows.length} rows`)
+      for (const { match } of this.#rows) await match.round()
+    }
+    for (const { finish } of this.#rows.splice(0)) await finish()
+  }
 }
 
 export function record(row: Row): void {
@@ -86,32 +119,52 @@ export interface Comparison {
   same: { work: string; inputs: PeerTensors; options?: Record<string, unknown> }
   /** Largest difference from the peer's outputs, as a share of the largest magnitude in each. */
   tolerance: number
+  /** Timed when these are taken; absent: at once. */
+  turns?: Turns
+  /** Of `ours`; disposed when it is timed. */
+  tensors?: Record<string, NativeTensor>
 }
 
 /** Compares results, then times, then records one row. */
 export async function compareWithPeer(c: Comparison): Promise<void> {
-  const { group, work, threads = allThreads, operations, peer } = c
-  const outputs = await c.outputs()
-  c.check(outputs)
+  const { group, work, threads = allThreads, operations, peer, tensors = {} } = c
+  let theirs: PeerWork | undefined
+  const release = async (): Promise<void> => {
+    await theirs?.forget()
+    for (const tensor of Object.values(tensors)) tensor.dispose()
+  }
   const contenders: Record<string, Work> = { ours: c.ours }
-  const theirs = await peer?.make(c.same.work, c.same.inputs, c.same.options)
-  for (const variant of theirs?.variants ?? []) {
-    expectClose(outputs, await theirs!.outputs(variant), c.tolerance, `PyTorch ${variant}`)
-    contenders[variant] = theirs!.run(variant, threads)
+  let match: Match
+  try {
+    const outputs = await c.outputs()
+    c.check(outputs)
+    theirs = await peer?.make(c.same.work, c.same.inputs, c.same.options)
+    for (const variant of theirs?.variants ?? []) {
+      expectClose(outputs, await theirs!.outputs(variant), c.tolerance, `PyTorch ${variant}`)
+      contenders[variant] = theirs!.run(variant, threads)
+    }
+    match = await Match.of(contenders, threads)
+  } catch (error) {
+    await release()
+    throw error
   }
-  const { seconds, peak } = await measure(contenders, threads)
-  await theirs?.forget()
-  const row: Row = { group, work, threads, ratios: {}, seconds, peak: { [threads]: peak } }
-  if (operations !== undefined) {
-    row.operations = operations
-    row.ratios[OF_PEAK] = summary(seconds['ours']!.map((each, round) => operations / each / peak[round]!))
-  }
-  if (theirs) {
-    row.pytorch = peer!.version
-    row.peer = theirs.variants.reduce((best, each) => (summary(seconds[each]!).median < summary(seconds[best]!).median ? each : best))
-    row.ratios[TIMES_PEER] = ratio(seconds[row.peer]!, seconds['ours']!)
-  }
-  record(row)
+  const turns = c.turns ?? new Turns()
+  turns.add(match, async () => {
+    await release()
+    const { seconds, peak } = match.measured
+    const row: Row = { group, work, threads, ratios: {}, seconds, peak: { [threads]: peak } }
+    if (operations !== undefined) {
+      row.operations = operations
+      row.ratios[OF_PEAK] = summary(seconds['ours']!.map((each, round) => operations / each / peak[round]!))
+    }
+    if (theirs) {
+      row.pytorch = peer!.version
+      row.peer = theirs.variants.reduce((best, each) => (summary(seconds[each]!).median < summary(seconds[best]!).median ? each : best))
+      row.ratios[TIMES_PEER] = ratio(seconds[row.peer]!, seconds['ours']!)
+    }
+    record(row)
+  })
+  if (!c.turns) await turns.take()
 }
 
 /** Every output the peer has, element by element; NaN never passes. */

@@ -81,19 +81,19 @@ export class Peer {
   async make(work: string, inputs: PeerTensors, settings: Record<string, unknown> = {}): Promise<PeerWork> {
     const path = this.#file()
     loadBinding().writeSafetensors(path, inputs)
-    const variants = (await this.#call('make', { work, path, options: { ...settings, quick: options.quick } })) as string[]
+    const { id, variants } = (await this.#call('make', { work, path, options: { ...settings, quick: options.quick } })) as { id: number; variants: string[] }
     rmSync(path)
     return {
       variants,
-      run: (variant, threads) => async (times) => (await this.#call('run', { variant, times, threads })) as number,
+      run: (variant, threads) => async (times) => (await this.#call('run', { id, variant, times, threads })) as number,
       outputs: async (variant) => {
         const file = this.#file()
-        await this.#call('outputs', { variant, path: file })
+        await this.#call('outputs', { id, variant, path: file })
         const { tensors } = loadBinding().readSafetensors(file)
         rmSync(file)
         return Object.fromEntries(Object.entries(tensors).map(([name, { data, shape }]) => [name, { data: data as Float32Array, shape }]))
       },
-      forget: async () => void (await this.#call('forget', {}))
+      forget: async () => void (await this.#call('forget', { id }))
     }
   }
 

@@ -1,10 +1,11 @@
-"""Answers JSON lines on stdin with JSON lines on stdout. One work exists at a time, in one or more variants (eager, compiled), each a function without
-arguments that returns its outputs by name:
-    make {work, path, options}   inputs from a safetensors file       → names of the variants
-    run {variant, times, threads}                                     → seconds
-    outputs {variant, path}      one call, outputs to a safetensors file
-    forget
+"""Answers JSON lines on stdin with JSON lines on stdout. A work has one or more variants (eager, compiled), each a function without arguments that returns
+its outputs by name:
+    make {work, path, options}      inputs from a safetensors file       → id of the work, names of its variants
+    run {id, variant, times, threads}                                    → seconds
+    outputs {id, variant, path}     one call, outputs to a safetensors file
+    forget {id}
 """
+import itertools
 import json
 import os
 import sys
@@ -23,7 +24,8 @@ import vae
 import vin
 
 makers = {**ops.works, **t5.works, **vae.works, **vin.works}
-variants = {}
+works = {}
+ids = itertools.count()
 
 
 def hello():
@@ -31,28 +33,30 @@ def hello():
 
 
 def make(work, path, options):
-    forget()
-    variants.update(makers[work](load_file(path), options))
-    return list(variants)
+    variants = makers[work](load_file(path), options)
+    id = next(ids)
+    works[id] = variants
+    return {"id": id, "variants": list(variants)}
 
 
-def run(variant, times, threads):
+def run(id, variant, times, threads):
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
-    call = variants[variant]
+    call = works[id][variant]
     start = time.perf_counter()
     for _ in range(times):
         call()
     return time.perf_counter() - start
 
 
-def outputs(variant, path):
-    save_file({name: tensor.detach().float().clone().contiguous() for name, tensor in variants[variant]().items()}, path)
+def outputs(id, variant, path):
+    save_file({name: tensor.detach().float().clone().contiguous() for name, tensor in works[id][variant]().items()}, path)
 
 
-def forget():
-    variants.clear()
-    torch.compiler.reset()
+def forget(id):
+    del works[id]
+    if not works:
+        torch.compiler.reset()
 
 
 for line in sys.stdin:
