@@ -111,10 +111,9 @@ export function bindingPath(): string | undefined {
   }
 }
 
+/** A Linux without glibc. Asked of the program's own file: a diagnostic report would look up the name of every open socket's peer. */
 export function isMusl(): boolean {
-  if (process.platform !== 'linux') return false
-  const header = (process.report.getReport() as unknown as { header: { glibcVersionRuntime?: string } }).header
-  return header.glibcVersionRuntime === undefined
+  return (requireFrom('detect-libc') as { isNonGlibcLinuxSync(): boolean }).isNonGlibcLinuxSync()
 }
 
 function reasonOf(error: unknown): string {
