@@ -117,6 +117,7 @@ const layers = [
   ['lib/pipeline', 'lib/training', 'lib/evaluate', 'lib/video'],
   ['lib/methods', 'lib/schedulers', 'lib/models', 'lib/options'],
   ['lib/plan', 'lib/native'],
+  ['lib/files'],
   ['lib/errors']
 ]
 const layer = (path: string) => layers.findIndex((names) => within(path, names))

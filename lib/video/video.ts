@@ -2,8 +2,9 @@
 // video's pixels are many times its latents.
 
 import { expected, missingComponent, rangeError } from '../errors.js'
+import { writeFileAtomically } from '../files/atomic-file.js'
+import { writeFolderAtomically } from '../files/pictures.js'
 import type { TensorData } from '../native/tensor.js'
-import { writeFileAtomically, writeFolderAtomically } from './atomic-file.js'
 import { encodeVideo, formatOfName, formatOfPath } from './formats.js'
 import type { VideoFormat } from './formats.js'
 import type { Frame, FrameSource } from './frames.js'
