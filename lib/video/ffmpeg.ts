@@ -3,6 +3,8 @@
 import { notSupported } from '../errors.js'
 import { collectOutput, findProgram, startProgram } from '../native/optional.js'
 import type { Frame } from './frames.js'
+import { ffmpegInput, probeVideo, unreadable } from './probe.js'
+import type { VideoProbe } from './probe.js'
 
 export async function requireFfmpeg(purpose: string): Promise<string> {
   const path = await findProgram('ffmpeg')
@@ -15,12 +17,41 @@ export async function hasEncoder(ffmpeg: string, encoder: string): Promise<boole
   return text.split('\n').some((line) => line.trim().split(/\s+/)[1] === encoder)
 }
 
-/** The frames of a video file at a given rate and size: scaled to cover, centre-cropped. Frames wait in the pipe until they are asked for. */
+/** Transfer functions of high dynamic range: shown as they are, whites would be grey. */
+const highDynamicRange: Record<string, string> = { smpte2084: 'PQ', 'arib-std-b67': 'HLG' }
+
+/**
+Video → frames of a size and rate. Fields become frames where the stream is interlaced; time begins at the stream's own first frame, so that none is repeated to fill
+what is before it; pixels become square; the picture is scaled once, straight to RGB, to cover the size, and its centre is kept. `area` with rounding and chroma of
+full accuracy keeps white at 255, which swscale's defaults do not.
+*/
+function filterOf({ fieldOrder, pixelFormat, colorSpace, width: codedWidth, height: codedHeight }: VideoProbe, { width, height, fps }: { width: number; height: number; fps: number }): string {
+  const filters: string[] = []
+  // Frames that are not flagged as interlaced pass through; the filter has no use for RGB, and would convert it.
+  if (fieldOrder !== 'progressive' && /^(yuv|nv|gray)/.test(pixelFormat ?? '') && codedWidth > 2 && codedHeight > 2) filters.push('bwdif=mode=send_frame:deint=interlaced')
+  filters.push('setpts=PTS-STARTPTS', `fps=${fps}`)
+  const cover = `max(${width}/(iw*sar),${height}/ih)`
+  const size = (side: string, least: number): string => `'max(${least},floor(${side}*${cover}+0.5))'`
+  // Players take what says nothing for BT.709 from 720 lines on; swscale takes it for BT.601.
+  const matrix = colorSpace === undefined && Math.min(codedWidth, codedHeight) >= 720 ? ':in_color_matrix=bt709' : ''
+  filters.push(`scale=w=${size('iw*sar', width)}:h=${size('ih', height)}:flags=area+accurate_rnd+full_chroma_int+full_chroma_inp${matrix}`, 'format=rgb24', `crop=${width}:${height}`)
+  return filters.join(',')
+}
+
+/**
+The frames of a video file at a given rate and size: pixels made square, scaled to cover, centre-cropped. Frames wait in the pipe until they are asked for.
+
+@throws RangeError for a path that cannot be read; ERR_VIN_FORMAT for a file that is no video; ERR_VIN_NOT_SUPPORTED without ffmpeg and for HLG and PQ
+*/
 export async function* readVideo(path: string, target: { width: number; height: number; fps: number; signal?: AbortSignal | undefined }): AsyncGenerator<Frame> {
-  const { width, height, fps, signal } = target
+  const { width, height, signal } = target
   const ffmpeg = await requireFfmpeg(`read ${path}`)
-  const filter = `fps=${fps},scale=${width}:${height}:force_original_aspect_ratio=increase:flags=area,crop=${width}:${height}`
-  const { child, done } = startProgram(ffmpeg, ['-nostdin', '-v', 'error', '-i', 'file:' + path, '-map', '0:v:0', '-vf', filter, '-f', 'rawvideo', '-pix_fmt', 'rgb24', 'pipe:1'], signal)
+  const probe = await probeVideo(path, signal)
+  const transfer = highDynamicRange[probe.colorTransfer ?? '']
+  if (transfer !== undefined) {
+    throw notSupported(transfer, `Expected a video of standard dynamic range in ${path} but its transfer is ${transfer} (HDR); convert it: ffmpeg -i in.mp4 -vf zscale=t=linear:npl=203,format=gbrpf32le,tonemap=mobius,zscale=p=bt709:t=bt709:m=bt709:r=tv,format=yuv420p out.mp4`)
+  }
+  const { child, done } = startProgram(ffmpeg, ['-nostdin', '-v', 'error', ...ffmpegInput(path), '-map', '0:V:0', '-vf', filterOf(probe, target), '-f', 'rawvideo', '-pix_fmt', 'rgb24', 'pipe:1'], signal)
   const frameBytes = width * height * 3
   try {
     let frame = new Uint8Array(frameBytes)
@@ -40,7 +71,9 @@ export async function* readVideo(path: string, target: { width: number; height: 
         }
       }
     }
-    await done
+    await done.catch((error: unknown) => {
+      throw unreadable(path, error)
+    })
   } finally {
     child.kill('SIGKILL')
   }

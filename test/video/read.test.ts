@@ -1,0 +1,167 @@
+// Known pixels and known times through readVideo, and files that are no videos though their names say so.
+
+import { execFileSync, spawnSync } from 'node:child_process'
+import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { encode } from 'fast-png'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { evaluate } from '../../lib/evaluate/index.js'
+import { readVideo } from '../../lib/video/ffmpeg.js'
+import { frameOf, syntheticVideo } from './support.js'
+
+const found = ['ffmpeg', 'ffprobe'].every((name) => spawnSync(name, ['-version']).status === 0)
+const without = found ? '' : ' (skipped: no ffmpeg on PATH)'
+
+let folder = ''
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'vin-read-'))
+})
+afterAll(() => rm(folder, { recursive: true, force: true }))
+
+type Rgb = [number, number, number]
+
+const ffmpeg = (...args: string[]): void => void execFileSync('ffmpeg', ['-nostdin', '-v', 'error', '-y', ...args], { cwd: folder })
+
+/** Frames of a file in the folder, as arrays of pixels. */
+async function read(name: string, target: { width: number; height: number; fps: number }): Promise<Rgb[][]> {
+  const frames: Rgb[][] = []
+  for await (const { data } of readVideo(join(folder, name), target)) frames.push(Array.from({ length: data.length / 3 }, (_, i) => [data[3 * i]!, data[3 * i + 1]!, data[3 * i + 2]!]))
+  return frames
+}
+
+/** A file of Y'CbCr without a word about its colours: a value for each plane, column, row and frame. */
+async function y4m(name: string, size: { width: number; height: number; numFrames?: number; fps?: number; fields?: 'p' | 't'; aspect?: string }, value: (plane: number, x: number, y: number, frame: number) => number): Promise<void> {
+  const { width, height, numFrames = 1, fps = 8, fields = 'p', aspect = '1:1' } = size
+  const parts = [Buffer.from(`YUV4MPEG2 W${width} H${height} F${fps}:1 I${fields} A${aspect} C444\n`)]
+  for (let frame = 0; frame < numFrames; frame++) {
+    const planes = [0, 1, 2].map((plane) => Buffer.from(Uint8Array.from({ length: width * height }, (_, i) => value(plane, i % width, Math.floor(i / width), frame))))
+    parts.push(Buffer.from('FRAME\n'), ...planes)
+  }
+  await writeFile(join(folder, name), Buffer.concat(parts))
+}
+
+function expectAll(pixels: Rgb[], colour: Rgb, error: number): void {
+  const far = pixels.find((pixel) => pixel.some((value, c) => Math.abs(value - colour[c]!) > error))
+  expect(far ?? colour, `every pixel within ${error} of ${String(colour)}`).toEqual(far === undefined ? colour : undefined)
+}
+
+describe.skipIf(!found)(`pixels${without}`, () => {
+  test('white stays 255 and black 0 at every size, in each kind of pixel', async () => {
+    // Two rows of outputs of one run: white and black, in formats with and without subsampling, range, depth and colour.
+    const formats = ['yuv420p', 'yuvj420p', 'yuv422p10le', 'bgra']
+    const outputs = formats.flatMap((format, i) => [['-map', '0:v', '-pix_fmt', format, '-c:v', 'ffv1', `white-${i}.mkv`], ['-map', '1:v', '-pix_fmt', format, '-c:v', 'ffv1', `black-${i}.mkv`]]).flat()
+    ffmpeg('-f', 'lavfi', '-i', 'color=white:s=320x240:r=8:d=0.125', '-f', 'lavfi', '-i', 'color=black:s=320x240:r=8:d=0.125', ...outputs)
+    for (const [i] of formats.entries()) {
+      for (const [name, level] of [['white', 255], ['black', 0]] as const) expectAll((await read(`${name}-${i}.mkv`, { width: 128, height: 96, fps: 8 }))[0]!, [level, level, level], 0)
+    }
+    for (const [width, height] of [[96, 40], [400, 400]] as const) expectAll((await read('white-0.mkv', { width, height, fps: 8 }))[0]!, [255, 255, 255], 0)
+  })
+
+  test('colours without a tag are BT.601 below 720 lines and BT.709 from there on; a tag decides', async () => {
+    // Pure red in either matrix, limited range.
+    const red601 = [81, 90, 240], red709 = [63, 102, 240]
+    await y4m('sd.y4m', { width: 64, height: 48 }, (plane) => red601[plane]!)
+    await y4m('hd.y4m', { width: 1280, height: 720 }, (plane) => red709[plane]!)
+    expectAll((await read('sd.y4m', { width: 32, height: 24, fps: 8 }))[0]!, [255, 0, 0], 1)
+    expectAll((await read('hd.y4m', { width: 32, height: 24, fps: 8 }))[0]!, [255, 0, 0], 1)
+    await y4m('small.y4m', { width: 64, height: 48 }, (plane) => red709[plane]!)
+    ffmpeg('-i', 'small.y4m', '-c:v', 'ffv1', '-colorspace', 'bt709', 'tagged.mkv')
+    expectAll((await read('tagged.mkv', { width: 32, height: 24, fps: 8 }))[0]!, [255, 0, 0], 1)
+  })
+
+  test('pixels that are not square are squared before the centre is kept', async () => {
+    // 48 columns of double width are 96 × 48; the middle 48 of those are columns 12 to 35.
+    await y4m('wide.y4m', { width: 48, height: 48, aspect: '2:1' }, (plane, x) => (plane > 0 ? 128 : x >= 10 && x < 38 ? 235 : 16))
+    expectAll((await read('wide.y4m', { width: 48, height: 48, fps: 8 }))[0]!, [255, 255, 255], 0)
+    const whole = (await read('wide.y4m', { width: 96, height: 48, fps: 8 }))[0]!
+    expect([whole[0], whole[95], whole[48]]).toEqual([[0, 0, 0], [0, 0, 0], [255, 255, 255]])
+  })
+
+  test('a telephone that was turned shows its pictures upright', async () => {
+    // 32 × 16 with a white left half; turned by 90° clockwise, the left is above.
+    const file = join(folder, 'turned.mp4')
+    await syntheticVideo({ width: 32, height: 16, numFrames: 2, fps: 8, pixel: (x) => (x < 16 ? 255 : 0) }).save(file)
+    const bytes = await readFile(file)
+    const matrix = bytes.indexOf('tkhd') + 4 + 40
+    for (const [i, value] of [0, 0x10000, 0, -0x10000, 0, 0, 0, 0, 0x40000000].entries()) bytes.writeInt32BE(value, matrix + 4 * i)
+    await writeFile(file, bytes)
+    const [frame] = await read('turned.mp4', { width: 16, height: 32, fps: 8 })
+    expectAll(frame!.slice(0, 16 * 14), [255, 255, 255], 4)
+    expectAll(frame!.slice(16 * 18), [0, 0, 0], 4)
+  })
+
+  test('fields of two moments do not become the lines of one frame', async () => {
+    // A bar moves by 8 columns from field to field: in a frame as it is stored, even and odd lines show it at two places.
+    await y4m('fields.y4m', { width: 64, height: 32, numFrames: 4, fields: 't' }, (plane, x, y, frame) => (plane > 0 ? 128 : Math.floor(x / 8) === 2 * frame + (y % 2) ? 235 : 16))
+    const frames = await read('fields.y4m', { width: 64, height: 32, fps: 8 })
+    expect(frames).toHaveLength(4)
+    for (const [index, frame] of frames.entries()) {
+      const row = (y: number): Rgb[] => frame.slice(64 * y, 64 * (y + 1))
+      expect(row(8).map(([r]) => r > 127)).toEqual(Array.from({ length: 64 }, (_, x) => Math.floor(x / 8) === 2 * index))
+      for (let y = 4; y < 28; y++) expect(row(y)).toEqual(row(4))
+    }
+  })
+
+  test.each([['smpte2084', 'PQ'], ['arib-std-b67', 'HLG']])('%s is refused, and the sentence says how to convert it', async (transfer, name) => {
+    ffmpeg('-f', 'lavfi', '-i', 'color=white:s=32x32:r=8:d=0.125', '-pix_fmt', 'yuv420p10le', '-c:v', 'ffv1', '-color_trc', transfer, '-colorspace', 'bt2020nc', '-color_primaries', 'bt2020', `${transfer}.mkv`)
+    await expect(read(`${transfer}.mkv`, { width: 32, height: 32, fps: 8 })).rejects.toMatchObject({ code: 'ERR_VIN_NOT_SUPPORTED', message: expect.stringContaining(`${name} (HDR); convert it: ffmpeg`) as string })
+  })
+})
+
+describe.skipIf(!found)(`time${without}`, () => {
+  test('a stream that begins late begins with its own first frame, and no copies stand before it', async () => {
+    const level = (frame: number): number => 16 + 20 * frame
+    await y4m('steps.y4m', { width: 32, height: 32, numFrames: 8 }, (plane, _x, _y, frame) => (plane > 0 ? 128 : level(frame)))
+    ffmpeg('-i', 'steps.y4m', '-c:v', 'ffv1', 'steps.mkv')
+    ffmpeg('-f', 'lavfi', '-i', 'sine=d=2', '-itsoffset', '0.5', '-i', 'steps.mkv', '-map', '0:a', '-map', '1:v', '-c:v', 'copy', '-c:a', 'pcm_s16le', 'late.mkv')
+    for (const fps of [8, 16]) {
+      const frames = await read('late.mkv', { width: 32, height: 32, fps })
+      const expected = Array.from({ length: fps }, (_, i) => Math.round(((level(Math.floor((8 * i) / fps)) - 16) * 255) / 219))
+      expect(frames.map((pixels) => pixels[0]![0])).toEqual(expected)
+    }
+  })
+})
+
+describe.skipIf(!found)(`other people's files${without}`, () => {
+  test('nothing is opened that only names other files, whatever its own name ends in', async () => {
+    await mkdir(join(folder, 'uploads'))
+    const at = (name: string): string => join(folder, 'uploads', name)
+    const secret = syntheticVideo({ numFrames: 4, fps: 16 })
+    await secret.save(at('secret.mp4'))
+    ffmpeg('-i', at('secret.mp4'), '-c:v', 'mpeg2video', at('secret.ts'))
+    await writeFile(at('secret000.png'), encode({ data: frameOf({}, 0).data, width: 64, height: 64, channels: 3, depth: 8 }))
+    const files: Record<string, string> = {
+      'hls.mp4': '#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nsecret.ts\n#EXT-X-ENDLIST\n',
+      'hls.mkv': `#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://${at('secret.ts')}\n#EXT-X-ENDLIST\n`,
+      'concat.mp4': 'ffconcat version 1.0\nfile secret.mp4\n',
+      'dash.mp4': '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" mediaPresentationDuration="PT1S"><Period><AdaptationSet mimeType="video/mp4"><Representation id="1" bandwidth="1"><BaseURL>secret.mp4</BaseURL></Representation></AdaptationSet></Period></MPD>',
+      'session.mp4': 'v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n',
+      'imf.mp4': '<?xml version="1.0"?><CompositionPlaylist xmlns="http://www.smpte-ra.org/schemas/2067-3/2016"></CompositionPlaylist>',
+      'text.mp4': 'just some words\n'.repeat(40),
+      'secret%03d.png': 'a pattern of names'
+    }
+    // The plain program follows these, or this test would show nothing.
+    for (const name of ['hls.mp4', 'concat.mp4', 'secret%03d.png']) {
+      await writeFile(at(name), files[name]!)
+      const { stdout } = spawnSync('ffmpeg', ['-nostdin', '-v', 'error', '-i', at(name), '-frames:v', '1', '-f', 'rawvideo', '-pix_fmt', 'rgb24', 'pipe:1'], { maxBuffer: 2 ** 24 })
+      expect(stdout.length, name).toBe(64 * 64 * 3)
+    }
+    for (const [name, text] of Object.entries(files)) {
+      await writeFile(at(name), text)
+      await expect(evaluate(at(name)), name).rejects.toMatchObject({ code: 'ERR_VIN_FORMAT', message: expect.stringMatching(/^Expected a video \(\.mp4, .* in .* but /) as string })
+    }
+    await expect(evaluate(at('concat.mp4'))).rejects.toThrow('its content is of the kind concat, which is not opened')
+    // The secret itself can be read: what is refused is the way to it.
+    await copyFile(at('secret.mp4'), at('own.avi'))
+    expect(await evaluate(at('own.avi'))).toMatchObject({ frames: 4 })
+  })
+
+  test('what is not there, a folder, and a song with a cover are named', async () => {
+    await expect(evaluate(join(folder, 'nowhere.mp4'))).rejects.toMatchObject({ code: 'ERR_OUT_OF_RANGE', message: expect.stringContaining('cannot be read') as string })
+    await expect(evaluate(folder)).rejects.toMatchObject({ code: 'ERR_OUT_OF_RANGE', message: expect.stringContaining('is a folder') as string })
+    await expect(evaluate('http://127.0.0.1:9/x.mp4')).rejects.toMatchObject({ code: 'ERR_OUT_OF_RANGE' })
+    ffmpeg('-f', 'lavfi', '-i', 'sine=d=0.1', '-f', 'lavfi', '-i', 'color=red:s=32x32:d=0.04', '-map', '0', '-map', '1', '-c:a', 'pcm_s16le', '-c:v', 'mjpeg', '-disposition:v', 'attached_pic', 'song.mov')
+    await expect(evaluate(join(folder, 'song.mov'))).rejects.toMatchObject({ code: 'ERR_VIN_FORMAT', message: expect.stringContaining('no video stream') as string })
+  })
+})
