@@ -1,6 +1,7 @@
 // Every error a user can meet: VinError with a stable code, and RangeError / TypeError for wrong arguments. The table from native codes is at the end.
 
 import type { NativeError } from './native/binding.js'
+import { brand, errorCode } from './realms.js'
 
 export type VinErrorCode =
   | 'ERR_VIN_FORMAT'
@@ -16,6 +17,10 @@ export type VinErrorCode =
 
 /** What went wrong outside the caller's arguments. `details` holds the fields that belong to the code, for example `{ file, tensor, expected, found }`. */
 export class VinError extends Error {
+  static {
+    brand(this, 'VinError')
+  }
+
   readonly code: VinErrorCode
   readonly details: Record<string, unknown>
 
@@ -133,7 +138,7 @@ const nativeCodes: Record<string, VinErrorCode> = {
 }
 
 function isNativeError(error: unknown): error is NativeError {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' && error.code.startsWith('VIN_')
+  return errorCode(error)?.startsWith('VIN_') === true
 }
 
 /** What native code threw, as the error the caller documents. Anything that is not native passes through unchanged. */

@@ -118,7 +118,7 @@ const layers = [
   ['lib/methods', 'lib/schedulers', 'lib/models', 'lib/options'],
   ['lib/plan', 'lib/native'],
   ['lib/files'],
-  ['lib/errors']
+  ['lib/errors', 'lib/realms']
 ]
 const layer = (path: string) => layers.findIndex((names) => within(path, names))
 // The doctor looks at everything that this machine has, encoders included.
@@ -140,6 +140,15 @@ describe('TypeScript', () => {
   test('`any` and the addon are in lib/native only', () => {
     expect(typeScript.filter((path) => path !== 'lib/native/binding.ts' && /(:|<|\bas)\s*any\b/.test(withoutComments(read(path))))).toEqual([])
     expect(typeScript.filter((path) => !path.startsWith('lib/native/') && /node-gyp-build|\.node['"`]/.test(withoutComments(read(path))))).toEqual([])
+  })
+
+  test('instanceof asks for branded classes alone: what else there is may come from another realm', () => {
+    const branded = typeScript.flatMap((path) => [...read(path).matchAll(/\bbrand\(this, '(\w+)'\)/g)].map(([, name]) => name!))
+    expect(branded).toContain('VinError')
+    const wrong = typeScript.flatMap((path) =>
+      [...withoutComments(read(path)).matchAll(/\binstanceof ([\w.]+)/g)].filter(([, name]) => !branded.includes(name!)).map(([text]) => `${path}: ${text}; lib/realms.ts and node:util's types know other realms`)
+    )
+    expect(wrong).toEqual([])
   })
 
   test("import 'vin-native' loads no package, command line, server, encoder or trainer's data", () => {

@@ -5,6 +5,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { VinError, typeError } from '../errors.js'
+import { errorCode, errorMessage } from '../realms.js'
 import type { Values } from './options.js'
 
 const version = 1
@@ -46,7 +47,7 @@ export async function writeJob(job: Job, content: Omit<JobFile, 'version' | 'id'
     }
     await rename(temporary, file)
   } catch (error) {
-    throw new VinError('ERR_VIN_DISK', `Expected to save the run in ${job.folder} but ${error instanceof Error ? error.message : String(error)}`, { path: job.folder }, { cause: error })
+    throw new VinError('ERR_VIN_DISK', `Expected to save the run in ${job.folder} but ${errorMessage(error)}`, { path: job.folder }, { cause: error })
   }
 }
 
@@ -59,8 +60,8 @@ export async function readJob(folder: string): Promise<JobFile> {
     content = JSON.parse(await readFile(file, 'utf8'))
   } catch (error) {
     if (error instanceof VinError) throw error
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') throw typeError(`Expected the folder of an interrupted run but ${folder} has no job.json`)
-    throw fail(error instanceof Error ? error.message : String(error), error)
+    if (errorCode(error) === 'ENOENT') throw typeError(`Expected the folder of an interrupted run but ${folder} has no job.json`)
+    throw fail(errorMessage(error), error)
   }
   const { version: found, id, output, scale, preview, values } = (typeof content === 'object' && content !== null ? content : {}) as Partial<JobFile>
   if (found !== version) throw fail(`version ${JSON.stringify(found)} instead of ${version}`)

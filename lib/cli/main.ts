@@ -2,6 +2,7 @@
 
 import { VinError, nearest, typeError } from '../errors.js'
 import { packageVersion } from '../native/package-root.js'
+import { errorCode, errorMessage, isError } from '../realms.js'
 import { checkArguments } from './arguments.js'
 import type { ArgsDef, CommandDef } from './command.js'
 import { commandNames, commands, laterCommands } from './commands.js'
@@ -58,13 +59,13 @@ async function overview(): Promise<string> {
 }
 
 function report(error: unknown, json: boolean): void {
-  const known = error instanceof Error && 'code' in error && typeof error.code === 'string'
-  const message = error instanceof Error ? error.message : String(error)
+  const code = errorCode(error)
+  const message = errorMessage(error)
   if (json) {
     const details = error instanceof VinError ? error.details : {}
-    writeLine(JSON.stringify({ type: 'error', code: isAbort(error) ? 'cancelled' : known ? error.code : 'ERR_UNKNOWN', message, details }))
+    writeLine(JSON.stringify({ type: 'error', code: isAbort(error) ? 'cancelled' : (code ?? 'ERR_UNKNOWN'), message, details }))
   }
   // What has no code was not foreseen: its stack is the report.
   if (isAbort(error)) process.stderr.write(`vin-native: ${message}\n`)
-  else process.stderr.write(`vin-native: ${known || !(error instanceof Error) ? message : (error.stack ?? message)}\n`)
+  else process.stderr.write(`vin-native: ${code !== undefined || !isError(error) ? message : (error.stack ?? message)}\n`)
 }

@@ -4,6 +4,7 @@ import { lstat, mkdir, open, readdir, readlink, realpath, rm, rmdir, unlink } fr
 import type { Stats } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import { VinError } from '../errors.js'
+import { errorCode, isError } from '../realms.js'
 import { isTokenDead, newToken } from './process-mark.js'
 
 const reasons: Record<string, string> = {
@@ -24,12 +25,12 @@ const reasons: Record<string, string> = {
 
 /** The code of a file system's error: 'ENOENT'. */
 export function errnoOf(error: unknown): string | undefined {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
+  return errorCode(error)
 }
 
 /** Errors of the file system as ERR_VIN_DISK; everything else as it is. `left` says what became of the place. */
 export function diskError(error: unknown, path: string, left = 'nothing was left there'): unknown {
-  if (!(error instanceof Error) || !('syscall' in error) || !('code' in error) || typeof error.code !== 'string') return error
+  if (!isError(error) || !('syscall' in error) || !('code' in error) || typeof error.code !== 'string') return error
   const reason = reasons[error.code] ?? error.message
   return new VinError('ERR_VIN_DISK', `Expected to write ${path} but ${reason} (${error.code}); ${left}`, { path, reason: error.code }, { cause: error })
 }

@@ -3,6 +3,7 @@
 
 import { createHash, randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
+import { errorCode } from '../realms.js'
 
 export interface ProcessMark {
   host: string
@@ -26,7 +27,7 @@ export function hasEnded({ host, pid, started }: ProcessMark): boolean {
     return false
   } catch (error) {
     // EPERM: it lives and belongs to somebody else.
-    return error instanceof Error && 'code' in error && error.code === 'ESRCH'
+    return errorCode(error) === 'ESRCH'
   }
 }
 

@@ -10,6 +10,7 @@ import { readNative } from '../native/tensor.js'
 import type { TensorData } from '../native/tensor.js'
 import { checkNames, checkSignal } from '../options/check.js'
 import type { ModelOptions } from '../options/model.js'
+import { brand } from '../realms.js'
 import { Component, loadWeights, openFor } from './component.js'
 import type { Opened } from './component.js'
 import { ConfigReader, checkFolder, readConfig } from './config.js'
@@ -63,6 +64,10 @@ export interface EncodedText {
 }
 
 export class TextEncoder extends Component<NativeT5> {
+  static {
+    brand(this, 'TextEncoder')
+  }
+
   readonly config: Readonly<TextEncoderConfig>
   /** Needed for text; without one, `encode` takes ids. */
   tokenizer: Tokenizer | undefined

@@ -4,6 +4,7 @@
 import { readFile, stat } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { VinError, expected, missingComponent, notSupported } from '../errors.js'
+import { brand, errorMessage } from '../realms.js'
 
 export interface Encoding {
   /** Token ids, the end of sequence included, without padding. */
@@ -33,6 +34,10 @@ interface Library {
 }
 
 export class Tokenizer {
+  static {
+    brand(this, 'Tokenizer')
+  }
+
   readonly #library: Library
   readonly #unknownId: number | undefined
   readonly #endId: number | undefined
@@ -80,7 +85,7 @@ export class Tokenizer {
       library.encode('')
       return new Tokenizer(library, vocabulary, content)
     } catch (error) {
-      throw Object.assign(formatError(file, 'a tokenizer that can be built', error instanceof Error ? error.message : String(error)), { cause: error })
+      throw Object.assign(formatError(file, 'a tokenizer that can be built', errorMessage(error)), { cause: error })
     }
   }
 
@@ -142,7 +147,7 @@ function parse(bytes: Uint8Array, file: string, limits: TokenizerLimits): unknow
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
   } catch (error) {
-    throw Object.assign(formatError(file, 'JSON in UTF-8', error instanceof Error ? error.message : String(error)), { cause: error })
+    throw Object.assign(formatError(file, 'JSON in UTF-8', errorMessage(error)), { cause: error })
   }
 }
 

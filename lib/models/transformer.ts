@@ -9,6 +9,7 @@ import { Scope, checkShape, toNative, toResult } from '../native/tensor.js'
 import type { TensorLike } from '../native/tensor.js'
 import { checkInteger, checkNames, checkNumber, checkSignal } from '../options/check.js'
 import type { ModelOptions } from '../options/model.js'
+import { brand } from '../realms.js'
 import { Component, loadWeights, openFor } from './component.js'
 import type { Opened } from './component.js'
 import { ConfigReader, checkFolder, readConfig } from './config.js'
@@ -102,6 +103,10 @@ export interface ForwardOptions<T extends TensorLike = TensorLike> {
 }
 
 export class Transformer extends Component<NativeTransformer> {
+  static {
+    brand(this, 'Transformer')
+  }
+
   readonly config: Readonly<TransformerConfig>
   /** The checkpoint has `vin.*`. */
   readonly hasGlobalTokens: boolean

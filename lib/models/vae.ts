@@ -11,6 +11,7 @@ import { checkInteger, checkNames, checkSignal } from '../options/check.js'
 import type { ModelOptions } from '../options/model.js'
 import { latentFramesOf, videoFramesOf } from '../plan/frames.js'
 import type { MicroBatch } from '../plan/frames.js'
+import { brand } from '../realms.js'
 import { Component, loadWeights, openFor } from './component.js'
 import type { Opened } from './component.js'
 import { ConfigReader, checkFolder, readConfig } from './config.js'
@@ -81,6 +82,10 @@ export interface DecodeOptions {
 }
 
 export class VAE extends Component<NativeVae> {
+  static {
+    brand(this, 'VAE')
+  }
+
   readonly config: Readonly<VAEConfig>
 
   private constructor(opened: Opened, config: VAEConfig, model: NativeVae) {

@@ -5,6 +5,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { access, constants, mkdir, statfs } from 'node:fs/promises'
 import { arch, cpus, freemem, release, totalmem } from 'node:os'
 import { join } from 'node:path'
+import { errorMessage } from '../realms.js'
 import { resolveDevice } from './backends.js'
 import { openEngine } from './engine.js'
 import type { Engine } from './engine.js'
@@ -66,7 +67,7 @@ export async function doctor(): Promise<DoctorReport> {
     try {
       results.push({ id, ...(await check()) })
     } catch (error) {
-      results.push({ id, ...broken(error instanceof Error ? error.message : String(error), 'see the message') })
+      results.push({ id, ...broken(errorMessage(error), 'see the message') })
     }
   }
   return { ok: results.every(({ status }) => status !== 'broken'), version: packageVersion(), checks: results }
@@ -110,7 +111,7 @@ function checkAddon(): Finding {
   try {
     loadBinding()
   } catch (error) {
-    return broken(error instanceof Error ? error.message : String(error), 'run npx vin-native build, or npm run build in a checkout')
+    return broken(errorMessage(error), 'run npx vin-native build, or npm run build in a checkout')
   }
   const path = bindingPath()
   if (path === undefined) return ok('loaded')
@@ -191,7 +192,7 @@ async function checkCache(): Promise<Finding> {
     await access(folder, constants.W_OK)
     return ok(folder)
   } catch (error) {
-    return warning(`${folder}: ${error instanceof Error ? error.message : String(error)}`, 'set XDG_CACHE_HOME to a folder that can be written')
+    return warning(`${folder}: ${errorMessage(error)}`, 'set XDG_CACHE_HOME to a folder that can be written')
   }
 }
 

@@ -4,6 +4,7 @@
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { VinError, expected } from '../errors.js'
+import { errorMessage } from '../realms.js'
 import type { Binding } from './binding.js'
 import { requireFrom } from './here.cjs'
 import { packageRoot } from './package-root.js'
@@ -117,7 +118,7 @@ export function isMusl(): boolean {
 }
 
 function reasonOf(error: unknown): string {
-  const text = error instanceof Error ? error.message : String(error)
+  const text = errorMessage(error)
   return text.split('\n')[0] ?? text
 }
 

@@ -5,6 +5,7 @@ import type { ChildProcess } from 'node:child_process'
 import { access, constants, stat } from 'node:fs/promises'
 import { delimiter, join } from 'node:path'
 import { VinError, abortReason } from '../errors.js'
+import { errorCode } from '../realms.js'
 
 /** The path of a program on PATH. */
 export async function findProgram(name: string): Promise<string | undefined> {
@@ -77,7 +78,7 @@ export async function loadSharp(): Promise<Sharp | undefined> {
   try {
     return await importSharp()
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ERR_MODULE_NOT_FOUND') return undefined
+    if (errorCode(error) === 'ERR_MODULE_NOT_FOUND') return undefined
     throw error
   }
 }

@@ -1,7 +1,9 @@
 // The public tensor handle, and the way from plain data to the device and back.
 
+import { types } from 'node:util'
 import { VinError, expected, native, nativeAsync, rangeError, typeError } from '../errors.js'
 import type { NativeContext } from '../errors.js'
+import { brand } from '../realms.js'
 import type { DType, NativeEngine, NativeTensor } from './binding.js'
 import { commonEngine } from './engine.js'
 import type { Engine } from './engine.js'
@@ -14,6 +16,10 @@ export interface TensorData {
 
 /** A tensor on a device. It stays there; `read()` copies it. */
 export class Tensor {
+  static {
+    brand(this, 'Tensor')
+  }
+
   readonly #engine: NativeEngine
   readonly #native: NativeTensor
   readonly shape: number[]
@@ -79,7 +85,7 @@ export function elements(shape: readonly number[]): number {
 export function checkTensorData(value: unknown, name: string): asserts value is TensorData {
   if (typeof value !== 'object' || value === null || !('data' in value) || !('shape' in value)) throw expected('{ data, shape } or a Tensor', name, value, 'type')
   const { data, shape } = value
-  if (!(data instanceof Float32Array)) throw expected('a Float32Array', `${name}.data`, data, 'type')
+  if (!types.isFloat32Array(data)) throw expected('a Float32Array', `${name}.data`, data, 'type')
   if (!Array.isArray(shape) || !shape.every((size) => Number.isInteger(size) && size >= 0)) throw expected('an array of sizes', `${name}.shape`, shape, 'type')
   if (elements(shape as number[]) !== data.length) {
     throw rangeError(`Expected ${elements(shape as number[])} numbers for ${name} of shape [${shape.join(', ')}] but received ${data.length}`)

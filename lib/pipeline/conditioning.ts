@@ -2,6 +2,7 @@
 
 import { VinError, expected, native, nativeAsync, rangeError } from '../errors.js'
 import { readFile } from 'node:fs/promises'
+import { types } from 'node:util'
 import type { VAE } from '../models/vae.js'
 import type { Binding, NativeCancel, NativeEngine, NativeTensor } from '../native/binding.js'
 import { copyInto } from '../native/ops.js'
@@ -116,7 +117,7 @@ async function readLatents(binding: Binding, file: string): Promise<TensorData> 
   })
   const { tensors } = await nativeAsync(async () => binding.readSafetensors(bytes))
   const { data, shape } = tensors['latents'] ?? {}
-  if (!(data instanceof Float32Array) || shape === undefined) throw new VinError('ERR_VIN_FORMAT', `Expected a float tensor named latents in ${file}`, { file, tensor: 'latents' })
+  if (!types.isFloat32Array(data) || shape === undefined) throw new VinError('ERR_VIN_FORMAT', `Expected a float tensor named latents in ${file}`, { file, tensor: 'latents' })
   return { data, shape }
 }
 
@@ -178,7 +179,7 @@ async function encodeFrames(options: ResolvedGenerateOptions, context: Condition
 
 function checkPicture(picture: Picture, index: number): void {
   const { data, width, height } = picture ?? {}
-  if (!(data instanceof Uint8Array) || !Number.isInteger(width) || !Number.isInteger(height) || width < 1 || height < 1 || data.length !== width * height * 3) {
+  if (!types.isUint8Array(data) || !Number.isInteger(width) || !Number.isInteger(height) || width < 1 || height < 1 || data.length !== width * height * 3) {
     throw expected('{ data (RGB), width, height }', `frame ${index} of video`, picture, 'type')
   }
 }

@@ -18,6 +18,7 @@ import type { ModelOptions } from '../options/model.js'
 import type { FromConfigOptions, PipelineConfig, PipelineDefaults } from '../options/pipeline.js'
 import { paperMicroBatch } from '../plan/frames.js'
 import type { MicroBatch } from '../plan/frames.js'
+import { brand } from '../realms.js'
 import type { Scheduler } from '../schedulers/index.js'
 import { GenerationJob } from './job.js'
 import type { RunContext, RunResult } from './job.js'
@@ -38,6 +39,10 @@ export interface AttentionMaps {
 }
 
 export class VideoPipeline {
+  static {
+    brand(this, 'VideoPipeline')
+  }
+
   readonly #parts: PipelineParts
   readonly #closing = new AbortController()
   readonly #running = new Set<Promise<unknown>>()

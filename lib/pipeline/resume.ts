@@ -6,6 +6,7 @@ import { existsSync } from 'node:fs'
 import { mkdir, open, readFile, readdir, rm, stat } from 'node:fs/promises'
 import { endianness } from 'node:os'
 import { dirname, join } from 'node:path'
+import { types } from 'node:util'
 import { VinError, show } from '../errors.js'
 import { writeFileAtomically } from '../files/atomic-file.js'
 import { diskError } from '../files/disk.js'
@@ -59,7 +60,7 @@ async function tensorHash(tensor: TensorLike | undefined): Promise<string | unde
 
 function pictureHash(name: string, picture: ResolvedGenerateOptions['image']): Record<string, string> {
   if (picture === undefined || typeof picture === 'string') return {}
-  const { data, shape } = picture instanceof Uint8Array ? { data: picture, shape: [] } : { data: picture.data, shape: [picture.width, picture.height] }
+  const { data, shape } = types.isUint8Array(picture) ? { data: picture, shape: [] } : { data: picture.data, shape: [picture.width, picture.height] }
   return { [name]: sha().update(JSON.stringify(shape)).update(data).digest('hex') }
 }
 
@@ -176,7 +177,7 @@ async function readState(binding: Binding, file: string): Promise<SavedState | u
     const read: Record<string, TensorData> = {}
     for (const name of Object.keys(tensors).sort()) {
       const { data, shape } = tensors[name] ?? {}
-      if (!(data instanceof Float32Array) || shape === undefined) return undefined
+      if (!types.isFloat32Array(data) || shape === undefined) return undefined
       hash.update(bytesOf(data))
       read[name] = { data, shape }
     }

@@ -5,6 +5,7 @@
 import { rangeError, typeError } from '../errors.js'
 import type { NativeEngine, NativeTensor } from '../native/binding.js'
 import { checkInteger } from '../options/check.js'
+import { brand } from '../realms.js'
 import { betaDefaults, betaRules, cumulativeAlphas, linspace, roundHalfEven } from './betas.js'
 import { Scheduler, anything, checkConfig, combine, only, readSchedulerConfig } from './scheduler.js'
 import type { NoiseTerms, SchedulerConfig, StepTerms } from './scheduler.js'
@@ -13,6 +14,10 @@ const rules = { ...betaRules, clip_sample: only(false), clip_sample_range: anyth
 const defaults = { ...betaDefaults, clip_sample: false, set_alpha_to_one: true, timestep_spacing: 'leading' }
 
 export class DDIMScheduler extends Scheduler {
+  static {
+    brand(this, 'DDIMScheduler')
+  }
+
   readonly target = { sample: 0, noise: 1 } as const
   readonly discrete = true
   readonly #alphas: Float32Array

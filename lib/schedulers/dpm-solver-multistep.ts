@@ -7,6 +7,7 @@ import { native } from '../errors.js'
 import type { NativeEngine, NativeTensor } from '../native/binding.js'
 import { copyOf, linearCombination } from '../native/ops.js'
 import { checkInteger } from '../options/check.js'
+import { brand } from '../realms.js'
 import { betaDefaults, betaRules, cumulativeAlphas, linspace, roundHalfEven } from './betas.js'
 import { Scheduler, anything, checkConfig, combine, only, readSchedulerConfig } from './scheduler.js'
 import type { NoiseTerms, SchedulerConfig } from './scheduler.js'
@@ -61,6 +62,10 @@ interface Previous {
 }
 
 export class DPMSolverMultistepScheduler extends Scheduler {
+  static {
+    brand(this, 'DPMSolverMultistepScheduler')
+  }
+
   readonly target = { sample: 0, noise: 1 } as const
   readonly discrete = true
   readonly #alphas: Float32Array

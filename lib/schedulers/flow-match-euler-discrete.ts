@@ -3,6 +3,7 @@
 
 import type { NativeEngine, NativeTensor } from '../native/binding.js'
 import { checkInteger, checkNumber } from '../options/check.js'
+import { brand } from '../realms.js'
 import { linspace } from './betas.js'
 import { Scheduler, anything, checkConfig, combine, integer, number, only, readSchedulerConfig } from './scheduler.js'
 import type { NoiseTerms, SchedulerConfig } from './scheduler.js'
@@ -26,6 +27,10 @@ const rules = {
 const defaults = { num_train_timesteps: 1000, shift: 1, use_dynamic_shifting: false }
 
 export class FlowMatchEulerDiscreteScheduler extends Scheduler {
+  static {
+    brand(this, 'FlowMatchEulerDiscreteScheduler')
+  }
+
   readonly target = { sample: -1, noise: 1 } as const
   readonly discrete = false
   #sigmas: number[] = []

@@ -5,6 +5,7 @@
 import { typeError } from '../errors.js'
 import type { NativeEngine, NativeTensor } from '../native/binding.js'
 import { checkInteger, checkNumber } from '../options/check.js'
+import { brand } from '../realms.js'
 import { Scheduler, anything, checkConfig, combine, integer, number, only, readSchedulerConfig } from './scheduler.js'
 import type { NoiseTerms, SchedulerConfig, TimestepSize } from './scheduler.js'
 
@@ -29,6 +30,10 @@ function transformed(u: number, r: number): number {
 }
 
 export class RFlowScheduler extends Scheduler {
+  static {
+    brand(this, 'RFlowScheduler')
+  }
+
   readonly target = { sample: 1, noise: -1 } as const
   readonly discrete = false
 

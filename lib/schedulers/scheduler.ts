@@ -11,6 +11,7 @@ import type { Term } from '../native/ops.js'
 import { Scope, Tensor, checkShape, toNative, toResult } from '../native/tensor.js'
 import type { TensorLike } from '../native/tensor.js'
 import { checkNumber } from '../options/check.js'
+import { brand } from '../realms.js'
 
 export type SchedulerConfig = Record<string, unknown>
 
@@ -48,6 +49,10 @@ export interface NoiseTerms {
 }
 
 export abstract class Scheduler {
+  static {
+    brand(this, 'Scheduler')
+  }
+
   /** The config as given, defaults included. */
   readonly config: Readonly<SchedulerConfig>
   /** In the order of sampling, after `setTimesteps`. */

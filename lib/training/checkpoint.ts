@@ -5,6 +5,7 @@
 import { open, mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { VinError } from '../errors.js'
+import { errorCode } from '../realms.js'
 
 const STATE = join('training', 'state.json')
 
@@ -37,7 +38,7 @@ export async function writeDurably(path: string, text: string): Promise<void> {
 }
 
 function diskError(error: unknown, folder: string): unknown {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined
+  const code = errorCode(error)
   if (code !== 'ENOSPC' && code !== 'EDQUOT' && code !== 'EROFS' && code !== 'EACCES') return error
   return new VinError('ERR_VIN_DISK', `Expected to write the checkpoint ${folder} but the file system answered ${code}`, { folder, errno: code }, { cause: error })
 }

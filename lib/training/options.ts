@@ -1,5 +1,6 @@
 // Options of the Trainer.
 
+import { types } from 'node:util'
 import { expected, notSupported, rangeError, typeError } from '../errors.js'
 import { checkSeed } from '../native/ops.js'
 import { checkBoolean, checkInteger, checkNames, checkNumber } from '../options/check.js'
@@ -214,7 +215,7 @@ function checkLengths(value: unknown): readonly number[] {
 }
 
 function checkTrainable(value: unknown): Trainable {
-  if (value instanceof RegExp) return value
+  if (types.isRegExp(value)) return value
   if (typeof value !== 'string') throw expected("'all', 'vin' or a pattern", 'trainable', value, 'type')
   if (value === '') throw expected("'all', 'vin' or a pattern", 'trainable', value, 'range')
   return value

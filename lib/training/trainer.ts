@@ -3,6 +3,7 @@
 
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { types } from 'node:util'
 import { expected, native, nativeAsync, rangeError, typeError } from '../errors.js'
 import { checkMask } from '../models/mask.js'
 import type { BackwardRequest } from '../native/binding.js'
@@ -17,6 +18,7 @@ import { requireGlobalTokens } from '../pipeline/request.js'
 import { planChunks } from '../plan/chunks.js'
 import type { Chunk } from '../plan/chunks.js'
 import { planKeyframes } from '../plan/keyframes.js'
+import { brand } from '../realms.js'
 import { createScheduler } from '../schedulers/index.js'
 import type { Scheduler } from '../schedulers/index.js'
 import { Buckets, bucketLength } from './buckets.js'
@@ -78,7 +80,7 @@ interface SavedBucket {
 function matcher(trainable: Trainable): (name: string) => boolean {
   if (trainable === 'all') return () => true
   if (trainable === 'vin') return (name) => name.startsWith('vin.')
-  if (trainable instanceof RegExp) return (name) => new RegExp(trainable.source, trainable.flags.replace(/[gy]/g, '')).test(name)
+  if (types.isRegExp(trainable)) return (name) => new RegExp(trainable.source, trainable.flags.replace(/[gy]/g, '')).test(name)
   const parts = trainable.split('*').map((part) => part.replace(/[.+?^${}()|[\]\\]/g, '\\$&'))
   const pattern = new RegExp(`^${parts.join('.*')}$`)
   return (name) => pattern.test(name)
@@ -91,7 +93,7 @@ function savedOptions(options: ResolvedTrainerOptions, scheduler: Scheduler): Re
     ...options,
     scheduler: scheduler.config,
     seed: String(seed),
-    trainable: trainable instanceof RegExp ? { source: trainable.source, flags: trainable.flags } : trainable
+    trainable: types.isRegExp(trainable) ? { source: trainable.source, flags: trainable.flags } : trainable
   }
 }
 
@@ -108,6 +110,10 @@ function restoredOptions(saved: Record<string, unknown>): TrainerOptions {
 }
 
 export class Trainer {
+  static {
+    brand(this, 'Trainer')
+  }
+
   readonly pipeline: VideoPipeline
   readonly scheduler: Scheduler
   /** Steps taken, over all sittings. */

@@ -9,6 +9,7 @@ import type { NativeTensor } from '../native/binding.js'
 import { checkInteger, checkNames, checkNumber, checkOneOf } from '../options/check.js'
 import type { ModelOptions } from '../options/model.js'
 import { latentFramesOf } from '../plan/frames.js'
+import { brand } from '../realms.js'
 import { readState, replaceCheckpoint, STATE_VERSION, writeDurably } from './checkpoint.js'
 import { endless } from './dataset.js'
 import type { Dataset, DatasetPosition, TrainingExample, VideoPixels } from './dataset.js'
@@ -221,6 +222,10 @@ function trains(stage: VAEStage, name: string): boolean {
 const KIND = 'vae'
 
 export class VAETrainer {
+  static {
+    brand(this, 'VAETrainer')
+  }
+
   readonly vae: VAE
   readonly #options: Resolved
   readonly #optimizer: Optimizer

@@ -3,9 +3,11 @@
 
 import { Buffer } from 'node:buffer'
 import { readFile, stat } from 'node:fs/promises'
+import { types } from 'node:util'
 import { inflate } from 'node:zlib'
 import { VinError, expected, notSupported, rangeError } from '../errors.js'
 import { collectOutput, findProgram, loadSharp } from '../native/optional.js'
+import { errorMessage } from '../realms.js'
 import type { Picture } from './frames.js'
 
 /** A path, the bytes of a PNG, JPEG or WebP file, or RGB pixels. */
@@ -49,14 +51,14 @@ export async function readImage(input: ImageInput, options: ReadImageOptions = {
     const bytes = await readFile(input, signal === undefined ? {} : { signal })
     return decodeImage(bytes, { maxPixels, name, signal })
   }
-  if (input instanceof Uint8Array) return decodeImage(input, { maxPixels, name, signal })
+  if (types.isUint8Array(input)) return decodeImage(input, { maxPixels, name, signal })
   return checkPicture(input, name, maxPixels)
 }
 
 function checkPicture(input: Picture, name: string, maxPixels: number): Picture {
   if (typeof input !== 'object' || input === null) throw expected('a path, the bytes of a picture, or { data, width, height }', name, input, 'type')
   const { data, width, height } = input
-  if (!(data instanceof Uint8Array) && !((data as unknown) instanceof Uint8ClampedArray)) throw expected('RGB bytes in a Uint8Array', `${name}.data`, data, 'type')
+  if (!types.isUint8Array(data) && !types.isUint8ClampedArray(data)) throw expected('RGB bytes in a Uint8Array', `${name}.data`, data, 'type')
   for (const [key, value] of Object.entries({ width, height })) {
     if (typeof value !== 'number') throw expected('a positive integer', `${name}.${key}`, value, 'type')
     if (!Number.isInteger(value) || value < 1) throw expected('a positive integer', `${name}.${key}`, value, 'range')
@@ -93,7 +95,7 @@ async function decodeImage(bytes: Uint8Array, options: { maxPixels: number; name
 }
 
 function formatError(name: string, kind: string, cause: unknown): VinError {
-  const reason = cause instanceof Error ? cause.message : String(cause)
+  const reason = errorMessage(cause)
   return new VinError('ERR_VIN_FORMAT', `Expected a readable ${kind.toUpperCase()} for ${name} but the decoder says: ${reason}`, { name, expected: kind, found: reason }, { cause })
 }
 

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { VinError, abortReason } from '../errors.js'
 import { packageRoot } from '../native/package-root.js'
+import { errorCode, errorMessage, isError } from '../realms.js'
 import { checkFrame } from './frames.js'
 import type { FrameSource } from './frames.js'
 
@@ -140,8 +141,8 @@ class EncoderThread {
 }
 
 function encoderError(error: unknown): VinError {
-  const text = error instanceof Error ? error.message : String(error)
-  const memory = error instanceof Error && (('code' in error && error.code === 'ERR_WORKER_OUT_OF_MEMORY') || /out of memory|cannot enlarge memory|allocation failed/i.test(text))
+  const text = errorMessage(error)
+  const memory = isError(error) && (errorCode(error) === 'ERR_WORKER_OUT_OF_MEMORY' || /out of memory|cannot enlarge memory|allocation failed/i.test(text))
   return new VinError(
     memory ? 'ERR_VIN_OUT_OF_MEMORY' : 'ERR_VIN_DEVICE',
     `Expected an mp4 from the encoder but it stopped: ${text}; nothing was written, save .safetensors and use vin-native decode`,

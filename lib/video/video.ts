@@ -5,6 +5,7 @@ import { expected, missingComponent, rangeError } from '../errors.js'
 import { writeFileAtomically } from '../files/atomic-file.js'
 import { writeFolderAtomically } from '../files/pictures.js'
 import type { TensorData } from '../native/tensor.js'
+import { brand } from '../realms.js'
 import { encodeVideo, formatOfName, formatOfPath } from './formats.js'
 import type { VideoFormat } from './formats.js'
 import type { Frame, FrameSource } from './frames.js'
@@ -52,6 +53,10 @@ export interface SaveOptions {
 const maxScale = 64
 
 export class Video<Options = unknown, Plan = unknown> {
+  static {
+    brand(this, 'Video')
+  }
+
   /** [C, N, H, W] */
   readonly latents: TensorData
   readonly width: number
@@ -141,7 +146,7 @@ export class Video<Options = unknown, Plan = unknown> {
   }
 
   #metadata(): Record<string, string> {
-    const plain = (_key: string, value: unknown): unknown => (typeof value === 'bigint' ? value.toString() : ArrayBuffer.isView(value) || value instanceof AbortSignal ? undefined : value)
+    const plain = (_key: string, value: unknown): unknown => (typeof value === 'bigint' ? value.toString() : ArrayBuffer.isView(value) ? undefined : value)
     return {
       num_frames: String(this.numFrames),
       fps: String(this.fps),
