@@ -1,7 +1,8 @@
-// One atomic flag per job, raised when the job's signal aborts.
+// One atomic flag per job, raised when the job's signal aborts; and waits that end with the signal, whatever they wait for.
 
 import { native } from '../errors.js'
 import type { NativeCancel, NativeEngine } from './binding.js'
+import { onAbort } from './signals.js'
 
 export interface BoundCancel {
   flag: NativeCancel
@@ -13,24 +14,52 @@ export function bindCancel(engine: NativeEngine, signal: AbortSignal | undefined
   const flag = native(() => engine.createCancel())
   const raise = (): void => flag.cancel()
   if (signal?.aborted === true) raise()
-  signal?.addEventListener('abort', raise, { once: true })
-  return { flag, release: () => signal?.removeEventListener('abort', raise) }
+  return { flag, release: onAbort(signal, raise) }
 }
 
-/** `promise`, or the signal's reason as soon as it aborts. Work that goes on behind it is not waited for. */
+/** `promise`, or the signal's reason as soon as it aborts. Work that goes on behind it is not waited for, and its failure is nobody's. */
 export async function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return promise
+  promise.catch(() => {})
   signal.throwIfAborted()
-  let stop = (): void => {}
+  let release = (): void => {}
   const aborted = new Promise<never>((_resolve, reject) => {
-    stop = () => reject(signal.reason)
-    signal.addEventListener('abort', stop, { once: true })
+    release = onAbort(signal, () => reject(signal.reason))
   })
   try {
     return await Promise.race([promise, aborted])
   } finally {
-    signal.removeEventListener('abort', stop)
-    promise.catch(() => {})
-    aborted.catch(() => {})
+    release()
+  }
+}
+
+/**
+The items of `source`, until it ends or the signal aborts. A source that does not answer is not waited for then, neither for an item nor for its `return()`.
+`ask` makes the calls.
+*/
+export async function* abortableItems<T>(
+  source: AsyncIterable<T>,
+  signal: AbortSignal | undefined,
+  ask: <R>(call: () => Promise<R>) => Promise<R> = (call) => abortable(call(), signal)
+): AsyncGenerator<T, void, undefined> {
+  const iterator = source[Symbol.asyncIterator]()
+  let open = true
+  try {
+    for (;;) {
+      open = false
+      const { done, value } = await ask(async () => iterator.next()).catch((error: unknown) => {
+        open = signal?.aborted === true
+        throw error
+      })
+      if (done === true) return
+      open = true
+      yield value
+    }
+  } finally {
+    if (open) {
+      const ended = (async () => iterator.return?.())()
+      if (signal?.aborted === true) ended.catch(() => {})
+      else await abortable(ended, signal)
+    }
   }
 }

@@ -6,6 +6,7 @@ import { access, constants, stat } from 'node:fs/promises'
 import { delimiter, join } from 'node:path'
 import { VinError, abortReason } from '../errors.js'
 import { errorCode } from '../realms.js'
+import { onAbort } from './signals.js'
 
 /** The path of a program on PATH. */
 export async function findProgram(name: string): Promise<string | undefined> {
@@ -38,11 +39,11 @@ export function startProgram(path: string, args: string[], signal?: AbortSignal)
   // A program that ends early closes its input: its exit code tells why, EPIPE does not.
   child.stdin.on('error', () => {})
   const kill = (): void => void child.kill('SIGKILL')
-  signal?.addEventListener('abort', kill, { once: true })
+  const release = onAbort(signal, kill)
   const done = new Promise<void>((resolve, reject) => {
     child.on('error', reject)
     child.on('close', (code, killedBy) => {
-      signal?.removeEventListener('abort', kill)
+      release()
       if (signal?.aborted === true) reject(abortReason(signal))
       else if (code === 0) resolve()
       else reject(new VinError('ERR_VIN_FORMAT', `Expected ${path} to succeed but it ended with ${killedBy ?? `code ${String(code)}`}: ${errorText.trim().split('\n').at(-1) ?? ''}`, { program: path, code, output: errorText }))

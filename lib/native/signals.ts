@@ -1,4 +1,35 @@
-// Several abort signals as one, without AbortSignal.any: that one keeps its sources' listeners as long as they live.
+// Abort signals: one listener on each, however many wait for it, and several signals as one, without AbortSignal.any: that one keeps its sources' listeners
+// as long as they live.
+
+interface Waiting {
+  callbacks: Set<() => void>
+  listener: () => void
+}
+
+const waiting = new WeakMap<AbortSignal, Waiting>()
+
+/** Calls back when the signal aborts; the result stops that. Many runs may share a signal: they add one listener to it, so that Node has nothing to warn of. */
+export function onAbort(signal: AbortSignal | undefined, callback: () => void): () => void {
+  if (signal === undefined || signal.aborted) return () => {}
+  const { callbacks, listener } = waiting.get(signal) ?? listenTo(signal)
+  const call = (): void => callback()
+  callbacks.add(call)
+  return () => {
+    if (!callbacks.delete(call) || callbacks.size > 0) return
+    // Node keeps signals that somebody listens to.
+    signal.removeEventListener('abort', listener)
+    waiting.delete(signal)
+  }
+}
+
+function listenTo(signal: AbortSignal): Waiting {
+  const callbacks = new Set<() => void>()
+  const listener = (): void => callbacks.forEach((each) => each())
+  signal.addEventListener('abort', listener, { once: true })
+  const entry = { callbacks, listener }
+  waiting.set(signal, entry)
+  return entry
+}
 
 export interface LinkedSignal {
   signal: AbortSignal
@@ -10,19 +41,16 @@ export interface LinkedSignal {
 
 export function linkSignals(...sources: (AbortSignal | undefined)[]): LinkedSignal {
   const controller = new AbortController()
-  const listeners: (() => void)[] = []
-  for (const source of sources) {
-    if (source === undefined) continue
-    const stop = (): void => controller.abort(source.reason)
-    if (source.aborted) stop()
-    source.addEventListener('abort', stop, { once: true })
-    listeners.push(() => source.removeEventListener('abort', stop))
-  }
+  const releases = sources.map((source) => {
+    const stop = (): void => controller.abort(source?.reason)
+    if (source?.aborted === true) stop()
+    return onAbort(source, stop)
+  })
   return {
     signal: controller.signal,
     abort: (reason) => controller.abort(reason),
     release: () => {
-      for (const remove of listeners.splice(0)) remove()
+      for (const release of releases.splice(0)) release()
     }
   }
 }

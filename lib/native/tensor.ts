@@ -5,6 +5,7 @@ import { VinError, expected, native, nativeAsync, rangeError, typeError } from '
 import type { NativeContext } from '../errors.js'
 import { brand } from '../realms.js'
 import type { DType, NativeEngine, NativeTensor } from './binding.js'
+import { abortable } from './cancel.js'
 import { commonEngine } from './engine.js'
 import type { Engine } from './engine.js'
 
@@ -105,14 +106,18 @@ export function checkShape(value: TensorLike, name: string, pattern: readonly (n
 /** Native tensors made for one piece of work, freed together. */
 export class Scope {
   readonly #owned: NativeTensor[] = []
+  #disposed = false
 
+  /** A tensor that comes after the end, from work that was not waited for, goes at once. */
   add(tensor: NativeTensor): NativeTensor {
-    this.#owned.push(tensor)
+    if (this.#disposed) tensor.dispose()
+    else this.#owned.push(tensor)
     return tensor
   }
 
   /** Frees all; each is released once the queued work that uses it has run. */
   dispose(): void {
+    this.#disposed = true
     for (const tensor of this.#owned.splice(0)) tensor.dispose()
   }
 }
@@ -121,7 +126,7 @@ export class Scope {
 export async function toNative(engine: NativeEngine, value: TensorLike, scope: Scope, context?: NativeContext): Promise<NativeTensor> {
   if (value instanceof Tensor) {
     if (value.engine === engine) return value.native
-    const copy = await readNative(value.native, context)
+    const copy = await abortable(readNative(value.native, context), context?.signal)
     return scope.add(native(() => engine.upload(copy.data, copy.shape), context))
   }
   return scope.add(native(() => engine.upload(value.data, value.shape), context))

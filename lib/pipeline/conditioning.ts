@@ -5,8 +5,9 @@ import { readFile } from 'node:fs/promises'
 import { types } from 'node:util'
 import type { VAE } from '../models/vae.js'
 import type { Binding, NativeCancel, NativeEngine, NativeTensor } from '../native/binding.js'
+import { abortable, abortableItems } from '../native/cancel.js'
 import { copyInto } from '../native/ops.js'
-import { Tensor, checkShape, readNative, toNative } from '../native/tensor.js'
+import { checkShape, toNative } from '../native/tensor.js'
 import type { Scope, TensorData, TensorLike } from '../native/tensor.js'
 import type { ResolvedGenerateOptions } from '../options/generate.js'
 import type { MicroBatch } from '../plan/frames.js'
@@ -15,6 +16,7 @@ import type { Picture } from '../video/frames.js'
 import { coverAndCrop, readImage } from '../video/image.js'
 import type { ImageInput } from '../video/image.js'
 import { Video } from '../video/video.js'
+import { callHook } from './hooks.js'
 import type { PipelineWarning } from './plan.js'
 
 /** Clean latent frames [C, n, H, W] that stand at latent frame `at`. */
@@ -33,6 +35,8 @@ export interface ConditioningContext {
   imagePixels: number
   cancel: NativeCancel
   signal: AbortSignal
+  /** The pipeline whose run asks. */
+  owner: object
   scope: Scope
   warn: (warning: PipelineWarning) => void
 }
@@ -73,7 +77,7 @@ export function placeFrames(engine: NativeEngine, latents: NativeTensor, given: 
 async function encodeImage({ width, height }: ResolvedGenerateOptions, context: ConditioningContext, input: ImageInput, name: 'image' | 'lastImage'): Promise<NativeTensor> {
   const { engine, scope, signal, microBatch } = context
   const vae = context.vae()
-  const plane = coverAndCrop(await readImage(input, { maxPixels: context.imagePixels, signal, name }), width, height)
+  const plane = coverAndCrop(await abortable(readImage(input, { maxPixels: context.imagePixels, signal, name }), signal), width, height)
   const frames = name === 'image' ? 1 : microBatch.frames
   const latents = encodePixels(context, vae, repeatFrame(plane, frames), frames, height, width)
   const at = name === 'image' ? 0 : (latents.shape[1] ?? 1) - 1
@@ -100,7 +104,7 @@ function encodePixels({ engine, cancel, scope }: ConditioningContext, vae: VAE, 
 async function encodeVideo(options: ResolvedGenerateOptions, context: ConditioningContext): Promise<NativeTensor> {
   const { video, width, height, fps } = options
   const { signal, microBatch } = context
-  if (typeof video === 'string' && video.endsWith('.safetensors')) return latentVideo(options, context, await readLatents(context.binding, video))
+  if (typeof video === 'string' && video.endsWith('.safetensors')) return latentVideo(options, context, await abortable(readLatents(context.binding, video), signal))
   if (typeof video === 'string') return encodeFrames(options, context, readVideo(video, { width, height, fps, signal }))
   if (video instanceof Video) {
     const whole = video.numFrames % microBatch.frames === 0 && video.width === width && video.height === height
@@ -123,14 +127,14 @@ async function readLatents(binding: Binding, file: string): Promise<TensorData> 
 
 /** Whole micro-batches of latents, from the end: the remainder at the start is dropped. */
 async function latentVideo(options: ResolvedGenerateOptions, context: ConditioningContext, latents: TensorLike): Promise<NativeTensor> {
-  const { engine, scope, channels, microBatch, warn } = context
+  const { engine, scope, signal, channels, microBatch, warn } = context
   const shape = checkShape(latents, 'video.latents', [channels, 'N', options.height / 8, options.width / 8])
   const frames = shape[1] ?? 0
   const dropped = frames % microBatch.latentFrames
   if (frames === dropped) throw rangeError(`Expected at least ${microBatch.latentFrames} latent frames (one micro-batch) in video but received ${frames}`)
   if (dropped > 0) warn({ code: 'frames-dropped', message: `the first ${dropped} latent frames of video do not fill a micro-batch of ${microBatch.latentFrames} and were dropped` })
   checkRoom(options, frames - dropped)
-  const tensor = await toNative(engine, latents instanceof Tensor ? await readNative(latents.native).then((data) => data) : latents, scope)
+  const tensor = await toNative(engine, latents, scope, { signal })
   return dropped === 0 ? tensor : scope.add(native(() => engine.slice(tensor, 1, dropped, frames)))
 }
 
@@ -141,13 +145,13 @@ function checkRoom({ latentFrames, numFrames }: ResolvedGenerateOptions, given: 
 /** Frames → latents of whole micro-batches. */
 async function encodeFrames(options: ResolvedGenerateOptions, context: ConditioningContext, source: AsyncIterable<Picture>): Promise<NativeTensor> {
   const { width, height, numFrames } = options
-  const { engine, scope, signal, microBatch, warn } = context
+  const { engine, scope, signal, owner, microBatch, warn } = context
   const vae = context.vae()
   const pictures: Picture[] = []
-  for await (const picture of source) {
-    signal.throwIfAborted()
+  for await (const picture of abortableItems(source, signal, (call) => callHook(owner, signal, call))) {
     checkPicture(picture, pictures.length)
-    pictures.push(picture)
+    // A source may fill one buffer again and again.
+    pictures.push({ data: new Uint8Array(picture.data), width: picture.width, height: picture.height })
     if (pictures.length > numFrames) throw rangeError(`Expected numFrames beyond the given video but numFrames is ${numFrames} and more frames came`)
   }
   const dropped = pictures.length % microBatch.frames

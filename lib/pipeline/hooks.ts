@@ -1,12 +1,49 @@
-// What the loop tells its observers after a step, and what a hook may answer.
+// What the loop tells its observers after a step, what a hook may answer, and how whatever the caller gave is called and waited for.
 
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { native } from '../errors.js'
 import type { NativeEngine, NativeTensor } from '../native/binding.js'
 import { VinError } from '../errors.js'
+import { abortable } from '../native/cancel.js'
 import { Scope, Tensor, checkShape, readNative, toNative } from '../native/tensor.js'
 import type { TensorData } from '../native/tensor.js'
 import { copyOf } from '../native/ops.js'
 import type { StepEvent, StepResult } from '../options/generate.js'
+
+/** A call into the caller's code that has not answered yet, and the ones around it. */
+export interface HookCall {
+  readonly owner: object
+  active: boolean
+  readonly outer: HookCall | undefined
+}
+
+const calls = new AsyncLocalStorage<HookCall>()
+
+/** The call that this code runs in, if one of a hook is waited for. */
+export function hookCall(): HookCall | undefined {
+  let call = calls.getStore()
+  while (call !== undefined && !call.active) call = call.outer
+  return call
+}
+
+/** Whether a hook of `owner` waits for what runs in this call. */
+export function isInside(call: HookCall | undefined, owner: object): boolean {
+  for (let at = call; at !== undefined; at = at.outer) if (at.active && at.owner === owner) return true
+  return false
+}
+
+/** Calls what the caller gave to a run of `owner`: onStep, onPreview, a text encoder, the next frame of a video. An answer that does not come loses against the signal. */
+export async function callHook<R>(owner: object, signal: AbortSignal, hook: () => R | PromiseLike<R>): Promise<R> {
+  const call: HookCall = { owner, active: true, outer: hookCall() }
+  try {
+    const answer = calls.run(call, hook)
+    if (typeof answer !== 'object' || answer === null || !('then' in answer)) return answer
+    // Awaited inside the call: a job that is returned knows who waits for it.
+    return await abortable(calls.run(call, async () => answer), signal)
+  } finally {
+    call.active = false
+  }
+}
 
 /** The latents of one step, kept for as long as somebody may still read them. */
 export class StepLatents {
@@ -56,14 +93,14 @@ What `onStep` returned, as latents on the engine; undefined: nothing was replace
 
 @throws RangeError for latents of another shape
 */
-export async function replacedLatents(engine: NativeEngine, answer: StepResult, shape: readonly number[]): Promise<NativeTensor | undefined> {
+export async function replacedLatents(engine: NativeEngine, answer: StepResult, shape: readonly number[], signal: AbortSignal): Promise<NativeTensor | undefined> {
   if (typeof answer !== 'object' || answer === null || !('shape' in answer)) return undefined
   checkShape(answer, 'the latents returned by onStep', shape)
   if (!(answer instanceof Tensor)) return native(() => engine.upload(answer.data, answer.shape))
   // The caller keeps its handle, the loop gets a copy.
   const scope = new Scope()
   try {
-    return copyOf(engine, await toNative(engine, answer, scope))
+    return copyOf(engine, await toNative(engine, answer, scope, { signal }))
   } finally {
     scope.dispose()
   }

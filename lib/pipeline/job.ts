@@ -2,10 +2,12 @@
 // Iterating drives decoding: after sampling, each pull decodes the next micro-batch. Awaiting alone does not decode; the video does, when its frames are read.
 
 import { randomUUID } from 'node:crypto'
-import { abortReason } from '../errors.js'
+import { abortReason, notSupported } from '../errors.js'
 import type { PreviewEvent, StepEvent } from '../options/generate.js'
 import type { Frame } from '../video/index.js'
 import type { Video } from '../video/video.js'
+import { hookCall, isInside } from './hooks.js'
+import type { HookCall } from './hooks.js'
 import type { VideoPlan } from './plan.js'
 
 /** A video, and what it was made from: all options resolved, as JSON has them, and the plan. */
@@ -32,6 +34,8 @@ export interface RunContext {
   /** Each of them stops the run, and later the decoding of its video: the caller's signal, and cancel(). */
   sources: readonly (AbortSignal | undefined)[]
   emit(emitted: Emitted): void
+  /** Says whose runs this one takes turns with, as soon as that is known. */
+  takesTurns(owner: object): void
   /** Somebody iterates. */
   readonly observed: boolean
 }
@@ -60,6 +64,9 @@ export class GenerationJob implements PromiseLike<GeneratedVideo>, AsyncIterable
   #state: State = { kind: 'sampling' }
   readonly #sampled: Promise<GeneratedVideo>
   #decoding: Promise<void> | undefined
+  /** The pipeline, and the hooks that wait for this job. */
+  #owner: object | undefined
+  readonly #waiters: HookCall[] = []
 
   /** Started at once. */
   constructor(run: (context: RunContext) => Promise<RunResult>, signal: AbortSignal | undefined) {
@@ -70,6 +77,10 @@ export class GenerationJob implements PromiseLike<GeneratedVideo>, AsyncIterable
         const result = await run({
           sources,
           emit: (emitted) => this.#emit(emitted),
+          takesTurns: (owner) => {
+            this.#owner = owner
+            this.#refuseDeadlock()
+          },
           get observed() {
             return job.#observers.size > 0
           }
@@ -93,6 +104,7 @@ export class GenerationJob implements PromiseLike<GeneratedVideo>, AsyncIterable
   }
 
   then<A = GeneratedVideo, B = never>(onFulfilled?: ((video: GeneratedVideo) => A | PromiseLike<A>) | null, onRejected?: ((reason: unknown) => B | PromiseLike<B>) | null): Promise<A | B> {
+    this.#awaited()
     return this.#result().then(onFulfilled, onRejected)
   }
 
@@ -101,7 +113,23 @@ export class GenerationJob implements PromiseLike<GeneratedVideo>, AsyncIterable
   }
 
   finally(onFinally?: (() => void) | null): Promise<GeneratedVideo> {
+    this.#awaited()
     return this.#result().finally(onFinally)
+  }
+
+  /** Somebody waits for the end of sampling. */
+  #awaited(): void {
+    const waiter = hookCall()
+    if (waiter === undefined || this.#state.kind !== 'sampling') return
+    this.#waiters.push(waiter)
+    this.#refuseDeadlock()
+  }
+
+  /** A hook that waits for a run of its own pipeline would wait for ever: runs follow one another. */
+  #refuseDeadlock(): void {
+    const owner = this.#owner
+    if (owner === undefined || !this.#waiters.some((call) => isInside(call, owner))) return
+    this.cancel(notSupported('generate in a hook', 'Expected generate() to be awaited outside the hooks of the same pipeline (onStep, onPreview, textEncoder, video) but it is awaited inside one, and its run begins when that one has ended; await it later, or use another pipeline'))
   }
 
   /** Sampled, and whatever an iterator is decoding at that moment. */
@@ -151,6 +179,7 @@ export class GenerationJob implements PromiseLike<GeneratedVideo>, AsyncIterable
         }
         if (this.#state.kind === 'failed') throw this.#state.error
         if (this.#state.kind === 'sampled') break
+        this.#awaited()
         await new Promise<void>((resolve) => {
           observer.wake = resolve
         })

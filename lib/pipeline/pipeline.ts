@@ -160,7 +160,7 @@ export class VideoPipeline {
       const cancel = bindCancel(engine, signal)
       const context = { signal }
       try {
-        const request = await denoiseRequest(transformer, resolved, cancel.flag, scope)
+        const request = await denoiseRequest(transformer, { ...resolved, signal }, cancel.flag, scope)
         const output = native(() => transformer.native.denoise(request), context)
         return await abortable(toResult(engine, resolved.latents, output, context), signal)
       } finally {
@@ -189,13 +189,16 @@ export class VideoPipeline {
   async run(options: GenerateOptions, context: RunContext): Promise<RunResult> {
     this.#open()
     const resolved = resolveGenerateOptions(options, this.#generateContext())
-    const { sources, emit } = context
+    const { sources, emit, takesTurns } = context
+    takesTurns(this)
     return this.track(sources, (signal) =>
       this.#inTurn(signal, () =>
         runGenerate(resolved, this.#parts, this.#textEncoder ?? this.#parts.textEncoder, this.#microBatch(), {
           signal,
           sources,
+          owner: this,
           emit,
+          takesTurns,
           get observed() {
             return context.observed
           }
@@ -245,11 +248,12 @@ export class VideoPipeline {
       const cancel = bindCancel(transformer.engine.native, signal)
       const context = { signal }
       try {
-        const request = await denoiseRequest(transformer, { ...resolved, method: 'vin' }, cancel.flag, scope)
+        const request = await denoiseRequest(transformer, { ...resolved, method: 'vin', signal }, cancel.flag, scope)
         const maps = native(() => transformer.native.attention(request), context)
         scope.add(maps.encoder)
         for (const map of maps.processor) scope.add(map)
-        return { encoder: await readNative(maps.encoder, context), processor: await Promise.all(maps.processor.map((map) => readNative(map, context))) }
+        const [encoder, processor] = await abortable(Promise.all([readNative(maps.encoder, context), Promise.all(maps.processor.map((map) => readNative(map, context)))]), signal)
+        return { encoder, processor }
       } finally {
         scope.dispose()
         cancel.release()

@@ -7,6 +7,7 @@ import type { Transformer } from '../models/transformer.js'
 import type { NativeTensor } from '../native/binding.js'
 import { checkShape } from '../native/tensor.js'
 import type { Scope } from '../native/tensor.js'
+import { callHook } from './hooks.js'
 import type { PipelineWarning } from './plan.js'
 
 /** What a pipeline needs of a text encoder; any object of this form can replace the model's. */
@@ -18,11 +19,13 @@ export interface PromptParts {
   transformer: Transformer
   textEncoder: TextEncoderLike | undefined
   tokenizer: Tokenizer | undefined
+  /** The pipeline whose run asks. */
+  owner: object
 }
 
 /** A text's embeddings [L, D], valid rows only. */
 export async function encodePrompt(
-  { transformer, textEncoder, tokenizer }: PromptParts,
+  { transformer, textEncoder, tokenizer, owner }: PromptParts,
   text: string,
   name: string,
   scope: Scope,
@@ -38,7 +41,7 @@ export async function encodePrompt(
     if (unknown.length > 0) warn({ code: 'unknown-words', message: `${name} has words the model does not know (${unknown.join(', ')}); it knows: ${vocabularyText(tokenizer.vocabulary)}` })
     tokens = { ids, mask }
   }
-  const { embeds, mask } = await textEncoder.encode(tokens, { maxLength: most, signal })
+  const { embeds, mask } = await callHook(owner, signal, () => textEncoder.encode(tokens, { maxLength: most, signal }))
   const rows = checkShape(embeds, `the embeddings of ${name}`, ['L', width])[0] ?? 0
   const valid = mask.filter((value) => value === 1).length
   if (mask.length !== rows || mask.slice(0, valid).includes(0)) throw rangeError(`Expected ${rows} mask values, ones first, from the text encoder but received ${mask.length}`)

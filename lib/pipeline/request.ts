@@ -4,8 +4,9 @@ import { missingComponent, native } from '../errors.js'
 import { methods } from '../methods/index.js'
 import type { MethodPlan } from '../methods/index.js'
 import type { Transformer } from '../models/transformer.js'
-import type { DenoiseRequest, NativeCancel } from '../native/binding.js'
+import type { DenoiseRequest, NativeCancel, NativeTensor } from '../native/binding.js'
 import { Scope, toNative } from '../native/tensor.js'
+import type { TensorLike } from '../native/tensor.js'
 import type { ResolvedDenoiseOptions } from '../options/denoise.js'
 import { conditionText } from './text.js'
 
@@ -29,10 +30,14 @@ export async function denoiseRequest(transformer: Transformer, options: Resolved
   const engine = transformer.engine.native
   const { chunks, keyframes } = planEvaluation(options, transformer)
   const context = { signal: options.signal }
-  const latents = await toNative(engine, options.latents, scope, context)
-  const text = await toNative(engine, options.promptEmbeds, scope, context)
-  const negative = options.negativePromptEmbeds === undefined ? undefined : await toNative(engine, options.negativePromptEmbeds, scope, context)
-  const globalTokensFrom = options.globalTokensFrom === undefined ? undefined : await toNative(engine, options.globalTokensFrom, scope, context)
+  // All at the call: what the caller changes afterwards is not seen.
+  const taken = (value: TensorLike | undefined): Promise<NativeTensor> | undefined => (value === undefined ? undefined : toNative(engine, value, scope, context))
+  const [latents, text, negative, globalTokensFrom] = await Promise.all([
+    toNative(engine, options.latents, scope, context),
+    toNative(engine, options.promptEmbeds, scope, context),
+    taken(options.negativePromptEmbeds),
+    taken(options.globalTokensFrom)
+  ])
   const { timestep, fps, height, width, fuse, frameMask, chunksInFlight } = options
   return native(
     () => ({

@@ -16,7 +16,7 @@ import type { Frame } from '../video/index.js'
 import { Video } from '../video/video.js'
 import { givenFrames, maskOf, placeFrames } from './conditioning.js'
 import { decodeBatches, decodeFrames } from './decode.js'
-import { replacedLatents, stepEvent } from './hooks.js'
+import { callHook, replacedLatents, stepEvent } from './hooks.js'
 import type { StepLatents, StepReport } from './hooks.js'
 import type { GenerationEvent, RunContext, RunResult } from './job.js'
 import type { PipelineParts } from './load.js'
@@ -34,6 +34,8 @@ import type { TextConditioning } from './text.js'
 /** A job's context while it samples: its sources, and dispose(), as one signal. */
 export interface SampleContext extends RunContext {
   signal: AbortSignal
+  /** The pipeline: whoever waits in a hook for another of its runs waits for itself. */
+  owner: object
 }
 
 interface Run {
@@ -108,7 +110,7 @@ async function openStates({ options, parts, warn }: Run): Promise<Resuming | und
 async function textOf({ options, parts, textEncoder, context, engine, scope, plan, warn }: Run): Promise<TextConditioning> {
   const { signal } = context
   const encode = (text: string, name: string): Promise<NativeTensor> =>
-    encodePrompt({ transformer: parts.transformer, textEncoder, tokenizer: parts.tokenizer }, text, name, scope, signal, warn)
+    encodePrompt({ transformer: parts.transformer, textEncoder, tokenizer: parts.tokenizer, owner: context.owner }, text, name, scope, signal, warn)
   const entries: NativeTensor[] = []
   if (options.promptEmbeds !== undefined) entries.push(await toNative(engine, options.promptEmbeds, scope, { signal }))
   for (const [i, { prompt }] of options.prompt.entries()) entries.push(await encode(prompt, options.prompt.length === 1 ? 'prompt' : `prompt[${i}]`))
@@ -123,7 +125,7 @@ async function textOf({ options, parts, textEncoder, context, engine, scope, pla
 /** Start noise with the given frames in it, then all steps. */
 async function sampleLatents(run: Run, text: TextConditioning, seed: bigint, givenSeed: number | bigint, resuming: Resuming | undefined): Promise<TensorData> {
   const { options, parts, context, engine, cancel, scope, plan, warn } = run
-  const { signal } = context
+  const { signal, owner } = context
   const { transformer, vae } = parts
   const { height, width, latentFrames, numInferenceSteps } = options
   const shape = [transformer.config.in_channels, latentFrames, height / 8, width / 8]
@@ -136,6 +138,7 @@ async function sampleLatents(run: Run, text: TextConditioning, seed: bigint, giv
     imagePixels: parts.options.limits.imagePixels,
     cancel,
     signal,
+    owner,
     scope,
     warn
   })
@@ -150,7 +153,8 @@ async function sampleLatents(run: Run, text: TextConditioning, seed: bigint, giv
     onStep === undefined && resuming === undefined && onPreview === undefined
       ? undefined
       : async (report: StepReport, latents: StepLatents, scheduler: Scheduler): Promise<NativeTensor | undefined> => {
-          const replaced = onStep === undefined ? undefined : await replacedLatents(engine, await onStep(stepEvent(report, latents)), shape)
+          const answer = await callHook(owner, signal, () => onStep?.(stepEvent(report, latents)))
+          const replaced = await replacedLatents(engine, answer, shape, signal)
           try {
             if (resuming !== undefined) await save(resuming, report.step + 1, givenSeed, replaced ?? latents.native, scheduler)
             await previews(report, replaced ?? latents.native)
@@ -248,7 +252,7 @@ async function preview({ options, parts, cancel, context, plan }: Run, { step }:
     }))
     const event = { type: 'preview', step, frames } as const
     if (options.preview !== false) context.emit({ event })
-    await options.onPreview?.(event)
+    await callHook(context.owner, context.signal, () => options.onPreview?.(event))
   } finally {
     pixels.dispose()
   }

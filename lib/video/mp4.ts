@@ -5,6 +5,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { VinError, abortReason } from '../errors.js'
+import { onAbort } from '../native/signals.js'
 import { packageRoot } from '../native/package-root.js'
 import { errorCode, errorMessage, isError } from '../realms.js'
 import { checkFrame } from './frames.js'
@@ -76,8 +77,7 @@ export async function* encodeMp4(source: FrameSource, scale: number): AsyncGener
 /** The other end of mp4-worker: promises for its answers, all of which reject when the thread dies or the signal aborts. */
 class EncoderThread {
   readonly #worker: Worker
-  readonly #signal: AbortSignal | undefined
-  readonly #onAbort: () => void
+  readonly #release: () => void
   readonly ready: Promise<void>
   readonly #failed: Promise<never>
   #inFlight = 0
@@ -87,7 +87,6 @@ class EncoderThread {
 
   constructor(worker: Worker, signal: AbortSignal | undefined) {
     this.#worker = worker
-    this.#signal = signal
     let isReady: () => void = () => {}
     let fail: (reason: unknown) => void = () => {}
     this.#failed = new Promise<never>((_, reject) => {
@@ -100,8 +99,7 @@ class EncoderThread {
     this.ready = Promise.race([new Promise<void>((resolve) => (isReady = resolve)), this.#failed])
     // Whoever awaits sees the failure; a failure after that has been said already.
     for (const promise of [this.#failed, this.ready]) promise.catch(() => {})
-    this.#onAbort = () => fail(abortReason(signal))
-    signal?.addEventListener('abort', this.#onAbort, { once: true })
+    this.#release = onAbort(signal, () => fail(abortReason(signal)))
     worker.on('message', (message: FromWorker) => {
       if (message.type === 'ready') isReady()
       if (message.type === 'piece') this.#onPiece(message.data)
@@ -135,7 +133,7 @@ class EncoderThread {
   }
 
   async close(): Promise<void> {
-    this.#signal?.removeEventListener('abort', this.#onAbort)
+    this.#release()
     await this.#worker.terminate()
   }
 }

@@ -4,6 +4,7 @@
 import { expected, missingComponent, rangeError } from '../errors.js'
 import { writeFileAtomically } from '../files/atomic-file.js'
 import { writeFolderAtomically } from '../files/pictures.js'
+import { abortableItems } from '../native/cancel.js'
 import type { TensorData } from '../native/tensor.js'
 import { brand } from '../realms.js'
 import { encodeVideo, formatOfName, formatOfPath } from './formats.js'
@@ -95,10 +96,7 @@ export class Video<Options = unknown, Plan = unknown> {
     if (this.#decode === undefined) {
       throw missingComponent('vae', 'Expected a VAE to decode frames but this video holds latents only; save .safetensors, or generate with a model that has vae/ and outputType "video"')
     }
-    for await (const frame of this.#decode(signal)) {
-      signal?.throwIfAborted()
-      yield frame
-    }
+    yield* abortableItems(this.#decode(signal), signal)
   }
 
   /** Writes the video in the format of the extension: .mp4 .gif .webp .apng .y4m, .png (a folder of pictures, out.png → out/000000.png) or .safetensors (latents). */
