@@ -17,13 +17,15 @@ export async function hasEncoder(ffmpeg: string, encoder: string): Promise<boole
   return text.split('\n').some((line) => line.trim().split(/\s+/)[1] === encoder)
 }
 
+/** Rounding and chroma of full accuracy: swscale's defaults turn white into 253. */
+export const accurateScaling = 'accurate_rnd+full_chroma_int+full_chroma_inp'
+
 /** Transfer functions of high dynamic range: shown as they are, whites would be grey. */
 const highDynamicRange: Record<string, string> = { smpte2084: 'PQ', 'arib-std-b67': 'HLG' }
 
 /**
 Video → frames of a size and rate. Fields become frames where the stream is interlaced; time begins at the stream's own first frame, so that none is repeated to fill
-what is before it; pixels become square; the picture is scaled once, straight to RGB, to cover the size, and its centre is kept. `area` with rounding and chroma of
-full accuracy keeps white at 255, which swscale's defaults do not.
+what is before it; pixels become square; the picture is scaled once, straight to RGB, to cover the size, and its centre is kept.
 */
 function filterOf({ fieldOrder, pixelFormat, colorSpace, width: codedWidth, height: codedHeight }: VideoProbe, { width, height, fps }: { width: number; height: number; fps: number }): string {
   const filters: string[] = []
@@ -34,7 +36,7 @@ function filterOf({ fieldOrder, pixelFormat, colorSpace, width: codedWidth, heig
   const size = (side: string, least: number): string => `'max(${least},floor(${side}*${cover}+0.5))'`
   // Players take what says nothing for BT.709 from 720 lines on; swscale takes it for BT.601.
   const matrix = colorSpace === undefined && Math.min(codedWidth, codedHeight) >= 720 ? ':in_color_matrix=bt709' : ''
-  filters.push(`scale=w=${size('iw*sar', width)}:h=${size('ih', height)}:flags=area+accurate_rnd+full_chroma_int+full_chroma_inp${matrix}`, 'format=rgb24', `crop=${width}:${height}`)
+  filters.push(`scale=w=${size('iw*sar', width)}:h=${size('ih', height)}:flags=area+${accurateScaling}${matrix}`, 'format=rgb24', `crop=${width}:${height}`)
   return filters.join(',')
 }
 

@@ -1,4 +1,4 @@
-// Conditioning pictures: a path, encoded bytes or plain pixels → [3, H, W] in −1 … 1, resized to cover the target and centre-cropped. PNG is read by fast-png;
+// Conditioning pictures: a path, encoded bytes or plain pixels → [3, H, W] in −1 … 1, turned upright as EXIF says, resized to cover the target and centre-cropped. PNG is read by fast-png;
 // JPEG and WebP by sharp where it is installed, else by an ffmpeg on PATH. The size is read from the header and bounded before anything is decoded.
 
 import { Buffer } from 'node:buffer'
@@ -8,6 +8,8 @@ import { inflate } from 'node:zlib'
 import { VinError, expected, notSupported, rangeError } from '../errors.js'
 import { collectOutput, findProgram, loadSharp } from '../native/optional.js'
 import { errorMessage } from '../realms.js'
+import { orientationOf, upright } from './exif.js'
+import { accurateScaling } from './ffmpeg.js'
 import type { Picture } from './frames.js'
 
 /** A path, the bytes of a PNG, JPEG or WebP file, or RGB pixels. */
@@ -41,14 +43,16 @@ export async function readImage(input: ImageInput, options: ReadImageOptions = {
   const { maxPixels = defaultMaxPixels, name = 'image', signal } = options
   signal?.throwIfAborted()
   if (typeof input === 'string') {
-    let size: number
-    try {
-      size = (await stat(input)).size
-    } catch (error) {
-      throw Object.assign(rangeError(`Expected the path of a picture for ${name} but ${JSON.stringify(input)} cannot be read`), { cause: error })
-    }
-    if (size > maxPixels * maxBytesPerPixel) throw tooLarge(name, `${size} bytes`, maxPixels)
-    const bytes = await readFile(input, signal === undefined ? {} : { signal })
+    const cannot = (reason: string, cause?: unknown): Error => Object.assign(rangeError(`Expected the path of a picture for ${name} but ${JSON.stringify(input)} ${reason}`), { cause })
+    const found = await stat(input).catch((cause: unknown) => {
+      throw cannot('cannot be read', cause)
+    })
+    if (!found.isFile()) throw cannot(found.isDirectory() ? 'is a folder' : 'is no plain file')
+    if (found.size > maxPixels * maxBytesPerPixel) throw tooLarge(name, `${found.size} bytes`, maxPixels)
+    const bytes = await readFile(input, signal === undefined ? {} : { signal }).catch((cause: unknown) => {
+      signal?.throwIfAborted()
+      throw cannot('cannot be read', cause)
+    })
     return decodeImage(bytes, { maxPixels, name, signal })
   }
   if (types.isUint8Array(input)) return decodeImage(input, { maxPixels, name, signal })
@@ -73,25 +77,34 @@ function tooLarge(name: string, found: string, maxPixels: number): RangeError {
 }
 
 async function decodeImage(bytes: Uint8Array, options: { maxPixels: number; name: string; signal: AbortSignal | undefined }): Promise<Picture> {
-  const { maxPixels, name, signal } = options
-  const header = readHeader(bytes, name)
-  if (header.width * header.height > maxPixels) throw tooLarge(name, `${header.width} × ${header.height} pixels`, maxPixels)
-  if (header.kind === 'png') return decodePng(bytes, name)
+  const header = readHeader(bytes, options.name)
+  if (header.width * header.height > options.maxPixels) throw tooLarge(options.name, `${header.width} × ${header.height} pixels`, options.maxPixels)
+  const picture = header.kind === 'png' ? await decodePng(bytes, options.name) : await decodeLossy(bytes, header.kind, options)
+  return upright(picture, orientationOf(bytes, header.kind))
+}
+
+/** As the pixels lie in the file: decoders differ in whether they turn them. */
+async function decodeLossy(bytes: Uint8Array, kind: 'jpeg' | 'webp', { maxPixels, name, signal }: { maxPixels: number; name: string; signal: AbortSignal | undefined }): Promise<Picture> {
   const sharp = await loadSharp()
   if (sharp !== undefined) {
     try {
-      const { data, info } = await sharp(bytes, { limitInputPixels: maxPixels, failOn: 'error' }).rotate().removeAlpha().toColourspace('srgb').raw().toBuffer({ resolveWithObject: true })
+      const { data, info } = await sharp(bytes, { limitInputPixels: maxPixels, failOn: 'error' }).removeAlpha().toColourspace('srgb').raw().toBuffer({ resolveWithObject: true })
       return { data: new Uint8Array(data.buffer, data.byteOffset, data.length), width: info.width, height: info.height }
     } catch (error) {
-      throw formatError(name, header.kind, error)
+      throw formatError(name, kind, error)
     }
   }
   const ffmpeg = await findProgram('ffmpeg')
   if (ffmpeg !== undefined) {
-    const png = await collectOutput(ffmpeg, ['-v', 'error', '-i', 'pipe:0', '-frames:v', '1', '-f', 'image2pipe', '-c:v', 'png', '-pix_fmt', 'rgb24', 'pipe:1'], bytes, { signal, maxBytes: maxPixels * maxBytesPerPixel })
+    // The kind is that of the header which was checked, so that nothing else is found in the bytes.
+    const input = ['-noautorotate', '-protocol_whitelist', 'pipe', '-f', `${kind}_pipe`, '-i', 'pipe:0']
+    const output = ['-frames:v', '1', '-vf', `scale=flags=${accurateScaling},format=rgb24`, '-f', 'image2pipe', '-c:v', 'png', 'pipe:1']
+    const png = await collectOutput(ffmpeg, ['-v', 'error', ...input, ...output], bytes, { signal, maxBytes: maxPixels * maxBytesPerPixel }).catch((error: unknown) => {
+      throw error instanceof VinError && error.code === 'ERR_VIN_FORMAT' ? formatError(name, kind, error) : error
+    })
     return decodePng(png, name)
   }
-  throw notSupported(header.kind, `Expected sharp or an ffmpeg on PATH to read the ${header.kind.toUpperCase()} given as ${name} but found neither; run npm install sharp, or give a PNG`)
+  throw notSupported(kind, `Expected sharp or an ffmpeg on PATH to read the ${kind.toUpperCase()} given as ${name} but found neither; run npm install sharp, or give a PNG`)
 }
 
 function formatError(name: string, kind: string, cause: unknown): VinError {

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -77,6 +78,56 @@ describe('reading', () => {
     expect(psnr(picture.data, data)).toBeGreaterThan(26)
   })
 
+  /** Four corners of four colours, marked with an orientation; how sharp turns it is the reference. */
+  async function marked(kind: 'png' | 'jpeg' | 'webp', orientation: number): Promise<{ bytes: Buffer; wanted: { data: Buffer; info: { width: number; height: number } } }> {
+    const { default: sharp } = await import('sharp')
+    const colours = [[255, 0, 0], [0, 160, 0], [0, 0, 255], [255, 255, 255]]
+    const data = Uint8Array.from({ length: 32 * 64 * 3 }, (_, i) => colours[(Math.floor(i / 96) < 32 ? 0 : 2) + (Math.floor(i / 3) % 32 < 16 ? 0 : 1)]![i % 3]!)
+    const bytes = await sharp(data, { raw: { width: 32, height: 64, channels: 3 } }).withMetadata({ orientation })[kind]({ quality: 100 }).toBuffer()
+    return { bytes, wanted: await sharp(bytes).rotate().removeAlpha().raw().toBuffer({ resolveWithObject: true }) }
+  }
+
+  test.each(['png', 'jpeg', 'webp'] as const)('%s is turned upright as its EXIF orientation says', async (kind) => {
+    for (let orientation = 1; orientation <= 8; orientation++) {
+      const { bytes, wanted } = await marked(kind, orientation)
+      const picture = await readImage(bytes)
+      expect([picture.width, picture.height], `orientation ${orientation}`).toEqual([wanted.info.width, wanted.info.height])
+      expect(Buffer.compare(picture.data, wanted.data), `orientation ${orientation}`).toBe(0)
+    }
+  })
+
+  test('damaged EXIF is none', async () => {
+    const { bytes } = await marked('png', 6)
+    const tiff = bytes.indexOf('eXIf') + 4
+    const { width } = await readImage(bytes)
+    expect(width).toBe(64)
+    // The directory far outside, an entry beyond the end, an orientation of 9: the checksum of an ancillary chunk is not looked at.
+    for (const change of [(copy: Buffer) => copy.fill(0xff, tiff + 4, tiff + 8), (copy: Buffer) => copy.fill(0, tiff, tiff + 2), (copy: Buffer) => copy.fill(9, tiff + 8)]) {
+      const copy = Buffer.from(bytes)
+      change(copy.subarray(0, tiff + copy.readUInt32BE(tiff - 8)))
+      expect((await readImage(copy)).width).toBe(32)
+    }
+  })
+
+  test.runIf(spawnSync('ffmpeg', ['-version']).status === 0)('ffmpeg, where sharp is missing, gives the same pixels and turns them once', async () => {
+    const cases = await Promise.all((['jpeg', 'webp'] as const).flatMap((kind) => [1, 6].map(async (orientation) => marked(kind, orientation))))
+    vi.doMock('sharp', () => ({
+      get default() {
+        throw Object.assign(new Error("Cannot find package 'sharp'"), { code: 'ERR_MODULE_NOT_FOUND' })
+      }
+    }))
+    vi.resetModules()
+    const fresh = await import('../../lib/video/image.js')
+    for (const { bytes, wanted } of cases) {
+      const { data, width, height } = await fresh.readImage(bytes)
+      expect([width, height]).toEqual([wanted.info.width, wanted.info.height])
+      // The corners of the picture, far from where the colours meet.
+      for (const [x, y] of [[2, 2], [width - 3, 2], [2, height - 3], [width - 3, height - 3]] as const) {
+        for (let c = 0; c < 3; c++) expect(Math.abs(data[3 * (y * width + x) + c]! - wanted.data[3 * (y * width + x) + c]!)).toBeLessThanOrEqual(1)
+      }
+    }
+  })
+
   test('without sharp and ffmpeg a JPEG is an error that names both', async () => {
     const { default: sharp } = await import('sharp')
     const bytes = await sharp({ create: { width: 8, height: 8, channels: 3, background: 'red' } }).jpeg().toBuffer()
@@ -115,6 +166,7 @@ describe('reading', () => {
     await expect(readImage(new Uint8Array(0))).rejects.toMatchObject({ code: 'ERR_VIN_FORMAT' })
     await expect(readImage(png.subarray(0, png.length - 40))).rejects.toMatchObject({ code: 'ERR_VIN_FORMAT' })
     await expect(readImage(join(folder, 'nowhere.png'), { name: 'lastImage' })).rejects.toMatchObject({ code: 'ERR_OUT_OF_RANGE', message: expect.stringContaining('lastImage') as string })
+    await expect(readImage(folder)).rejects.toMatchObject({ code: 'ERR_OUT_OF_RANGE', message: expect.stringContaining('is a folder') as string })
     await expect(readImage({ data, width: 9, height })).rejects.toMatchObject({ code: 'ERR_OUT_OF_RANGE' })
     await expect(readImage({ data, width: 1.5, height })).rejects.toBeInstanceOf(RangeError)
     await expect(readImage(7 as unknown as string)).rejects.toMatchObject({ code: 'ERR_INVALID_ARG_TYPE' })
