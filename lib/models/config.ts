@@ -88,11 +88,13 @@ export class ConfigReader {
     return this.#fail(key, `${length ?? '1 to 8'} integers from ${minimum} to ${show(maximum)}`)
   }
 
+  /** A number stands for `length` of them, as Python writers have it. */
   numbers(key: string, length: number): number[] | undefined {
     if (!this.has(key)) return undefined
     const value = this.#config[key]
+    if (typeof value === 'number' && Number.isFinite(value)) return Array.from({ length }, () => value)
     if (Array.isArray(value) && value.length === length && value.every((item) => typeof item === 'number' && Number.isFinite(item))) return [...(value as number[])]
-    return this.#fail(key, `${length} numbers`)
+    return this.#fail(key, `a number or ${length} of them`)
   }
 
   booleans(key: string, length: number, otherwise: readonly boolean[]): boolean[] {
@@ -111,6 +113,11 @@ export class ConfigReader {
   /** A relation between keys that does not hold. */
   require(holds: boolean, key: string, what: string): void {
     if (!holds) this.#fail(key, what)
+  }
+
+  /** Refuses null for a key where upstream computes something else with it than with its default. */
+  refuseNull(key: string, what: string): void {
+    this.support(this.#config[key] !== null, key, what)
   }
 
   /** A value that is well-formed but that this version does not compute with. */

@@ -70,6 +70,7 @@ export function checkTransformerConfig(config: Config, file: string): Transforme
   read.require(width % heads === 0 && (width / heads) % 2 === 0, 'num_heads', `a number of heads that splits hidden_size ${width} into even parts`)
   read.require(width % 4 === 0, 'hidden_size', 'a multiple of 4')
   read.require(resolved.context_frames <= resolved.chunk_frames, 'context_frames', `at most chunk_frames ${resolved.chunk_frames}`)
+  read.support(!read.boolean('skip_y_embedder', false), 'skip_y_embedder', 'false (captions pass through y_embedder here)')
   read.support(resolved.patch_size.join() === '1,2,2', 'patch_size', '[1, 2, 2]')
   const vin = read.object('vin')
   if (vin === undefined) return resolved

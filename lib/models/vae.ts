@@ -36,6 +36,7 @@ export function checkVAEConfig(config: Config, file: string): VAEConfig {
   const channels = read.integers('block_out_channels', undefined, 1, 8192, [128, 256, 512, 512])
   const temporal = read.object('temporal') ?? new ConfigReader({}, file, 'temporal.')
   const multipliers = temporal.integers('channel_multipliers', undefined, 1, 64, [1, 2, 2, 4])
+  read.refuseNull('micro_frame_size', 'a number of frames (null, all frames of a video as one micro-batch, is not computed)')
   const frames = read.integer('micro_frame_size', 1, 4096, 17)
   const resolved: VAEConfig = {
     block_out_channels: channels,

@@ -9,7 +9,7 @@ import { Tensor, checkShape } from '../native/tensor.js'
 import type { TensorData, TensorLike } from '../native/tensor.js'
 import { fusionNames } from '../plan/fusion.js'
 import type { Fusion } from '../plan/fusion.js'
-import { latentFramesOf, videoFramesOf } from '../plan/frames.js'
+import { endsInPadding, latentFramesOf, videoFramesOf } from '../plan/frames.js'
 import type { MicroBatch } from '../plan/frames.js'
 import { createScheduler } from '../schedulers/index.js'
 import type { Scheduler, SchedulerOption } from '../schedulers/index.js'
@@ -267,6 +267,8 @@ export interface GenerateContext {
   defaults: Readonly<PipelineDefaults>
   scheduler: Scheduler
   microBatch: MicroBatch
+  /** There is a VAE: latents are meant to be decoded. */
+  decodes: boolean
   limits: ResolvedLimits
 }
 
@@ -348,7 +350,7 @@ interface Size {
 }
 
 /** Frames and pixels; start latents fix them. */
-function resolveSize(options: GenerateOptions, { config, defaults, microBatch, limits }: GenerateContext): Size {
+function resolveSize(options: GenerateOptions, { config, defaults, microBatch, decodes, limits }: GenerateContext): Size {
   const { width, height, numFrames } = options
   if (options.latents === undefined) {
     const frames = numFrames ?? Math.min(64, limits.numFrames)
@@ -356,9 +358,12 @@ function resolveSize(options: GenerateOptions, { config, defaults, microBatch, l
   }
   const [, N = 0, H = 0, W = 0] = checkShape(options.latents, 'latents', [config.in_channels, 'N', 'H', 'W'])
   if (H < 1 || W < 1) throw rangeError(`Expected at least one latent a frame for latents but received [${config.in_channels}, ${N}, ${H}, ${W}]`)
-  const frames = numFrames ?? videoFramesOf(N, microBatch)
+  // Without a VAE a last micro-batch of padding alone is as good as any other: one latent frame counts as one video frame.
+  const padding = !decodes && endsInPadding(N, microBatch)
+  const most = padding ? Math.floor(N / microBatch.latentFrames) * microBatch.frames + 1 : videoFramesOf(N, microBatch)
+  const frames = numFrames ?? most
   if (frames > limits.numFrames) throw rangeError(`Expected at most ${limits.numFrames} video frames but latents of ${N} latent frames are ${frames}`)
-  const needed = latentFramesOf(frames, microBatch)
+  const needed = padding && frames === most ? N : latentFramesOf(frames, microBatch)
   if (needed !== N) throw rangeError(`Expected ${needed} latent frames in latents for numFrames ${frames} but received ${N}`)
   if (width !== undefined && width !== 8 * W) throw rangeError(`Expected width ${8 * W}, as latents have it, but received ${width}`)
   if (height !== undefined && height !== 8 * H) throw rangeError(`Expected height ${8 * H}, as latents have it, but received ${height}`)

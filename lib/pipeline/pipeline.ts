@@ -219,7 +219,7 @@ export class VideoPipeline {
 
   #generateContext(): GenerateContext {
     const { transformer, defaults, scheduler, options } = this.#parts
-    return { config: transformer.config, defaults, scheduler, microBatch: this.#microBatch(), limits: options.limits }
+    return { config: transformer.config, defaults, scheduler, microBatch: this.#microBatch(), decodes: this.#parts.vae !== undefined, limits: options.limits }
   }
 
   /** Waits for earlier runs; a run that is aborted while it waits does not start. */

@@ -22,10 +22,16 @@ export function latentFramesOf(videoFrames: number, micro: MicroBatch): number {
   return Math.floor(videoFrames / micro.frames) * micro.latentFrames + (rest === 0 ? 0 : Math.ceil(rest / 4) + extra(micro))
 }
 
+/** The last micro-batch of N latent frames would hold padding alone, which decodes to no video frame. */
+export function endsInPadding(latentFrames: number, micro: MicroBatch): boolean {
+  const rest = latentFrames % micro.latentFrames
+  return rest > 0 && rest <= extra(micro)
+}
+
 /** Most video frames that N latent frames decode to. @throws RangeError where the last micro-batch would hold padding alone */
 export function videoFramesOf(latentFrames: number, micro: MicroBatch): number {
   const rest = latentFrames % micro.latentFrames
-  if (latentFrames < 1 || (rest > 0 && rest <= extra(micro))) {
+  if (latentFrames < 1 || endsInPadding(latentFrames, micro)) {
     throw rangeError(
       `Expected latent frames that decode to video frames but received ${latentFrames}: micro-batches hold ${micro.latentFrames} latent frames, and a last one of ${extra(micro)} or fewer is padding alone`
     )

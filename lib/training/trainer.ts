@@ -523,7 +523,8 @@ export async function writeModelFolder(
     await mkdir(join(folder, 'tokenizer'), { recursive: true })
     await json(join('tokenizer', 'tokenizer.json'), pipeline.tokenizer.source)
   }
-  index['scheduler'] = ['diffusers', scheduler.className]
+  // diffusers has no class of this name.
+  index['scheduler'] = [scheduler.className === 'RFlowScheduler' ? 'vin-native' : 'diffusers', scheduler.className]
   await mkdir(join(folder, 'scheduler'), { recursive: true })
   await json(join('scheduler', 'scheduler_config.json'), scheduler.config)
   await json('model_index.json', { ...index, guidance_scale: guidanceScale, num_inference_steps: numInferenceSteps, width, height, fps })

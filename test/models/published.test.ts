@@ -1,0 +1,96 @@
+// Model files as other programs write them load as those programs load them, or are refused by name.
+import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { Trainer, Transformer, VAE, VideoPipeline } from '../../lib/index.js'
+import { loadBinding } from '../../lib/native/load.js'
+import type { TypedArray } from '../../lib/native/binding.js'
+import { bits, fixture, named, readJson, readTensors } from '../support/fixtures.js'
+import { tinyPipeline } from '../support/models.js'
+
+type Stored = Record<string, { data: TypedArray; shape: number[] }>
+const binding = loadBinding()
+const stored = (...path: string[]): Stored => Object.fromEntries(Object.entries(binding.readSafetensors(fixture(...path)).tensors).map(([name, { data, shape }]) => [name, { data: data!, shape }]))
+
+let folder: string
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'vin-published-'))
+})
+afterEach(() => rm(folder, { recursive: true, force: true }))
+
+const write = async (config: object, tensors: Stored): Promise<void> => {
+  await writeFile(join(folder, 'config.json'), JSON.stringify(config))
+  binding.writeSafetensors(join(folder, 'model.safetensors'), tensors)
+}
+
+describe('VAE', () => {
+  const open = (): Promise<VAE> => VAE.fromPretrained(folder, { device: 'cpu' })
+
+  test('scalar shift and scale are the same for every channel', async () => {
+    const { shift: _shift, scale: _scale, ...rest } = stored('vae', 'model.safetensors')
+    const config = readJson('vae', 'config.json')
+    const pixels = named(readTensors('vae', 'io.safetensors'), 'pixels')
+    const [, , height = 0, width = 0] = pixels.shape
+    const frame = { data: Float32Array.from({ length: 3 * height * width }, (_, i) => pixels.data[Math.floor(i / (height * width)) * pixels.shape[1]! * height * width + (i % (height * width))]!), shape: [3, 1, height, width] }
+    const encode = async (change: object, tensors: Stored): Promise<Buffer> => {
+      await write({ ...config, ...change }, { ...rest, ...tensors })
+      await using vae = await open()
+      return bits(await vae.encode(frame))
+    }
+    const lists = await encode({ shift: [0.25, 0.25, 0.25, 0.25], scale: [2, 2, 2, 2] }, {})
+    expect((await encode({ shift: 0.25, scale: 2 }, {})).equals(lists)).toBe(true)
+    expect((await encode({}, {})).equals(lists)).toBe(false)
+  })
+
+  test('a weight of one number where a matrix belongs is of another shape', async () => {
+    const tensors = stored('vae', 'model.safetensors')
+    const name = 'spatial_vae.module.quant_conv.bias'
+    await write(readJson('vae', 'config.json'), { ...tensors, [name]: { data: Float32Array.of(1), shape: [] } })
+    await expect(open()).rejects.toMatchObject({ code: 'ERR_VIN_FORMAT', message: expect.stringContaining(`${name} (expected [8], found [])`) as string })
+  })
+
+  test('micro_frame_size null, one micro-batch for the whole video upstream, is refused by name', async () => {
+    await write({ ...readJson('vae', 'config.json'), micro_frame_size: null }, stored('vae', 'model.safetensors'))
+    await expect(open()).rejects.toMatchObject({ code: 'ERR_VIN_NOT_SUPPORTED', message: expect.stringContaining('micro_frame_size') as string })
+  })
+})
+
+describe('transformer', () => {
+  const source = fixture('vin-full', 'transformer')
+  const place = async (change: object): Promise<void> => {
+    await writeFile(join(folder, 'config.json'), JSON.stringify({ ...(JSON.parse(await readFile(join(source, 'config.json'), 'utf8')) as object), ...change }))
+    await symlink(join(source, 'diffusion_pytorch_model.safetensors'), join(folder, 'model.safetensors'))
+  }
+
+  test('skip_y_embedder true, captions without y_embedder upstream, is refused by name; false is what is computed', async () => {
+    await place({ skip_y_embedder: false })
+    await (await Transformer.fromPretrained(folder, { device: 'cpu' })).dispose()
+    await writeFile(join(folder, 'config.json'), JSON.stringify({ ...(JSON.parse(await readFile(join(folder, 'config.json'), 'utf8')) as object), skip_y_embedder: true }))
+    await expect(Transformer.fromPretrained(folder, { device: 'cpu' })).rejects.toMatchObject({ code: 'ERR_VIN_NOT_SUPPORTED', message: expect.stringContaining('skip_y_embedder') as string })
+  })
+
+  test.each([1, 6])('%i latent frames are sampled without vae/', async (frames) => {
+    const transformer = join(folder, 'transformer')
+    await mkdir(transformer)
+    for (const file of ['config.json', 'diffusion_pytorch_model.safetensors']) await symlink(join(source, file), join(transformer, file))
+    await using pipeline = await VideoPipeline.fromPretrained(folder, { device: 'cpu' })
+    const { in_channels: channels, caption_channels: width } = pipeline.transformer.config
+    const latents = { data: Float32Array.from({ length: channels * frames * 16 }, (_, i) => Math.sin(i)), shape: [channels, frames, 4, 4] }
+    const promptEmbeds = { data: Float32Array.from({ length: 2 * width }, (_, i) => Math.cos(i)), shape: [2, width] }
+    const options = { latents, promptEmbeds, numInferenceSteps: 2, outputType: 'latents' as const }
+    const { latents: sampled } = await pipeline.generate(options)
+    expect(sampled.shape).toEqual(latents.shape)
+    expect(sampled.data.every(Number.isFinite)).toBe(true)
+    expect(sampled.data).not.toEqual(latents.data)
+    await expect(pipeline.generate({ ...options, numFrames: 64 })).rejects.toMatchObject({ code: 'ERR_OUT_OF_RANGE' })
+  })
+})
+
+test.each([['RFlowScheduler', 'vin-native'], ['DDIMScheduler', 'diffusers']] as const)('a saved model_index.json says whose %s is', async (scheduler, library) => {
+  await using pipeline = await tinyPipeline()
+  const trainer = new Trainer(pipeline, { scheduler })
+  await trainer.save(join(folder, 'saved'))
+  trainer.dispose()
+  expect(JSON.parse(await readFile(join(folder, 'saved', 'model_index.json'), 'utf8'))).toMatchObject({ scheduler: [library, scheduler] })
+})
