@@ -4,6 +4,7 @@ import { expected } from '../errors.js'
 import { checkNames, checkSignal } from '../options/check.js'
 import { WORLD_FPS, WORLD_SIZE } from '../training/demo-world.js'
 import { readVideo } from '../video/ffmpeg.js'
+import { resample } from '../video/frames.js'
 import type { Frame, Video } from '../video/index.js'
 import { attributes, readFrame, readSegment } from './attributes.js'
 import type { Attribute, FrameReading, SegmentReading } from './attributes.js'
@@ -12,8 +13,8 @@ import { readGap } from './identity.js'
 import { isOpen, readability } from './readability.js'
 import type { Readability } from './readability.js'
 
-/** A video file (read by ffmpeg), a `Video`, or frames in order. */
-export type EvaluateSource = string | Pick<Video, 'frames'> | AsyncIterable<Frame>
+/** A video file (read by ffmpeg), a `Video`, or frames in order. What says another rate than the world's 16 frames a second is read at that of the world. */
+export type EvaluateSource = string | (Pick<Video, 'frames'> & { fps?: number }) | AsyncIterable<Frame>
 
 export interface EvaluateOptions {
   /** The caption it was made from: says which attributes were asked for, and when the curtain closes and opens. */
@@ -54,7 +55,7 @@ export function worldPixels({ data, width, height }: Frame): Uint8Array {
 
 function framesOf(source: EvaluateSource, signal: AbortSignal | undefined): AsyncIterable<Frame> {
   if (typeof source === 'string') return readVideo(source, { width: WORLD_SIZE, height: WORLD_SIZE, fps: WORLD_FPS, signal })
-  if (typeof source === 'object' && source !== null && 'frames' in source) return source.frames({ signal })
+  if (typeof source === 'object' && source !== null && 'frames' in source) return resample(source.frames({ signal }), source.fps ?? WORLD_FPS, WORLD_FPS)
   if (typeof source === 'object' && source !== null && Symbol.asyncIterator in source) return source
   throw expected('a path, a Video or frames', 'evaluate', source, 'type')
 }

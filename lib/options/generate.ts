@@ -171,7 +171,7 @@ export interface GenerateOptions {
   image?: ImageInput | undefined
   /** The last picture. */
   lastImage?: ImageInput | undefined
-  /** A video to go on from: a path, a Video, latents, or frames. Whole micro-batches condition; a shorter remainder at its start is dropped with a warning. */
+  /** A video to go on from: a path, a Video, latents, or frames. A path and a Video are shown at `fps`. Whole micro-batches condition; a shorter remainder at its start is dropped with a warning. */
   video?: string | Video | { latents: TensorLike } | AsyncIterable<Frame> | undefined
   /** Called and awaited after every step; returned latents replace the run's. One that throws rejects the job with its error. */
   onStep?: ((event: StepEvent) => StepResult | Promise<StepResult>) | undefined

@@ -9,15 +9,19 @@ import { abortable, abortableItems } from '../native/cancel.js'
 import { copyInto } from '../native/ops.js'
 import { checkShape, toNative } from '../native/tensor.js'
 import type { Scope, TensorData, TensorLike } from '../native/tensor.js'
+import { checkInteger, checkNumber } from '../options/check.js'
 import type { ResolvedGenerateOptions } from '../options/generate.js'
+import { latentFramesOf } from '../plan/frames.js'
 import type { MicroBatch } from '../plan/frames.js'
 import { readVideo } from '../video/ffmpeg.js'
+import { resample } from '../video/frames.js'
 import type { Picture } from '../video/frames.js'
 import { coverAndCrop, readImage } from '../video/image.js'
 import type { ImageInput } from '../video/image.js'
 import { Video } from '../video/video.js'
 import { callHook } from './hooks.js'
 import type { PipelineWarning } from './plan.js'
+import { saidBy, savedVideo } from './saved-latents.js'
 
 /** Clean latent frames [C, n, H, W] that stand at latent frame `at`. */
 export interface GivenFrames {
@@ -102,27 +106,33 @@ function encodePixels({ engine, cancel, scope }: ConditioningContext, vae: VAE, 
 }
 
 async function encodeVideo(options: ResolvedGenerateOptions, context: ConditioningContext): Promise<NativeTensor> {
-  const { video, width, height, fps } = options
+  const { width, height, fps } = options
   const { signal, microBatch } = context
-  if (typeof video === 'string' && video.endsWith('.safetensors')) return latentVideo(options, context, await abortable(readLatents(context.binding, video), signal))
+  const video = typeof options.video === 'string' && options.video.endsWith('.safetensors') ? await abortable(readLatents(context, options.video), signal) : options.video
   if (typeof video === 'string') return encodeFrames(options, context, readVideo(video, { width, height, fps, signal }))
   if (video instanceof Video) {
-    const whole = video.numFrames % microBatch.frames === 0 && video.width === width && video.height === height
-    // Latents are aligned to micro-batches from the first frame on; frames that must be dropped or resized go through pixels.
-    return whole ? latentVideo(options, context, video.latents) : encodeFrames(options, context, video.frames({ signal }))
+    const whole = video.numFrames % microBatch.frames === 0 && video.width === width && video.height === height && video.fps === fps
+    // Latents are aligned to micro-batches from the first frame on; frames that must be dropped, resized or shown at another rate go through pixels.
+    return whole ? latentVideo(options, context, video.latents) : encodeFrames(options, context, resample(video.frames({ signal }), video.fps, fps))
   }
   if (video !== undefined && 'latents' in video) return latentVideo(options, context, video.latents)
   return encodeFrames(options, context, video as AsyncIterable<Picture>)
 }
 
-async function readLatents(binding: Binding, file: string): Promise<TensorData> {
+/** A file of latents: the video that was saved, or, where it does not say how that plays, latents alone. */
+async function readLatents({ binding, microBatch, vae }: ConditioningContext, file: string): Promise<Video | { latents: TensorData }> {
   const bytes = await readFile(file).catch((cause: unknown) => {
     throw Object.assign(rangeError(`Expected the path of a video for video but ${JSON.stringify(file)} cannot be read`), { cause })
   })
-  const { tensors } = await nativeAsync(async () => binding.readSafetensors(bytes))
+  const { tensors, metadata } = await nativeAsync(async () => binding.readSafetensors(bytes))
   const { data, shape } = tensors['latents'] ?? {}
   if (!types.isFloat32Array(data) || shape === undefined) throw new VinError('ERR_VIN_FORMAT', `Expected a float tensor named latents in ${file}`, { file, tensor: 'latents' })
-  return { data, shape }
+  const latents = { data, shape }
+  const { numFrames, fps } = saidBy(metadata)
+  if (numFrames === undefined || fps === undefined || shape.length !== 4) return { latents }
+  checkInteger(numFrames, `num_frames of ${file}`, 1, 65_536)
+  if (latentFramesOf(numFrames, microBatch) !== shape[1]) return { latents }
+  return savedVideo(latents, { vae, numFrames, fps: checkNumber(fps, `fps of ${file}`, 0.1, 1000) })
 }
 
 /** Whole micro-batches of latents, from the end: the remainder at the start is dropped. */

@@ -1,6 +1,8 @@
 // Latents that `video.save('x.safetensors')` wrote, as a video again: what is left to do after a failed encode, or on another machine.
 
 import { VinError, expected, missingComponent, native } from '../errors.js'
+import type { VAE } from '../models/vae.js'
+import type { TensorData } from '../native/tensor.js'
 import { checkInteger, checkNumber } from '../options/check.js'
 import { videoFramesOf } from '../plan/frames.js'
 import { Video } from '../video/video.js'
@@ -39,18 +41,32 @@ export async function openLatents(pipeline: VideoPipeline, path: string, options
       found: latents?.shape
     })
   }
-  const said = (name: string): number | undefined => (metadata[name] === undefined ? undefined : Number(metadata[name]))
-  const numFrames = vae.checkFrames(latentFrames, options.numFrames ?? said('num_frames') ?? videoFramesOf(latentFrames, vae.microBatch))
-  const fps = checkNumber(options.fps ?? said('fps') ?? pipeline.defaults.fps, 'fps', 0.1, 1000)
+  const said = saidBy(metadata)
+  const numFrames = vae.checkFrames(latentFrames, options.numFrames ?? said.numFrames ?? videoFramesOf(latentFrames, vae.microBatch))
+  const fps = checkNumber(options.fps ?? said.fps ?? pipeline.defaults.fps, 'fps', 0.1, 1000)
   const data = { data: Float32Array.from(latents.data), shape: [...latents.shape] }
+  checkInteger(8 * width, 'width', 8, 65_536)
+  checkInteger(8 * height, 'height', 8, 65_536)
+  return savedVideo(data, { vae: () => vae, numFrames, fps, seed: said.seed })
+}
+
+/** What `video.save` wrote beside the latents. */
+export function saidBy(metadata: Record<string, string>): { numFrames: number | undefined; fps: number | undefined; seed: number | undefined } {
+  const said = (name: string): number | undefined => (metadata[name] === undefined ? undefined : Number(metadata[name]))
+  return { numFrames: said('num_frames'), fps: said('fps'), seed: said('seed') }
+}
+
+/** Latents [C, N, H, W] as a video; the VAE is asked for when frames are. */
+export function savedVideo(latents: TensorData, { vae, numFrames, fps, seed = 0 }: { vae: () => VAE; numFrames: number; fps: number; seed?: number | undefined }): Video {
+  const [, , height = 0, width = 0] = latents.shape
   return new Video({
-    latents: data,
-    decode: (signal) => decodeFrames({ vae, latents: data, numFrames }, signal),
-    width: checkInteger(8 * width, 'width', 8, 65_536),
-    height: checkInteger(8 * height, 'height', 8, 65_536),
+    latents,
+    decode: (signal) => decodeFrames({ vae: vae(), latents, numFrames }, signal),
+    width: 8 * width,
+    height: 8 * height,
     fps,
     numFrames,
-    seed: said('seed') ?? 0,
+    seed,
     options: {},
     plan: undefined,
     timings: {},

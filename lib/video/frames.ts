@@ -37,6 +37,19 @@ export function checkFrame(frame: Frame, index: number, source: { width: number;
   }
 }
 
+/**
+Frames at another rate: each instant shows the frame that began last, its beginning rounded to the new rate, as ffmpeg's filter `fps` does. So a video gives the
+frames that its file would.
+*/
+export async function* resample<F extends Picture>(frames: AsyncIterable<F>, from: number, to: number): AsyncGenerator<F & Frame> {
+  let given = 0
+  let index = 0
+  for await (const frame of frames) {
+    const end = Math.round((++given * to) / from)
+    for (; index < end; index++) yield { ...frame, index }
+  }
+}
+
 /** Every pixel becomes a square of scale × scale pixels. Scale 1 returns the data itself. */
 export function enlarge(data: Uint8Array, width: number, height: number, scale: number): Uint8Array {
   if (scale === 1) return data

@@ -1,4 +1,7 @@
 // Given frames stay as they are: first image, last image, a video to go on from.
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { randn } from '../../lib/index.js'
 import type { Frame, GenerateOptions, TensorData, VideoPipeline } from '../../lib/index.js'
@@ -68,6 +71,28 @@ describe('video', () => {
     const video = await pipeline.generate({ ...options, video: given })
     expect(video.warnings).toEqual([expect.objectContaining({ code: 'frames-dropped', message: expect.stringContaining('first 8 frames') })])
     same(part(video.latents, 0, 10), await pipeline.vae.encode(pixels(frames.slice(8))))
+  })
+
+  test('a Video and its file of latents condition alike, at their own rate and at another', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'vin-conditioning-'))
+    const file = join(folder, 'clip.safetensors')
+    try {
+      // 8 frames a second at 16: every frame twice. 24 frames a second at 16: frames 0, 2, 3, 5, 6, 8 and so on, those that began last at each sixteenth.
+      for (const [fps, numFrames, shown] of [[16, 32, (i: number) => i], [8, 16, (i: number) => Math.floor(i / 2)], [24, 48, (i: number) => Math.floor((3 * i + 1) / 2)]] as const) {
+        const given = await pipeline.generate({ ...options, numFrames, fps, seed: 9, outputType: 'video' })
+        const frames: Frame[] = []
+        for await (const frame of given.frames()) frames.push(frame)
+        const wanted = await pipeline.vae.encode(pixels(Array.from({ length: 32 }, (_, i) => frames[shown(i)]!)))
+        await given.save(file)
+        for (const video of [given, file]) {
+          const { latents, warnings } = await pipeline.generate({ ...options, fps: 16, video })
+          expect(warnings).toEqual([])
+          same(part(latents, 0, 10), fps === 16 ? given.latents : wanted)
+        }
+      }
+    } finally {
+      await rm(folder, { recursive: true, force: true })
+    }
   })
 
   test('as many frames as the result has leave nothing to make', async () => {

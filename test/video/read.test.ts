@@ -8,6 +8,7 @@ import { encode } from 'fast-png'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { evaluate } from '../../lib/evaluate/index.js'
 import { readVideo } from '../../lib/video/ffmpeg.js'
+import { resample } from '../../lib/video/frames.js'
 import { frameOf, syntheticVideo } from './support.js'
 
 const found = ['ffmpeg', 'ffprobe'].every((name) => spawnSync(name, ['-version']).status === 0)
@@ -120,6 +121,21 @@ describe.skipIf(!found)(`time${without}`, () => {
       const expected = Array.from({ length: fps }, (_, i) => Math.round(((level(Math.floor((8 * i) / fps)) - 16) * 255) / 219))
       expect(frames.map((pixels) => pixels[0]![0])).toEqual(expected)
     }
+  })
+
+  test('a Video at another rate shows the frames that its file does', async () => {
+    for (const [from, to] of [[8, 16], [24, 16], [25, 16], [12, 30]] as const) {
+      const video = syntheticVideo({ width: 16, height: 16, numFrames: 11, fps: from, pixel: (_x, _y, _c, frame) => 20 * frame })
+      await video.save(join(folder, 'rate.y4m'))
+      const levels: number[] = []
+      for await (const { index, data } of resample(video.frames(), from, to)) levels[index] = data[0]!
+      const frames = await read('rate.y4m', { width: 16, height: 16, fps: to })
+      expect(frames.map((pixels) => Math.round(pixels[0]![0] / 20)), `${from} at ${to}`).toEqual(levels.map((level) => level / 20))
+    }
+    // 16 frames a second are what evaluate reads, of a path and of a Video.
+    const video = syntheticVideo({ numFrames: 8, fps: 8 })
+    await video.save(join(folder, 'eight.y4m'))
+    for (const source of [video, join(folder, 'eight.y4m')]) expect(await evaluate(source)).toMatchObject({ frames: 16 })
   })
 })
 
