@@ -54,17 +54,3 @@ export const betaDefaults: SchedulerConfig = {
   steps_offset: 0,
   rescale_betas_zero_snr: false
 }
-
-/** Rounds half to even, as NumPy does. */
-export function roundHalfEven(value: number): number {
-  const floor = Math.floor(value)
-  const rest = value - floor
-  if (rest !== 0.5) return Math.round(value)
-  return floor % 2 === 0 ? floor : floor + 1
-}
-
-/** n numbers from `start` to `end` inclusive. */
-export function linspace(start: number, end: number, n: number): number[] {
-  if (n === 1) return [start]
-  return Array.from({ length: n }, (_, i) => (i === n - 1 ? end : start + (i * (end - start)) / (n - 1)))
-}

@@ -6,12 +6,15 @@ import { rangeError, typeError } from '../errors.js'
 import type { NativeEngine, NativeTensor } from '../native/binding.js'
 import { checkInteger } from '../options/check.js'
 import { brand } from '../realms.js'
-import { betaDefaults, betaRules, cumulativeAlphas, linspace, roundHalfEven } from './betas.js'
-import { Scheduler, anything, checkConfig, combine, only, readSchedulerConfig } from './scheduler.js'
+import { betaDefaults, betaRules, cumulativeAlphas } from './betas.js'
+import { Scheduler, anything, checkConfig, combine, only } from './scheduler.js'
 import type { NoiseTerms, SchedulerConfig, StepTerms } from './scheduler.js'
+import { leading, linspace, trailing } from './spacing.js'
 
 const rules = { ...betaRules, clip_sample: only(false), clip_sample_range: anything, set_alpha_to_one: only(true, false) }
 const defaults = { ...betaDefaults, clip_sample: false, set_alpha_to_one: true, timestep_spacing: 'leading' }
+/** What a file means that does not say it; in latents nothing is clipped. */
+const fileDefaults = { clip_sample: true }
 
 export class DDIMScheduler extends Scheduler {
   static {
@@ -25,7 +28,7 @@ export class DDIMScheduler extends Scheduler {
 
   /** From a diffusers config, or the path of one. */
   static fromConfig(config: SchedulerConfig | string = {}): DDIMScheduler {
-    return new DDIMScheduler(checkConfig('DDIMScheduler', readSchedulerConfig(config), rules, defaults))
+    return new DDIMScheduler(checkConfig('DDIMScheduler', config, rules, defaults, fileDefaults))
   }
 
   private constructor(config: SchedulerConfig) {
@@ -37,15 +40,7 @@ export class DDIMScheduler extends Scheduler {
     const train = this.#alphas.length
     const n = checkInteger(numInferenceSteps, 'numInferenceSteps', 1, train)
     const { timestep_spacing: spacing, steps_offset: offset } = this.config
-    const indices = Array.from({ length: n }, (_, i) => i)
-    const timesteps =
-      spacing === 'leading'
-        ? indices.map((i) => i * Math.floor(train / n) + Number(offset)).reverse()
-        : spacing === 'trailing'
-          ? indices.map((i) => roundHalfEven(train - (i * train) / n) - 1)
-          : linspace(0, train - 1, n)
-              .map(roundHalfEven)
-              .reverse()
+    const timesteps = spacing === 'leading' ? leading(train, n, n, Number(offset)) : spacing === 'trailing' ? trailing(train, n) : linspace(train - 1, n)
     if ((timesteps[0] ?? 0) >= train) throw rangeError(`Expected timesteps below ${train} but steps_offset ${String(offset)} with ${n} steps gives ${timesteps[0]}`)
     this.timesteps = timesteps
     this.#numInferenceSteps = n

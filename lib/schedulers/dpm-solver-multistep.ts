@@ -3,22 +3,24 @@
 //   x ← (s_next/s) x − α_next · expm1(−h) · D,   D = x0 + ½ (x0 − x0_prev)/r,   r = (λ − λ_prev)/h
 // D = x0 on the first step and on the last one, whose σ is 0.
 
-import { native } from '../errors.js'
+import { native, rangeError } from '../errors.js'
 import type { NativeEngine, NativeTensor } from '../native/binding.js'
 import { copyOf, linearCombination } from '../native/ops.js'
 import { checkInteger } from '../options/check.js'
 import { brand } from '../realms.js'
-import { betaDefaults, betaRules, cumulativeAlphas, linspace, roundHalfEven } from './betas.js'
-import { Scheduler, anything, checkConfig, combine, only, readSchedulerConfig } from './scheduler.js'
+import { betaDefaults, betaRules, cumulativeAlphas } from './betas.js'
+import { Scheduler, anything, checkConfig, combine, only } from './scheduler.js'
 import type { NoiseTerms, SchedulerConfig } from './scheduler.js'
+import { leading, linspace, trailing } from './spacing.js'
 
 const rules = {
   ...betaRules,
   solver_order: only(1, 2),
   algorithm_type: only('dpmsolver++'),
   solver_type: only('midpoint'),
-  lower_order_final: only(true),
-  euler_at_final: only(false),
+  // With a last σ of 0 the last step is of first order whatever these say.
+  lower_order_final: only(true, false),
+  euler_at_final: only(false, true),
   use_karras_sigmas: only(false),
   use_exponential_sigmas: only(false),
   use_beta_sigmas: only(false),
@@ -26,7 +28,7 @@ const rules = {
   use_flow_sigmas: only(false),
   flow_shift: anything,
   final_sigmas_type: only('zero'),
-  // diffusers writes −∞, which JSON holds as null or a word.
+  // diffusers writes -Infinity; other writers of JSON make null or a word of it.
   lambda_min_clipped: only(null, -Infinity, '-inf', '-Infinity'),
   variance_type: only(null),
   use_dynamic_shifting: only(false),
@@ -74,7 +76,9 @@ export class DPMSolverMultistepScheduler extends Scheduler {
 
   /** From a diffusers config, or the path of one. */
   static fromConfig(config: SchedulerConfig | string = {}): DPMSolverMultistepScheduler {
-    return new DPMSolverMultistepScheduler(checkConfig('DPMSolverMultistepScheduler', readSchedulerConfig(config), rules, defaults))
+    // −∞ is what an absent key means too, and JSON, which the config may be written to, has no word for it.
+    const { lambda_min_clipped: _, ...checked } = checkConfig('DPMSolverMultistepScheduler', config, rules, defaults)
+    return new DPMSolverMultistepScheduler(checked)
   }
 
   private constructor(config: SchedulerConfig) {
@@ -84,21 +88,12 @@ export class DPMSolverMultistepScheduler extends Scheduler {
 
   override setTimesteps(numInferenceSteps: number): void {
     const train = this.#alphas.length
-    const n = checkInteger(numInferenceSteps, 'numInferenceSteps', 1, train - 1)
     const { timestep_spacing: spacing, steps_offset: offset } = this.config
-    const indices = Array.from({ length: n + 1 }, (_, i) => i)
-    this.timesteps =
-      spacing === 'linspace'
-        ? linspace(0, train - 1, n + 1)
-            .map(roundHalfEven)
-            .reverse()
-            .slice(0, n)
-        : spacing === 'leading'
-          ? indices
-              .map((i) => i * Math.floor(train / (n + 1)) + Number(offset))
-              .reverse()
-              .slice(0, n)
-          : indices.slice(0, n).map((i) => roundHalfEven(train - (i * train) / n) - 1)
+    // All but trailing divide into one part more, and drop the last.
+    const n = checkInteger(numInferenceSteps, 'numInferenceSteps', 1, spacing === 'trailing' ? train : train - 1)
+    const timesteps = spacing === 'trailing' ? trailing(train, n) : (spacing === 'leading' ? leading(train, n + 1, n + 1, Number(offset)) : linspace(train - 1, n + 1)).slice(0, n)
+    if ((timesteps[0] ?? 0) >= train) throw rangeError(`Expected timesteps below ${train} but steps_offset ${String(offset)} with ${n} steps gives ${timesteps[0]}`)
+    this.timesteps = timesteps
     this.#levels = [...this.timesteps.map((t) => level(this.#sigma(t))), level(0)]
     this.reset()
   }

@@ -4,8 +4,7 @@
 import type { NativeEngine, NativeTensor } from '../native/binding.js'
 import { checkInteger, checkNumber } from '../options/check.js'
 import { brand } from '../realms.js'
-import { linspace } from './betas.js'
-import { Scheduler, anything, checkConfig, combine, integer, number, only, readSchedulerConfig } from './scheduler.js'
+import { Scheduler, anything, checkConfig, combine, integer, number, only } from './scheduler.js'
 import type { NoiseTerms, SchedulerConfig } from './scheduler.js'
 
 const rules = {
@@ -26,6 +25,12 @@ const rules = {
 }
 const defaults = { num_train_timesteps: 1000, shift: 1, use_dynamic_shifting: false }
 
+/** n numbers from `start` to `end` inclusive. */
+function linspace(start: number, end: number, n: number): number[] {
+  if (n === 1) return [start]
+  return Array.from({ length: n }, (_, i) => (i === n - 1 ? end : start + (i * (end - start)) / (n - 1)))
+}
+
 export class FlowMatchEulerDiscreteScheduler extends Scheduler {
   static {
     brand(this, 'FlowMatchEulerDiscreteScheduler')
@@ -37,7 +42,7 @@ export class FlowMatchEulerDiscreteScheduler extends Scheduler {
 
   /** From a diffusers config, or the path of one. */
   static fromConfig(config: SchedulerConfig | string = {}): FlowMatchEulerDiscreteScheduler {
-    return new FlowMatchEulerDiscreteScheduler(checkConfig('FlowMatchEulerDiscreteScheduler', readSchedulerConfig(config), rules, defaults))
+    return new FlowMatchEulerDiscreteScheduler(checkConfig('FlowMatchEulerDiscreteScheduler', config, rules, defaults))
   }
 
   private constructor(config: SchedulerConfig) {

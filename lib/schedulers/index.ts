@@ -1,5 +1,6 @@
 // The schedulers by class name, as scheduler_config.json names them.
 
+import { existsSync } from 'node:fs'
 import { expected, notSupported } from '../errors.js'
 import { DDIMScheduler } from './ddim.js'
 import { DPMSolverMultistepScheduler } from './dpm-solver-multistep.js'
@@ -28,12 +29,12 @@ function isName(name: string): name is SchedulerName {
 export function createScheduler(option: SchedulerOption | string = 'DDIMScheduler'): Scheduler {
   if (option instanceof Scheduler) return createScheduler({ ...option.config })
   if (typeof option === 'string' && isName(option)) return classes[option].fromConfig()
-  if (typeof option === 'string' && /^\w+Scheduler$/.test(option)) throw expected(`one of ${schedulerNames.join(', ')}`, 'scheduler', option, 'range')
+  if (typeof option === 'string' && !/[./\\]/.test(option) && !existsSync(option)) throw expected(`one of ${schedulerNames.join(', ')}`, 'scheduler', option, 'range')
   if (typeof option !== 'string' && (typeof option !== 'object' || option === null)) throw expected('a class name, a config or an instance', 'scheduler', option, 'type')
-  const config = readSchedulerConfig(option)
-  const name = config['_class_name'] ?? 'DDIMScheduler'
+  const name = readSchedulerConfig(option)['_class_name'] ?? 'DDIMScheduler'
   if (typeof name !== 'string' || !isName(name)) {
     throw notSupported('_class_name', `Expected one of ${schedulerNames.join(', ')} for _class_name of the scheduler config but received ${String(name)}`)
   }
-  return classes[name].fromConfig(config)
+  // Not what was read: what a file does not say means something else than what an object does not say.
+  return classes[name].fromConfig(option)
 }

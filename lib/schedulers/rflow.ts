@@ -6,7 +6,7 @@ import { typeError } from '../errors.js'
 import type { NativeEngine, NativeTensor } from '../native/binding.js'
 import { checkInteger, checkNumber } from '../options/check.js'
 import { brand } from '../realms.js'
-import { Scheduler, anything, checkConfig, combine, integer, number, only, readSchedulerConfig } from './scheduler.js'
+import { Scheduler, anything, checkConfig, combine, integer, number, only } from './scheduler.js'
 import type { NoiseTerms, SchedulerConfig, TimestepSize } from './scheduler.js'
 
 const rules = {
@@ -23,6 +23,8 @@ const rules = {
   transform_scale: only(1)
 }
 const defaults = { num_train_timesteps: 1000, use_discrete_timesteps: false, use_timestep_transform: true }
+/** What a file means that does not say it, as upstream. */
+const fileDefaults = { use_timestep_transform: false }
 
 /** r u/(1 + (r − 1) u): 0 and 1 stay, r above 1 moves times towards noise. */
 function transformed(u: number, r: number): number {
@@ -37,9 +39,9 @@ export class RFlowScheduler extends Scheduler {
   readonly target = { sample: 1, noise: -1 } as const
   readonly discrete = false
 
-  /** From a config, or the path of one. */
+  /** From a config, or the path of one; the timestep transform is on unless the config, or a file by its silence, says no. */
   static fromConfig(config: SchedulerConfig | string = {}): RFlowScheduler {
-    return new RFlowScheduler(checkConfig('RFlowScheduler', readSchedulerConfig(config), rules, defaults))
+    return new RFlowScheduler(checkConfig('RFlowScheduler', config, rules, defaults, fileDefaults))
   }
 
   private constructor(config: SchedulerConfig) {

@@ -12,6 +12,7 @@ import { Scope, Tensor, checkShape, toNative, toResult } from '../native/tensor.
 import type { TensorLike } from '../native/tensor.js'
 import { checkNumber } from '../options/check.js'
 import { brand } from '../realms.js'
+import { diffusersKeys } from './foreign-keys.js'
 
 export type SchedulerConfig = Record<string, unknown>
 
@@ -179,42 +180,66 @@ export function combine(engine: NativeEngine, terms: StepTerms, output: NativeTe
   return linearCombination(engine, list)
 }
 
-/** What one config key may hold: a check that says yes or no. Keys that only matter beside a refused value take anything. */
-export type KeyRule = (value: unknown) => boolean
+/** What one config key may hold. */
+export interface KeyRule {
+  fits: (value: unknown) => boolean
+  /** In words. */
+  what: string
+}
 
-export const anything: KeyRule = () => true
-export const only =
-  (...values: unknown[]): KeyRule =>
-  (value) =>
-    values.includes(value)
-export const number =
-  (minimum: number, maximum: number): KeyRule =>
-  (value) =>
-    typeof value === 'number' && Number.isFinite(value) && value >= minimum && value <= maximum
-export const integer =
-  (minimum: number, maximum: number): KeyRule =>
-  (value) =>
-    Number.isInteger(value) && (value as number) >= minimum && (value as number) <= maximum
+/** Of keys that only matter beside a refused value. */
+export const anything: KeyRule = { fits: () => true, what: 'anything' }
+export const only = (...values: unknown[]): KeyRule => ({ fits: (value) => values.includes(value), what: values.map((value) => show(value)).join(' or ') })
+export const number = (minimum: number, maximum: number): KeyRule => ({
+  fits: (value) => typeof value === 'number' && Number.isFinite(value) && value >= minimum && value <= maximum,
+  what: `a number from ${show(minimum)} to ${show(maximum)}`
+})
+export const integer = (minimum: number, maximum: number): KeyRule => ({
+  fits: (value) => Number.isInteger(value) && (value as number) >= minimum && (value as number) <= maximum,
+  what: `an integer from ${show(minimum)} to ${show(maximum)}`
+})
 
-/** Defaults under the config's own values. A key or value that the scheduler does not know is an error that names it. */
-export function checkConfig(className: string, config: SchedulerConfig, rules: Record<string, KeyRule>, defaults: SchedulerConfig): SchedulerConfig {
+/**
+The config of a class: its own values over defaults. A key that no scheduler knows, and a value that this class does not compute with, is an error that names it; keys of
+other classes are left alone. What a file does not say means what it means to the program that wrote it: `fileDefaults`, where they are not ours.
+*/
+export function checkConfig(className: string, source: SchedulerConfig | string, rules: Record<string, KeyRule>, defaults: SchedulerConfig, fileDefaults: SchedulerConfig = {}): SchedulerConfig {
+  const config = Object.fromEntries(Object.entries(readSchedulerConfig(source)).filter(([, value]) => value !== undefined))
   for (const [key, value] of Object.entries(config)) {
     if (key.startsWith('_')) continue
-    const rule = rules[key]
-    if (rule === undefined) throw notSupported(key, `Expected a config of ${className} but it has the key ${key}, which this version does not know`)
-    if (value !== undefined && !rule(value)) throw notSupported(key, `Expected a supported value for ${key} of ${className} but received ${show(value)}`)
+    const rule = Object.hasOwn(rules, key) ? rules[key] : undefined
+    if (rule === undefined && !diffusersKeys.has(key)) throw notSupported(key, `Expected a config of ${className} but it has the key ${key}, which this version does not know`)
+    if (rule?.fits(value) === false) throw notSupported(key, `Expected ${rule.what} for ${key} of ${className} but received ${show(value)}, which this version does not compute with`)
   }
-  const given = Object.fromEntries(Object.entries(config).filter(([, value]) => value !== undefined))
-  return { ...defaults, ...given, _class_name: className }
+  const absent = typeof source === 'string' ? fileDefaults : {}
+  for (const [key, value] of Object.entries(absent)) {
+    const rule = rules[key]
+    if (Object.hasOwn(config, key) || rule === undefined || rule.fits(value)) continue
+    throw notSupported(key, `Expected ${rule.what} for ${key} of ${className} but ${source as string} does not say it, which means ${show(value)}; write "${key}": ${rule.what} into it`)
+  }
+  return { ...defaults, ...absent, ...config, _class_name: className }
 }
+
+const maxConfigBytes = 1 << 20
 
 /** A config given as an object, or read from scheduler_config.json (a file, or the folder that holds it). */
 export function readSchedulerConfig(source: SchedulerConfig | string): SchedulerConfig {
   if (typeof source === 'object' && source !== null && !Array.isArray(source)) return source
   if (typeof source !== 'string') throw expected('a config object or a path', 'the scheduler config', source, 'type')
   const file = existsSync(source) && statSync(source).isDirectory() ? join(source, 'scheduler_config.json') : source
-  if (!existsSync(file)) throw new VinError('ERR_VIN_MISSING_COMPONENT', `Expected a scheduler config at ${file} but there is no such file`, { component: 'scheduler', file })
-  const config = native(() => loadBinding().parseJson(readFileSync(file), file))
-  if (typeof config !== 'object' || config === null || Array.isArray(config)) throw new VinError('ERR_VIN_FORMAT', `Expected a JSON object in ${file}`, { file })
+  const missing = (found: string, cause?: unknown): VinError =>
+    new VinError('ERR_VIN_MISSING_COMPONENT', `Expected a scheduler config at ${file} but ${found}`, { component: 'scheduler', file }, { cause })
+  const stats = existsSync(file) ? statSync(file) : undefined
+  if (stats === undefined) throw missing('there is no such file')
+  if (!stats.isFile()) throw missing('that is no file')
+  if (stats.size > maxConfigBytes) throw new VinError('ERR_VIN_FORMAT', `Expected at most ${maxConfigBytes} bytes in ${file} but it has ${stats.size}`, { file })
+  let bytes: Buffer
+  try {
+    bytes = readFileSync(file)
+  } catch (error) {
+    throw missing('it cannot be read', error)
+  }
+  const config = native(() => loadBinding().parseJson(bytes, file))
+  if (typeof config !== 'object' || config === null || Array.isArray(config)) throw new VinError('ERR_VIN_FORMAT', `Expected a JSON object in ${file} but found ${show(config)}`, { file })
   return { ...config }
 }
