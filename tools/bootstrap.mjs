@@ -6,6 +6,7 @@ import { benchHelp, readBenchArguments } from './bench.mjs'
 import { withLock } from './lock.mjs'
 import { run } from './run.mjs'
 import { fingerprint, root, say, step, which } from './stamp.mjs'
+import { howToInstall, missingPrograms } from './toolchain.cjs'
 
 const demoPrompt = 'a large red circle and a small blue square bounce over the meadow'
 
@@ -42,21 +43,12 @@ const compilers = () => [process.env.CXX ?? 'c++', process.env.CC ?? 'cc']
 const toolchain = () => [process.version, process.arch, ...compilers().map(fingerprint), process.env.CXXFLAGS ?? '']
 
 function requireCompiler() {
-  const missing = [
-    [which(process.env.CXX ?? 'c++') ?? which('g++'), 'g++'],
-    [which('make'), 'make'],
-    [which(process.env.PYTHON ?? 'python3'), 'python3']
-  ].flatMap(([found, name]) => (found ? [] : [name]))
-  if (missing.length === 0) return
-  const list = missing.join(' ')
-  throw new Stop(
-    `The addon cannot be compiled because ${missing.join(' and ')} was not found on PATH. Debian, Ubuntu: apt-get install ${list} · Fedora: dnf install ${
-      list.replace('g++', 'gcc-c++')} · Alpine: apk add ${list} linux-headers · macOS: xcode-select --install`
-  )
+  const missing = missingPrograms()
+  if (missing.length > 0) throw new Stop(`The addon cannot be compiled because ${missing.join(' and ')} was not found on PATH. ${howToInstall(missing)}`)
 }
 
 const native = step({
-  inputs: ['binding.gyp', 'csrc', 'tools/sources.cjs', 'tools/node-gyp.mjs'],
+  inputs: ['binding.gyp', 'csrc', 'tools/sources.cjs', 'tools/node-gyp.mjs', 'tools/toolchain.cjs'],
   extra: toolchain,
   outputs: ['build/Release/vin-native.node'],
   stamp: 'build/stamp',

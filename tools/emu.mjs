@@ -2,9 +2,9 @@
 import { copyFileSync, mkdirSync, renameSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
-import { buildEnvironment } from './node-gyp.mjs'
 import { run } from './run.mjs'
 import { isMain, root } from './stamp.mjs'
+import { buildEnvironment } from './toolchain.cjs'
 
 export async function buildEmulated() {
   const cmakeJs = createRequire(import.meta.url).resolve('cmake-js/bin/cmake-js')

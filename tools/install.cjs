@@ -2,12 +2,10 @@
 // never fails an installation, and nothing depends on its having run: the first use of the addon says what is missing.
 'use strict'
 const { spawnSync } = require('node:child_process')
-const { existsSync, realpathSync, readFileSync } = require('node:fs')
-const { delimiter, dirname, join } = require('node:path')
+const { join } = require('node:path')
+const { buildEnvironment, findNodeGyp, headersPrefix, missingPrograms } = require('./toolchain.cjs')
 
 const root = join(__dirname, '..')
-
-const onPath = (command) => (process.env.PATH || '').split(delimiter).some((folder) => folder !== '' && existsSync(join(folder, command)))
 
 /** node-gyp-build tells musl only on Alpine; detect-libc knows better. */
 function findAddon() {
@@ -16,39 +14,35 @@ function findAddon() {
   return require('node-gyp-build').resolve(root)
 }
 
-/** The prefix of this node if it holds the headers of this very version; an ES module cannot be required here. */
-function headersPrefix() {
-  const prefix = dirname(dirname(realpathSync(process.execPath)))
-  const file = join(prefix, 'include', 'node', 'node_version.h')
-  if (!existsSync(file)) return undefined
-  const text = readFileSync(file, 'utf8')
-  const version = ['MAJOR', 'MINOR', 'PATCH'].map((part) => (new RegExp(`#define NODE_${part}_VERSION (\\d+)`).exec(text) || [])[1]).join('.')
-  return version === process.versions.node ? prefix : undefined
-}
+/** As at the first use (lib/native/load.ts). */
+const windowsAdvice = 'vin-native does not run on Windows itself; it runs in WSL 2 (in PowerShell: wsl --install), where Node and vin-native are installed as on Linux'
 
 /** Undefined when compiled, else why not. */
 function compile() {
-  const prefix = headersPrefix()
-  if (!prefix) return `Node's headers are not installed beside ${process.execPath}`
-  const missing = [process.env.CXX || 'c++', 'make', 'python3'].filter((command) => !command.includes('/') && !onPath(command))
+  if (!headersPrefix()) return `Node's headers are not installed beside ${process.execPath}`
+  const missing = missingPrograms()
   if (missing.length > 0) return `${missing.join(', ')} not found`
-  const nodeGyp = process.env.npm_config_node_gyp
+  const nodeGyp = findNodeGyp(root)
   if (!nodeGyp) return 'node-gyp not found'
-  const env = { ...process.env, npm_config_nodedir: prefix, JOBS: process.env.JOBS || 'max' }
-  const { status } = spawnSync(process.execPath, [nodeGyp, 'configure', 'build', '--loglevel=silent'], { cwd: root, env, stdio: 'ignore' })
+  const { status } = spawnSync(process.execPath, [nodeGyp, 'configure', 'build', '--loglevel=silent'], { cwd: root, env: buildEnvironment(), stdio: 'ignore' })
   return status === 0 ? undefined : 'the compiler reported errors'
 }
 
-try {
-  findAddon()
-} catch {
+/** The line for the person who installs. */
+function withoutAddon() {
+  if (process.platform === 'win32') return windowsAdvice
   let reason
   try {
     reason = compile()
   } catch (error) {
     reason = error.message
   }
-  if (reason) {
-    console.log(`vin-native: no prebuilt addon for ${process.platform}-${process.arch} and it was not compiled (${reason}); npx vin-native build compiles it`)
-  }
+  return reason && `no prebuilt addon for ${process.platform}-${process.arch} and it was not compiled (${reason}); npx vin-native build compiles it`
+}
+
+try {
+  findAddon()
+} catch {
+  const line = withoutAddon()
+  if (line) console.log(`vin-native: ${line}`)
 }

@@ -3,9 +3,9 @@
 import { cpSync, existsSync, mkdirSync, rmSync, symlinkSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
-import { buildEnvironment } from './node-gyp.mjs'
 import { run } from './run.mjs'
 import { root, say } from './stamp.mjs'
+import { buildEnvironment } from './toolchain.cjs'
 
 const tree = join(root, 'build-backends', 'prebuild-tree')
 rmSync(tree, { recursive: true, force: true })

@@ -15,9 +15,13 @@ const sources = {
   kernels: () => [...cpp('csrc/cpu', plain), ...cpp('csrc/cpu/gemm')]
 }
 
-const which = process.argv[2]
-if (!Object.hasOwn(sources, which)) {
-  console.error(`Expected one of ${Object.keys(sources).join(', ')} but received ${which}`)
-  process.exit(1)
+module.exports = sources
+
+if (require.main === module) {
+  const which = process.argv[2]
+  if (!Object.hasOwn(sources, which)) {
+    console.error(`Expected one of ${Object.keys(sources).join(', ')} but received ${which}`)
+    process.exit(1)
+  }
+  console.log(sources[which]().join('\n'))
 }
-console.log(sources[which]().join('\n'))

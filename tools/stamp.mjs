@@ -1,8 +1,11 @@
 // A build step is skipped while the contents of its inputs are what they were when it last succeeded.
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, statSync, writeFileSync } from 'node:fs'
-import { delimiter, dirname, join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { which } from './toolchain.cjs'
+
+export { which }
 
 export const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 
@@ -20,13 +23,6 @@ export function filesBelow(paths) {
   }
   for (const path of paths) visit(path)
   return files
-}
-
-/** Where a command of PATH lies, or undefined. */
-export function which(command) {
-  if (command.includes('/')) return existsSync(command) ? command : undefined
-  const folders = (process.env.PATH ?? '').split(delimiter).filter(Boolean)
-  return folders.map((folder) => join(folder, command)).find((path) => existsSync(path) && statSync(path).isFile())
 }
 
 /** Names a program by path, size and time, which is enough to notice another version and needs no process. */

@@ -8,10 +8,11 @@ export const commands = {
   train: { description: 'train a model folder', load: async () => (await import('./train.js')).trainCommand },
   inspect: { description: 'show a model folder, GPU backends, prebuilt addons, or attention of the VIN', load: async () => (await import('./inspect.js')).inspectCommand },
   bench: { description: 'measure this machine (in a checkout of the repository)', load: async () => (await import('./bench.js')).benchCommand },
+  build: { description: 'compile the addon, where no prebuilt one fits this machine', load: async () => (await import('./build.js')).buildCommand },
   doctor: { description: 'check this machine and installation', load: async () => (await import('./doctor.js')).doctorCommand }
 } as const
 
 export const commandNames = Object.keys(commands) as (keyof typeof commands)[]
 
 /** Commands of the interface that this version does not have. */
-export const laterCommands = ['compare', 'evaluate', 'serve', 'work', 'build'] as const
+export const laterCommands = ['compare', 'evaluate', 'serve', 'work'] as const
