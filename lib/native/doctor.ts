@@ -5,14 +5,17 @@ import { existsSync, readFileSync } from 'node:fs'
 import { access, constants, mkdir, statfs } from 'node:fs/promises'
 import { arch, cpus, freemem, release, totalmem } from 'node:os'
 import { join } from 'node:path'
+import { VinError } from '../errors.js'
 import { errorMessage } from '../realms.js'
 import { resolveDevice } from './backends.js'
 import { openEngine } from './engine.js'
 import type { Engine } from './engine.js'
 import { bindingPath, loadBinding } from './load.js'
+import type { LoadAttempt } from './load.js'
 import { coresAvailable, memoryAvailable } from './machine.js'
 import { collectOutput, findProgram, loadSharp } from './optional.js'
 import { packageRoot, packageVersion } from './package-root.js'
+import { isDenied } from './permission.js'
 
 export interface DoctorCheck {
   id: string
@@ -67,7 +70,8 @@ export async function doctor(): Promise<DoctorReport> {
     try {
       results.push({ id, ...(await check()) })
     } catch (error) {
-      results.push({ id, ...broken(errorMessage(error), 'see the message') })
+      const text = errorMessage(error)
+      results.push({ id, ...(isDenied(error) ? warning(`not checked, because Node's permission model forbids it: ${text}`, 'start Node with --allow-fs-read=*') : broken(text, 'see the message')) })
     }
   }
   return { ok: results.every(({ status }) => status !== 'broken'), version: packageVersion(), checks: results }
@@ -78,7 +82,6 @@ function checkNode(): Finding {
   const detail = `Node ${node}, Node-API ${napi ?? 'none'}, vin-native ${packageVersion()}`
   if (Number(node.split('.')[0]) < 20) return broken(detail, 'install Node 20 or later')
   if (Number(napi) < 9) return broken(detail, 'install a Node with Node-API 9')
-  if (process.execArgv.includes('--no-addons') || (process.env['NODE_OPTIONS'] ?? '').includes('--no-addons')) return broken(`${detail}, started with --no-addons`, 'start Node without --no-addons')
   return ok(detail)
 }
 
@@ -111,7 +114,9 @@ function checkAddon(): Finding {
   try {
     loadBinding()
   } catch (error) {
-    return broken(errorMessage(error), 'run npx vin-native build, or npm run build in a checkout')
+    if (!(error instanceof VinError)) throw error
+    const { attempts = [], advice } = error.details as { attempts?: LoadAttempt[]; advice?: string }
+    return broken(`no addon loads: ${attempts.map(({ path, reason }) => `${path}: ${reason}`).join('; ')}`, advice ?? error.message)
   }
   const path = bindingPath()
   if (path === undefined) return ok('loaded')
@@ -175,12 +180,17 @@ async function checkEncoders(): Promise<Finding> {
   const found = ['mp4 (h264-mp4-encoder)', 'gif (gifenc)', 'png, apng (fast-png)']
   const ffmpeg = await findProgram('ffmpeg')
   if (ffmpeg !== undefined) {
-    const version = (await collectOutput(ffmpeg, ['-version'])).toString().split('\n')[0] ?? ''
-    found.push(version.split(' ').slice(0, 3).join(' '))
+    try {
+      const version = (await collectOutput(ffmpeg, ['-version'])).toString().split('\n')[0] ?? ''
+      found.push(version.split(' ').slice(0, 3).join(' '))
+    } catch (error) {
+      return warning(`${found.join(', ')}; ${errorMessage(error)}`, 'without ffmpeg no videos are read, and without sharp no .webp and JPEG either')
+    }
   }
-  const sharp = await loadSharp()
+  const { sharp, refused } = await loadSharp()
   if (sharp !== undefined) found.push('webp, JPEG (sharp)')
   const detail = found.join(', ')
+  if (refused !== undefined) return warning(`${detail}; the installed sharp does not load: ${refused}`, ffmpeg === undefined ? 'npm install --include=optional sharp, or install ffmpeg' : 'ffmpeg serves instead; npm install --include=optional sharp mends it')
   return ffmpeg === undefined && sharp === undefined ? warning(`${detail}; neither ffmpeg nor sharp`, 'npm install sharp for .webp and JPEG, ffmpeg to read videos') : ok(detail)
 }
 

@@ -5,7 +5,8 @@ import type { ChildProcess } from 'node:child_process'
 import { access, constants, stat } from 'node:fs/promises'
 import { delimiter, join } from 'node:path'
 import { VinError, abortReason } from '../errors.js'
-import { errorCode } from '../realms.js'
+import { errorCode, errorMessage } from '../realms.js'
+import { permitted } from './permission.js'
 import { onAbort } from './signals.js'
 
 /** The path of a program on PATH. */
@@ -30,10 +31,14 @@ interface Process {
   done: Promise<void>
 }
 
-/** Starts a program by its path, no shell; an abort kills it. */
+/**
+Starts a program by its path, no shell; an abort kills it.
+
+@throws ERR_VIN_NOT_SUPPORTED where Node's permission model forbids it
+*/
 export function startProgram(path: string, args: string[], signal?: AbortSignal): Process {
   signal?.throwIfAborted()
-  const child = spawn(path, args, { stdio: ['pipe', 'pipe', 'pipe'], windowsHide: true })
+  const child = permitted('--allow-child-process', path, () => spawn(path, args, { stdio: ['pipe', 'pipe', 'pipe'], windowsHide: true }))
   let errorText = ''
   child.stderr.on('data', (chunk: Buffer) => (errorText = (errorText + chunk.toString()).slice(-2000)))
   // A program that ends early closes its input: its exit code tells why, EPIPE does not.
@@ -74,12 +79,23 @@ async function importSharp() {
 
 export type Sharp = Awaited<ReturnType<typeof importSharp>>
 
-/** sharp, if the user installed it. */
-export async function loadSharp(): Promise<Sharp | undefined> {
+export interface FoundSharp {
+  /** Absent: not installed, or it does not load. */
+  sharp?: Sharp
+  /** Why an installed one does not load: without its binary for this machine, where addons are forbidden, … */
+  refused?: string
+}
+
+/** sharp, if the user installed it and it loads. */
+export async function loadSharp(): Promise<FoundSharp> {
   try {
-    return await importSharp()
+    return { sharp: await importSharp() }
   } catch (error) {
-    if (errorCode(error) === 'ERR_MODULE_NOT_FOUND') return undefined
-    throw error
+    return errorCode(error) === 'ERR_MODULE_NOT_FOUND' ? {} : { refused: errorMessage(error).split('\n')[0]! }
   }
+}
+
+/** The end of a sentence that asks for sharp or ffmpeg. */
+export function foundNeither({ refused }: FoundSharp): string {
+  return refused === undefined ? 'found neither' : `found no ffmpeg, and the installed sharp does not load (${refused})`
 }

@@ -6,7 +6,7 @@ import { readFile, stat } from 'node:fs/promises'
 import { types } from 'node:util'
 import { inflate } from 'node:zlib'
 import { VinError, expected, notSupported, rangeError } from '../errors.js'
-import { collectOutput, findProgram, loadSharp } from '../native/optional.js'
+import { collectOutput, findProgram, foundNeither, loadSharp } from '../native/optional.js'
 import { errorMessage } from '../realms.js'
 import { orientationOf, upright } from './exif.js'
 import { accurateScaling } from './ffmpeg.js'
@@ -85,10 +85,10 @@ async function decodeImage(bytes: Uint8Array, options: { maxPixels: number; name
 
 /** As the pixels lie in the file: decoders differ in whether they turn them. */
 async function decodeLossy(bytes: Uint8Array, kind: 'jpeg' | 'webp', { maxPixels, name, signal }: { maxPixels: number; name: string; signal: AbortSignal | undefined }): Promise<Picture> {
-  const sharp = await loadSharp()
-  if (sharp !== undefined) {
+  const found = await loadSharp()
+  if (found.sharp !== undefined) {
     try {
-      const { data, info } = await sharp(bytes, { limitInputPixels: maxPixels, failOn: 'error' }).removeAlpha().toColourspace('srgb').raw().toBuffer({ resolveWithObject: true })
+      const { data, info } = await found.sharp(bytes, { limitInputPixels: maxPixels, failOn: 'error' }).removeAlpha().toColourspace('srgb').raw().toBuffer({ resolveWithObject: true })
       return { data: new Uint8Array(data.buffer, data.byteOffset, data.length), width: info.width, height: info.height }
     } catch (error) {
       throw formatError(name, kind, error)
@@ -104,7 +104,7 @@ async function decodeLossy(bytes: Uint8Array, kind: 'jpeg' | 'webp', { maxPixels
     })
     return decodePng(png, name)
   }
-  throw notSupported(kind, `Expected sharp or an ffmpeg on PATH to read the ${kind.toUpperCase()} given as ${name} but found neither; run npm install sharp, or give a PNG`)
+  throw notSupported(kind, `Expected sharp or an ffmpeg on PATH to read the ${kind.toUpperCase()} given as ${name} but ${foundNeither(found)}; run npm install sharp, or give a PNG`)
 }
 
 function formatError(name: string, kind: string, cause: unknown): VinError {

@@ -7,6 +7,7 @@ import { Worker } from 'node:worker_threads'
 import { VinError, abortReason } from '../errors.js'
 import { onAbort } from '../native/signals.js'
 import { packageRoot } from '../native/package-root.js'
+import { permitted } from '../native/permission.js'
 import { errorCode, errorMessage, isError } from '../realms.js'
 import { checkFrame } from './frames.js'
 import type { FrameSource } from './frames.js'
@@ -60,7 +61,7 @@ export async function* encodeMp4(source: FrameSource, scale: number): AsyncGener
     source.warn('odd-size', `mp4 holds even sizes only: the last ${(width * scale) % 2 === 1 ? 'column' : 'row'} is repeated, and the file is ${even} instead of ${width * scale} × ${height * scale}`)
   }
   const settings: Mp4Settings = { width, height, scale, fps, qp: 20, keyframeInterval: Math.max(1, Math.round(fps)) }
-  const encoder = new EncoderThread(new Worker(workerFile(), { workerData: settings, name: 'vin-native mp4' }), signal)
+  const encoder = new EncoderThread(permitted('--allow-worker', 'the thread that encodes mp4', () => new Worker(workerFile(), { workerData: settings, name: 'vin-native mp4' })), signal)
   try {
     await encoder.ready
     let index = 0

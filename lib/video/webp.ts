@@ -1,7 +1,7 @@
 // Animated WebP by sharp where it is installed, else by an ffmpeg on PATH that has libwebp.
 
 import { VinError, notSupported } from '../errors.js'
-import { findProgram, loadSharp, startProgram } from '../native/optional.js'
+import { findProgram, foundNeither, loadSharp, startProgram } from '../native/optional.js'
 import type { Sharp } from '../native/optional.js'
 import { hasEncoder } from './ffmpeg.js'
 import { checkFrame, enlarge } from './frames.js'
@@ -59,9 +59,9 @@ async function* withFfmpeg(ffmpeg: string, source: FrameSource, scale: number): 
 }
 
 export async function* encodeWebp(source: FrameSource, scale: number): AsyncGenerator<Uint8Array> {
-  const sharp = await loadSharp()
-  if (sharp !== undefined) {
-    yield await withSharp(sharp, source, scale)
+  const found = await loadSharp()
+  if (found.sharp !== undefined) {
+    yield await withSharp(found.sharp, source, scale)
     return
   }
   const ffmpeg = await findProgram('ffmpeg')
@@ -69,5 +69,5 @@ export async function* encodeWebp(source: FrameSource, scale: number): AsyncGene
     yield* withFfmpeg(ffmpeg, source, scale)
     return
   }
-  throw notSupported('webp', 'Expected sharp or an ffmpeg on PATH with libwebp to write .webp but found neither; run npm install sharp, or choose .mp4, .gif or .apng')
+  throw notSupported('webp', `Expected sharp or an ffmpeg on PATH with libwebp to write .webp but ${foundNeither(found)}; run npm install sharp, or choose .mp4, .gif or .apng`)
 }

@@ -61,10 +61,14 @@ describe.runIf(ffmpeg)('with ffmpeg', () => {
     await expect(all(join(folder, 'c.mp4'), { width: 8, height: 8, fps: 16 })).rejects.toMatchObject({ code: 'ERR_VIN_FORMAT' })
   })
 
-  test('WebP is written without sharp', async () => {
+  test.each([
+    ['not installed', Object.assign(new Error("Cannot find package 'sharp'"), { code: 'ERR_MODULE_NOT_FOUND' })],
+    ['installed without its binary', new Error('Could not load the "sharp" module using the linux-x64 runtime\nPossible solutions: …')],
+    ['installed where addons are forbidden', Object.assign(new Error('Cannot load native addon because loading addons is disabled.'), { code: 'ERR_DLOPEN_DISABLED' })]
+  ])('WebP is written without sharp: %s', async (_, error) => {
     vi.doMock('sharp', () => ({
       get default() {
-        throw Object.assign(new Error("Cannot find package 'sharp'"), { code: 'ERR_MODULE_NOT_FOUND' })
+        throw error
       }
     }))
     vi.resetModules()
