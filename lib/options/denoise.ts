@@ -95,6 +95,7 @@ export interface DenoiseOptions<T extends TensorLike = TensorLike> {
   @default as many as there are threads
   */
   chunksInFlight?: number | undefined
+  /** Stops the evaluation within a block of the model; the promise rejects with its reason. */
   signal?: AbortSignal | undefined
 }
 

@@ -185,6 +185,10 @@ export interface GenerateOptions {
   onPreview?: ((event: PreviewEvent) => void | Promise<void>) | undefined
   /** A folder that keeps the two newest states of sampling; a run that finds one there goes on from it. */
   resume?: string | undefined
+  /**
+  Stops the job at any time, also while it waits for its turn: it rejects with the signal's reason, and so does its iteration. The finished video does not depend
+  on it any more: `frames`, `save`, `toBuffer` and `toStream` take signals of their own.
+  */
   signal?: AbortSignal | undefined
 }
 

@@ -1,6 +1,6 @@
 // Latents → frames, micro-batch by micro-batch. One micro-batch is queued ahead of the one that is being read, so memory does not grow with the video.
 
-import { native, nativeAsync } from '../errors.js'
+import { VinError, native, nativeAsync } from '../errors.js'
 import type { VAE } from '../models/vae.js'
 import type { NativeTensor } from '../native/binding.js'
 import { abortable, bindCancel } from '../native/cancel.js'
@@ -19,6 +19,9 @@ export async function* decodeBatches({ vae, latents, numFrames }: DecodeInput, .
   const linked = linkSignals(...signals)
   const { signal } = linked
   signal.throwIfAborted()
+  if (vae.disposed) {
+    throw new VinError('ERR_VIN_DISPOSED', 'Expected the pipeline of this video for its pixels but it was disposed; read or save the frames before dispose(), or save the latents (.safetensors), which need no model, and decode them later with openLatents()', { component: 'vae' })
+  }
   const model = vae.native
   const engine = vae.engine.native
   const cancel = bindCancel(engine, signal)

@@ -258,14 +258,13 @@ async function preview({ options, parts, cancel, context, plan }: Run, { step }:
   }
 }
 
-/** The video; it decodes when it is read, and stops with the run's signal. */
+/** The video, which decodes when it is read, and the events of the job, whose decoding stops with the job's signal. */
 function finish({ options, parts, context, plan, warnings }: Run, latents: TensorData, seed: number | bigint, timings: Record<string, number>): RunResult {
   const { numFrames, width, height, fps, outputType } = options
-  const input = outputType === 'video' ? { vae: requireVae(parts.vae), latents, numFrames } : undefined
-  const { sources } = context
+  const vae = outputType === 'video' ? requireVae(parts.vae) : undefined
   const video = new Video({
     latents,
-    decode: input === undefined ? undefined : (own?: AbortSignal) => decodeFrames(input, ...sources, own),
+    decode: vae === undefined ? undefined : (own, held) => decodeFrames({ vae, latents: held, numFrames }, own),
     width,
     height,
     fps,
@@ -276,11 +275,11 @@ function finish({ options, parts, context, plan, warnings }: Run, latents: Tenso
     timings,
     warnings
   })
-  if (input === undefined) return { video }
+  if (vae === undefined) return { video }
   const decode = async function* (): AsyncGenerator<GenerationEvent> {
     const begin = performance.now()
     let done = 0
-    for await (const frames of decodeBatches(input, ...sources)) {
+    for await (const frames of decodeBatches({ vae, latents, numFrames }, ...context.sources)) {
       done += frames.length
       yield { type: 'decode', done, total: numFrames }
       yield { type: 'frames', frames }

@@ -61,7 +61,7 @@ export function savedVideo(latents: TensorData, { vae, numFrames, fps, seed = 0 
   const [, , height = 0, width = 0] = latents.shape
   return new Video({
     latents,
-    decode: (signal) => decodeFrames({ vae: vae(), latents, numFrames }, signal),
+    decode: (signal, held) => decodeFrames({ vae: vae(), latents: held, numFrames }, signal),
     width: 8 * width,
     height: 8 * height,
     fps,

@@ -23,8 +23,8 @@ export interface VideoWarning {
 export interface VideoParts<Options = unknown, Plan = unknown> {
   /** [C, N, H, W] */
   latents: TensorData
-  /** Decodes all frames in order; absent: there is no VAE, or only latents were asked for. */
-  decode?: ((signal?: AbortSignal) => AsyncIterable<Frame>) | undefined
+  /** Decodes all frames of the video's latents in order; absent: there is no VAE, or only latents were asked for. */
+  decode?: ((signal: AbortSignal | undefined, latents: TensorData) => AsyncIterable<Frame>) | undefined
   /** Pixels. */
   width: number
   height: number
@@ -53,6 +53,9 @@ export interface SaveOptions {
 
 const maxScale = 64
 
+/** The same video with latents that nobody else writes to. */
+export let withOwnLatents: (video: Video) => Video
+
 export class Video<Options = unknown, Plan = unknown> {
   static {
     brand(this, 'Video')
@@ -72,10 +75,16 @@ export class Video<Options = unknown, Plan = unknown> {
   readonly timings: Readonly<Record<string, number>>
   /** Adjustments, those of `save` included. */
   readonly warnings: VideoWarning[]
-  readonly #decode: VideoParts['decode']
+  static {
+    // A video of another copy of this library keeps its parts to itself.
+    withOwnLatents = (video) => (#parts in video ? new Video({ ...video.#parts, latents: { data: new Float32Array(video.latents.data), shape: [...video.latents.shape] } }) : video)
+  }
+
+  readonly #parts: VideoParts<Options, Plan>
 
   /** Made by pipelines. */
   constructor(parts: VideoParts<Options, Plan>) {
+    this.#parts = parts
     this.latents = parts.latents
     this.width = parts.width
     this.height = parts.height
@@ -86,17 +95,18 @@ export class Video<Options = unknown, Plan = unknown> {
     this.plan = parts.plan
     this.timings = parts.timings
     this.warnings = [...parts.warnings]
-    this.#decode = parts.decode
   }
+
 
   /** The frames in order, each yielded as it is decoded. */
   async *frames(options: { signal?: AbortSignal } = {}): AsyncGenerator<Frame> {
     const { signal } = options
     signal?.throwIfAborted()
-    if (this.#decode === undefined) {
+    const { decode } = this.#parts
+    if (decode === undefined) {
       throw missingComponent('vae', 'Expected a VAE to decode frames but this video holds latents only; save .safetensors, or generate with a model that has vae/ and outputType "video"')
     }
-    yield* abortableItems(this.#decode(signal), signal)
+    yield* abortableItems(decode(signal, this.latents), signal)
   }
 
   /** Writes the video in the format of the extension: .mp4 .gif .webp .apng .y4m, .png (a folder of pictures, out.png → out/000000.png) or .safetensors (latents). */

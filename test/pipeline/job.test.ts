@@ -64,13 +64,29 @@ describe('abort', () => {
     await works()
   })
 
-  test('the signal still stops the frames of a finished video', async () => {
+  test('a finished video outlives the signal and the cancel() of its job; frames have a signal of their own', async () => {
     const controller = new AbortController()
-    const video = await pipeline.generate({ ...options, signal: controller.signal })
+    const job = pipeline.generate({ ...options, signal: controller.signal })
+    const video = await job
     const frames = video.frames()
     expect((await frames.next()).value?.index).toBe(0)
     controller.abort(new Error('late'))
-    await expect((async () => { for await (const _ of frames); })()).rejects.toThrow('late')
+    job.cancel()
+    let seen = 1
+    for await (const { index } of frames) expect(index).toBe(seen++)
+    expect(seen).toBe(options.numFrames)
+    expect(await video.toBuffer('y4m')).toHaveLength(seen * (6 + 32 * 32 * 3) + 'YUV4MPEG2 W32 H32 F16:1 Ip A1:1 C444 XCOLORRANGE=LIMITED\n'.length)
+    await expect(video.frames({ signal: controller.signal }).next()).rejects.toThrow('late')
+  })
+
+  test('a video whose pipeline is gone says what is needed for its pixels, and still saves its latents', async () => {
+    const own = await tinyPipeline()
+    const video = await own.generate({ ...options, numFrames: 16 })
+    await own.dispose()
+    for (const read of [() => video.frames().next(), () => video.toBuffer('gif')]) {
+      await expect(read()).rejects.toMatchObject({ code: 'ERR_VIN_DISPOSED', message: expect.stringContaining('save the frames before dispose()') as string })
+    }
+    expect((await video.toBuffer('safetensors')).length).toBeGreaterThan(4 * video.latents.data.length)
   })
 
   test('cancel() without a reason is an AbortError, and twice is fine', async () => {
