@@ -12,6 +12,7 @@ export type VinErrorCode =
   | 'ERR_VIN_DEVICE'
   | 'ERR_VIN_NONFINITE'
   | 'ERR_VIN_DISPOSED'
+  | 'ERR_VIN_QUEUE_FULL'
   | 'ERR_VIN_RESUME_MISMATCH'
   | 'ERR_VIN_DISK'
 

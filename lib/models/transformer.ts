@@ -176,8 +176,7 @@ export class Transformer extends Component<NativeTransformer> {
     const cancel = bindCancel(engine, signal)
     const context = { signal }
     try {
-      const latents = await toNative(engine, options.latents, scope, context)
-      const whole = await toNative(engine, options.promptEmbeds, scope, context)
+      const [latents, whole] = await Promise.all([toNative(engine, options.latents, scope, context), toNative(engine, options.promptEmbeds, scope, context)])
       const picked = rowMask?.flatMap((value, row) => (value === 1 ? [row] : []))
       const text = picked === undefined || picked.length === rows ? whole : scope.add(gatherRows(engine, whole, picked))
       const request = { latents, timestep, text, fps, height, width: pixelWidth, cancel: cancel.flag, ...(frameMask === undefined ? {} : { frameMask }) }

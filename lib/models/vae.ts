@@ -5,7 +5,7 @@ import { native, rangeError } from '../errors.js'
 import type { Config, NativeVae } from '../native/binding.js'
 import { bindCancel } from '../native/cancel.js'
 import { checkSeed } from '../native/ops.js'
-import { Scope, checkShape, toNative, toResult } from '../native/tensor.js'
+import { Scope, checkShape, isPromiseLike, toNative, toResult } from '../native/tensor.js'
 import type { TensorLike } from '../native/tensor.js'
 import { checkInteger, checkNames, checkSignal } from '../options/check.js'
 import type { ModelOptions } from '../options/model.js'
@@ -135,7 +135,7 @@ export class VAE extends Component<NativeVae> {
 
   /** Pixels [3, T, H, W] in −1 … 1 → mean latents after shift and scale, [C, N, H/8, W/8]. */
   async encode<T extends TensorLike>(pixels: T | PromiseLike<T>, options: { signal?: AbortSignal | undefined } = {}): Promise<T> {
-    const given = await pixels
+    const given = isPromiseLike(pixels) ? await pixels : pixels
     checkNames(options, 'vae.encode', ['signal'])
     const [, frames = 0, height = 0, width = 0] = checkShape(given, 'pixels', [3, 'T', 'H', 'W'])
     if (frames < 1 || height < 8 || width < 8) throw rangeError(`Expected at least 1 frame of 8 × 8 pixels for pixels but received [3, ${frames}, ${height}, ${width}]`)
@@ -144,7 +144,7 @@ export class VAE extends Component<NativeVae> {
 
   /** Latents [C, N, H, W] → pixels [3, numFrames, 8H, 8W]. */
   async decode<T extends TensorLike>(latents: T | PromiseLike<T>, options: DecodeOptions = {}): Promise<T> {
-    const given = await latents
+    const given = isPromiseLike(latents) ? await latents : latents
     checkNames(options, 'vae.decode', ['numFrames', 'signal'])
     const frames = this.checkFrames(checkShape(given, 'latents', [this.config.latent_channels, 'N', 'H', 'W'])[1] ?? 0, options.numFrames)
     return this.#run(given, options.signal, (input, cancel) => this.native.decode(input, { numFrames: frames, cancel }))

@@ -46,6 +46,15 @@ export class Tensor {
     return readNative(this.native)
   }
 
+  /**
+  Another handle of the same numbers, disposed of by itself.
+
+  @internal
+  */
+  view(): Tensor {
+    return new Tensor(this.#engine, native(() => this.#engine.reshape(this.native, this.shape)))
+  }
+
   dispose(): void {
     if (this.#disposed) return
     this.#disposed = true
@@ -77,6 +86,11 @@ export type TensorLike = TensorData | Tensor
 export async function readNative(tensor: NativeTensor, context?: NativeContext): Promise<TensorData> {
   const { data, shape } = await nativeAsync(() => tensor.read(), context)
   return { data: data as Float32Array, shape }
+}
+
+/** Whether a value is still to come; one that is there is read at the call, before its owner can change it. */
+export function isPromiseLike<T extends TensorLike>(value: T | PromiseLike<T>): value is PromiseLike<T> {
+  return typeof value === 'object' && value !== null && 'then' in value
 }
 
 export function elements(shape: readonly number[]): number {

@@ -46,6 +46,12 @@ export interface ModelOptions {
   @default 80 % of the memory that is free
   */
   memoryBudget?: number | undefined
+  /**
+  Runs of a pipeline that may wait while another one samples; one more is refused with ERR_VIN_QUEUE_FULL. 0: none waits.
+
+  @default 100
+  */
+  queueLimit?: number | undefined
   /** Bounds on files and requests, by name. */
   limits?: Limits | undefined
   /**
@@ -63,12 +69,13 @@ export interface ModelOptions {
 export interface ResolvedModelOptions extends EngineOptions {
   device: Device
   dtype: ComputeType
+  queueLimit: number
   limits: ResolvedLimits
   signal: AbortSignal | undefined
   onProgress: ((progress: LoadProgress) => void) | undefined
 }
 
-export const modelOptionNames = ['device', 'dtype', 'threads', 'memoryBudget', 'limits', 'nativeBinding', 'signal', 'onProgress'] as const
+export const modelOptionNames = ['device', 'dtype', 'threads', 'memoryBudget', 'queueLimit', 'limits', 'nativeBinding', 'signal', 'onProgress'] as const
 
 /** Checked, with defaults, frozen. Does no native work. */
 export function resolveModelOptions(options: ModelOptions = {}, what = 'fromPretrained'): ResolvedModelOptions {
@@ -81,6 +88,7 @@ export function resolveModelOptions(options: ModelOptions = {}, what = 'fromPret
     dtype,
     threads: threads === undefined ? undefined : checkInteger(threads, 'threads', 1, 1024),
     memoryBudget: memoryBudget === undefined ? undefined : checkInteger(memoryBudget, 'memoryBudget', 1, Number.MAX_SAFE_INTEGER),
+    queueLimit: options.queueLimit === undefined ? 100 : checkInteger(options.queueLimit, 'queueLimit', 0, 1_000_000),
     limits: resolveLimits(options.limits),
     nativeBinding: options.nativeBinding,
     signal: checkSignal(options.signal),

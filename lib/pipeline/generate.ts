@@ -8,9 +8,11 @@ import type { GenerateOptions } from '../options/generate.js'
 import { resolveLimits } from '../options/limits.js'
 import { modelOptionNames, resolveModelOptions } from '../options/model.js'
 import type { ModelOptions } from '../options/model.js'
+import { Scheduler } from '../schedulers/index.js'
 import { GenerationJob } from './job.js'
+import { takeInputs } from './inputs.js'
 import { modelFolder } from './load.js'
-import { VideoPipeline } from './pipeline.js'
+import { VideoPipeline, checkedSignal } from './pipeline.js'
 
 export interface GenerateCallOptions extends GenerateOptions, ModelOptions {
   /**
@@ -21,12 +23,18 @@ export interface GenerateCallOptions extends GenerateOptions, ModelOptions {
   model?: string | undefined
 }
 
+/** What can be changed beside the inputs of a run. */
+function takeSettings({ prompt, fusion, scheduler, ...rest }: GenerateOptions): GenerateOptions {
+  const own = <T>(value: T): T => (typeof value === 'object' && value !== null && !(value instanceof Scheduler) ? structuredClone(value) : value)
+  return { ...rest, prompt: own(prompt), fusion: own(fusion), scheduler: own(scheduler) }
+}
+
 const kept = new Map<string, Promise<VideoPipeline>>()
 
 function keptPipeline(model: string | undefined, options: ModelOptions): Promise<VideoPipeline> {
   const resolved = resolveModelOptions(options, 'generate')
-  const { device, dtype, threads, memoryBudget, limits, nativeBinding } = resolved
-  const key = JSON.stringify([modelFolder(model), device, dtype, threads, memoryBudget, limits, typeof nativeBinding === 'string' ? nativeBinding : nativeBinding !== undefined])
+  const { device, dtype, threads, memoryBudget, queueLimit, limits, nativeBinding } = resolved
+  const key = JSON.stringify([modelFolder(model), device, dtype, threads, memoryBudget, queueLimit, limits, typeof nativeBinding === 'string' ? nativeBinding : nativeBinding !== undefined])
   const known = kept.get(key)
   if (known !== undefined) return known.then((pipeline) => (pipeline.disposed ? (kept.delete(key), keptPipeline(model, options)) : pipeline))
   const opening = VideoPipeline.fromPretrained(model, options)
@@ -48,18 +56,20 @@ await video.save('out.mp4')
 @throws TypeError or RangeError for wrong options, before any native work; VinError for everything else
 */
 export function generate(options: GenerateCallOptions = {}): GenerationJob {
-  const signal = typeof options === 'object' && options !== null ? options.signal : undefined
+  const signal = checkedSignal(options?.signal)
   return new GenerationJob(async (context) => {
     checkNames(options, 'generate', ['model', ...modelOptionNames, ...generateOptionNames])
-    const { model, device, dtype, threads, memoryBudget, limits, nativeBinding, onProgress, ...rest } = options
+    const { model, device, dtype, threads, memoryBudget, queueLimit, limits, nativeBinding, onProgress, ...rest } = options
     checkGenerateOptions(rest, resolveLimits(limits))
+    const { options: taken, release } = takeInputs(takeSettings(rest))
     const linked = linkSignals(...context.sources)
     try {
       linked.signal.throwIfAborted()
       // An aborted call stops waiting; the loading goes on, because another call may wait for it.
-      const pipeline = await abortable(keptPipeline(model, { device, dtype, threads, memoryBudget, limits, nativeBinding, onProgress }), linked.signal)
-      return await pipeline.run({ ...rest, signal: undefined }, context)
+      const pipeline = await abortable(keptPipeline(model, { device, dtype, threads, memoryBudget, queueLimit, limits, nativeBinding, onProgress }), linked.signal)
+      return await pipeline.run({ ...taken, signal: undefined }, context)
     } finally {
+      release()
       linked.release()
     }
   }, signal)

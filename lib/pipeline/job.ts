@@ -14,6 +14,8 @@ import type { VideoPlan } from './plan.js'
 export type GeneratedVideo = Video<Readonly<Record<string, unknown>>, VideoPlan>
 
 export type GenerationEvent =
+  /** The run waits for its turn, behind `position` others of its pipeline; told again whenever that changes. */
+  | { type: 'queued'; position: number }
   | { type: 'plan'; plan: VideoPlan }
   | StepEvent
   | PreviewEvent
@@ -31,7 +33,7 @@ export interface Emitted {
 
 /** What a job gives its run. */
 export interface RunContext {
-  /** Each of them stops the run, and later the decoding of its video: the caller's signal, and cancel(). */
+  /** Each of them stops the run, and the decoding of its events: the caller's signal, and cancel(). */
   sources: readonly (AbortSignal | undefined)[]
   emit(emitted: Emitted): void
   /** Says whose runs this one takes turns with, as soon as that is known. */
@@ -59,8 +61,8 @@ export class GenerationJob implements PromiseLike<GeneratedVideo>, AsyncIterable
   readonly id = randomUUID()
   readonly #canceled = new AbortController()
   readonly #observers = new Set<Observer>()
-  /** Plan and warnings so far: a late observer still sees them. */
-  readonly #past: Emitted[] = []
+  /** Plan and warnings so far, and the place in the queue: a late observer still sees them. */
+  #past: Emitted[] = []
   #state: State = { kind: 'sampling' }
   readonly #sampled: Promise<GeneratedVideo>
   #decoding: Promise<void> | undefined
@@ -141,7 +143,9 @@ export class GenerationJob implements PromiseLike<GeneratedVideo>, AsyncIterable
   }
 
   #emit(emitted: Emitted): void {
-    if (emitted.event.type === 'plan' || emitted.event.type === 'warning') this.#past.push(emitted)
+    const { type } = emitted.event
+    if (type === 'queued' || type === 'plan') this.#past = this.#past.filter(({ event }) => event.type !== 'queued')
+    if (type === 'queued' || type === 'plan' || type === 'warning') this.#past.push(emitted)
     for (const observer of this.#observers) {
       emitted.hold?.()
       observer.queue.push(emitted)

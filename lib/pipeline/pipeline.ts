@@ -22,6 +22,7 @@ import { brand } from '../realms.js'
 import type { Scheduler } from '../schedulers/index.js'
 import { GenerationJob } from './job.js'
 import type { RunContext, RunResult } from './job.js'
+import { takeInputs } from './inputs.js'
 import { createParts, loadParts } from './load.js'
 import type { PipelineParts } from './load.js'
 import { planVideo } from './plan.js'
@@ -38,6 +39,13 @@ export interface AttentionMaps {
   processor: TensorData[]
 }
 
+/** A run that waits for its turn. */
+interface Waiting {
+  begin: () => void
+  /** Tells how many are before it. */
+  moved: (position: number) => void
+}
+
 export class VideoPipeline {
   static {
     brand(this, 'VideoPipeline')
@@ -48,8 +56,9 @@ export class VideoPipeline {
   readonly #running = new Set<Promise<unknown>>()
   #disposal: Promise<void> | undefined
   #textEncoder: TextEncoderLike | undefined
-  /** The run whose turn it is: runs of one pipeline follow each other. */
-  #turn: Promise<unknown> = Promise.resolve()
+  /** Runs of one pipeline follow each other: one samples, the others wait in the order of their calls. */
+  #sampling = false
+  readonly #waiting: Waiting[] = []
 
   private constructor(parts: PipelineParts) {
     this.#parts = parts
@@ -188,23 +197,29 @@ export class VideoPipeline {
   */
   async run(options: GenerateOptions, context: RunContext): Promise<RunResult> {
     this.#open()
-    const resolved = resolveGenerateOptions(options, this.#generateContext())
+    const { options: taken, release } = takeInputs(resolveGenerateOptions(options, this.#generateContext()))
+    const textEncoder = this.#textEncoder ?? this.#parts.textEncoder
     const { sources, emit, takesTurns } = context
     takesTurns(this)
-    return this.track(sources, (signal) =>
-      this.#inTurn(signal, () =>
-        runGenerate(resolved, this.#parts, this.#textEncoder ?? this.#parts.textEncoder, this.#microBatch(), {
-          signal,
-          sources,
-          owner: this,
-          emit,
-          takesTurns,
-          get observed() {
-            return context.observed
-          }
-        })
+    const moved = (position: number): void => emit({ event: { type: 'queued', position } })
+    try {
+      return await this.track(sources, (signal) =>
+        this.#inTurn(signal, moved, () =>
+          runGenerate(taken, this.#parts, textEncoder, this.#microBatch(), {
+            signal,
+            sources,
+            owner: this,
+            emit,
+            takesTurns,
+            get observed() {
+              return context.observed
+            }
+          })
+        )
       )
-    )
+    } finally {
+      release()
+    }
   }
 
   /** What generate() would do with these options: chunks, text per chunk, FLOPs, memory. Synchronous, computes nothing of the video. */
@@ -223,19 +238,47 @@ export class VideoPipeline {
   }
 
   /** Waits for earlier runs; a run that is aborted while it waits does not start. */
-  async #inTurn<R>(signal: AbortSignal, work: () => Promise<R>): Promise<R> {
-    const before = this.#turn
-    let finished = (): void => {}
-    this.#turn = new Promise<void>((resolve) => {
-      finished = resolve
-    })
+  async #inTurn<R>(signal: AbortSignal, moved: Waiting['moved'], work: () => Promise<R>): Promise<R> {
+    if (this.#sampling) await this.#turn(signal, moved)
+    this.#sampling = true
     try {
-      await abortable(before.then(() => undefined), signal)
       return await work()
     } finally {
-      // The next run also waits for the ones before this one, which may have been aborted while waiting.
-      void before.then(finished)
+      this.#nextTurn()
     }
+  }
+
+  async #turn(signal: AbortSignal, moved: Waiting['moved']): Promise<void> {
+    const { queueLimit } = this.#parts.options
+    if (this.#waiting.length >= queueLimit) {
+      throw new VinError('ERR_VIN_QUEUE_FULL', `Expected at most ${queueLimit} runs to wait for this pipeline but so many wait already; try again later, or raise queueLimit`, { queueLimit })
+    }
+    let begin = (): void => {}
+    const begun = new Promise<void>((resolve) => (begin = resolve))
+    const waiting = { begin, moved }
+    this.#waiting.push(waiting)
+    moved(this.#waiting.length)
+    try {
+      await abortable(begun, signal)
+    } catch (error) {
+      const at = this.#waiting.indexOf(waiting)
+      // Its turn may have come in the moment of the abort.
+      if (at < 0) this.#nextTurn()
+      else this.#leave(at)
+      throw error
+    }
+  }
+
+  #nextTurn(): void {
+    if (this.#waiting.length === 0) this.#sampling = false
+    else this.#leave(0).begin()
+  }
+
+  /** Takes a run out of the queue; those behind it move up. */
+  #leave(at: number): Waiting {
+    const [waiting] = this.#waiting.splice(at, 1) as [Waiting]
+    this.#waiting.slice(at).forEach(({ moved }, i) => moved(at + i + 1))
+    return waiting
   }
 
   /** VIN attention of one evaluation, for pictures. Takes the options of `denoise`. */
@@ -282,7 +325,10 @@ export class VideoPipeline {
     }
   }
 
-  /** Aborts what runs, waits for it, and frees weights and engine. Twice is fine; later use is ERR_VIN_DISPOSED. */
+  /**
+  Aborts what runs, waits for it, and frees weights and engine. Twice is fine; later use is ERR_VIN_DISPOSED. Videos keep their latents, and `save('x.safetensors')`
+  works on; their pixels are decoded by the pipeline's VAE, so read or save them before.
+  */
   async dispose(): Promise<void> {
     this.#disposal ??= this.#dispose()
     return this.#disposal
@@ -305,7 +351,7 @@ export class VideoPipeline {
 }
 
 /** A signal worth listening to; anything else is refused with the other options, inside the job. */
-function checkedSignal(signal: unknown): AbortSignal | undefined {
+export function checkedSignal(signal: unknown): AbortSignal | undefined {
   return typeof signal === 'object' && signal !== null && 'addEventListener' in signal ? (signal as AbortSignal) : undefined
 }
 

@@ -8,7 +8,7 @@ import { commonEngine } from '../native/engine.js'
 import { loadBinding } from '../native/load.js'
 import { linearCombination } from '../native/ops.js'
 import type { Term } from '../native/ops.js'
-import { Scope, Tensor, checkShape, toNative, toResult } from '../native/tensor.js'
+import { Scope, Tensor, checkShape, isPromiseLike, toNative, toResult } from '../native/tensor.js'
 import type { TensorLike } from '../native/tensor.js'
 import { checkNumber } from '../options/check.js'
 import { brand } from '../realms.js'
@@ -127,8 +127,8 @@ export abstract class Scheduler {
   @throws RangeError when `timestep` is not one of `timesteps` or shapes differ; TypeError for an eta without noise
   */
   async step<T extends TensorLike>(output: TensorLike | PromiseLike<TensorLike>, timestep: number, sample: T | PromiseLike<T>, options: StepOptions = {}): Promise<T> {
-    const given = await sample
-    const prediction = await output
+    const given = isPromiseLike(sample) ? await sample : sample
+    const prediction = isPromiseLike(output) ? await output : output
     const { eta = 0, noise } = options
     checkNumber(eta, 'eta', 0, 1)
     if (eta > 0 && noise === undefined) throw expected('a tensor', 'noise (eta is not 0)', noise, 'type')
@@ -138,8 +138,7 @@ export abstract class Scheduler {
     const engine = given instanceof Tensor ? given.engine : commonEngine().native
     const scope = new Scope()
     try {
-      const [nativeOutput, nativeSample] = [await toNative(engine, prediction, scope), await toNative(engine, given, scope)]
-      const nativeNoise = noise === undefined ? undefined : await toNative(engine, noise, scope)
+      const [nativeOutput, nativeSample, nativeNoise] = await Promise.all([toNative(engine, prediction, scope), toNative(engine, given, scope), noise === undefined ? undefined : toNative(engine, noise, scope)])
       const next = this.queueStep(engine, nativeOutput, timestep, nativeSample, { eta, ...(nativeNoise === undefined ? {} : { noise: nativeNoise }) })
       return await toResult(engine, given, next)
     } finally {
@@ -149,15 +148,15 @@ export abstract class Scheduler {
 
   /** The noisy sample of `timestep`: a handle for a handle, plain data for plain data. */
   async addNoise<T extends TensorLike>(x0: T | PromiseLike<T>, noise: TensorLike | PromiseLike<TensorLike>, timestep: number): Promise<T> {
-    const clean = await x0
-    const epsilon = await noise
+    const clean = isPromiseLike(x0) ? await x0 : x0
+    const epsilon = isPromiseLike(noise) ? await noise : noise
     const shape = checkShape(clean, 'x0', clean.shape)
     checkShape(epsilon, 'noise', shape)
     const terms = this.noiseTerms(timestep)
     const engine = clean instanceof Tensor ? clean.engine : commonEngine().native
     const scope = new Scope()
     try {
-      const [a, b] = [await toNative(engine, clean, scope), await toNative(engine, epsilon, scope)]
+      const [a, b] = await Promise.all([toNative(engine, clean, scope), toNative(engine, epsilon, scope)])
       const noisy = linearCombination(engine, [
         { factor: terms.sample, tensor: a },
         { factor: terms.noise, tensor: b }

@@ -91,12 +91,13 @@ expectTypeOf<LoadProgress>().toEqualTypeOf<{ component: string; done: number; to
 expectTypeOf<keyof Limits>().toEqualTypeOf<'headerBytes' | 'tensors' | 'nameBytes' | 'rank' | 'jsonDepth' | 'configBytes' | 'tokenizerBytes' | 'imagePixels' | 'promptBytes' | 'numFrames' | 'pixels'>()
 expectTypeOf<Limits[keyof Limits]>().toEqualTypeOf<number | undefined>()
 expectTypeOf<{}>().toExtend<Limits>()
-expectTypeOf<keyof ModelOptions>().toEqualTypeOf<'device' | 'dtype' | 'threads' | 'memoryBudget' | 'limits' | 'nativeBinding' | 'signal' | 'onProgress'>()
+expectTypeOf<keyof ModelOptions>().toEqualTypeOf<'device' | 'dtype' | 'threads' | 'memoryBudget' | 'queueLimit' | 'limits' | 'nativeBinding' | 'signal' | 'onProgress'>()
 expectTypeOf<Omit<ModelOptions, 'nativeBinding'>>().toEqualTypeOf<{
   device?: Device | undefined
   dtype?: ComputeType | undefined
   threads?: number | undefined
   memoryBudget?: number | undefined
+  queueLimit?: number | undefined
   limits?: Limits | undefined
   signal?: AbortSignal | undefined
   onProgress?: ((progress: LoadProgress) => void) | undefined
@@ -163,6 +164,7 @@ expectTypeOf<VideoPlan>().toEqualTypeOf<{
 expectTypeOf<StepEvent>().toEqualTypeOf<{ type: 'step'; step: number; numInferenceSteps: number; timestep: number; latents(): Promise<TensorData>; etaMs: number }>()
 expectTypeOf<PreviewEvent>().toEqualTypeOf<{ type: 'preview'; step: number; frames: Frame[] }>()
 expectTypeOf<GenerationEvent>().toEqualTypeOf<
+  | { type: 'queued'; position: number }
   | { type: 'plan'; plan: VideoPlan }
   | StepEvent
   | PreviewEvent
