@@ -1,6 +1,7 @@
 // One writer per format, chosen by the extension and imported when it is first used.
 
 import { expected, rangeError } from '../errors.js'
+import { everyNth } from './frames.js'
 import type { FrameSource } from './frames.js'
 
 export const videoFormats = ['mp4', 'gif', 'webp', 'apng', 'png', 'y4m', 'safetensors'] as const
@@ -17,9 +18,23 @@ const writers: Record<StreamFormat, () => Promise<(source: FrameSource, scale: n
   y4m: async () => (await import('./y4m.js')).encodeY4m
 }
 
+/** Frames a second that browsers and viewers show: a frame of an animated picture that lasts 10 ms or less gets 100 ms, and GIF counts in hundredths of a second. */
+const maxRates: Partial<Record<StreamFormat, number>> = { gif: 50, webp: 90, apng: 90 }
+
 export async function* encodeVideo(format: StreamFormat, source: FrameSource, scale: number): AsyncGenerator<Uint8Array> {
   const encode = await writers[format]()
-  yield* encode(source, scale)
+  yield* encode(atShownRate(format, source), scale)
+}
+
+/** Frames that would be shown slowly are thinned. */
+function atShownRate(format: StreamFormat, source: FrameSource): FrameSource {
+  const most = maxRates[format] ?? Infinity
+  if (source.fps <= most) return source
+  const n = Math.ceil(source.fps / most)
+  const thinned = everyNth(source, n)
+  const rate = (fps: number): string => String(Number(fps.toFixed(3)))
+  source.warn('frames-thinned', `viewers show at most ${most} frames a second of .${format}: one frame of every ${n} was kept, ${rate(thinned.fps)} a second instead of ${rate(source.fps)}`)
+  return thinned
 }
 
 const known = videoFormats.map((format) => `.${format}`).join(', ')

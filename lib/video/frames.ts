@@ -50,6 +50,14 @@ export async function* resample<F extends Picture>(frames: AsyncIterable<F>, fro
   }
 }
 
+/** Every n-th frame, from the first on, at an n-th of the rate: motion stays even, where another rate would make it stutter. */
+export function everyNth(source: FrameSource, n: number): FrameSource {
+  const frames = async function* (): AsyncGenerator<Frame> {
+    for await (const frame of source.frames()) if (frame.index % n === 0) yield { ...frame, index: frame.index / n }
+  }
+  return { ...source, fps: source.fps / n, numFrames: Math.ceil(source.numFrames / n), frames }
+}
+
 /** Every pixel becomes a square of scale × scale pixels. Scale 1 returns the data itself. */
 export function enlarge(data: Uint8Array, width: number, height: number, scale: number): Uint8Array {
   if (scale === 1) return data

@@ -151,6 +151,47 @@ test('WebP has a page per frame and delays that add up', async () => {
   expect(info.delay!.reduce((a, b) => a + b)).toBe(500)
 })
 
+describe('rates beyond what viewers show', () => {
+  /** A frame is as bright as its number. */
+  const fast = (fps: number, numFrames = 12) => syntheticVideo({ width: 16, height: 16, numFrames, fps, pixel: (_x, _y, _c, frame) => 20 * frame })
+  const thinned = [expect.objectContaining({ code: 'frames-thinned' })]
+
+  /** Milliseconds and brightness of each picture, by readers that did not write them. */
+  const readers: Record<string, (bytes: Buffer) => Promise<{ delays: number[]; levels: number[] }>> = {
+    async gif(bytes) {
+      const { default: sharp } = await import('sharp')
+      const { delays } = parseGif(bytes)
+      const levels = await Promise.all(delays.map(async (_, page) => (await sharp(bytes, { page }).removeAlpha().raw().toBuffer())[0]!))
+      return { delays: delays.map((delay) => 10 * delay), levels }
+    },
+    async webp(bytes) {
+      const { default: sharp } = await import('sharp')
+      const { delay = [] } = await sharp(bytes, { animated: true }).metadata()
+      return { delays: delay, levels: await Promise.all(delay.map(async (_, page) => (await sharp(bytes, { page }).removeAlpha().raw().toBuffer())[0]!)) }
+    },
+    apng: async (bytes) => ({
+      delays: decodeApng(bytes).frames.map((frame) => (1000 * frame.delayNumber) / frame.delayDenominator),
+      levels: decodeApng(bytes).frames.map((frame) => (frame.data as Uint8Array)[0]!)
+    })
+  }
+
+  test.each([['gif', 60, 2, 20], ['gif', 120, 3, 20], ['webp', 120, 2, 11], ['apng', 100, 2, 11]] as const)('.%s of %d frames a second keeps one of every %d', async (format, fps, n, shortest) => {
+    const video = fast(fps)
+    const { delays, levels } = await readers[format]!(await video.toBuffer(format))
+    expect(video.warnings).toEqual(thinned)
+    expect(Math.min(...delays)).toBeGreaterThanOrEqual(shortest)
+    expect(delays.reduce((a, b) => a + b)).toBeCloseTo((12 * 1000) / fps, 6)
+    expect(levels.map((level) => Math.round(level / 20))).toEqual(Array.from({ length: 12 / n }, (_, i) => n * i))
+  })
+
+  test.each([['gif', 50], ['webp', 90], ['apng', 90], ['mp4', 120]] as const)('.%s of %d frames a second stays whole', async (format, fps) => {
+    const video = fast(fps, 4)
+    const bytes = await video.toBuffer(format)
+    expect(video.warnings).toEqual([])
+    if (format !== 'mp4') expect((await readers[format]!(bytes)).delays).toHaveLength(4)
+  })
+})
+
 test('safetensors holds the latents bit by bit, and what decoding needs', async () => {
   const video = syntheticVideo({ numFrames: 12 })
   await video.save(join(folder, 'latents.safetensors'))
