@@ -5,6 +5,7 @@
 
 import { Buffer } from 'node:buffer'
 import { VinError } from '../errors.js'
+import { frameRateFraction } from './frame-rate.js'
 
 interface Box {
   type: string
@@ -108,21 +109,9 @@ function tagColour(stsd: Buffer): Buffer {
   return box('stsd', stsd.subarray(8, 16), box(avc1.type, avc1.bytes.subarray(8), colr))
 }
 
-/** fps as a fraction of whole numbers, to within a millionth of it: continued fractions. */
-function fraction(fps: number): [numerator: number, denominator: number] {
-  let [before, numerator] = [0, 1]
-  let [below, denominator] = [1, 0]
-  for (let rest = fps; ; rest = 1 / (rest - Math.floor(rest))) {
-    const whole = Math.floor(rest)
-    ;[before, numerator] = [numerator, whole * numerator + before]
-    ;[below, denominator] = [denominator, whole * denominator + below]
-    if (Math.abs(numerator / denominator - fps) <= 1e-6 * fps) return [numerator, denominator]
-  }
-}
-
 /** Ticks a second and ticks a frame. Browsers seek to the wrong frame of a track with a handful of ticks a second; 90,000 are usual. */
 function ticks(fps: number): [scale: number, delta: number] {
-  const [numerator, denominator] = fraction(fps)
+  const [numerator, denominator] = frameRateFraction(fps)
   const factor = Math.max(1, Math.floor(90_000 / numerator))
   return [factor * numerator, factor * denominator]
 }

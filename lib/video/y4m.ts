@@ -1,20 +1,10 @@
 // YUV4MPEG2, uncompressed, limited range: what encoders read from a pipe. Chroma is kept for every pixel (C444), so nothing is lost before the encoder and odd
 // sizes stay as they are.
 
+import { frameRateFraction } from './frame-rate.js'
 import { checkFrame, enlarge } from './frames.js'
 import type { FrameSource } from './frames.js'
 import { rgbToYuv444 } from './yuv.js'
-
-/** A rate as a fraction: 16 → 16:1, 29.97 → 30000:1001. */
-export function frameRateFraction(fps: number): [number, number] {
-  for (const denominator of [1, 1001]) {
-    const numerator = Math.round(fps * denominator)
-    if (Math.abs(numerator / denominator - fps) < 1e-9 * fps) return [numerator, denominator]
-  }
-  const ntsc = Math.round(fps) * 1000
-  if (Math.abs(ntsc / 1001 - fps) < 5e-5 * fps) return [ntsc, 1001]
-  return [Math.round(fps * 1000), 1000]
-}
 
 export async function* encodeY4m(source: FrameSource, scale: number): AsyncGenerator<Uint8Array> {
   const width = source.width * scale

@@ -24,8 +24,8 @@ function probe(path: string): Record<string, string | number> {
 
 describe.skipIf(!found)(`ffprobe${without}`, () => {
   test('mp4: H.264 baseline, yuv420p, every frame, the exact rate', async () => {
-    for (const [numFrames, fps, rate] of [[37, 16, '16/1'], [12, 25, '25/1']] as const) {
-      const path = join(folder, `${numFrames}.mp4`)
+    for (const [numFrames, fps, rate] of [[37, 16, '16/1'], [12, 25, '25/1'], [12, 30_000 / 1001, '30000/1001'], [12, 23.976, '24000/1001']] as const) {
+      const path = join(folder, `${numFrames}-${rate.replace('/', '-')}.mp4`)
       await syntheticVideo({ numFrames, fps, width: 48, height: 32 }).save(path, { scale: 2 })
       expect(probe(path)).toMatchObject({ codec_name: 'h264', profile: 'Baseline', pix_fmt: 'yuv420p', width: 96, height: 64, nb_read_frames: String(numFrames), r_frame_rate: rate, avg_frame_rate: rate })
     }

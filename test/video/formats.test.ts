@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { enlarge } from '../../lib/video/frames.js'
 import { gifDelay } from '../../lib/video/gif.js'
 import { rgbToYuv444 } from '../../lib/video/yuv.js'
-import { frameRateFraction } from '../../lib/video/y4m.js'
+import { frameRateFraction } from '../../lib/video/frame-rate.js'
 import { frameOf, psnr, syntheticVideo } from './support.js'
 
 let folder = ''
@@ -140,7 +140,9 @@ describe('Y4M', () => {
     expect(frameRateFraction(16)).toEqual([16, 1])
     expect(frameRateFraction(23.976)).toEqual([24000, 1001])
     expect(frameRateFraction(30000 / 1001)).toEqual([30000, 1001])
-    expect(frameRateFraction(12.5)).toEqual([12500, 1000])
+    expect(frameRateFraction(12.5)).toEqual([25, 2])
+    const [numerator, denominator] = frameRateFraction(7.123456)
+    expect(Math.abs(numerator / denominator - 7.123456)).toBeLessThan(1e-5)
   })
 })
 
