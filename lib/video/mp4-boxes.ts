@@ -1,11 +1,12 @@
 // Finishes the file that the encoder made (ISO/IEC 14496-12): `moov` moves in front of `mdat`, so that a player can start before the end has arrived; times of
 // creation become 0, so that equal videos are equal files; `stss` lists the keyframes, which the encoder leaves out, and without which a player takes every
-// frame for one and seeks into grey; the frame rate becomes the one that was asked for, which the encoder cuts down to a whole number; pictures of more than 576 lines get a `colr` box, because players read those as BT.709 otherwise. Samples are most of a file:
-// they are read where they lie and handed on in pieces, so that no second copy of them is made.
+// frame for one and seeks into grey; the frame rate becomes the one that was asked for, which the encoder cuts down to a whole number, and the
+// level one that it fits; pictures of more than 576 lines get a `colr` box, because players read those as BT.709 otherwise. Samples are most of a file: they are read where they lie and handed on in pieces, so that no second copy of them is made.
 
 import { Buffer } from 'node:buffer'
 import { VinError } from '../errors.js'
 import { frameRateFraction } from './frame-rate.js'
+import { h264Level } from './h264-level.js'
 
 interface Box {
   type: string
@@ -102,11 +103,24 @@ function find(bytes: Buffer, path: string[]): Buffer {
   return find(child?.bytes ?? Buffer.alloc(8), rest)
 }
 
-/** avc1 with a colour box: BT.601 primaries, transfer and matrix (6), limited range. stsd: header 8, version and flags 4, count 4, then avc1. */
-function tagColour(stsd: Buffer): Buffer {
-  const colr = box('colr', Buffer.from('nclx', 'latin1'), Buffer.from([0, 6, 0, 6, 0, 6, 0]))
+/** Bytes of avc1's own fields, before its boxes. */
+const avc1Fields = 78
+
+/**
+avc1 with its level, and with a colour box where one is due: BT.601 primaries, transfer and matrix (6), limited range. stsd: header 8, version and flags 4, count 4,
+then avc1. avcC: version, profile, compatibility, level, length size, count of SPS (5 bits), then each with a length of 2 bytes: type, profile, constraints, level, …
+*/
+function describeStream(stsd: Buffer, { level, colour }: Change): Buffer {
   const avc1 = parseBoxes(stsd.subarray(16))[0]!
-  return box('stsd', stsd.subarray(8, 16), box(avc1.type, avc1.bytes.subarray(8), colr))
+  const boxes = parseBoxes(avc1.bytes.subarray(8 + avc1Fields)).map(({ type, bytes }) => {
+    if (type !== 'avcC') return bytes
+    const body = Buffer.from(bytes.subarray(8))
+    body[3] = level
+    for (let at = 6, left = body[5]! & 31; left > 0; left--, at += 2 + body.readUInt16BE(at)) body[at + 5] = level
+    return box('avcC', body)
+  })
+  if (colour) boxes.push(box('colr', Buffer.from('nclx', 'latin1'), Buffer.from([0, 6, 0, 6, 0, 6, 0])))
+  return box('stsd', stsd.subarray(8, 16), box(avc1.type, avc1.bytes.subarray(8, 8 + avc1Fields), ...boxes))
 }
 
 /** Ticks a second and ticks a frame. Browsers seek to the wrong frame of a track with a handful of ticks a second; 90,000 are usual. */
@@ -121,6 +135,8 @@ interface Change {
   samples: number
   /** Ticks a second of the video's track, and ticks a frame. */
   rate: [scale: number, delta: number]
+  /** level_idc: ten times the level. */
+  level: number
   colour: boolean
   /** Added to every chunk offset. */
   shift: number
@@ -145,7 +161,7 @@ function rebuild({ type, bytes }: Box, change: Change): Buffer {
   if (type === 'stco') {
     for (let i = 0; i < copy.readUInt32BE(12); i++) copy.writeUInt32BE(copy.readUInt32BE(16 + 4 * i) + change.shift, 16 + 4 * i)
   }
-  if (type === 'stsd' && change.colour) return tagColour(copy)
+  if (type === 'stsd') return describeStream(copy, change)
   return copy
 }
 
@@ -153,7 +169,7 @@ function rebuild({ type, bytes }: Box, change: Change): Buffer {
 const pieceBytes = 1 << 20
 
 /** The encoder's file (ftyp, free, mdat, moov, free) as ftyp, moov, mdat, in pieces. */
-export function* finishedMp4(file: Mp4File, { height, fps }: { height: number; fps: number }): Generator<Buffer> {
+export function* finishedMp4(file: Mp4File, { width, height, fps }: { width: number; height: number; fps: number }): Generator<Buffer> {
   const boxes = findBoxes(file)
   const place = (type: string): { begin: number; size: number } => {
     const found = boxes.get(type)
@@ -164,7 +180,7 @@ export function* finishedMp4(file: Mp4File, { height, fps }: { height: number; f
   const [ftyp, moov, mdat] = [whole('ftyp'), whole('moov'), place('mdat')]
   const sizes = sampleSizes(moov.bytes)
   const keys = keyframes(file, mdat.begin + 8, sizes)
-  const change: Change = { stss: box('stss', uint32(0, keys.length, ...keys)), samples: sizes.length, rate: ticks(fps), colour: height > 576, shift: 0 }
+  const change: Change = { stss: box('stss', uint32(0, keys.length, ...keys)), samples: sizes.length, rate: ticks(fps), level: h264Level({ width, height, fps, sizes }), colour: height > 576, shift: 0 }
   // Sizes do not depend on the shift, so a first pass tells where mdat will lie.
   change.shift = ftyp.bytes.length + rebuild(moov, change).length - mdat.begin
   yield Buffer.concat([ftyp.bytes, rebuild(moov, change)])

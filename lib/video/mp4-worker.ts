@@ -48,7 +48,7 @@ async function run(settings: Mp4Settings): Promise<void> {
     }
     if (pieces === undefined) {
       encoder.finalize()
-      pieces = finishedMp4(openFile(encoder), { height: encoder.height, fps: settings.fps })
+      pieces = finishedMp4(openFile(encoder), { width: encoder.width, height: encoder.height, fps: settings.fps })
     }
     const { done, value } = pieces.next()
     port.postMessage({ type: 'piece', data: done === true ? undefined : value } satisfies FromWorker)

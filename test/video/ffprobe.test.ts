@@ -31,6 +31,23 @@ describe.skipIf(!found)(`ffprobe${without}`, () => {
     }
   })
 
+  // Macroblocks of 16 × 16 pixels a frame and a second against table A-1: 16 and 256 · 256 and 4096 · 1200 and 72,000 · 1 × 130 is too tall for 1.0 to 3.0.
+  test.each([[64, 64, 16, 10], [256, 256, 16, 12], [640, 480, 60, 31], [16, 2080, 1, 31]])('mp4: %d × %d at %d frames a second is of level %d', async (width, height, fps, level) => {
+    const path = join(folder, 'level.mp4')
+    await syntheticVideo({ numFrames: 2, width, height, fps, pixel: () => 99 }).save(path)
+    expect(probe(path)).toMatchObject({ level })
+  })
+
+  test('mp4: the level fits the bits as well', async () => {
+    const path = join(folder, 'noise.mp4')
+    await syntheticVideo({ numFrames: 16, width: 256, height: 256, pixel: (x, y, c, frame) => ((x * 7919 + y * 104_729 + c * 31 + frame * 1_299_709) * 2_654_435_761) % 251 }).save(path)
+    const bitRate = Number(probe(path)['bit_rate'])
+    // The size alone would be level 1.2. Level 2.2 ends at 4.8 million bits a second, level 3 at 12.
+    expect(bitRate).toBeGreaterThan(4_800_000)
+    expect(bitRate).toBeLessThan(12_000_000)
+    expect(probe(path)).toMatchObject({ level: 30 })
+  })
+
   test('mp4: odd sizes are even in the file, with a warning', async () => {
     const path = join(folder, 'odd.mp4')
     const video = syntheticVideo({ numFrames: 5, width: 33, height: 17 })
