@@ -13,6 +13,7 @@ import { endsInPadding, latentFramesOf, videoFramesOf } from '../plan/frames.js'
 import type { MicroBatch } from '../plan/frames.js'
 import { createScheduler } from '../schedulers/index.js'
 import type { Scheduler, SchedulerOption } from '../schedulers/index.js'
+import { checkTarget } from '../schedulers/scheduler.js'
 import type { ImageInput } from '../video/image.js'
 import type { Frame } from '../video/index.js'
 import type { Video } from '../video/video.js'
@@ -121,6 +122,7 @@ export interface GenerateOptions {
   Class name, config or instance.
 
   @default the checkpoint's
+  @throws RangeError for one whose target (ε, ε − x_0, x_0 − ε) is not the one that the checkpoint's own scheduler names
   */
   scheduler?: SchedulerOption | undefined
   /**
@@ -270,6 +272,8 @@ export interface GenerateContext {
   config: Readonly<TransformerConfig>
   defaults: Readonly<PipelineDefaults>
   scheduler: Scheduler
+  /** Whose target the weights have learnt, where that is known. */
+  trainedWith: Scheduler | undefined
   microBatch: MicroBatch
   /** There is a VAE: latents are meant to be decoded. */
   decodes: boolean
@@ -315,6 +319,8 @@ export function resolveGenerateOptions(options: GenerateOptions, context: Genera
   checkGenerateOptions(options, limits, what)
   const size = resolveSize(options, context)
   const { fps = defaults.fps } = options
+  const scheduler = createScheduler(options.scheduler ?? context.scheduler)
+  if (context.trainedWith !== undefined) checkTarget(scheduler, context.trainedWith)
   if (options.promptEmbeds !== undefined) checkText(options.promptEmbeds, 'promptEmbeds', config)
   if (options.negativePromptEmbeds !== undefined) checkText(options.negativePromptEmbeds, 'negativePromptEmbeds', config)
   const perSecond = (fps * microBatch.latentFrames) / microBatch.frames
@@ -329,7 +335,7 @@ export function resolveGenerateOptions(options: GenerateOptions, context: Genera
     guidanceScale: options.guidanceScale ?? defaults.guidanceScale,
     seed: options.seed,
     latents: options.latents,
-    scheduler: createScheduler(options.scheduler ?? context.scheduler),
+    scheduler,
     method: methodByName(options.method ?? methods.vin.name),
     ...resolvePlanOptions(options, config),
     fusion: resolveFusion(options.fusion),

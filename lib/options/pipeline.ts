@@ -7,9 +7,9 @@ import type { ModelOptions } from './model.js'
 
 /** `model_index.json`: what generate() takes where an option is absent. */
 export interface PipelineDefaults {
-  /** @default 4 */
+  /** @default 4, of `model_type: STDiT3` 7 */
   guidanceScale: number
-  /** @default 50 */
+  /** @default 50, of `model_type: STDiT3` 30 */
   numInferenceSteps: number
   /** @default 320 */
   width: number
@@ -28,7 +28,7 @@ export interface PipelineConfig {
   vae?: Config | undefined
   textEncoder?: Config | undefined
   tokenizer?: TokenizerSource | undefined
-  /** @default DDIMScheduler */
+  /** @default DDIMScheduler, of `model_type: STDiT3` RFlowScheduler */
   scheduler?: SchedulerOption | undefined
 }
 

@@ -3,14 +3,14 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { VinError, expected } from '../errors.js'
-import { ConfigReader, isFolder, readJson } from '../models/config.js'
+import { ConfigReader, isFolder, readConfig, readJson } from '../models/config.js'
 import { openFor } from '../models/component.js'
 import type { Opened } from '../models/component.js'
 import { TextEncoder } from '../models/text-encoder.js'
 import { Tokenizer } from '../models/tokenizer.js'
 import { Transformer } from '../models/transformer.js'
 import { VAE } from '../models/vae.js'
-import type { Binding } from '../native/binding.js'
+import type { Binding, Config } from '../native/binding.js'
 import { shareEngine } from '../native/engine.js'
 import type { Engine } from '../native/engine.js'
 import { checkSeed } from '../native/ops.js'
@@ -34,10 +34,20 @@ export interface PipelineParts {
   textEncoder: TextEncoder | undefined
   tokenizer: Tokenizer | undefined
   scheduler: Scheduler
+  /** The scheduler whose target the weights have learnt, where that is known: the folder's own, or the one of training. */
+  trainedWith: Scheduler | undefined
   defaults: PipelineDefaults
 }
 
 export const publishedDefaults: PipelineDefaults = Object.freeze({ guidanceScale: 4, numInferenceSteps: 50, width: 320, height: 192, fps: 16 })
+
+/** What Open-Sora 1.2 samples with. */
+const stdit3Defaults: PipelineDefaults = Object.freeze({ ...publishedDefaults, guidanceScale: 7, numInferenceSteps: 30 })
+
+/** A backbone that Open-Sora 1.2 published: it predicts a velocity, and nothing else of its folder says so. */
+function isStdit3(transformer: Config): boolean {
+  return transformer['model_type'] === 'STDiT3'
+}
 
 /** The folder of a built-in model, or the path itself. */
 export function modelFolder(model: unknown = 'demo'): string {
@@ -59,12 +69,15 @@ export async function loadParts(model: string | undefined, options: ModelOptions
     const folder = modelFolder(model)
     if (!isFolder(folder)) throw new VinError('ERR_VIN_MISSING_COMPONENT', `Expected a model folder at ${folder} but there is none`, { component: 'model', folder })
     const { limits, signal } = opened.options
-    const defaults = await readDefaults(engine.binding, folder, limits)
-    const scheduler = createScheduler(isFolder(join(folder, 'scheduler')) ? join(folder, 'scheduler') : undefined)
     const part = (name: string): string | undefined => (isFolder(join(folder, name)) ? join(folder, name) : undefined)
     // A published backbone is its own folder.
     const backbone = part('transformer') ?? (existsSync(join(folder, 'config.json')) ? folder : undefined)
     if (backbone === undefined) throw new VinError('ERR_VIN_MISSING_COMPONENT', `Expected transformer/ in ${folder} but there is none`, { component: 'transformer', folder })
+    const stdit3 = isStdit3(await readConfig(engine.binding, backbone, limits))
+    const defaults = await readDefaults(engine.binding, folder, limits, stdit3 ? stdit3Defaults : publishedDefaults)
+    const schedulerFolder = part('scheduler')
+    const scheduler = createScheduler(schedulerFolder ?? (stdit3 ? 'RFlowScheduler' : undefined))
+    const trainedWith = schedulerFolder !== undefined || stdit3 ? scheduler : undefined
     const transformer = keep(await Transformer.fromPretrained(backbone, opened))
     const vaeFolder = part('vae')
     const vae = vaeFolder === undefined ? undefined : keep(await VAE.fromPretrained(vaeFolder, opened))
@@ -73,7 +86,7 @@ export async function loadParts(model: string | undefined, options: ModelOptions
     const tokenizerFolder = part('tokenizer')
     const tokenizer = textEncoder?.tokenizer ?? (tokenizerFolder === undefined ? undefined : await Tokenizer.fromPretrained(tokenizerFolder, tokenizerOptions(limits, signal)))
     signal?.throwIfAborted()
-    return { engine, options: opened.options, source: { folder }, transformer, vae, textEncoder, tokenizer, scheduler, defaults }
+    return { engine, options: opened.options, source: { folder }, transformer, vae, textEncoder, tokenizer, scheduler, trainedWith, defaults }
   } catch (error) {
     for (const component of loaded) await component.dispose()
     await engine.release()
@@ -85,16 +98,16 @@ function tokenizerOptions(limits: ResolvedLimits, signal: AbortSignal | undefine
   return { limits: { bytes: limits.tokenizerBytes, depth: limits.jsonDepth }, ...(signal === undefined ? {} : { signal }) }
 }
 
-async function readDefaults(binding: Binding, folder: string, limits: ResolvedLimits): Promise<PipelineDefaults> {
+async function readDefaults(binding: Binding, folder: string, limits: ResolvedLimits, otherwise: PipelineDefaults): Promise<PipelineDefaults> {
   const file = join(folder, 'model_index.json')
-  if (!existsSync(file)) return publishedDefaults
+  if (!existsSync(file)) return otherwise
   const read = new ConfigReader(await readJson(binding, file, limits), file)
   return Object.freeze({
-    guidanceScale: read.number('guidance_scale', 0, 1000, publishedDefaults.guidanceScale),
-    numInferenceSteps: read.integer('num_inference_steps', 1, 1000, publishedDefaults.numInferenceSteps),
-    width: read.integer('width', 8, limits.pixels, publishedDefaults.width),
-    height: read.integer('height', 8, limits.pixels, publishedDefaults.height),
-    fps: read.number('fps', 0.1, 1000, publishedDefaults.fps)
+    guidanceScale: read.number('guidance_scale', 0, 1000, otherwise.guidanceScale),
+    numInferenceSteps: read.integer('num_inference_steps', 1, 1000, otherwise.numInferenceSteps),
+    width: read.integer('width', 8, limits.pixels, otherwise.width),
+    height: read.integer('height', 8, limits.pixels, otherwise.height),
+    fps: read.number('fps', 0.1, 1000, otherwise.fps)
   })
 }
 
@@ -106,7 +119,8 @@ export async function createParts(config: PipelineConfig, options: FromConfigOpt
   const seed = checkSeed(given)
   checkNames(defaults, 'defaults', Object.keys(publishedDefaults))
   if (typeof config.transformer !== 'object' || config.transformer === null) throw expected('a config', 'transformer', config.transformer, 'type')
-  const scheduler = createScheduler(config.scheduler)
+  const stdit3 = isStdit3(config.transformer)
+  const scheduler = createScheduler(config.scheduler ?? (stdit3 ? 'RFlowScheduler' : undefined))
   const opened = openFor(model, 'VideoPipeline.fromConfig')
   const { engine } = opened
   const share = (): Opened => ({ engine: shareEngine(engine), options: opened.options })
@@ -120,7 +134,7 @@ export async function createParts(config: PipelineConfig, options: FromConfigOpt
     if (textEncoder !== undefined) loaded.push(textEncoder)
     const tokenizer = config.tokenizer === undefined ? undefined : await openTokenizer(config.tokenizer)
     if (textEncoder !== undefined && tokenizer !== undefined) textEncoder.tokenizer = tokenizer
-    return { engine, options: opened.options, source: { seed }, transformer, vae, textEncoder, tokenizer, scheduler, defaults: Object.freeze({ ...publishedDefaults, ...defaults }) }
+    return { engine, options: opened.options, source: { seed }, transformer, vae, textEncoder, tokenizer, scheduler, trainedWith: undefined, defaults: Object.freeze({ ...(stdit3 ? stdit3Defaults : publishedDefaults), ...defaults }) }
   } catch (error) {
     for (const component of loaded) await component.dispose()
     await engine.release()

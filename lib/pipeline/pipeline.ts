@@ -20,6 +20,7 @@ import { paperMicroBatch } from '../plan/frames.js'
 import type { MicroBatch } from '../plan/frames.js'
 import { brand } from '../realms.js'
 import type { Scheduler } from '../schedulers/index.js'
+import { markPrediction } from '../schedulers/scheduler.js'
 import { GenerationJob } from './job.js'
 import type { RunContext, RunResult } from './job.js'
 import { takeInputs } from './inputs.js'
@@ -122,6 +123,17 @@ export class VideoPipeline {
     return this.#parts.scheduler
   }
 
+  /**
+  Weights that were updated for a scheduler's target are sampled with that target from now on.
+
+  @internal
+  */
+  trainedWith(scheduler: Scheduler): void {
+    const { target } = this.#parts.scheduler
+    const differs = target.sample !== scheduler.target.sample || target.noise !== scheduler.target.noise
+    Object.assign(this.#parts, { trainedWith: scheduler, ...(differs ? { scheduler } : {}) })
+  }
+
   /** Whether the model has a part; asking for one that it lacks throws. */
   has(component: 'vae' | 'textEncoder' | 'tokenizer'): boolean {
     return this.#parts[component] !== undefined
@@ -171,7 +183,7 @@ export class VideoPipeline {
       try {
         const request = await denoiseRequest(transformer, { ...resolved, signal }, cancel.flag, scope)
         const output = native(() => transformer.native.denoise(request), context)
-        return await abortable(toResult(engine, resolved.latents, output, context), signal)
+        return markPrediction(await abortable(toResult(engine, resolved.latents, output, context), signal), this.#parts.trainedWith)
       } finally {
         scope.dispose()
         cancel.release()
@@ -233,8 +245,8 @@ export class VideoPipeline {
   }
 
   #generateContext(): GenerateContext {
-    const { transformer, defaults, scheduler, options } = this.#parts
-    return { config: transformer.config, defaults, scheduler, microBatch: this.#microBatch(), decodes: this.#parts.vae !== undefined, limits: options.limits }
+    const { transformer, defaults, scheduler, trainedWith, options } = this.#parts
+    return { config: transformer.config, defaults, scheduler, trainedWith, microBatch: this.#microBatch(), decodes: this.#parts.vae !== undefined, limits: options.limits }
   }
 
   /** Waits for earlier runs; a run that is aborted while it waits does not start. */

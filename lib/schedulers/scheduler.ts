@@ -124,11 +124,13 @@ export abstract class Scheduler {
   /**
   One step from `sample` at `timestep` to the next one. A handle gives a handle, plain data gives plain data.
 
-  @throws RangeError when `timestep` is not one of `timesteps` or shapes differ; TypeError for an eta without noise
+  @throws RangeError when `timestep` is not one of `timesteps`, shapes differ, or `output` is what `denoise` of a model with another target gave; TypeError for an eta without noise
   */
   async step<T extends TensorLike>(output: TensorLike | PromiseLike<TensorLike>, timestep: number, sample: T | PromiseLike<T>, options: StepOptions = {}): Promise<T> {
     const given = isPromiseLike(sample) ? await sample : sample
     const prediction = isPromiseLike(output) ? await output : output
+    const own = predictions.get(prediction)
+    if (own !== undefined) checkTarget(this, own)
     const { eta = 0, noise } = options
     checkNumber(eta, 'eta', 0, 1)
     if (eta > 0 && noise === undefined) throw expected('a tensor', 'noise (eta is not 0)', noise, 'type')
@@ -166,6 +168,30 @@ export abstract class Scheduler {
       scope.dispose()
     }
   }
+}
+
+/** What a model predicts, in the words of model.md. */
+function targetName({ sample, noise }: Readonly<NoiseTerms>): string {
+  return sample === 0 ? 'ε' : noise > 0 ? 'ε − x_0' : 'x_0 − ε'
+}
+
+/**
+Whether a scheduler can sample a model that was trained with `own`: the signs of its target must be theirs.
+
+@throws RangeError naming both
+*/
+export function checkTarget(given: Scheduler, own: Scheduler): void {
+  if (given.target.sample === own.target.sample && given.target.noise === own.target.noise) return
+  const [wanted, found] = [targetName(own.target), targetName(given.target)]
+  throw rangeError(`Expected a scheduler for predictions of ${wanted}, as the model's own ${own.className}, for scheduler but received ${given.className}, which is for ${found}`)
+}
+
+const predictions = new WeakMap<object, Scheduler>()
+
+/** Says of a model's output which scheduler the model was trained with; `step` of another target refuses it. */
+export function markPrediction<T extends TensorLike>(output: T, own: Scheduler | undefined): T {
+  if (own !== undefined) predictions.set(output, own)
+  return output
 }
 
 /** Combines what a step's terms name. */

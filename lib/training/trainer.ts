@@ -358,6 +358,7 @@ export class Trainer {
     checkFiniteLosses(losses, this.globalStep)
     if (options.onGradients !== undefined) await options.onGradients(this.#optimizer.gradients())
     const { gradNorm, learningRate } = await this.#optimizer.update(this.globalStep, this.#options, { step: this.globalStep })
+    this.pipeline.trainedWith(this.scheduler)
     const report = {
       step: this.globalStep,
       loss: losses.reduce((sum, loss) => sum + loss, 0) / videos,
