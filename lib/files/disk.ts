@@ -87,14 +87,21 @@ export async function writeDurably(path: string, text: string): Promise<void> {
   }
 }
 
+/** What a temporary name begins with: as much of the name as leaves room for the mark in the 255 bytes that file systems allow. */
+function temporaryPrefix(path: string): string {
+  let name = basename(path)
+  while (Buffer.byteLength(name) > 200) name = name.slice(0, -1)
+  return `.${name}.`
+}
+
 /** Where a file or folder is made before it is renamed to `path`. */
 export function temporaryName(path: string): string {
-  return join(dirname(path), `.${basename(path)}.${newToken()}.tmp`)
+  return join(dirname(path), `${temporaryPrefix(path)}${newToken()}.tmp`)
 }
 
 /** Removes what writers of `path` left that were killed. */
 export async function removeDeadTemporaries(path: string): Promise<void> {
-  const prefix = `.${basename(path)}.`
+  const prefix = temporaryPrefix(path)
   for (const name of await readdir(dirname(path))) {
     if (!name.startsWith(prefix) || !name.endsWith('.tmp') || !isTokenDead(name.slice(prefix.length, -'.tmp'.length))) continue
     await rm(join(dirname(path), name), { recursive: true, force: true })

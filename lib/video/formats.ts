@@ -21,7 +21,12 @@ const writers: Record<StreamFormat, () => Promise<(source: FrameSource, scale: n
 /** Frames a second that browsers and viewers show: a frame of an animated picture that lasts 10 ms or less gets 100 ms, and GIF counts in hundredths of a second. */
 const maxRates: Partial<Record<StreamFormat, number>> = { gif: 50, webp: 90, apng: 90 }
 
+/** Pixels a side that a format can hold: 14 bits, 16 bits, and for H.264 the side of its highest level. */
+const maxSides: Partial<Record<VideoFormat, number>> = { webp: 2 ** 14 - 1, gif: 2 ** 16 - 1, mp4: 16_880 }
+
 export async function* encodeVideo(format: StreamFormat, source: FrameSource, scale: number): AsyncGenerator<Uint8Array> {
+  const [width, height, most] = [source.width * scale, source.height * scale, maxSides[format] ?? Infinity]
+  if (width > most || height > most) throw rangeError(`Expected at most ${most} pixels a side for .${format} but they are ${width} × ${height}; use a smaller scale, or .y4m`)
   const encode = await writers[format]()
   yield* encode(atShownRate(format, source), scale)
 }
@@ -46,9 +51,22 @@ function isFormat(name: string): name is VideoFormat {
 /** 'out.mp4' → 'mp4'. */
 export function formatOfPath(path: string): VideoFormat {
   if (typeof path !== 'string') throw expected('a path', 'path', path, 'type')
+  if (path.includes('\0')) throw rangeError(`Expected a path without a null character but received ${JSON.stringify(path)}`)
   const name = /\.([^./\\]+)$/.exec(path)?.[1]?.toLowerCase() ?? ''
   if (!isFormat(name)) throw rangeError(`Expected a path that ends in one of ${known} but received ${JSON.stringify(path)}`)
   return name
+}
+
+/** Whether a video of so many frames becomes a folder of pictures. */
+export function isPictureFolder(path: string, numFrames: number): boolean {
+  return formatOfPath(path) === 'png' && numFrames !== 1
+}
+
+/** 'out.png' → 'out', the folder of its pictures. */
+export function pictureFolderOf(path: string): string {
+  const folder = path.slice(0, -'.png'.length)
+  if (/(^|[/\\])\.{0,2}$/.test(folder)) throw rangeError(`Expected a name before .png, which becomes the folder of the pictures, but received ${JSON.stringify(path)}`)
+  return folder
 }
 
 /** 'mp4' or '.mp4' → 'mp4'. */

@@ -1,6 +1,7 @@
 // What writers read: RGB frames in order, and the pixel operations between the model's frames and a file: nearest enlargement and padding to an even size.
 
-import { VinError } from '../errors.js'
+import { types } from 'node:util'
+import { VinError, expected } from '../errors.js'
 
 /** One picture: RGB, 8 bits, row-major [height, width, 3]. */
 export interface Picture {
@@ -28,6 +29,7 @@ export interface FrameSource {
 
 /** Refuses a frame of another size or in another order: writers have fixed sizes in their headers before the first frame comes. */
 export function checkFrame(frame: Frame, index: number, source: { width: number; height: number }): void {
+  if (!types.isUint8Array(frame?.data)) throw expected('{ index, data (RGB), width, height }', `frame ${index}`, frame, 'type')
   if (frame.index !== index || frame.width !== source.width || frame.height !== source.height || frame.data.length !== frame.width * frame.height * 3) {
     throw new VinError(
       'ERR_VIN_FORMAT',

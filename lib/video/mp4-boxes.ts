@@ -1,7 +1,8 @@
 // Finishes the file that the encoder made (ISO/IEC 14496-12): `moov` moves in front of `mdat`, so that a player can start before the end has arrived; times of
 // creation become 0, so that equal videos are equal files; `stss` lists the keyframes, which the encoder leaves out, and without which a player takes every
-// frame for one and seeks into grey; the frame rate becomes the one that was asked for, which the encoder cuts down to a whole number, and the
-// level one that it fits; pictures of more than 576 lines get a `colr` box, because players read those as BT.709 otherwise. Samples are most of a file: they are read where they lie and handed on in pieces, so that no second copy of them is made.
+// frame for one and seeks into grey; the frame rate becomes the one that was asked for, which the encoder cuts down to a whole number, and the level one that the
+// video fits; pictures of more than 576 lines get a `colr` box, because players read those as BT.709 otherwise. Samples are most of a file: they are read where
+// they lie and handed on in pieces, so that no second copy of them is made.
 
 import { Buffer } from 'node:buffer'
 import { VinError } from '../errors.js'

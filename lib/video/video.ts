@@ -6,8 +6,9 @@ import { writeFileAtomically } from '../files/atomic-file.js'
 import { writeFolderAtomically } from '../files/pictures.js'
 import { abortableItems } from '../native/cancel.js'
 import type { TensorData } from '../native/tensor.js'
+import { checkFunction, checkNames, checkSignal } from '../options/check.js'
 import { brand } from '../realms.js'
-import { encodeVideo, formatOfName, formatOfPath } from './formats.js'
+import { encodeVideo, formatOfName, formatOfPath, isPictureFolder, pictureFolderOf } from './formats.js'
 import type { VideoFormat } from './formats.js'
 import type { Frame, FrameSource } from './frames.js'
 import { encodePngs, isPngOfSequence } from './png.js'
@@ -100,7 +101,8 @@ export class Video<Options = unknown, Plan = unknown> {
 
   /** The frames in order, each yielded as it is decoded. */
   async *frames(options: { signal?: AbortSignal } = {}): AsyncGenerator<Frame> {
-    const { signal } = options
+    checkNames(options, 'frames', ['signal'])
+    const signal = checkSignal(options.signal)
     signal?.throwIfAborted()
     const { decode } = this.#parts
     if (decode === undefined) {
@@ -109,25 +111,27 @@ export class Video<Options = unknown, Plan = unknown> {
     yield* abortableItems(decode(signal, this.latents), signal)
   }
 
-  /** Writes the video in the format of the extension: .mp4 .gif .webp .apng .y4m, .png (a folder of pictures, out.png → out/000000.png) or .safetensors (latents). */
+  /**
+  Writes the video in the format of the extension: .mp4 .gif .webp .apng .y4m, .png (a folder of pictures, out.png → out/000000.png; a single frame is out.png itself)
+  or .safetensors (latents).
+  */
   async save(path: string, options: SaveOptions = {}): Promise<void> {
     const format = formatOfPath(path)
-    const scale = checkScale(options.scale)
-    const { signal } = options
+    const { scale, signal } = checkSaveOptions(options, 'save')
     signal?.throwIfAborted()
-    if (format === 'png') return writeFolderAtomically(path.slice(0, -'.png'.length), encodePngs(this.#source(options), scale), isPngOfSequence, signal)
+    if (isPictureFolder(path, this.numFrames)) return writeFolderAtomically(pictureFolderOf(path), encodePngs(this.#source(options), scale), isPngOfSequence, signal)
     return writeFileAtomically(path, this.#encode(format, scale, options), signal)
   }
 
   /** The bytes that `save` would write. 'png' is for a video of one frame. */
   async toBuffer(format: string, options: SaveOptions = {}): Promise<Buffer> {
     const name = formatOfName(format)
-    const scale = checkScale(options.scale)
-    options.signal?.throwIfAborted()
+    const { scale, signal } = checkSaveOptions(options, 'toBuffer')
+    signal?.throwIfAborted()
     if (name === 'png' && this.numFrames !== 1) throw rangeError(`Expected a video of 1 frame for format "png" but this one has ${this.numFrames}; use "apng", or save("out.png") for a folder of pictures`)
     const chunks: Uint8Array[] = []
     for await (const chunk of this.#encode(name, scale, options)) {
-      options.signal?.throwIfAborted()
+      signal?.throwIfAborted()
       chunks.push(Uint8Array.from(chunk))
     }
     return Buffer.concat(chunks)
@@ -164,6 +168,12 @@ export class Video<Options = unknown, Plan = unknown> {
       options: JSON.stringify(this.options, plain) ?? '{}'
     }
   }
+}
+
+function checkSaveOptions(options: SaveOptions, what: string): { scale: number; signal: AbortSignal | undefined } {
+  checkNames(options, what, ['scale', 'signal', 'onProgress'])
+  checkFunction(options.onProgress, 'onProgress')
+  return { scale: checkScale(options.scale), signal: checkSignal(options.signal) }
 }
 
 function checkScale(scale: unknown = 1): number {

@@ -111,8 +111,22 @@ describe('PNG', () => {
     expect(await readdir(join(folder, 'again'))).toEqual(['000000.png', '000001.png'])
     const { writeFile } = await import('node:fs/promises')
     await writeFile(join(folder, 'again', 'notes.txt'), 'mine')
-    await expect(syntheticVideo({ numFrames: 1 }).save(join(folder, 'again.png'))).rejects.toMatchObject({ code: 'ERR_VIN_DISK', message: expect.stringContaining('notes.txt') as string })
+    await expect(syntheticVideo({ numFrames: 3 }).save(join(folder, 'again.png'))).rejects.toMatchObject({ code: 'ERR_VIN_DISK', message: expect.stringContaining('notes.txt') as string })
     expect(await readdir(join(folder, 'again'))).toEqual(['000000.png', '000001.png', 'notes.txt'])
+  })
+
+  test('a single frame is out.png itself', async () => {
+    const video = syntheticVideo({ numFrames: 1, width: 20, height: 11 })
+    await video.save(join(folder, 'one.png'), { scale: 2 })
+    await video.save(join(folder, 'one.png'), { scale: 2 })
+    expect((await readdir(folder)).filter((name) => name.includes('one'))).toEqual(['one.png'])
+    const bytes = await readFile(join(folder, 'one.png'))
+    expect(decode(bytes).data).toEqual(enlarge(frameOf({ width: 20, height: 11 }, 0).data, 20, 11, 2))
+    expect(bytes.equals(await video.toBuffer('png', { scale: 2 }))).toBe(true)
+  })
+
+  test('a folder of pictures needs a name', async () => {
+    for (const name of ['.png', '..png', '...png']) await expect(syntheticVideo({ numFrames: 2 }).save(join(folder, 'none') + `/${name}`), name).rejects.toMatchObject({ code: 'ERR_OUT_OF_RANGE', message: expect.stringContaining('a name before .png') as string })
   })
 
   test('toBuffer gives one picture for one frame and refuses more', async () => {

@@ -1,6 +1,6 @@
 // Nothing half-written: errors, aborts, a full disk and a killed encoder leave the folder as it was.
 
-import { mkdtemp, open, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, open, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
@@ -117,6 +117,71 @@ test('unknown extensions, formats and scales are named before any work', async (
   await expect(video.toBuffer('avi')).rejects.toMatchObject({ code: 'ERR_OUT_OF_RANGE' })
   for (const scale of [0, 1.5, 65, NaN, -1]) await expect(video.save('out.mp4', { scale })).rejects.toMatchObject({ code: 'ERR_OUT_OF_RANGE' })
   await expect(video.save('out.mp4', { scale: '2' as unknown as number })).rejects.toMatchObject({ code: 'ERR_INVALID_ARG_TYPE' })
+})
+
+test('unknown options and wrong ones are named before any work', async () => {
+  const video = syntheticVideo({
+    before: () => {
+      throw new Error('decoded')
+    }
+  })
+  for (const call of [async (options: object) => video.toBuffer('gif', options), async (options: object) => video.save(join(folder, 'out.gif'), options)]) {
+    await expect(call({ scael: 2 })).rejects.toMatchObject({ code: 'ERR_INVALID_ARG_TYPE', message: expect.stringContaining("received 'scael'; the nearest one is 'scale'") as string })
+    await expect(call({ onProgress: 7 })).rejects.toMatchObject({ code: 'ERR_INVALID_ARG_TYPE', message: 'Expected a function for onProgress but received 7' })
+    await expect(call({ signal: {} })).rejects.toMatchObject({ code: 'ERR_INVALID_ARG_TYPE', message: expect.stringContaining('Expected an AbortSignal for signal') as string })
+    await expect(call(null as never)).rejects.toMatchObject({ code: 'ERR_INVALID_ARG_TYPE' })
+  }
+  await expect(video.frames({ fps: 8 } as never).next()).rejects.toMatchObject({ code: 'ERR_INVALID_ARG_TYPE', message: expect.stringContaining("received 'fps'") as string })
+  expect(await readdir(folder)).toEqual([])
+})
+
+test('places that cannot be written are sentences, and say so before any work', async () => {
+  let decoded = 0
+  const before = (): void => void decoded++
+  await mkdir(join(folder, 'film.mp4'))
+  await mkdir(join(folder, 'picture.png'))
+  await writeFile(join(folder, 'file'), '')
+  const refused: [string, number, string, string][] = [
+    ['film.mp4', 4, 'ERR_VIN_DISK', 'it is a folder'],
+    ['picture.png', 1, 'ERR_VIN_DISK', 'it is a folder'],
+    [`${'n'.repeat(252)}.gif`, 4, 'ERR_VIN_DISK', 'the name is too long (ENAMETOOLONG)'],
+    [`${'n'.repeat(300)}.png`, 4, 'ERR_VIN_DISK', 'the name is too long (ENAMETOOLONG)'],
+    ['file/out.gif', 4, 'ERR_VIN_DISK', 'its folder is a file (ENOTDIR)'],
+    ['file/out.png', 4, 'ERR_VIN_DISK', 'its folder is a file (ENOTDIR)'],
+    ['null\0.gif', 4, 'ERR_OUT_OF_RANGE', 'without a null character']
+  ]
+  for (const [name, numFrames, code, text] of refused) {
+    await expect(syntheticVideo({ numFrames, before }).save(join(folder, name)), name).rejects.toMatchObject({ code, message: expect.stringMatching(/^Expected .* but /) as string })
+    await expect(syntheticVideo({ numFrames, before }).save(join(folder, name)), name).rejects.toThrow(text)
+  }
+  expect(decoded).toBe(0)
+  expect((await readdir(folder)).sort()).toEqual(['file', 'film.mp4', 'picture.png'])
+})
+
+test('a name may be as long as the file system takes', async () => {
+  for (const name of [`${'n'.repeat(251)}.gif`, `${'ü'.repeat(125)}.y4m`]) {
+    await syntheticVideo({ numFrames: 2 }).save(join(folder, name))
+    expect(await readdir(folder)).toEqual([name])
+    await rm(join(folder, name))
+  }
+})
+
+test('sizes that a format cannot hold are refused before any work', async () => {
+  let decoded = 0
+  const video = syntheticVideo({ width: 1032, height: 8, before: () => void decoded++ })
+  for (const [format, scale, most] of [['webp', 16, 16_383], ['mp4', 17, 16_880], ['gif', 64, 65_535]] as const) {
+    await expect(video.toBuffer(format, { scale })).rejects.toMatchObject({ code: 'ERR_OUT_OF_RANGE', message: expect.stringMatching(`Expected at most ${most} pixels a side for \\.${format} but they are`) as string })
+  }
+  expect(decoded).toBe(0)
+})
+
+test('a frame that is none is named', async () => {
+  const { latents } = syntheticVideo()
+  const decode = async function* () {
+    yield undefined as never
+  }
+  const video = new Video({ latents, decode, width: 64, height: 64, fps: 16, numFrames: 1, seed: 1, options: {}, plan: undefined, timings: {}, warnings: [] })
+  for (const extension of extensions) await expect(video.toBuffer(extension), extension).rejects.toMatchObject({ code: 'ERR_INVALID_ARG_TYPE', message: expect.stringContaining('for frame 0') as string })
 })
 
 test('a video of latents alone gives latents and refuses pixels', async () => {
