@@ -23,11 +23,6 @@ const reasons: Record<string, string> = {
   EMFILE: 'too many files are open'
 }
 
-/** The code of a file system's error: 'ENOENT'. */
-export function errnoOf(error: unknown): string | undefined {
-  return errorCode(error)
-}
-
 /** Errors of the file system as ERR_VIN_DISK; everything else as it is. `left` says what became of the place. */
 export function diskError(error: unknown, path: string, left = 'nothing was left there'): unknown {
   if (!isError(error) || !('syscall' in error) || !('code' in error) || typeof error.code !== 'string') return error
@@ -38,7 +33,7 @@ export function diskError(error: unknown, path: string, left = 'nothing was left
 /** What is at a path, a link itself; undefined: nothing. */
 export async function entryAt(path: string): Promise<Stats | undefined> {
   return lstat(path).catch((error: unknown) => {
-    if (errnoOf(error) === 'ENOENT') return undefined
+    if (errorCode(error) === 'ENOENT') return undefined
     throw error
   })
 }
@@ -46,7 +41,7 @@ export async function entryAt(path: string): Promise<Stats | undefined> {
 /** The names in a folder; undefined: there is none. */
 export async function namesIn(folder: string): Promise<string[] | undefined> {
   return readdir(folder).catch((error: unknown) => {
-    if (errnoOf(error) === 'ENOENT') return undefined
+    if (errorCode(error) === 'ENOENT') return undefined
     throw error
   })
 }
@@ -57,7 +52,7 @@ export async function placeOf(path: string, links = 40): Promise<string> {
   try {
     return await realpath(whole)
   } catch (error) {
-    if (errnoOf(error) !== 'ENOENT' || links === 0) throw error
+    if (errorCode(error) !== 'ENOENT' || links === 0) throw error
   }
   const entry = await entryAt(whole)
   if (entry?.isSymbolicLink() === true) return placeOf(resolve(dirname(whole), await readlink(whole)), links - 1)
@@ -113,6 +108,7 @@ export async function tryWriting(folder: string): Promise<void> {
   let existing = folder
   while ((await entryAt(existing)) === undefined && dirname(existing) !== existing) existing = dirname(existing)
   const probe = temporaryName(join(existing, 'vin'))
+  await removeDeadTemporaries(join(existing, 'vin'))
   const handle = await open(probe, 'wx')
   try {
     await handle.writeFile('\n')

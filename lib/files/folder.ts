@@ -6,7 +6,8 @@
 import { mkdir, open, readFile, readdir, rename, rm, rmdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { VinError } from '../errors.js'
-import { diskError, entryAt, errnoOf, namesIn, placeOf, syncFolder, tryWriting, writeDurably } from './disk.js'
+import { errorCode } from '../realms.js'
+import { diskError, entryAt, namesIn, placeOf, syncFolder, tryWriting, writeDurably } from './disk.js'
 import { isTokenDead, newToken } from './process-mark.js'
 
 const LIST = '.obsolete.json'
@@ -15,10 +16,11 @@ const nextPattern = /^\.vin-next-([0-9a-f]{36})$/
 const readyPattern = /^\.vin-ready-[0-9a-f]{36}$/
 export const LOCK = '.vin-lock'
 export const HOLDER = '.vin-lock.json'
+export const TAKING = '.vin-lock-taking'
 
 /** What may lie in a folder that counts as empty: our own helpers, and what file systems put there. */
-const passing = new Set([LOCK, HOLDER, 'lost+found', '.DS_Store'])
-const isPassing = (name: string): boolean => passing.has(name) || nextPattern.test(name) || readyPattern.test(name)
+const passing = new Set([LOCK, HOLDER, TAKING, 'lost+found', '.DS_Store'])
+const isPassing = (name: string): boolean => passing.has(name) || nextPattern.test(name) || readyPattern.test(name) || /^\.(vin|\.vin-lock\.json)\.[0-9a-f]{36}\.tmp$/.test(name)
 
 /** Files at most `depth` folders below a folder, as paths from it with '/'. Links are not followed. */
 async function filesBelow(folder: string, depth = Infinity): Promise<string[]> {
@@ -127,7 +129,7 @@ async function syncBelow(folder: string): Promise<void> {
 /** Work that another process may have done already. */
 async function unlessDone(codes: readonly string[], work: Promise<unknown>): Promise<void> {
   await work.catch((error: unknown) => {
-    if (!codes.includes(errnoOf(error) ?? '')) throw error
+    if (!codes.includes(errorCode(error) ?? '')) throw error
   })
 }
 

@@ -2,8 +2,9 @@
 
 import { existsSync, statSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { VinError, expected, nativeAsync, notSupported, show } from '../errors.js'
+import { settleFolder } from '../files/folder.js'
 import type { Binding, Config } from '../native/binding.js'
 import type { Limits } from '../options/limits.js'
 
@@ -11,10 +12,11 @@ export function isFolder(path: string): boolean {
   return existsSync(path) && statSync(path).isDirectory()
 }
 
-/** A folder argument. @throws ERR_VIN_MISSING_COMPONENT when there is none */
-export function checkFolder(folder: unknown, component: string): string {
+/** A folder argument, with the checkpoint in it or around it complete. @throws ERR_VIN_MISSING_COMPONENT when there is none */
+export async function checkFolder(folder: unknown, component: string): Promise<string> {
   if (typeof folder !== 'string') throw expected('the path of a folder', 'the model folder', folder, 'type')
   if (!isFolder(folder)) throw new VinError('ERR_VIN_MISSING_COMPONENT', `Expected a folder with ${component} at ${folder} but there is none`, { component, folder })
+  for (const each of [dirname(folder), folder]) await settleFolder(each)
   return folder
 }
 

@@ -80,7 +80,7 @@ export class TextEncoder extends Component<NativeT5> {
 
   /** Opens a folder with config.json and weights. The tokenizer is read from the folder itself or from `tokenizer/` beside it. */
   static async fromPretrained(folder: string, options?: ModelOptions | Opened): Promise<TextEncoder> {
-    checkFolder(folder, 'text_encoder')
+    await checkFolder(folder, 'text_encoder')
     const opened = openFor(options, 'TextEncoder.fromPretrained')
     try {
       const { limits, signal } = opened.options

@@ -120,7 +120,7 @@ export class Transformer extends Component<NativeTransformer> {
 
   /** Opens a folder with config.json and weights. Names of Open-Sora 1.2 load as they are. */
   static async fromPretrained(folder: string, options?: ModelOptions | Opened): Promise<Transformer> {
-    checkFolder(folder, 'transformer')
+    await checkFolder(folder, 'transformer')
     const opened = openFor(options, 'Transformer.fromPretrained')
     try {
       const config = checkTransformerConfig(await readConfig(opened.engine.binding, folder, opened.options.limits), join(folder, 'config.json'))

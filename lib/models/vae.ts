@@ -96,7 +96,7 @@ export class VAE extends Component<NativeVae> {
 
   /** Opens a folder with config.json and weights. */
   static async fromPretrained(folder: string, options?: ModelOptions | Opened): Promise<VAE> {
-    checkFolder(folder, 'vae')
+    await checkFolder(folder, 'vae')
     const opened = openFor(options, 'VAE.fromPretrained')
     try {
       const config = checkVAEConfig(await readConfig(opened.engine.binding, folder, opened.options.limits), join(folder, 'config.json'))

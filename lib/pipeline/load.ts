@@ -3,6 +3,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { VinError, expected } from '../errors.js'
+import { settleFolder } from '../files/folder.js'
 import { ConfigReader, isFolder, readConfig, readJson } from '../models/config.js'
 import { openFor } from '../models/component.js'
 import type { Opened } from '../models/component.js'
@@ -68,6 +69,7 @@ export async function loadParts(model: string | undefined, options: ModelOptions
   try {
     const folder = modelFolder(model)
     if (!isFolder(folder)) throw new VinError('ERR_VIN_MISSING_COMPONENT', `Expected a model folder at ${folder} but there is none`, { component: 'model', folder })
+    await settleFolder(folder)
     const { limits, signal } = opened.options
     const part = (name: string): string | undefined => (isFolder(join(folder, name)) ? join(folder, name) : undefined)
     // A published backbone is its own folder.

@@ -1,13 +1,34 @@
-// A checkpoint is a folder that is replaced as a whole. It is written beside its place as NAME.next, made durable, and put there by two renames:
-// NAME → NAME.previous, NAME.next → NAME. Killed anywhere, one of the three is complete, and `settleCheckpoint` finds it. `training/state.json` is
-// written last: a folder that has it is complete.
+// A checkpoint is the content of a folder, which is replaced as a whole (lib/files/folder.ts): killed anywhere, the old one or the new one is complete, and
+// `settleCheckpoint` finds it. Other files in the folder stay. `training/state.json` marks it as ours.
 
-import { open, mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
-import { basename, dirname, join, resolve } from 'node:path'
+import { mkdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { basename, join } from 'node:path'
 import { VinError } from '../errors.js'
-import { errorCode } from '../realms.js'
+import { diskError, makeFolder, placeOf, writeDurably } from '../files/disk.js'
+import { claimFolder, replaceContent, settleFolder } from '../files/folder.js'
+import type { FolderClaim } from '../files/folder.js'
+import { checkUnlocked, lockFolder } from '../files/lock.js'
 
 const STATE = join('training', 'state.json')
+
+/** Layout of `training/`; a state of another version is refused. */
+export const STATE_VERSION = 1
+
+/** Names of weight files in a folder. */
+const weights = String.raw`(diffusion_pytorch_model|model|pytorch_model)(-\d+-of-\d+)?\.safetensors(\.index\.json)?`
+const training = String.raw`training/state\.(json|safetensors)`
+
+/** What a checkpoint consists of. Of an older one, these files go when the new one lacks them: a weight file, or a list of sums, that no longer belongs to it. */
+export const modelFolderFiles = new RegExp(String.raw`^(${training}|SHA256SUMS|model_index\.json|(transformer|vae|text_encoder|tokenizer|scheduler)/(SHA256SUMS|config\.json|tokenizer\.json|scheduler_config\.json|${weights}))$`)
+export const componentFolderFiles = new RegExp(String.raw`^(${training}|SHA256SUMS|config\.json|${weights})$`)
+
+export interface CheckpointKind {
+  /** `kind` of its state.json. */
+  kind: string
+  files: RegExp
+  /** Whether it may take the place of a model folder that vin-native wrote. */
+  replacesModel: boolean
+}
 
 async function exists(path: string): Promise<boolean> {
   return stat(path).then(
@@ -16,77 +37,96 @@ async function exists(path: string): Promise<boolean> {
   )
 }
 
-/** Makes a folder's entries durable. */
-async function syncFolder(path: string): Promise<void> {
-  const handle = await open(path, 'r')
+/** The fields of a JSON file; none when it is no such file. */
+async function fieldsOf(file: string): Promise<Record<string, unknown>> {
   try {
-    await handle.sync()
-  } finally {
-    await handle.close()
+    const value: unknown = JSON.parse(await readFile(file, 'utf8'))
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {}
+  } catch {
+    return {}
   }
 }
 
-/** Writes a small file and makes it durable. Only for files inside a folder that is not in its place yet. */
-export async function writeDurably(path: string, text: string): Promise<void> {
-  const handle = await open(path, 'w')
-  try {
-    await handle.writeFile(text)
-    await handle.sync()
-  } finally {
-    await handle.close()
+function claimOf({ kind, replacesModel }: CheckpointKind): FolderClaim {
+  return {
+    what: `a checkpoint of kind '${kind}'`,
+    stranger: async (folder, names) => {
+      const found = (await fieldsOf(join(folder, STATE)))['kind']
+      if (found === kind) return undefined
+      if (typeof found === 'string') return `a checkpoint of kind '${found}'`
+      if (replacesModel && (await fieldsOf(join(folder, 'model_index.json')))['_class_name'] === 'VinVideoPipeline') return undefined
+      return names[0]
+    }
   }
 }
 
-function diskError(error: unknown, folder: string): unknown {
-  const code = errorCode(error)
-  if (code !== 'ENOSPC' && code !== 'EDQUOT' && code !== 'EROFS' && code !== 'EACCES') return error
-  return new VinError('ERR_VIN_DISK', `Expected to write the checkpoint ${folder} but the file system answered ${code}`, { folder, errno: code }, { cause: error })
+/**
+The place of a checkpoint, if one may be written there: the folder is new, empty, or holds a checkpoint of this kind. Writing is tried; nothing is left.
+
+@throws VinError ERR_VIN_DISK, which names what is in the way, or who uses the folder
+*/
+export async function claimCheckpoint(folder: string, kind: CheckpointKind): Promise<string> {
+  const place = await claimFolder(folder, claimOf(kind))
+  await checkUnlocked(place, folder)
+  return place
+}
+
+/** Claims the place of checkpoints, and locks it for a run. `close` gives it back, and takes a new folder away again that nothing was saved in. */
+export async function openCheckpoint(folder: string, kind: CheckpointKind): Promise<{ close(): Promise<void> }> {
+  const place = await claimFolder(folder, claimOf(kind))
+  try {
+    const unmake = await makeFolder(place)
+    const { release } = await lockFolder(place, folder).catch(async (error: unknown) => {
+      await unmake()
+      throw error
+    })
+    return {
+      close: async () => {
+        await release()
+        await unmake()
+      }
+    }
+  } catch (error) {
+    throw diskError(error, folder)
+  }
 }
 
 /**
 Replaces the checkpoint `folder`. `write` fills an empty folder; `state` becomes its `training/state.json`.
 
-@throws VinError ERR_VIN_DISK when the file system is full or read-only; what was there stays
+@throws VinError ERR_VIN_DISK when it cannot be written, or is not ours; what was there stays
 */
-export async function replaceCheckpoint(folder: string, state: unknown, write: (temporary: string) => Promise<void>): Promise<void> {
-  const place = resolve(folder)
-  const next = `${place}.next`
-  const previous = `${place}.previous`
+export async function replaceCheckpoint(folder: string, state: Readonly<Record<string, unknown>>, kind: CheckpointKind, write: (temporary: string) => Promise<void>): Promise<void> {
+  const place = await claimCheckpoint(folder, kind)
   try {
-    await mkdir(dirname(place), { recursive: true })
-    await settleCheckpoint(place)
-    await rm(next, { recursive: true, force: true })
-    await mkdir(join(next, 'training'), { recursive: true })
-    await write(next)
-    await writeDurably(join(next, STATE), `${JSON.stringify(state, null, 2)}\n`)
-    await syncFolder(join(next, 'training'))
-    await syncFolder(next)
-    await rm(previous, { recursive: true, force: true })
-    if (await exists(place)) await rename(place, previous)
-    await rename(next, place)
-    await syncFolder(dirname(place))
-    await rm(previous, { recursive: true, force: true })
+    const unmake = await makeFolder(place)
+    try {
+      await replaceContent(place, {
+        isMember: (path) => kind.files.test(path),
+        write: async (temporary) => {
+          await mkdir(join(temporary, 'training'))
+          await write(temporary)
+          await writeDurably(join(temporary, STATE), `${JSON.stringify({ kind: kind.kind, version: STATE_VERSION, ...state }, null, 2)}\n`)
+        }
+      })
+    } finally {
+      await unmake()
+    }
   } catch (error) {
-    throw diskError(error, place)
+    throw diskError(error, folder, 'the checkpoint that was there is as it was')
   }
 }
 
-/** Puts a checkpoint that a killed process left beside its place into it. Returns false when there is none. */
+/** Ends the writing of a checkpoint that was killed when its files were complete. Returns whether there is one. */
 export async function settleCheckpoint(folder: string): Promise<boolean> {
-  const place = resolve(folder)
-  if (await exists(place)) return exists(join(place, STATE))
-  for (const candidate of [`${place}.next`, `${place}.previous`]) {
-    if (!(await exists(join(candidate, STATE)))) continue
-    await rename(candidate, place)
-    await syncFolder(dirname(place))
-    return true
-  }
-  return false
+  const place = await placeOf(folder)
+  await settleFolder(place)
+  return exists(join(place, STATE))
 }
 
 /** The `training/state.json` of a checkpoint. */
 export async function readState(folder: string, kind: string): Promise<Record<string, unknown>> {
-  const place = resolve(folder)
+  const place = await placeOf(folder)
   if (!(await settleCheckpoint(place))) {
     const message = `Expected a checkpoint with ${STATE} in ${place} but there is none`
     throw new VinError('ERR_VIN_MISSING_COMPONENT', message, { component: STATE, folder: place })
@@ -104,9 +144,6 @@ export async function readState(folder: string, kind: string): Promise<Record<st
   checkField(file, fields, 'version', STATE_VERSION)
   return fields
 }
-
-/** Layout of `training/`; a state of another version is refused. */
-export const STATE_VERSION = 1
 
 /** @throws VinError ERR_VIN_RESUME_MISMATCH naming the field */
 export function checkField(file: string, state: Record<string, unknown>, field: string, expectedValue: unknown): void {

@@ -1,7 +1,9 @@
 // The loop around a trainer's step: until so many steps or minutes have passed, with reports, checkpoints and cancellation.
 
 import { expected } from '../errors.js'
-import { checkFunction, checkInteger, checkNumber, checkSignal } from '../options/check.js'
+import { checkFunction, checkInteger, checkNumber, checkSignal, checkString } from '../options/check.js'
+import { openCheckpoint } from './checkpoint.js'
+import type { CheckpointKind } from './checkpoint.js'
 import type { Gradient } from './gradient.js'
 
 /** What a step reports. */
@@ -29,7 +31,8 @@ export interface FitOptions {
   /** May read and scale the gradients before the update. */
   onGradients?: ((gradients: NamedGradients) => void | Promise<void>) | undefined
   /**
-  A folder that gets a checkpoint every `checkpointEvery` steps and at the end.
+  A folder that gets a checkpoint every `checkpointEvery` steps and at the end; also when the signal or an error ends the run, with the steps made so far.
+  It is new, empty, or holds a checkpoint or a model of vin-native, whose other files stay; anything else is ERR_VIN_DISK before the first step.
   */
   checkpoint?: string | undefined
   /** @default 500 */
@@ -47,6 +50,7 @@ export function checkFitOptions(options: FitOptions): FitOptions {
   if (steps !== undefined) checkInteger(steps, 'steps', 0, 1e9)
   if (minutes !== undefined) checkNumber(minutes, 'minutes', 0, 1e6)
   if (steps === undefined && minutes === undefined) throw expected('steps or minutes', 'fit', undefined, 'type')
+  if (options.checkpoint !== undefined) checkString(options.checkpoint, 'checkpoint')
   checkSignal(options.signal)
   checkFunction(options.onStep, 'onStep')
   checkFunction(options.onGradients, 'onGradients')
@@ -62,23 +66,41 @@ interface Trains {
   save(folder: string): Promise<void>
 }
 
-/** Runs `next` until the end that the options give. A cancelled run rejects with the signal's reason between two steps. */
-export async function runFit(trainer: Trains, options: FitOptions, next: () => Promise<StepReport>): Promise<void> {
-  const { steps = Infinity, minutes = Infinity, checkpointEvery = 500 } = options
-  const end = performance.now() + minutes * 60_000
+/**
+Runs `next` until the end that the options give. A cancelled run rejects with the signal's reason between two steps. What ended it early, the steps that were
+made are saved; when that fails on a cancelled run, its error is the run's.
+*/
+export async function runFit(trainer: Trains, kind: CheckpointKind, options: FitOptions, next: () => Promise<StepReport>): Promise<void> {
+  const { steps = Infinity, minutes = Infinity, checkpoint, checkpointEvery = 500, signal } = options
+  signal?.throwIfAborted()
+  const place = checkpoint === undefined ? undefined : await openCheckpoint(checkpoint, kind)
+  const first = trainer.globalStep
   let saved = -1
   const save = async () => {
-    if (options.checkpoint === undefined || saved === trainer.globalStep) return
-    await trainer.save(options.checkpoint)
+    if (checkpoint === undefined || saved === trainer.globalStep) return
+    // Tried once: what fails now would fail again at the end.
     saved = trainer.globalStep
-    await options.onCheckpoint?.(options.checkpoint, trainer.globalStep)
+    await trainer.save(checkpoint)
+    await options.onCheckpoint?.(checkpoint, trainer.globalStep)
   }
-  for (let done = 0; done < steps && performance.now() < end; done++) {
-    options.signal?.throwIfAborted()
-    const report = await next()
-    await options.onStep?.(report)
-    if (options.evalEvery !== undefined && trainer.globalStep % options.evalEvery === 0) await options.onEvaluate?.(trainer.globalStep)
-    if (trainer.globalStep % checkpointEvery === 0) await save()
+  try {
+    const end = performance.now() + minutes * 60_000
+    for (let done = 0; done < steps && performance.now() < end; done++) {
+      signal?.throwIfAborted()
+      const report = await next()
+      await options.onStep?.(report)
+      if (options.evalEvery !== undefined && trainer.globalStep % options.evalEvery === 0) await options.onEvaluate?.(trainer.globalStep)
+      if (trainer.globalStep % checkpointEvery === 0) await save()
+    }
+    await save()
+  } catch (error) {
+    if (trainer.globalStep > first) {
+      await save().catch((failure: unknown) => {
+        if (signal?.aborted === true) throw failure
+      })
+    }
+    throw error
+  } finally {
+    await place?.close()
   }
-  await save()
 }

@@ -5,6 +5,7 @@ import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { types } from 'node:util'
 import { expected, native, nativeAsync, rangeError, typeError } from '../errors.js'
+import { writeDurably } from '../files/disk.js'
 import { checkMask } from '../models/mask.js'
 import type { BackwardRequest } from '../native/binding.js'
 import { copyOf, linearCombination } from '../native/ops.js'
@@ -23,7 +24,8 @@ import { createScheduler } from '../schedulers/index.js'
 import type { Scheduler } from '../schedulers/index.js'
 import { Buckets, bucketLength } from './buckets.js'
 import type { Batch } from './buckets.js'
-import { checkField, readState, replaceCheckpoint, STATE_VERSION, writeDurably } from './checkpoint.js'
+import { checkField, modelFolderFiles, readState, replaceCheckpoint } from './checkpoint.js'
+import type { CheckpointKind } from './checkpoint.js'
 import { endless, exampleAt } from './dataset.js'
 import type { Dataset, DatasetPosition, Numbered, TrainingExample } from './dataset.js'
 import { checkFitOptions, fitOptionNames, runFit } from './fit.js'
@@ -38,6 +40,8 @@ import { drawNoiseLevels, timestepOf } from './timesteps.js'
 import { pixelPlanes } from './pixels.js'
 
 const KIND = 'vin-native trainer'
+/** What `save` writes, and where it may. */
+export const trainerCheckpoint: CheckpointKind = { kind: KIND, files: modelFolderFiles, replacesModel: true }
 const TEXT_ENCODER = 'text_encoder.'
 
 export interface LossOptions<T extends TensorLike = TensorLike> {
@@ -410,7 +414,7 @@ export class Trainer {
       }
     }
     try {
-      await runFit(this, options, async () => {
+      await runFit(this, trainerCheckpoint, options, async () => {
         const batches: { example: TrainingExample; latents: TensorData }[][] = []
         while (batches.length < gradientAccumulationSteps) batches.push((await nextBatch()).items.map(({ numbered, latents }) => ({ example: numbered.example, latents })))
         const report = await this.#update(batches, options)
@@ -424,20 +428,20 @@ export class Trainer {
   }
 
   /**
-  Writes a model folder with the averaged weights; raw weights, moments and the place in the data lie in its `training/`. The folder is replaced as a
-  whole: killed at any moment, the old one or the new one is there for `Trainer.resume`.
+  Writes a model folder with the averaged weights; raw weights, moments and the place in the data lie in its `training/`. Its content is replaced as a
+  whole: killed at any moment, the old one or the new one is there for whoever opens the folder next. Other files in it stay.
+
+  @throws VinError ERR_VIN_DISK when it cannot be written, or when the folder holds something else than a checkpoint or a model of vin-native
   */
   async save(folder: string): Promise<void> {
     const state = {
-      kind: KIND,
-      version: STATE_VERSION,
       step: this.globalStep,
       position: this.#position,
       buckets: this.#buckets,
       options: savedOptions(this.#options, this.scheduler),
       transformer: this.pipeline.transformer.config
     }
-    await replaceCheckpoint(folder, state, async (temporary) => {
+    await replaceCheckpoint(folder, state, trainerCheckpoint, async (temporary) => {
       const trainer = this.#optimizer.native
       await writeModelFolder(this.pipeline, temporary, this.scheduler, {
         transformer: (path) => nativeAsync(() => trainer.saveAverage(0, path, { dtype: 'float32' })),

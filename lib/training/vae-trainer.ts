@@ -4,13 +4,15 @@
 
 import { join } from 'node:path'
 import { expected, native, nativeAsync, rangeError } from '../errors.js'
+import { writeDurably } from '../files/disk.js'
 import { VAE } from '../models/vae.js'
 import type { NativeTensor } from '../native/binding.js'
 import { checkInteger, checkNames, checkNumber, checkOneOf } from '../options/check.js'
 import type { ModelOptions } from '../options/model.js'
 import { latentFramesOf } from '../plan/frames.js'
 import { brand } from '../realms.js'
-import { readState, replaceCheckpoint, STATE_VERSION, writeDurably } from './checkpoint.js'
+import { componentFolderFiles, readState, replaceCheckpoint } from './checkpoint.js'
+import type { CheckpointKind } from './checkpoint.js'
 import { endless } from './dataset.js'
 import type { Dataset, DatasetPosition, TrainingExample, VideoPixels } from './dataset.js'
 import { disturbLatents, replaceLatentFrame } from './decoder-latents.js'
@@ -220,6 +222,7 @@ function trains(stage: VAEStage, name: string): boolean {
 }
 
 const KIND = 'vae'
+const checkpointKind: CheckpointKind = { kind: KIND, files: componentFolderFiles, replacesModel: false }
 
 export class VAETrainer {
   static {
@@ -367,7 +370,7 @@ export class VAETrainer {
     checkFitOptions(options)
     const reader = endless(dataset, this.#position)
     try {
-      await runFit(this, options, async () => {
+      await runFit(this, checkpointKind, options, async () => {
         const examples: WeightedExample[] = []
         let at: DatasetPosition = this.#position
         while (examples.length < this.#options.batchSize) {
@@ -386,8 +389,8 @@ export class VAETrainer {
 
   /** Writes a VAE folder with the averaged weights, and what training needs to go on in `training/`. Atomic. */
   async save(folder: string): Promise<void> {
-    const state = { kind: KIND, version: STATE_VERSION, step: this.globalStep, position: this.#position, options: this.#options }
-    await replaceCheckpoint(folder, state, async (temporary) => {
+    const state = { step: this.globalStep, position: this.#position, options: this.#options }
+    await replaceCheckpoint(folder, state, checkpointKind, async (temporary) => {
       await writeDurably(join(temporary, 'config.json'), `${JSON.stringify({ _class_name: 'OpenSoraVAE_V1_2', ...this.vae.config }, null, 2)}\n`)
       const optimizer = this.#optimizer.native
       await nativeAsync(() => optimizer.saveAverage(0, join(temporary, 'diffusion_pytorch_model.safetensors'), { dtype: 'float32' }))

@@ -1,18 +1,20 @@
-import { existsSync } from 'node:fs'
-import { cp, mkdir, mkdtemp, readFile, readdir, rename, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { lstat, mkdir, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { beforeEach, expect, test } from 'vitest'
 import { VinError } from '../../lib/index.js'
-import { readState, replaceCheckpoint, settleCheckpoint, STATE_VERSION } from '../../lib/training/checkpoint.js'
+import { readState, replaceCheckpoint, settleCheckpoint } from '../../lib/training/checkpoint.js'
+import type { CheckpointKind } from '../../lib/training/checkpoint.js'
+import { killedAfter } from '../files/killed.js'
+import { mount, useFolder } from '../files/support.js'
 
+const at = useFolder()
 let folder: string
-beforeEach(async () => void (folder = await mkdtemp(join(tmpdir(), 'checkpoint-'))))
-afterEach(() => rm(folder, { recursive: true, force: true }))
+beforeEach(async () => void (await mkdir((folder = at('checkpoints')))))
 
 const place = () => join(folder, 'run')
-const state = (step: number) => ({ kind: 'test', version: STATE_VERSION, step })
-const save = (step: number) => replaceCheckpoint(place(), state(step), (temporary) => writeFile(join(temporary, 'weights'), `weights of ${step}`))
+const state = (step: number) => ({ step })
+const kind: CheckpointKind = { kind: 'test', files: /^(weights|training\/state\.json)$/, replacesModel: false }
+const save = (step: number) => replaceCheckpoint(place(), state(step), kind, (temporary) => writeFile(join(temporary, 'weights'), `weights of ${step}`))
 const load = async () => {
   const { step } = await readState(place(), 'test')
   expect(await readFile(join(place(), 'weights'), 'utf8')).toBe(`weights of ${String(step)}`)
@@ -27,55 +29,96 @@ test('a checkpoint replaces the one before it, and nothing is left beside it', a
   }
 })
 
-test('killed between any two operations, the old or the new checkpoint is there and matches its weights', async () => {
-  // The state of the disk after each operation of replaceCheckpoint, made by hand: a process may end after any of them.
-  const old = join(folder, 'old')
-  const fresh = join(folder, 'fresh')
-  await save(1)
-  await cp(place(), old, { recursive: true })
-  await save(2)
-  await cp(place(), fresh, { recursive: true })
-  const half = async (to: string) => {
-    await mkdir(join(to, 'training'), { recursive: true })
-    await writeFile(join(to, 'weights'), 'weights of')
-  }
-  const moments: [string, number, () => Promise<void>][] = [
-    ['nothing written yet', 1, async () => void (await cp(old, place(), { recursive: true }))],
-    ['weights half written', 1, async () => {
-      await cp(old, place(), { recursive: true })
-      await half(`${place()}.next`)
-    }],
-    ['new one complete, not in place', 1, async () => {
-      await cp(old, place(), { recursive: true })
-      await cp(fresh, `${place()}.next`, { recursive: true })
-    }],
-    ['old one moved away', 2, async () => {
-      await cp(old, `${place()}.previous`, { recursive: true })
-      await cp(fresh, `${place()}.next`, { recursive: true })
-    }],
-    ['new one in place, old one not removed', 2, async () => {
-      await cp(old, `${place()}.previous`, { recursive: true })
-      await cp(fresh, place(), { recursive: true })
-    }],
-    ['first checkpoint ever half written, then an old one by hand', 1, async () => {
-      await half(`${place()}.next`)
-      await cp(old, `${place()}.previous`, { recursive: true })
-    }]
-  ]
-  for (const [moment, step, make] of moments) {
-    for (const name of ['run', 'run.next', 'run.previous']) await rm(join(folder, name), { recursive: true, force: true })
-    await make()
-    expect(await load(), moment).toBe(step)
+/** Kills a save of step 2 over one of step 1 after each of its operations, and looks at what the next one to open finds. */
+async function killEverywhere(prepare: (at: string) => Promise<void>, look: () => Promise<unknown>): Promise<number[]> {
+  const found: number[] = []
+  for (let after = 0; ; after++) {
+    await rm(folder, { recursive: true, force: true })
+    await mkdir(folder)
+    await prepare(place())
+    await save(1)
+    const ended = await killedAfter(after, () => save(2))
+    found.push((await load()) as number)
+    await look()
     await save(7)
-    expect(await load(), moment).toBe(7)
-    expect((await readdir(folder)).sort(), moment).toEqual(['fresh', 'old', 'run'])
+    expect(await load()).toBe(7)
+    await look()
+    if (ended) return found
   }
+}
+
+test('killed between any two operations, the old or the new checkpoint is there and matches its weights', async () => {
+  const found = await killEverywhere(async () => {}, async () => expect(await readdir(folder)).toEqual(['run']))
+  // Before the one rename that counts it is the old one, from there on the new one.
+  expect(found.length).toBeGreaterThanOrEqual(20)
+  expect(found).toEqual([...found].sort())
+  expect(new Set(found)).toEqual(new Set([1, 2]))
+})
+
+test('the same where the folder is a link, which stays one', async () => {
+  const found = await killEverywhere(
+    async (at) => {
+      await mkdir(`${at}-real`)
+      await symlink(`${at}-real`, at)
+    },
+    async () => {
+      expect((await lstat(place())).isSymbolicLink()).toBe(true)
+      expect(await readdir(folder)).toEqual(['run', 'run-real'])
+    }
+  )
+  expect(new Set(found)).toEqual(new Set([1, 2]))
+})
+
+test('the same where the folder is a mount point, which stays one', async (context) => {
+  await mkdir(place())
+  mount(context, place(), '-t', 'tmpfs', 'tmpfs')
+  const { dev } = await lstat(place())
+  for (let after = 0, ended = false; !ended; after++) {
+    await save(1)
+    ended = await killedAfter(after, () => save(2))
+    expect([1, 2]).toContain(await load())
+    expect((await lstat(place())).dev).toBe(dev)
+  }
+  await save(7)
+  // What was begun waits for the end of its process, which is this one.
+  expect((await readdir(place())).filter((name) => !/^\.vin(-next-|\.)/.test(name)).sort()).toEqual(['training', 'weights'])
+})
+
+test('other files in the folder stay, and a file that the new checkpoint lacks goes', async () => {
+  const files = /^(weights|old\/model|training\/state\.json)$/
+  const write = (names: string[]) => replaceCheckpoint(place(), state(1), { ...kind, files }, async (temporary) => {
+    for (const name of names) {
+      await mkdir(join(temporary, name, '..'), { recursive: true })
+      await writeFile(join(temporary, name), name)
+    }
+  })
+  await write(['weights', 'old/model'])
+  for (const name of ['notes.txt', 'training/curve.csv']) await writeFile(join(place(), name), 'mine')
+  await mkdir(join(folder, 'elsewhere'))
+  await symlink(join(folder, 'elsewhere'), join(place(), 'linked'))
+  await write(['weights', 'linked/model'])
+  expect((await readdir(place(), { recursive: true })).sort()).toEqual(['linked', 'linked/model', 'notes.txt', 'training', 'training/curve.csv', 'training/state.json', 'weights'])
+  // What a link in the folder leads to is not ours.
+  expect(await readdir(join(folder, 'elsewhere'))).toEqual([])
+  await rm(join(place(), 'weights'))
+  await mkdir(join(place(), 'weights'))
+  await expect(write(['weights'])).rejects.toMatchObject({ code: 'ERR_VIN_DISK', details: { reason: 'EISDIR' } })
+  expect(await readdir(place())).not.toContainEqual(expect.stringContaining('.vin'))
+})
+
+test('a checkpoint whose writing was killed is opened only where it can be completed', async (context) => {
+  await save(1)
+  // The rename that counts is the last operation but those that clean up: found by trying.
+  for (let after = 0; (await readdir(place())).every((name) => !name.startsWith('.vin-ready-')); after++) await killedAfter(after, () => save(2))
+  mount(context, place(), '-o', 'bind,ro', place())
+  await expect(readState(place(), 'test')).rejects.toMatchObject({ code: 'ERR_VIN_DISK', details: { reason: 'EROFS' }, message: expect.stringContaining('open the folder once where it may be written') as string })
 })
 
 test('a save that fails leaves the old checkpoint', async () => {
   await save(1)
-  await expect(replaceCheckpoint(place(), state(2), () => Promise.reject(new Error('full')))).rejects.toThrow('full')
+  await expect(replaceCheckpoint(place(), state(2), kind, () => Promise.reject(new Error('full')))).rejects.toThrow('full')
   expect(await load()).toBe(1)
+  expect((await readdir(place())).sort()).toEqual(['training', 'weights'])
 })
 
 test('no checkpoint, another kind and another version are named', async () => {
@@ -84,11 +127,8 @@ test('no checkpoint, another kind and another version are named', async () => {
   expect(await error('test')).toMatchObject({ code: 'ERR_VIN_MISSING_COMPONENT' })
   await save(1)
   expect(await error('other')).toMatchObject({ code: 'ERR_VIN_RESUME_MISMATCH', details: { field: 'kind', expected: 'other', found: 'test' } })
-  await writeFile(join(place(), 'training', 'state.json'), JSON.stringify({ ...state(1), version: 99 }))
+  await writeFile(join(place(), 'training', 'state.json'), JSON.stringify({ kind: 'test', version: 99 }))
   expect(await error('test')).toMatchObject({ code: 'ERR_VIN_RESUME_MISMATCH', details: { field: 'version', found: 99 } })
   await writeFile(join(place(), 'training', 'state.json'), '{"kind": "te')
   expect(await error('test')).toMatchObject({ code: 'ERR_VIN_FORMAT' })
-  await rename(place(), `${place()}.next`)
-  expect(await settleCheckpoint(place())).toBe(true)
-  expect(existsSync(place())).toBe(true)
 })

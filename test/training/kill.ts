@@ -1,7 +1,7 @@
 // A training run whose process is killed again and again, beside one that is left alone.
 import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
-import { existsSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Trainer } from '../../lib/index.js'
@@ -70,16 +70,17 @@ export async function killChain(folder: string, options: { kills: number; inside
   await pipeline.dispose()
 
   const written = [...filesOf(start).keys()]
-  const next = `${run}.next`
-  const stale = join(next, 'stale')
+  /** Half-written checkpoints in the folder of checkpoints. */
+  const begun = () => (existsSync(run) ? readdirSync(run).filter((name) => name.startsWith('.vin-next-')) : [])
   const draws = new Draws(options.seed, 0, 0)
   const chain = { kills: 0, insideWrites: 0, depths: [] as number[], sittings: [] as string[][] }
   while (chain.kills < options.kills || chain.insideWrites < options.insideWrites) {
     if (chain.kills >= 3 * options.kills) throw new Error(`only ${chain.insideWrites} of ${chain.kills} kills fell inside a write`)
     const before = lines(log).length
-    // What an earlier kill left half-written is told from what this sitting writes: saving begins with removing it.
-    if (existsSync(next) && existsSync(run)) writeFileSync(stale, '')
-    const inside = () => existsSync(next) && !existsSync(stale)
+    // What an earlier kill left half-written is told from what this sitting writes.
+    const left = begun()
+    const next = () => begun().find((name) => !left.includes(name))
+    const has = (name: string) => next() !== undefined && existsSync(join(run, next()!, name))
     const steps = 1 + draws.below(2 * CHECKPOINT_EVERY)
     const aimed = chain.insideWrites < options.insideWrites && (draws.below(2) === 0 || chain.kills >= options.kills - options.insideWrites)
     const file = written[draws.below(written.length)]!
@@ -90,15 +91,16 @@ export async function killChain(folder: string, options: { kills: number; inside
       while (!condition() && performance.now() < end) sleep(pace)
     }
     until(() => lines(log).length >= before + steps, 1)
-    if (aimed) until(() => inside() && existsSync(join(next, file)), 0.05)
+    if (aimed) until(() => has(file), 0.05)
     else sleep(pause)
     child.kill('SIGKILL')
     const { code, signal, stderr } = await ended
     if (signal !== 'SIGKILL') throw new Error(`a sitting ended by itself with ${code}: ${stderr}`)
     chain.kills += 1
-    if (inside()) {
+    const half = next()
+    if (half !== undefined) {
       chain.insideWrites += 1
-      chain.depths.push(filesOf(next).size)
+      chain.depths.push(filesOf(join(run, half)).size)
     }
     chain.sittings.push(lines(log).slice(before))
   }

@@ -2,9 +2,10 @@
 
 import { cp, mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { writeDurably } from '../../files/disk.js'
 import type { ModelOptions } from '../../options/model.js'
 import { VideoPipeline } from '../../pipeline/pipeline.js'
-import { settleCheckpoint, writeDurably } from '../checkpoint.js'
+import { settleCheckpoint } from '../checkpoint.js'
 import { demoTokenizerJson } from '../demo-tokenizer.js'
 import type { TrainerOptions } from '../options.js'
 import { Trainer } from '../trainer.js'

@@ -1,0 +1,115 @@
+// One run at a time in a folder. The lock lies in the folder (proper-lockfile: a folder whose time is kept fresh, so that it means something on network drives
+// too), and beside it who holds it. A holder of this machine that has ended is followed at once; of another machine, when its lock has not been refreshed.
+
+import { readFile, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
+import { VinError } from '../errors.js'
+import { errorCode } from '../realms.js'
+import { writeTextAtomically } from './atomic-file.js'
+import { HOLDER, LOCK, TAKING } from './folder.js'
+import { hasEnded, thisProcess } from './process-mark.js'
+import type { ProcessMark } from './process-mark.js'
+
+/** A holder that has not refreshed its lock for so long is gone. Long, because a machine may sleep. */
+const STALE_MS = 60_000
+
+interface Holder extends ProcessMark {
+  /** ISO 8601. */
+  since: string
+}
+
+export interface FolderLock {
+  release(): Promise<void>
+}
+
+async function holderOf(folder: string): Promise<Holder | undefined> {
+  try {
+    const { host, pid, started, since } = JSON.parse(await readFile(join(folder, HOLDER), 'utf8')) as Partial<Holder>
+    return typeof host === 'string' && Number.isInteger(pid) && typeof started === 'number' && typeof since === 'string' ? { host, pid: pid as number, started, since } : undefined
+  } catch {
+    return undefined
+  }
+}
+
+function held(path: string, holder: Holder | undefined): VinError {
+  const own = thisProcess()
+  const who = holder === undefined ? 'another process' : holder.host === own.host && holder.pid === own.pid ? `another run of this process (${own.pid})` : `process ${holder.pid} on ${holder.host}`
+  const since = holder === undefined ? '' : ` since ${holder.since}`
+  return new VinError('ERR_VIN_DISK', `Expected ${path} for this run alone but ${who} uses it${since}; wait for it, or choose another folder`, {
+    path,
+    reason: 'ELOCKED',
+    ...(holder === undefined ? {} : { host: holder.host, pid: holder.pid, since: holder.since })
+  })
+}
+
+/** Takes one of the folder's locks; undefined: it is taken. */
+async function take(folder: string, name: string, stale: number): Promise<(() => Promise<void>) | undefined> {
+  const { default: lockfile } = await import('proper-lockfile')
+  try {
+    // A lock that somebody removed ends nothing: every file is written whole.
+    return await lockfile.lock(join(folder, name), { lockfilePath: join(folder, name), realpath: false, stale, update: stale / 6, onCompromised: () => {} })
+  } catch (error) {
+    if (errorCode(error) === 'ELOCKED') return undefined
+    throw error
+  }
+}
+
+/**
+Locks a folder that is there, until `release` or the end of the process.
+
+@param path how messages call it
+@throws VinError ERR_VIN_DISK {reason: 'ELOCKED', host, pid, since} when somebody else uses it
+*/
+export async function lockFolder(folder: string, path = folder): Promise<FolderLock> {
+  for (let attempt = 0; ; attempt++) {
+    let unlock = await take(folder, LOCK, STALE_MS)
+    if (unlock === undefined) {
+      const holder = await holderOf(folder)
+      // Between taking a lock and saying so, and between two that follow the same dead holder, a moment passes.
+      if (holder === undefined || hasEnded(holder)) unlock = await follow(folder)
+      if (unlock === undefined && (attempt === 20 || (holder !== undefined && !hasEnded(holder)))) throw held(path, holder)
+    }
+    if (unlock === undefined) {
+      await setTimeout(50)
+      continue
+    }
+    const release = unlock
+    try {
+      await writeTextAtomically(join(folder, HOLDER), JSON.stringify({ ...thisProcess(), since: new Date().toISOString() } satisfies Holder))
+    } catch (error) {
+      await release().catch(() => {})
+      throw error
+    }
+    return {
+      release: async () => {
+        await rm(join(folder, HOLDER), { force: true }).catch(() => {})
+        await release().catch(() => {})
+      }
+    }
+  }
+}
+
+/** Takes over from a dead holder: one process at a time, which looks again. */
+async function follow(folder: string): Promise<(() => Promise<void>) | undefined> {
+  const done = await take(folder, TAKING, 10_000)
+  if (done === undefined) return undefined
+  try {
+    const holder = await holderOf(folder)
+    if (holder === undefined || !hasEnded(holder)) return undefined
+    await rm(join(folder, HOLDER), { force: true })
+    await rm(join(folder, LOCK), { recursive: true, force: true })
+    return await take(folder, LOCK, STALE_MS)
+  } finally {
+    await done().catch(() => {})
+  }
+}
+
+/** @throws VinError ERR_VIN_DISK {reason: 'ELOCKED'} when another process uses the folder */
+export async function checkUnlocked(folder: string, path = folder): Promise<void> {
+  const { default: lockfile } = await import('proper-lockfile')
+  const holder = await holderOf(folder)
+  const own = thisProcess()
+  if (holder === undefined || hasEnded(holder) || (holder.host === own.host && holder.pid === own.pid)) return
+  if (await lockfile.check(join(folder, LOCK), { lockfilePath: join(folder, LOCK), realpath: false, stale: STALE_MS })) throw held(path, holder)
+}
