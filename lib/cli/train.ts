@@ -1,12 +1,15 @@
 // vin-native train --data FOLDER --output FOLDER --steps N: trains a model folder with the Trainer, or goes on with a checkpoint.
 
-import { existsSync } from 'node:fs'
-import { join } from 'node:path'
+import { sep } from 'node:path'
 import { Trainer, VideoPipeline, demoWorld, videoFolder } from '../index.js'
 import type { Dataset } from '../index.js'
-import { typeError } from '../errors.js'
+import { rangeError, typeError } from '../errors.js'
+import { placeOf } from '../files/disk.js'
+import { claimCheckpoint, settleCheckpoint } from '../training/checkpoint.js'
+import { trainerCheckpoint } from '../training/trainer.js'
 import { given, numberOption, seedOption } from './arguments.js'
 import { defineCommand } from './command.js'
+import { isAbort } from './exit.js'
 import type { StopOnSignal } from './interrupt.js'
 import { modelArguments, modelOptions, outputArguments, textValues } from './options.js'
 import { createReporter } from './output.js'
@@ -26,7 +29,7 @@ export const trainCommand = defineCommand({
     ...modelArguments,
     ...outputArguments
   },
-  async run({ args, data }) {
+  async run({ args, rawArgs, data }) {
     const { signal } = data as StopOnSignal
     const values = textValues(args)
     const steps = numberOption(args.steps, '--steps')
@@ -39,13 +42,17 @@ export const trainCommand = defineCommand({
       trainable: args.trainable
     })
     const checkpointEvery = numberOption(args['checkpoint-every'], '--checkpoint-every')
+    await claimCheckpoint(args.output, trainerCheckpoint)
+    const goOn = await settleCheckpoint(args.output)
+    if (!goOn && args.data !== 'demo') await checkOutside(args.output, args.data)
     const reporter = await createReporter(args.json)
-    const goOn = existsSync(join(args.output, 'training'))
     const pipeline = goOn ? undefined : await VideoPipeline.fromPretrained(values['model'], { ...modelOptions(values), signal })
     const trainer = pipeline === undefined ? await Trainer.resume(args.output, options, modelOptions(values)) : new Trainer(pipeline, { ...options, seed, lengths: [20, 40, 80] })
     const { width, height, fps } = trainer.pipeline.defaults
     const dataset: Dataset = args.data === 'demo' ? demoWorld({ seed }) : videoFolder(args.data, { width, height, fps, seed })
     let done = 0
+    let saved: number | undefined
+    const started = performance.now()
     try {
       await trainer.fit(dataset, {
         ...given({ steps, minutes, checkpointEvery }),
@@ -56,9 +63,21 @@ export const trainCommand = defineCommand({
           reporter.event({ type: 'step', ...report })
           reporter.progress({ stage: 'training', done, total: steps ?? 0, detail: `loss ${report.loss.toFixed(4)}` })
         },
-        onCheckpoint: (folder, step) => reporter.event({ type: 'checkpoint', folder, step })
+        onCheckpoint: (folder, step) => {
+          saved = step
+          reporter.event({ type: 'checkpoint', folder, step })
+        }
       })
       reporter.result(`${args.output}: ${done} steps`, { type: 'done', path: args.output, steps: done })
+    } catch (error) {
+      reporter.close()
+      if (saved !== undefined) {
+        const left = { steps: steps === undefined ? undefined : steps - done, minutes: minutes === undefined ? undefined : minutes - (performance.now() - started) / 60_000 }
+        const resume = goOnCommand(rawArgs, left)
+        reporter.note(`${isAbort(error) ? 'interrupted: ' : ''}${saved} steps are saved in ${args.output}, go on with: ${resume}`)
+        reporter.event({ type: 'saved', folder: args.output, step: saved, resume })
+      }
+      throw error
     } finally {
       reporter.close()
       await trainer.dispose()
@@ -66,3 +85,26 @@ export const trainCommand = defineCommand({
     }
   }
 })
+
+/** What lies in the data folder counts as data: no checkpoint goes there. */
+async function checkOutside(output: string, data: string): Promise<void> {
+  const [place, folder] = await Promise.all([placeOf(output), placeOf(data)])
+  if (place !== folder && !place.startsWith(folder.endsWith(sep) ? folder : folder + sep)) return
+  throw rangeError(`Expected a folder outside the data folder ${data} for --output but received ${output}; choose another folder`)
+}
+
+/** The same command, for what is left of the run. */
+function goOnCommand(rawArgs: readonly string[], left: { steps: number | undefined; minutes: number | undefined }): string {
+  const rest: Record<string, string | undefined> = { '--steps': left.steps?.toString(), '--minutes': left.minutes === undefined ? undefined : Math.max(0.1, left.minutes).toFixed(1) }
+  const words = rawArgs.map((word, i) => {
+    const [name = '', value] = word.split('=')
+    if (value !== undefined && rest[name] !== undefined) return `${name}=${rest[name]}`
+    return rest[rawArgs[i - 1] ?? ''] ?? word
+  })
+  return ['npx vin-native train', ...words.map(quoted)].join(' ')
+}
+
+/** A word as a shell takes it. */
+function quoted(word: string): string {
+  return /^[\w./:=@%+,-]+$/.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`
+}

@@ -3,6 +3,7 @@
 import { chmod, mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import { decodeApng } from 'fast-png'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { events, start, vinNative, writeModel } from './support.js'
@@ -87,9 +88,11 @@ test('the second Ctrl-C ends at once', async () => {
   await running.line(/"type":"step"/)
   const stopped = performance.now()
   running.child.kill('SIGINT')
+  // A moment later: one that comes with the first is the same wish, handed on by npx.
+  await setTimeout(600)
   running.child.kill('SIGINT')
   expect((await running.result).code).toBe(130)
-  expect(performance.now() - stopped).toBeLessThan(2000)
+  expect(performance.now() - stopped).toBeLessThan(2600)
 })
 
 test('a video that cannot be written leaves its latents, and decode makes it', async () => {
