@@ -1,6 +1,7 @@
 // evaluate: what a video of the demo world shows, second by second, and whether what comes out from behind its curtain is what went in.
 
 import { expected } from '../errors.js'
+import { abortableItems } from '../native/cancel.js'
 import { checkNames, checkSignal } from '../options/check.js'
 import { WORLD_FPS, WORLD_SIZE } from '../training/demo-world.js'
 import { readVideo } from '../video/ffmpeg.js'
@@ -63,8 +64,7 @@ function framesOf(source: EvaluateSource, signal: AbortSignal | undefined): Asyn
 /** Reads every frame of a video. */
 export async function readFrames(source: EvaluateSource, signal?: AbortSignal): Promise<FrameReading[]> {
   const readings: FrameReading[] = []
-  for await (const frame of framesOf(source, signal)) {
-    signal?.throwIfAborted()
+  for await (const frame of abortableItems(framesOf(source, signal), signal)) {
     readings.push(readFrame(worldPixels(frame)))
   }
   return readings

@@ -2,7 +2,6 @@
 // https://www.w3.org/TR/png-3/#apng-frame-based-animation
 
 import { Buffer } from 'node:buffer'
-import { setImmediate } from 'node:timers/promises'
 import { frameRateFraction } from './frame-rate.js'
 import { checkFrame, enlarge } from './frames.js'
 import type { FrameSource } from './frames.js'
@@ -81,7 +80,6 @@ export async function* encodeApng(source: FrameSource, scale: number): AsyncGene
     // Sequence number, size, offset (0, 0), delay, dispose: none, blend: source.
     yield chunk('fcTL', uint32(sequence++, width, height, 0, 0), uint16(delayNumber, delayDenominator), Buffer.from([0, 0]))
     yield frame.index === 0 ? chunk('IDAT', data) : chunk('fdAT', uint32(sequence++), data)
-    await setImmediate()
   }
   yield chunk('IEND')
 }

@@ -1,38 +1,29 @@
-// One writer per format, chosen by the extension and imported when it is first used.
+// The formats of videos, chosen by the extension.
 
 import { expected, rangeError } from '../errors.js'
+import { encodeInThread } from './encoder-thread.js'
+import type { PixelFormat } from './encoder-thread.js'
 import { everyNth } from './frames.js'
 import type { FrameSource } from './frames.js'
 
 export const videoFormats = ['mp4', 'gif', 'webp', 'apng', 'png', 'y4m', 'safetensors'] as const
 export type VideoFormat = (typeof videoFormats)[number]
 
-/** Writers of formats that are one file of pixels. */
-type StreamFormat = Exclude<VideoFormat, 'png' | 'safetensors'>
-
-const writers: Record<StreamFormat, () => Promise<(source: FrameSource, scale: number) => AsyncGenerator<Uint8Array>>> = {
-  mp4: async () => (await import('./mp4.js')).encodeMp4,
-  gif: async () => (await import('./gif.js')).encodeGif,
-  webp: async () => (await import('./webp.js')).encodeWebp,
-  apng: async () => (await import('./apng.js')).encodeApng,
-  y4m: async () => (await import('./y4m.js')).encodeY4m
-}
-
 /** Frames a second that browsers and viewers show: a frame of an animated picture that lasts 10 ms or less gets 100 ms, and GIF counts in hundredths of a second. */
-const maxRates: Partial<Record<StreamFormat, number>> = { gif: 50, webp: 90, apng: 90 }
+const maxRates: Partial<Record<PixelFormat, number>> = { gif: 50, webp: 90, apng: 90 }
 
 /** Pixels a side that a format can hold: 14 bits, 16 bits, and for H.264 the side of its highest level. */
 const maxSides: Partial<Record<VideoFormat, number>> = { webp: 2 ** 14 - 1, gif: 2 ** 16 - 1, mp4: 16_880 }
 
-export async function* encodeVideo(format: StreamFormat, source: FrameSource, scale: number): AsyncGenerator<Uint8Array> {
+/** The bytes of a file; for 'png' each piece is the file of one frame. */
+export async function* encodeVideo(format: PixelFormat, source: FrameSource, scale: number): AsyncGenerator<Uint8Array> {
   const [width, height, most] = [source.width * scale, source.height * scale, maxSides[format] ?? Infinity]
   if (width > most || height > most) throw rangeError(`Expected at most ${most} pixels a side for .${format} but they are ${width} × ${height}; use a smaller scale, or .y4m`)
-  const encode = await writers[format]()
-  yield* encode(atShownRate(format, source), scale)
+  yield* encodeInThread(format, atShownRate(format, source), scale)
 }
 
 /** Frames that would be shown slowly are thinned. */
-function atShownRate(format: StreamFormat, source: FrameSource): FrameSource {
+function atShownRate(format: PixelFormat, source: FrameSource): FrameSource {
   const most = maxRates[format] ?? Infinity
   if (source.fps <= most) return source
   const n = Math.ceil(source.fps / most)

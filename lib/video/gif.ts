@@ -1,7 +1,6 @@
 // GIF by gifenc. One palette serves the whole video, against flicker: a first pass over the frames takes samples for it, a second one writes. Frames are decoded
 // twice for that, so that memory stays flat.
 
-import { setImmediate } from 'node:timers/promises'
 import { checkFrame, enlarge } from './frames.js'
 import type { Frame, FrameSource } from './frames.js'
 
@@ -74,7 +73,6 @@ export async function* encodeGif(source: FrameSource, scale: number): AsyncGener
     gif.writeFrame(indices, width * scale, height * scale, { first, delay: gifDelay(frame.index, fps) * 10, repeat: 0, ...(first && { palette }) })
     yield gif.bytes()
     gif.reset()
-    await setImmediate()
   }
   gif.finish()
   yield gif.bytes()

@@ -1,151 +1,65 @@
-// H.264 mp4 by h264-mp4-encoder (WebAssembly) in a worker thread, fed with our own 4:2:0 conversion (its own one is too dark). Frames go in
-// one by one, and the file comes back in pieces. Until the last frame it lies, compressed, in the worker's memory: frames × pixels are bounded before anything starts.
+// H.264 mp4 by h264-mp4-encoder (WebAssembly), fed with our own 4:2:0 conversion (its own one is too dark). Until the last frame the file lies, compressed, in the
+// module's memory: frames × pixels are bounded before anything starts. The module is fresh with the worker that this runs in, and goes with it.
 
-import { existsSync } from 'node:fs'
-import { join } from 'node:path'
-import { Worker } from 'node:worker_threads'
-import { VinError, abortReason } from '../errors.js'
-import { onAbort } from '../native/signals.js'
-import { packageRoot } from '../native/package-root.js'
-import { permitted } from '../native/permission.js'
-import { errorCode, errorMessage, isError } from '../realms.js'
-import { checkFrame } from './frames.js'
+import { Buffer } from 'node:buffer'
+import type { H264MP4Encoder } from 'h264-mp4-encoder'
+import { VinError } from '../errors.js'
+import { checkFrame, enlarge, padToEven } from './frames.js'
 import type { FrameSource } from './frames.js'
-
-export interface Mp4Settings {
-  /** Of the frames, before enlargement. */
-  width: number
-  height: number
-  scale: number
-  fps: number
-  qp: number
-  /** Frames from one keyframe to the next. */
-  keyframeInterval: number
-}
-
-/** 'next' asks for a piece of the file; the first one ends the video. */
-export type ToWorker = { type: 'frame'; data: Uint8Array } | { type: 'next' }
-/** A piece without data is the end of the file. */
-export type FromWorker = { type: 'ready' } | { type: 'encoded' } | { type: 'piece'; data: Uint8Array | undefined }
+import { finishedMp4 } from './mp4-boxes.js'
+import type { Mp4File } from './mp4-boxes.js'
+import { rgbToYuv420 } from './yuv.js'
 
 /** Pixels of all frames together. At qp 20 even noise stays below a byte a pixel, and a file of 2 GiB is what one buffer of the module can hold. */
 const maxPixels = 2 ** 31
-/** Frames that wait for the encoder: enough to overlap decoding with encoding. */
-const maxInFlight = 4
+const quality = 20
 
-/** The compiled worker; `dist` also serves when this file itself runs from source (tests). */
-function workerFile(): string {
-  const file = join(packageRoot(), 'dist', 'esm', 'video', 'mp4-worker.js')
-  if (!existsSync(file)) {
-    throw new VinError('ERR_VIN_MISSING_COMPONENT', `Expected the mp4 encoder's worker at ${file} but it is not there; run npm run build, or keep dist/ beside a bundle`, {
-      component: 'mp4-worker',
-      path: file
-    })
+/** The module's file, of which nothing but what is read is copied. */
+function openFile({ FS, outputFilename }: H264MP4Encoder): Mp4File {
+  const stream = FS.open(outputFilename, 'r')
+  return {
+    size: (FS.stat(outputFilename) as { size: number }).size,
+    read(position, length) {
+      const bytes = Buffer.alloc(length)
+      FS.read(stream, bytes, 0, length, position)
+      return bytes
+    }
   }
-  return file
 }
 
 export async function* encodeMp4(source: FrameSource, scale: number): AsyncGenerator<Uint8Array> {
-  const { width, height, fps, numFrames, signal } = source
-  signal?.throwIfAborted()
-  const pixels = numFrames * width * scale * height * scale
+  const { fps, numFrames } = source
+  const width = source.width * scale
+  const height = source.height * scale
+  const pixels = numFrames * width * height
   if (pixels > maxPixels) {
     throw new VinError(
       'ERR_VIN_OUT_OF_MEMORY',
-      `Expected at most ${maxPixels} pixels in all frames of an mp4 but ${numFrames} frames of ${width * scale} × ${height * scale} hold ${pixels}; use a smaller scale, or save .y4m and encode it with ffmpeg`,
+      `Expected at most ${maxPixels} pixels in all frames of an mp4 but ${numFrames} frames of ${width} × ${height} hold ${pixels}; use a smaller scale, or save .y4m and encode it with ffmpeg`,
       { asked: pixels, free: maxPixels }
     )
   }
-  if ((width * scale) % 2 === 1 || (height * scale) % 2 === 1) {
-    const even = [width * scale, height * scale].map((size) => size + (size & 1)).join(' × ')
-    source.warn('odd-size', `mp4 holds even sizes only: the last ${(width * scale) % 2 === 1 ? 'column' : 'row'} is repeated, and the file is ${even} instead of ${width * scale} × ${height * scale}`)
+  const even = { width: width + (width & 1), height: height + (height & 1) }
+  if (even.width !== width || even.height !== height) {
+    source.warn('odd-size', `mp4 holds even sizes only: the last ${even.width !== width ? 'column' : 'row'} is repeated, and the file is ${even.width} × ${even.height} instead of ${width} × ${height}`)
   }
-  const settings: Mp4Settings = { width, height, scale, fps, qp: 20, keyframeInterval: Math.max(1, Math.round(fps)) }
-  const encoder = new EncoderThread(permitted('--allow-worker', 'the thread that encodes mp4', () => new Worker(workerFile(), { workerData: settings, name: 'vin-native mp4' })), signal)
-  try {
-    await encoder.ready
-    let index = 0
-    for await (const frame of source.frames()) {
-      checkFrame(frame, index++, source)
-      await encoder.add(frame.data)
-    }
-    yield* encoder.file()
-  } finally {
-    await encoder.close()
+  const { default: module } = await import('h264-mp4-encoder')
+  const encoder = await module.createH264MP4Encoder()
+  encoder.width = even.width
+  encoder.height = even.height
+  // A whole number to the encoder; the finished file says what it really is.
+  encoder.frameRate = Math.max(1, Math.round(fps))
+  encoder.quantizationParameter = quality
+  // A keyframe every second.
+  encoder.groupOfPictures = Math.max(1, Math.round(fps))
+  encoder.initialize()
+  const yuv = new Uint8Array((even.width * even.height * 3) / 2)
+  let index = 0
+  for await (const frame of source.frames()) {
+    checkFrame(frame, index++, source)
+    const picture = padToEven(enlarge(frame.data, source.width, source.height, scale), width, height)
+    encoder.addFrameYuv(rgbToYuv420(picture.data, picture.width, picture.height, yuv))
   }
-}
-
-/** The other end of mp4-worker: promises for its answers, all of which reject when the thread dies or the signal aborts. */
-class EncoderThread {
-  readonly #worker: Worker
-  readonly #release: () => void
-  readonly ready: Promise<void>
-  readonly #failed: Promise<never>
-  #inFlight = 0
-  #failure: { reason: unknown } | undefined
-  #wake: () => void = () => {}
-  #onPiece: (data: Uint8Array | undefined) => void = () => {}
-
-  constructor(worker: Worker, signal: AbortSignal | undefined) {
-    this.#worker = worker
-    let isReady: () => void = () => {}
-    let fail: (reason: unknown) => void = () => {}
-    this.#failed = new Promise<never>((_, reject) => {
-      fail = (reason) => {
-        this.#failure ??= { reason }
-        reject(this.#failure.reason)
-        this.#wake()
-      }
-    })
-    this.ready = Promise.race([new Promise<void>((resolve) => (isReady = resolve)), this.#failed])
-    // Whoever awaits sees the failure; a failure after that has been said already.
-    for (const promise of [this.#failed, this.ready]) promise.catch(() => {})
-    this.#release = onAbort(signal, () => fail(abortReason(signal)))
-    worker.on('message', (message: FromWorker) => {
-      if (message.type === 'ready') isReady()
-      if (message.type === 'piece') this.#onPiece(message.data)
-      if (message.type === 'encoded') {
-        this.#inFlight--
-        this.#wake()
-      }
-    })
-    worker.on('error', (error) => fail(encoderError(error)))
-    worker.on('exit', (code) => fail(encoderError(new Error(`the thread ended with code ${code}`))))
-  }
-
-  /** Hands over one frame; waits while enough are under way. The data is copied, so the caller's stays valid. */
-  async add(data: Uint8Array): Promise<void> {
-    while (this.#inFlight >= maxInFlight && this.#failure === undefined) await new Promise<void>((resolve) => (this.#wake = resolve))
-    if (this.#failure !== undefined) throw this.#failure.reason
-    this.#inFlight++
-    const copy = new Uint8Array(data)
-    this.#worker.postMessage({ type: 'frame', data: copy } satisfies ToWorker, [copy.buffer])
-  }
-
-  /** The finished file, in pieces. */
-  async *file(): AsyncGenerator<Uint8Array> {
-    for (;;) {
-      const piece = new Promise<Uint8Array | undefined>((resolve) => (this.#onPiece = resolve))
-      this.#worker.postMessage({ type: 'next' } satisfies ToWorker)
-      const data = await Promise.race([piece, this.#failed])
-      if (data === undefined) return
-      yield data
-    }
-  }
-
-  async close(): Promise<void> {
-    this.#release()
-    await this.#worker.terminate()
-  }
-}
-
-function encoderError(error: unknown): VinError {
-  const text = errorMessage(error)
-  const memory = isError(error) && (errorCode(error) === 'ERR_WORKER_OUT_OF_MEMORY' || /out of memory|cannot enlarge memory|allocation failed/i.test(text))
-  return new VinError(
-    memory ? 'ERR_VIN_OUT_OF_MEMORY' : 'ERR_VIN_DEVICE',
-    `Expected an mp4 from the encoder but it stopped: ${text}; nothing was written, save .safetensors and use vin-native decode`,
-    { component: 'h264-mp4-encoder' },
-    { cause: error }
-  )
+  encoder.finalize()
+  yield* finishedMp4(openFile(encoder), { ...even, fps })
 }

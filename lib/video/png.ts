@@ -1,6 +1,5 @@
 // PNG by fast-png: one picture, or a folder of them, `out.png` → out/000000.png, out/000001.png, …
 
-import { setImmediate } from 'node:timers/promises'
 import { checkFrame, enlarge } from './frames.js'
 import type { FrameSource, Picture } from './frames.js'
 
@@ -9,15 +8,20 @@ export async function encodePng({ data, width, height }: Picture): Promise<Uint8
   return encode({ data, width, height, channels: 3, depth: 8 })
 }
 
-export async function* encodePngs(source: FrameSource, scale: number): AsyncGenerator<{ name: string; bytes: Uint8Array }> {
+/** The file of each frame. */
+export async function* encodePngs(source: FrameSource, scale: number): AsyncGenerator<Uint8Array> {
   let index = 0
   for await (const frame of source.frames()) {
     checkFrame(frame, index++, source)
     const data = enlarge(frame.data, source.width, source.height, scale)
-    yield { name: `${String(frame.index).padStart(6, '0')}.png`, bytes: await encodePng({ data, width: source.width * scale, height: source.height * scale }) }
-    // Compression runs on this thread: let timers in between frames.
-    await setImmediate()
+    yield await encodePng({ data, width: source.width * scale, height: source.height * scale })
   }
+}
+
+/** Pictures with their names in a sequence. */
+export async function* numberPngs(pictures: AsyncIterable<Uint8Array>): AsyncGenerator<{ name: string; bytes: Uint8Array }> {
+  let index = 0
+  for await (const bytes of pictures) yield { name: `${String(index++).padStart(6, '0')}.png`, bytes }
 }
 
 /** A file of such a sequence. */

@@ -11,7 +11,7 @@ import { brand } from '../realms.js'
 import { encodeVideo, formatOfName, formatOfPath, isPictureFolder, pictureFolderOf } from './formats.js'
 import type { VideoFormat } from './formats.js'
 import type { Frame, FrameSource } from './frames.js'
-import { encodePngs, isPngOfSequence } from './png.js'
+import { isPngOfSequence, numberPngs } from './png.js'
 import { encodeLatents } from './safetensors.js'
 
 /** Something that was adjusted or is worth knowing; `code` is stable. */
@@ -98,17 +98,20 @@ export class Video<Options = unknown, Plan = unknown> {
     this.warnings = [...parts.warnings]
   }
 
-
   /** The frames in order, each yielded as it is decoded. */
   async *frames(options: { signal?: AbortSignal } = {}): AsyncGenerator<Frame> {
     checkNames(options, 'frames', ['signal'])
     const signal = checkSignal(options.signal)
     signal?.throwIfAborted()
+    yield* abortableItems(this.#decoder()(signal, this.latents), signal)
+  }
+
+  #decoder(): NonNullable<VideoParts['decode']> {
     const { decode } = this.#parts
     if (decode === undefined) {
       throw missingComponent('vae', 'Expected a VAE to decode frames but this video holds latents only; save .safetensors, or generate with a model that has vae/ and outputType "video"')
     }
-    yield* abortableItems(decode(signal, this.latents), signal)
+    return decode
   }
 
   /**
@@ -119,7 +122,7 @@ export class Video<Options = unknown, Plan = unknown> {
     const format = formatOfPath(path)
     const { scale, signal } = checkSaveOptions(options, 'save')
     signal?.throwIfAborted()
-    if (isPictureFolder(path, this.numFrames)) return writeFolderAtomically(pictureFolderOf(path), encodePngs(this.#source(options), scale), isPngOfSequence, signal)
+    if (isPictureFolder(path, this.numFrames)) return writeFolderAtomically(pictureFolderOf(path), numberPngs(this.#encode('png', scale, options)), isPngOfSequence, signal)
     return writeFileAtomically(path, this.#encode(format, scale, options), signal)
   }
 
@@ -139,11 +142,11 @@ export class Video<Options = unknown, Plan = unknown> {
 
   async *#encode(format: VideoFormat, scale: number, options: SaveOptions): AsyncGenerator<Uint8Array> {
     if (format === 'safetensors') yield* encodeLatents({ latents: this.latents, metadata: this.#metadata() })
-    else if (format === 'png') for await (const { bytes } of encodePngs(this.#source(options), scale)) yield bytes
     else yield* encodeVideo(format, this.#source({ ...options, passes: format === 'gif' ? 2 : 1 }), scale)
   }
 
   #source({ signal, onProgress, passes = 1 }: SaveOptions & { passes?: number }): FrameSource {
+    this.#decoder()
     let done = 0
     const frames = async function* (this: Video<Options, Plan>): AsyncGenerator<Frame> {
       for await (const frame of this.frames(signal === undefined ? {} : { signal })) {
