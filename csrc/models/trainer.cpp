@@ -81,8 +81,9 @@ void Trainer::backward_vae(Ops& ops, const Vae& model, const VaeLoss& loss, cons
     ops.tape = nullptr;
 }
 
+void Trainer::sum_squares(Ops& ops, const Tensor& sum_of_squares) const { call(ops, vin_sum_squares_args{sum_of_squares.view(), gradients_.whole().view()}); }
+
 void Trainer::update(Ops& ops, const AdamOptions& o, const Tensor& sum_of_squares) {
-    call(ops, vin_sum_squares_args{sum_of_squares.view(), gradients_.whole().view()});
     const Tensor clip = ops.empty({1});
     call(ops, vin_clip_coefficient_args{clip.view(), sum_of_squares.view(), o.max_grad_norm});
     const double correction1 = 1 - std::pow(o.beta1, static_cast<double>(o.step)), correction2 = 1 - std::pow(o.beta2, static_cast<double>(o.step));

@@ -57,7 +57,9 @@ public:
     void backward(Ops& ops, const Transformer& model, const T5* text_encoder, const std::vector<VideoLoss>& videos, const Tensor& losses);
     // losses f64 [2] = reconstruction, kl
     void backward_vae(Ops& ops, const Vae& model, const VaeLoss& loss, const Tensor& losses);
-    // Clip, AdamW, EMA; sum_of_squares f64 [1] is that of the gradients before clipping.
+    // sum_of_squares f64 [1] of all gradients: finite where they are, since fp64 holds the squares of fp32.
+    void sum_squares(Ops& ops, const Tensor& sum_of_squares) const;
+    // Clip, AdamW, EMA; sum_of_squares is that of the gradients before clipping.
     void update(Ops& ops, const AdamOptions& options, const Tensor& sum_of_squares);
 
 private:

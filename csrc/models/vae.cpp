@@ -270,11 +270,12 @@ Tensor Vae::decode_pixels(Ops& ops, const Tensor& latents, int64_t begin, int64_
     return output;
 }
 
-void Vae::decode_pixels_into(Ops& ops, const Tensor& latents, int64_t begin, int64_t end, int64_t num_frames, const Tensor& output) const {
+void Vae::decode_pixels_into(Ops& ops, const Tensor& latents, int64_t begin, int64_t end, int64_t num_frames, const Tensor& output, const Tensor& finite_flag) const {
     expect_latents(config, latents, num_frames);
     const MicroBatch batch = micro_batch(begin, end, num_frames);
     expect_shape("pixels", output, frames_shape(latents, batch));
     decode_micro_batch(ops, *this, latents.slice(1, begin, end), batch, [&](const Tensor& frames, int64_t first) {
+        check_finite(ops, finite_flag, frames.reshape({frames.size(0), frames.numel() / frames.size(0)}), static_cast<int>(batch.frame_begin + first));
         call(ops, vin_to_pixels_args{output.slice(0, first, first + frames.size(0)).view(), frames.view()});
     });
 }

@@ -84,7 +84,8 @@ struct Vae {
     void decode_into(Ops& ops, const Tensor& latents, int64_t num_frames, const Tensor& output) const;
     // One micro-batch, latent frames [begin, end) → u8 [frames,8h,8w,3]
     Tensor decode_pixels(Ops& ops, const Tensor& latents, int64_t begin, int64_t end, int64_t num_frames) const;
-    void decode_pixels_into(Ops& ops, const Tensor& latents, int64_t begin, int64_t end, int64_t num_frames, const Tensor& output) const;
+    // finite_flag i32 [1], 0 before, may be absent: 1 + the video frame from which on pixels are not finite, which bytes cannot show.
+    void decode_pixels_into(Ops& ops, const Tensor& latents, int64_t begin, int64_t end, int64_t num_frames, const Tensor& output, const Tensor& finite_flag = {}) const;
     // The micro-batch that holds exactly the latent frames [begin, end); throws VIN_INVALID when there is none.
     MicroBatch micro_batch(int64_t begin, int64_t end, int64_t num_frames) const;
 

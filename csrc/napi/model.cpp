@@ -143,6 +143,16 @@ static FileDtype file_dtype(int32_t dtype) {
     }
 }
 
+std::function<void(uint64_t, size_t, float*)> finite_values(Engine& engine, const Tensor& tensor, const std::string& name) {
+    return [&engine, tensor, name](uint64_t first, size_t count, float* out) {
+        engine.download(out, static_cast<const char*>(tensor.view().data) + first * 4, count * 4);
+        for (size_t i = 0; i < count; i++)
+            if (!std::isfinite(out[i]))
+                throw Error("VIN_NONFINITE", "Expected finite weights to save but " + name + " holds " + (std::isnan(out[i]) ? "NaN" : "an infinite value") + " at element " + std::to_string(first + i) + "; nothing was written",
+                            {{"tensor", name}});
+    };
+}
+
 void save_weights(Engine& engine, const Weights& weights, const std::string& prefix, const std::function<Tensor(const WeightSpec&)>& tensor_of, const std::string& path, int32_t dtype) {
     std::vector<TensorToWrite> entries;
     std::vector<Tensor> kept;
@@ -152,7 +162,7 @@ void save_weights(Engine& engine, const Weights& weights, const std::string& pre
         entry.name = prefix + spec.name;
         entry.dtype = file_dtype(dtype);
         entry.shape = spec.shape;
-        entry.values = [&engine, tensor](uint64_t first, size_t count, float* out) { engine.download(out, static_cast<const char*>(tensor.view().data) + first * 4, count * 4); };
+        entry.values = finite_values(engine, tensor, entry.name);
         entries.push_back(std::move(entry));
     }
     write_safetensors(path, std::move(entries));
@@ -568,10 +578,17 @@ public:
             command.work = [=] {
                 Engine& engine = model->engine->engine;
                 const Tensor result = Tensor::allocate(engine.memory(), out->shape, out->dtype), z = latents->value();
+                const Tensor flag = Tensor::allocate(engine.memory(), {1}, VIN_DTYPE_I32);
                 engine.planned(cancel.get(), 0, [&](Ops& ops) {
-                    if (bytes) model->vae->decode_pixels_into(ops, z, begin, end, frames, result);
+                    fill(ops, flag, 0);
+                    if (bytes) model->vae->decode_pixels_into(ops, z, begin, end, frames, result, flag);
                     else model->vae->decode_into(ops, z, frames, result);
                 });
+                int32_t found = 0;
+                engine.download(&found, flag.view().data, sizeof found);
+                if (found)
+                    throw Error("VIN_NONFINITE", "Expected finite pixels but the VAE made NaN or Inf from video frame " + std::to_string(found - 1) + " on; check the latents and the weights of the VAE",
+                                {{"frame", std::to_string(found - 1)}});
                 out->tensor = result;
             };
             submit(model->engine, std::move(command));

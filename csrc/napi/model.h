@@ -34,6 +34,8 @@ std::vector<Chunk> chunks_from_js(const Napi::Value& value, int64_t latent_frame
 std::vector<uint8_t> mask_from_js(const Napi::Object& object, int64_t latent_frames);
 void check_latents(const Shape& latents, const Transformer& model);
 [[noreturn]] void raise_nonfinite(int32_t code, const Transformer& model);
+// What a file of weights takes from a tensor; VIN_NONFINITE for NaN or Inf, so that such weights replace none that are good.
+std::function<void(uint64_t first, size_t count, float* out)> finite_values(Engine& engine, const Tensor& tensor, const std::string& name);
 // Writes one state dict: `tensor_of(spec)` is what stands under its name.
 void save_weights(Engine& engine, const Weights& weights, const std::string& prefix, const std::function<Tensor(const WeightSpec&)>& tensor_of, const std::string& path, int32_t dtype);
 

@@ -1,7 +1,9 @@
 // Trainer as a JavaScript class: gradients of a step, then one update.
 #include "../models/trainer.h"
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "../core/safetensors.h"
 #include "model.h"
@@ -59,6 +61,24 @@ static PendingVideo video_from_js(const Napi::Object& object, const Transformer&
     if (p.text && (p.text->shape.size() != 2 || p.text->shape[1] != m.config.caption_channels))
         throw Error("VIN_INVALID", "Expected text of shape [L, " + std::to_string(m.config.caption_channels) + "] but received " + to_string(p.text->shape));
     return p;
+}
+
+// Before an update touches anything: gradients are finite, and the second moments hold their squares.
+static void check_gradients(Engine& engine, const Trainer& trainer, double norm, double max_norm) {
+    const double clipped = max_norm > 0 ? std::min(norm, max_norm) : norm;
+    if (std::isfinite(norm) && clipped <= std::sqrt(static_cast<double>(std::numeric_limits<float>::max()))) return;
+    if (std::isfinite(norm)) throw Error("VIN_NONFINITE", "Expected gradients whose squares float32 holds but their norm is " + std::to_string(norm) + ", weights are as before; set maxGradNorm or lower the learning rate");
+    Ops ops = engine.direct(nullptr);
+    std::string name;
+    for (size_t i = 0; i < trainer.names().size() && name.empty(); i++) {
+        const Tensor sum = ops.empty({1}, VIN_DTYPE_F64);
+        call(ops, vin_sum_squares_args{sum.view(), trainer.gradient(i).view()});
+        double value = 0;
+        engine.download(&value, sum.view().data, sizeof value);
+        if (!std::isfinite(value)) name = trainer.names()[i];
+    }
+    throw Error("VIN_NONFINITE", "Expected finite gradients but that of " + name + " holds NaN or Inf, weights are as before; lower the learning rate or leave out the videos of this step",
+                {{"weight", name}});
 }
 
 class TrainerWrap : public Napi::ObjectWrap<TrainerWrap> {
@@ -215,10 +235,12 @@ public:
                 Engine& engine = state->engine->engine;
                 Ops ops = engine.direct(nullptr);
                 const Tensor sum = ops.empty({1}, VIN_DTYPE_F64);
-                state->trainer->update(ops, options, sum);
+                state->trainer->sum_squares(ops, sum);
                 double value = 0;
                 engine.download(&value, sum.view().data, sizeof value);
                 value = std::sqrt(value);
+                check_gradients(engine, *state->trainer, value, options.max_grad_norm);
+                state->trainer->update(ops, options, sum);
                 engine.upload(sum.view().data, &value, sizeof value);
                 norm->tensor = sum;
             };
@@ -250,8 +272,7 @@ public:
                     TensorToWrite entry;
                     entry.name = item.first;
                     entry.shape = item.second.shape();
-                    const Tensor tensor = item.second;
-                    entry.values = [&engine, tensor](uint64_t first, size_t count, float* out) { engine.download(out, static_cast<const char*>(tensor.view().data) + first * 4, count * 4); };
+                    entry.values = finite_values(engine, item.second, item.first);
                     entries.push_back(std::move(entry));
                 }
                 write_safetensors(path, std::move(entries));

@@ -16,6 +16,7 @@ import type { Frame } from '../video/index.js'
 import { Video } from '../video/video.js'
 import { givenFrames, maskOf, placeFrames } from './conditioning.js'
 import { decodeBatches, decodeFrames } from './decode.js'
+import { checkFinite } from './finite.js'
 import { callHook, replacedLatents, stepEvent } from './hooks.js'
 import type { StepLatents, StepReport } from './hooks.js'
 import type { GenerationEvent, RunContext, RunResult } from './job.js'
@@ -156,6 +157,7 @@ async function sampleLatents(run: Run, text: TextConditioning, seed: bigint, giv
           const answer = await callHook(owner, signal, () => onStep?.(stepEvent(report, latents)))
           const replaced = await replacedLatents(engine, answer, shape, signal)
           try {
+            if (replaced !== undefined) checkFinite(await readNative(replaced), 'latents from onStep', { step: report.step })
             if (resuming !== undefined) await save(resuming, report.step + 1, givenSeed, replaced ?? latents.native, scheduler)
             await previews(report, replaced ?? latents.native)
           } catch (error) {
@@ -164,6 +166,7 @@ async function sampleLatents(run: Run, text: TextConditioning, seed: bigint, giv
           }
           return replaced
         }
+  let lastStep = start.step - 1
   const loop = {
     engine,
     transformer,
@@ -182,6 +185,7 @@ async function sampleLatents(run: Run, text: TextConditioning, seed: bigint, giv
     signal,
     observe,
     report: async (report: StepReport, latents: StepLatents): Promise<void> => {
+      lastStep = report.step
       if (context.observed) context.emit({ event: stepEvent(report, latents), hold: () => latents.hold(), release: () => latents.release() })
       // Where a hook may replace the latents, the preview shows what it left.
       if (observe === undefined) await previews(report, latents.native)
@@ -189,7 +193,9 @@ async function sampleLatents(run: Run, text: TextConditioning, seed: bigint, giv
   }
   const latents = await sample(loop, start)
   try {
-    return await abortable(readNative(latents, { signal }), signal)
+    const data = await abortable(readNative(latents, { signal }), signal)
+    checkFinite(data, 'latents after the last step', { step: lastStep })
+    return data
   } finally {
     latents.dispose()
   }
@@ -220,6 +226,7 @@ async function startOf({ options, engine, context }: Run, seed: bigint, shape: n
 
 async function save({ folder, fingerprint }: Resuming, step: number, seed: number | bigint, latents: NativeTensor, scheduler: Scheduler): Promise<void> {
   const tensors: Record<string, TensorData> = { latents: await readNative(latents) }
+  checkFinite(tensors['latents']!, `latents after step ${step - 1}`, { step: step - 1 })
   for (const [name, tensor] of Object.entries(scheduler.state())) tensors[`scheduler.${name}`] = await readNative(tensor)
   await saveState(folder, { step, seed, fingerprint, tensors })
 }

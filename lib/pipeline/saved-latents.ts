@@ -7,6 +7,7 @@ import { checkInteger, checkNumber } from '../options/check.js'
 import { videoFramesOf } from '../plan/frames.js'
 import { Video } from '../video/video.js'
 import { decodeFrames } from './decode.js'
+import { checkFinite } from './finite.js'
 import type { VideoPipeline } from './pipeline.js'
 
 export interface OpenLatentsOptions {
@@ -23,7 +24,7 @@ export interface OpenLatentsOptions {
 /**
 A video from a file with the tensor `latents` [C, N, H, W].
 
-@throws ERR_VIN_FORMAT for another file, ERR_VIN_MISSING_COMPONENT when the model has no VAE
+@throws ERR_VIN_FORMAT for another file, ERR_VIN_NONFINITE for latents with NaN or Inf, ERR_VIN_MISSING_COMPONENT when the model has no VAE
 */
 export async function openLatents(pipeline: VideoPipeline, path: string, options: OpenLatentsOptions = {}): Promise<Video> {
   if (typeof path !== 'string') throw expected('a path', 'path', path, 'type')
@@ -45,6 +46,7 @@ export async function openLatents(pipeline: VideoPipeline, path: string, options
   const numFrames = vae.checkFrames(latentFrames, options.numFrames ?? said.numFrames ?? videoFramesOf(latentFrames, vae.microBatch))
   const fps = checkNumber(options.fps ?? said.fps ?? pipeline.defaults.fps, 'fps', 0.1, 1000)
   const data = { data: Float32Array.from(latents.data), shape: [...latents.shape] }
+  checkFinite(data, `latents in ${path}`, { file: path })
   checkInteger(8 * width, 'width', 8, 65_536)
   checkInteger(8 * height, 'height', 8, 65_536)
   return savedVideo(data, { vae: () => vae, numFrames, fps, seed: said.seed })

@@ -283,7 +283,7 @@ export class VAETrainer {
     }
     checkFiniteLosses([loss], this.globalStep)
     if (options.onGradients !== undefined) await options.onGradients(this.#optimizer.gradients())
-    const { gradNorm, learningRate } = await this.#optimizer.update(this.globalStep, this.#options)
+    const { gradNorm, learningRate } = await this.#optimizer.update(this.globalStep, this.#options, { step: this.globalStep })
     const report = { step: this.globalStep, loss, gradNorm, learningRate, samplesPerSecond: (1000 * examples.length) / (performance.now() - started) }
     this.globalStep += 1
     return report
