@@ -21,6 +21,7 @@ import type { ImageInput } from '../video/image.js'
 import { Video } from '../video/video.js'
 import { callHook } from './hooks.js'
 import type { PipelineWarning } from './plan.js'
+import { checkFinite } from './finite.js'
 import { saidBy, savedVideo } from './saved-latents.js'
 
 /** Clean latent frames [C, n, H, W] that stand at latent frame `at`. */
@@ -128,6 +129,7 @@ async function readLatents({ binding, microBatch, vae }: ConditioningContext, fi
   const { data, shape } = tensors['latents'] ?? {}
   if (!types.isFloat32Array(data) || shape === undefined) throw new VinError('ERR_VIN_FORMAT', `Expected a float tensor named latents in ${file}`, { file, tensor: 'latents' })
   const latents = { data, shape }
+  checkFinite(latents, `latents in ${file}`, { file })
   const { numFrames, fps } = saidBy(metadata)
   if (numFrames === undefined || fps === undefined || shape.length !== 4) return { latents }
   checkInteger(numFrames, `num_frames of ${file}`, 1, 65_536)

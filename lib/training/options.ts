@@ -63,9 +63,10 @@ export interface TrainerOptions {
   */
   decayFrom?: number | undefined
   /**
-  Decay of the averaged weights, or { max, ramp: true }: min(max, (1 + i)/(20 + i)).
+  Decay of the averaged weights, which are those that a checkpoint's model holds: a number, or { max, ramp: true }, which is min(max, (1 + i)/(20 + i)) at step i, so
+  that the averages of a short run have left the first weights behind.
 
-  @default 0.9999
+  @default { max: 0.9999, ramp: true }
   */
   emaDecay?: EmaDecay | undefined
   /**
@@ -187,7 +188,8 @@ export interface ResolvedTrainerOptions {
   gradientCheckpointing: boolean
 }
 
-function checkBetas(value: unknown): readonly [number, number] {
+/** Both below 1: at 1 the bias correction divides by 0. */
+export function checkBetas(value: unknown): readonly [number, number] {
   if (!Array.isArray(value) || value.length !== 2) throw expected('two numbers below 1', 'betas', value, 'type')
   return [checkNumber(value[0], 'betas[0]', 0, 0.999999), checkNumber(value[1], 'betas[1]', 0, 0.99999999)]
 }
@@ -244,7 +246,7 @@ export function resolveTrainerOptions(options: TrainerOptions = {}): ResolvedTra
     warmupSteps,
     totalSteps,
     decayFrom: checkNumber(options.decayFrom ?? 0, 'decayFrom', 0, 1),
-    emaDecay: checkEmaDecay(options.emaDecay ?? 0.9999),
+    emaDecay: checkEmaDecay(options.emaDecay ?? { max: 0.9999, ramp: true }),
     gradientAccumulationSteps: checkInteger(options.gradientAccumulationSteps ?? 1, 'gradientAccumulationSteps', 1, 65_536),
     batchSize: checkInteger(options.batchSize ?? 1, 'batchSize', 1, 65_536),
     latentFramesPerStep: options.latentFramesPerStep === undefined ? undefined : checkInteger(options.latentFramesPerStep, 'latentFramesPerStep', 1, 1e9),

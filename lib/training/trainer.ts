@@ -4,7 +4,7 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { types } from 'node:util'
-import { expected, native, nativeAsync, rangeError, typeError } from '../errors.js'
+import { VinError, expected, native, nativeAsync, rangeError, typeError } from '../errors.js'
 import { writeDurably } from '../files/disk.js'
 import { checkMask } from '../models/mask.js'
 import type { BackwardRequest } from '../native/binding.js'
@@ -90,27 +90,69 @@ function matcher(trainable: Trainable): (name: string) => boolean {
   return (name) => pattern.test(name)
 }
 
-/** Options as JSON: what a checkpoint keeps of them. */
-function savedOptions(options: ResolvedTrainerOptions, scheduler: Scheduler): Record<string, unknown> {
-  const { trainable, seed } = options
+/** What the caller said, as JSON. Defaults are not kept: they follow from what is said when training goes on, a changed learning rate for example. */
+function savedOptions({ seed, trainable, ...rest }: TrainerOptions, scheduler: Scheduler): Record<string, unknown> {
   return {
-    ...options,
-    scheduler: scheduler.config,
-    seed: String(seed),
-    trainable: types.isRegExp(trainable) ? { source: trainable.source, flags: trainable.flags } : trainable
+    ...rest,
+    ...(rest.scheduler === undefined ? {} : { scheduler: scheduler.config }),
+    ...(seed === undefined ? {} : { seed: String(seed) }),
+    ...(trainable === undefined ? {} : { trainable: types.isRegExp(trainable) ? { source: trainable.source, flags: trainable.flags } : trainable })
   }
 }
 
 function restoredOptions(saved: Record<string, unknown>): TrainerOptions {
-  const { seed, trainable, batchSize, latentFramesPerStep, totalSteps, decayFrom, ...rest } = saved
-  const pattern = trainable as string | { source: string; flags: string }
+  const { seed, trainable, batchSize, decayFrom, ...rest } = saved
+  const pattern = trainable as string | { source: string; flags: string } | undefined
   return {
     ...(rest as TrainerOptions),
-    ...(latentFramesPerStep === undefined ? { batchSize: batchSize as number } : { latentFramesPerStep: latentFramesPerStep as number }),
-    ...(totalSteps === undefined ? {} : { totalSteps: totalSteps as number, decayFrom: decayFrom as number }),
-    seed: BigInt(seed as string),
-    trainable: typeof pattern === 'string' ? pattern : new RegExp(pattern.source, pattern.flags)
+    // Of two options that exclude each other, the default of one may stand beside the other.
+    ...(batchSize === undefined || rest['latentFramesPerStep'] !== undefined ? {} : { batchSize: batchSize as number }),
+    ...(decayFrom === undefined || rest['totalSteps'] === undefined ? {} : { decayFrom: decayFrom as number }),
+    ...(seed === undefined ? {} : { seed: BigInt(seed as string) }),
+    ...(pattern === undefined ? {} : { trainable: typeof pattern === 'string' ? pattern : new RegExp(pattern.source, pattern.flags) })
   }
+}
+
+/** Changes go over what was said; a size of batches replaces the other one. */
+function changedOptions(said: TrainerOptions, changes: TrainerOptions): TrainerOptions {
+  const kept = { ...said }
+  if (changes.latentFramesPerStep !== undefined) delete kept.batchSize
+  if (changes.batchSize !== undefined) delete kept.latentFramesPerStep
+  return { ...kept, ...changes }
+}
+
+/** The weights that options train, model by model. */
+function trainedModels(pipeline: VideoPipeline, { trainable, textDropout }: Pick<ResolvedTrainerOptions, 'trainable' | 'textDropout'>): TrainedModel[] {
+  if (trainable === 'vin') requireGlobalTokens(pipeline.transformer, "trainable: 'vin'")
+  const matches = matcher(trainable)
+  // rope.freqs are given by a formula, y_embedding learns from dropped texts alone.
+  const fixed = (name: string) => name === 'rope.freqs' || (name === 'y_embedder.y_embedding' && textDropout === 0)
+  const { transformer } = pipeline
+  const names = transformer
+    .weights()
+    .map(({ name }) => name)
+    .filter((name) => !fixed(name) && matches(name))
+  const models: TrainedModel[] = [{ prefix: '', native: transformer.native, names }]
+  if (pipeline.has('textEncoder')) {
+    const encoder = pipeline.textEncoder
+    const trained = encoder
+      .weights()
+      .map(({ name }) => name)
+      .filter((name) => matches(TEXT_ENCODER + name))
+    if (trained.length > 0) models.push({ prefix: TEXT_ENCODER, native: encoder.native, names: trained })
+  }
+  if (models.every((model) => model.names.length === 0)) throw rangeError(`Expected trainable to name at least one weight but ${String(trainable)} names none`)
+  return models
+}
+
+/** @throws VinError ERR_VIN_RESUME_MISMATCH when other weights would train than those that the checkpoint has moments of */
+function checkTrained(pipeline: VideoPipeline, folder: string, before: ResolvedTrainerOptions, now: ResolvedTrainerOptions): void {
+  const [had, has] = [before, now].map((options) => trainedModels(pipeline, options).flatMap(({ prefix, names }) => names.map((name) => prefix + name)).join('\n'))
+  if (had === has) return
+  const field = String(before.trainable) === String(now.trainable) ? 'textDropout' : 'trainable'
+  const [wanted, found] = [before, now].map((options) => (typeof options[field] === 'string' ? `'${options[field]}'` : String(options[field])))
+  const message = `Expected ${field} ${wanted}, with which the checkpoint ${folder} was trained, but received ${found}, which trains other weights; leave it out, or train the folder as a model of its own into another one`
+  throw new VinError('ERR_VIN_RESUME_MISMATCH', message, { folder, field, expected: wanted, found })
 }
 
 export class Trainer {
@@ -122,6 +164,8 @@ export class Trainer {
   readonly scheduler: Scheduler
   /** Steps taken, over all sittings. */
   globalStep = 0
+  /** As the caller gave them: what a checkpoint keeps. */
+  readonly #said: TrainerOptions
   readonly #options: ResolvedTrainerOptions
   readonly #optimizer: Optimizer
   readonly #trainsText: boolean
@@ -133,30 +177,12 @@ export class Trainer {
   @throws VinError ERR_VIN_MISSING_COMPONENT when `trainable: 'vin'` finds no `vin.*`
   */
   constructor(pipeline: VideoPipeline, options: TrainerOptions = {}) {
+    this.#said = { ...options }
     this.#options = resolveTrainerOptions(options)
     this.pipeline = pipeline
     this.scheduler = createScheduler(this.#options.scheduler ?? pipeline.scheduler)
-    const { trainable, textDropout } = this.#options
-    if (trainable === 'vin') requireGlobalTokens(pipeline.transformer, "trainable: 'vin'")
-    const matches = matcher(trainable)
-    const models: TrainedModel[] = []
-    // rope.freqs are given by a formula, y_embedding learns from dropped texts alone.
-    const fixed = (name: string) => name === 'rope.freqs' || (name === 'y_embedder.y_embedding' && textDropout === 0)
-    const names = pipeline.transformer
-      .weights()
-      .map(({ name }) => name)
-      .filter((name) => !fixed(name) && matches(name))
-    models.push({ prefix: '', native: pipeline.transformer.native, names })
-    if (pipeline.has('textEncoder')) {
-      const encoder = pipeline.textEncoder
-      const trained = encoder
-        .weights()
-        .map(({ name }) => name)
-        .filter((name) => matches(TEXT_ENCODER + name))
-      if (trained.length > 0) models.push({ prefix: TEXT_ENCODER, native: encoder.native, names: trained })
-    }
+    const models = trainedModels(pipeline, this.#options)
     this.#trainsText = models.length === 2
-    if (models.every((model) => model.names.length === 0)) throw rangeError(`Expected trainable to name at least one weight but ${String(trainable)} names none`)
     this.#optimizer = new Optimizer(pipeline.engine.native, models, this.#options)
   }
 
@@ -171,8 +197,9 @@ export class Trainer {
 
   /** Lets the rate fall linearly from the first step to 0 at the last; may be changed between steps, when only the time of a run is known in advance. */
   fallingRate(first: number, last: number): void {
-    this.#options.totalSteps = checkInteger(last, 'last', 1, 1e9)
-    this.#options.decayFrom = checkInteger(first, 'first', 0, last) / last
+    const totalSteps = checkInteger(last, 'last', 1, 1e9)
+    const decayFrom = checkInteger(first, 'first', 0, last) / last
+    for (const options of [this.#said, this.#options]) Object.assign(options, { totalSteps, decayFrom })
   }
 
   #chunks(frames: number, options: Parameters<typeof resolvePlanOptions>[0] = {}): { chunks: Chunk[]; keyframes: number[] | undefined } {
@@ -321,7 +348,7 @@ export class Trainer {
   /**
   One update on given videos. Each is cut to the longest of `lengths` that it holds.
 
-  @throws VinError ERR_VIN_NONFINITE {step, video}; the weights are as before
+  @throws VinError ERR_VIN_NONFINITE {step, video} for a loss, {step, weight} for a gradient; the weights are as before
   */
   async step(batch: readonly TrainingExample[], options: Pick<FitOptions, 'onGradients' | 'signal'> = {}): Promise<StepReport> {
     if (!Array.isArray(batch) || batch.length === 0) throw expected('an array of at least one example', 'batch', batch, 'type')
@@ -395,15 +422,20 @@ export class Trainer {
       return { length, item: { numbered, latents: await this.#latents(example, length) } }
     }
     const buckets = new Buckets<Waiting>(this.#options)
+    // Batches that what waits makes at once, when lengths or sizes of batches have changed since it was saved.
+    const ready: Batch<Waiting>[] = []
     for (const { at } of this.#buckets) {
       for (const place of at) {
         const { length, item } = await take({ example: await exampleAt(dataset, place), at: place })
-        buckets.add(length, item)
+        const batch = buckets.add(length, item)
+        if (batch !== undefined) ready.push(batch)
       }
     }
     const reader = endless(dataset, this.#position)
     let position = this.#position
     const nextBatch = async (): Promise<Batch<Waiting>> => {
+      const first = ready.shift()
+      if (first !== undefined) return first
       for (;;) {
         options.signal?.throwIfAborted()
         const { value } = await reader.next()
@@ -419,7 +451,7 @@ export class Trainer {
         while (batches.length < gradientAccumulationSteps) batches.push((await nextBatch()).items.map(({ numbered, latents }) => ({ example: numbered.example, latents })))
         const report = await this.#update(batches, options)
         this.#position = position
-        this.#buckets = buckets.waiting().map(({ length, items }) => ({ length, at: items.map(({ numbered }) => numbered.at) }))
+        this.#buckets = [...ready, ...buckets.waiting()].map(({ length, items }) => ({ length, at: items.map(({ numbered }) => numbered.at) }))
         return report
       })
     } finally {
@@ -438,7 +470,7 @@ export class Trainer {
       step: this.globalStep,
       position: this.#position,
       buckets: this.#buckets,
-      options: savedOptions(this.#options, this.scheduler),
+      options: savedOptions(this.#said, this.scheduler),
       transformer: this.pipeline.transformer.config
     }
     await replaceCheckpoint(folder, state, trainerCheckpoint, async (temporary) => {
@@ -454,11 +486,14 @@ export class Trainer {
   /**
   Goes on from a checkpoint: on the same machine, losses continue with the same bits.
 
-  @param changes options that differ from now on
-  @throws VinError ERR_VIN_MISSING_COMPONENT without a checkpoint, ERR_VIN_RESUME_MISMATCH {field} for a state of another model or version
+  @param changes options that differ from now on; what they leave out is as it was said before, and what nobody said has its default. `trainable` cannot change
+  @throws VinError ERR_VIN_MISSING_COMPONENT without a checkpoint, ERR_VIN_RESUME_MISMATCH {field} for a state of another model or version, or other weights to train
   */
   static async resume(folder: string, changes: TrainerOptions = {}, model: ModelOptions = {}): Promise<Trainer> {
     const state = await readState(folder, KIND)
+    const said = restoredOptions(state['options'] as Record<string, unknown>)
+    const options = changedOptions(said, changes)
+    const [before, now] = [resolveTrainerOptions(said), resolveTrainerOptions(options)]
     const pipeline = await VideoPipeline.fromPretrained(folder, model)
     try {
       const file = join(folder, 'training', 'state.json')
@@ -467,7 +502,8 @@ export class Trainer {
       for (const key of Object.keys(config)) {
         if (JSON.stringify(saved[key]) !== JSON.stringify(config[key])) checkField(file, saved, key, config[key])
       }
-      const trainer = new Trainer(pipeline, { ...restoredOptions(state['options'] as Record<string, unknown>), ...changes })
+      checkTrained(pipeline, folder, before, now)
+      const trainer = new Trainer(pipeline, options)
       await nativeAsync(() => trainer.#optimizer.native.loadState(join(folder, 'training', 'state.safetensors')))
       trainer.globalStep = checkInteger(state['step'], 'step', 0, 1e12)
       trainer.#position = state['position'] as DatasetPosition

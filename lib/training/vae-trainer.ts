@@ -3,7 +3,7 @@
 // stay what they were. One step is a batch of frames or micro-batches, one update.
 
 import { join } from 'node:path'
-import { expected, native, nativeAsync, rangeError } from '../errors.js'
+import { VinError, expected, native, nativeAsync, rangeError } from '../errors.js'
 import { writeDurably } from '../files/disk.js'
 import { VAE } from '../models/vae.js'
 import type { NativeTensor } from '../native/binding.js'
@@ -20,6 +20,7 @@ import { checkFitOptions, fitOptionNames, runFit } from './fit.js'
 import type { FitOptions, StepReport } from './fit.js'
 import { checkFiniteLosses, Optimizer, readNumbers } from './optimizer.js'
 import type { OptimizerOptions } from './optimizer.js'
+import { checkBetas, checkEmaDecay } from './options.js'
 import { pixelPlanes } from './pixels.js'
 import { latentNoise, PhiloxRandom, streams } from './random.js'
 
@@ -55,7 +56,11 @@ export interface VAETrainerOptions {
   betas?: readonly [number, number] | undefined
   /** @default 1 */
   maxGradNorm?: number | undefined
-  /** @default 0.99 */
+  /**
+  As in `Trainer`.
+
+  @default { max: 0.99, ramp: true }
+  */
   emaDecay?: OptimizerOptions['emaDecay'] | undefined
   /**
   Frames of a step ('spatial') or micro-batches of a step.
@@ -96,10 +101,6 @@ type Resolved = OptimizerOptions & { stage: VAEStage; batchSize: number; l1: num
 function resolveOptions(options: VAETrainerOptions): Resolved {
   checkNames(options, 'VAETrainer', optionNames)
   const stage = checkOneOf(options.stage, 'stage', stages)
-  const betas = options.betas ?? [0.9, 0.99]
-  if (!Array.isArray(betas) || betas.length !== 2) throw expected('two numbers', 'betas', betas, 'type')
-  const emaDecay = options.emaDecay ?? 0.99
-  checkNumber(typeof emaDecay === 'number' ? emaDecay : emaDecay.max, 'emaDecay', 0, 1)
   const firstPictures = checkNumber(options.firstPictures ?? 0, 'firstPictures', 0, 1)
   for (const name of ['latentNoise', 'firstPictures', 'lastPictures', 'cuts'] as const) {
     if (stage !== 'decoder' && (options[name] ?? 0) !== 0) throw rangeError(`Expected stage 'decoder' for ${name} but received stage '${stage}'`)
@@ -112,9 +113,9 @@ function resolveOptions(options: VAETrainerOptions): Resolved {
     totalSteps: options.totalSteps === undefined ? undefined : checkInteger(options.totalSteps, 'totalSteps', 1, 1e9),
     decayFrom: checkNumber(options.decayFrom ?? 0, 'decayFrom', 0, 1),
     weightDecay: checkNumber(options.weightDecay ?? 0, 'weightDecay', 0, 1),
-    betas: [checkNumber(betas[0], 'betas', 0, 1), checkNumber(betas[1], 'betas', 0, 1)],
+    betas: checkBetas(options.betas ?? [0.9, 0.99]),
     maxGradNorm: checkNumber(options.maxGradNorm ?? 1, 'maxGradNorm', 0, 1e9),
-    emaDecay,
+    emaDecay: checkEmaDecay(options.emaDecay ?? { max: 0.99, ramp: true }),
     batchSize: checkInteger(options.batchSize ?? { spatial: 16, temporal: 4, decoder: 4, all: 1 }[stage], 'batchSize', 1, 4096),
     l1: checkNumber(options.l1 ?? 1, 'l1', 0, 1e6),
     mse: checkNumber(options.mse ?? 2, 'mse', 0, 1e6),
@@ -230,6 +231,8 @@ export class VAETrainer {
   }
 
   readonly vae: VAE
+  /** As the caller gave them: what a checkpoint keeps. */
+  readonly #said: VAETrainerOptions
   readonly #options: Resolved
   readonly #optimizer: Optimizer
   /** Steps taken. */
@@ -238,6 +241,7 @@ export class VAETrainer {
 
   constructor(vae: VAE, options: VAETrainerOptions) {
     this.vae = vae
+    this.#said = { ...options }
     this.#options = resolveOptions(options)
     const names = vae
       .weights()
@@ -252,8 +256,9 @@ export class VAETrainer {
 
   /** Lets the rate fall linearly from the first step to 0 at the last; may be changed between steps, when only the time of a run is known in advance. */
   fallingRate(first: number, last: number): void {
-    this.#options.totalSteps = checkInteger(last, 'last', 1, 1e9)
-    this.#options.decayFrom = checkInteger(first, 'first', 0, last) / last
+    const totalSteps = checkInteger(last, 'last', 1, 1e9)
+    const decayFrom = checkInteger(first, 'first', 0, last) / last
+    for (const options of [this.#said, this.#options]) Object.assign(options, { totalSteps, decayFrom })
   }
 
   /** The part of an example that a step uses: one frame or one whole micro-batch, at random. */
@@ -389,7 +394,7 @@ export class VAETrainer {
 
   /** Writes a VAE folder with the averaged weights, and what training needs to go on in `training/`. Atomic. */
   async save(folder: string): Promise<void> {
-    const state = { step: this.globalStep, position: this.#position, options: this.#options }
+    const state = { step: this.globalStep, position: this.#position, options: this.#said }
     await replaceCheckpoint(folder, state, checkpointKind, async (temporary) => {
       await writeDurably(join(temporary, 'config.json'), `${JSON.stringify({ _class_name: 'OpenSoraVAE_V1_2', ...this.vae.config }, null, 2)}\n`)
       const optimizer = this.#optimizer.native
@@ -398,15 +403,32 @@ export class VAETrainer {
     })
   }
 
-  /** Goes on from a checkpoint; `options` replace saved ones, `model` says where it runs. */
-  static async resume(folder: string, options: Partial<VAETrainerOptions> = {}, model: ModelOptions = {}): Promise<VAETrainer> {
+  /**
+  Goes on from a checkpoint.
+
+  @param changes options that differ from now on; what nobody said has its default. `stage` cannot change
+  @throws VinError ERR_VIN_MISSING_COMPONENT without a checkpoint, ERR_VIN_RESUME_MISMATCH {field} for a state of another version or stage
+  */
+  static async resume(folder: string, changes: Partial<VAETrainerOptions> = {}, model: ModelOptions = {}): Promise<VAETrainer> {
     const state = await readState(folder, KIND)
+    const said = state['options'] as VAETrainerOptions
+    const options = { ...said, ...changes }
+    resolveOptions(options)
+    if (options.stage !== said.stage) {
+      const message = `Expected stage '${said.stage}', with which the checkpoint ${folder} was trained, but received '${options.stage}', which trains other weights; leave it out, or train the folder as a VAE of its own into another one`
+      throw new VinError('ERR_VIN_RESUME_MISMATCH', message, { folder, field: 'stage', expected: said.stage, found: options.stage })
+    }
     const vae = await VAE.fromPretrained(folder, model)
-    const trainer = new VAETrainer(vae, { ...(state['options'] as VAETrainerOptions), ...options })
-    await nativeAsync(() => trainer.#optimizer.native.loadState(join(folder, 'training', 'state.safetensors')))
-    trainer.globalStep = checkInteger(state['step'], 'step', 0, 1e12)
-    trainer.#position = state['position'] as DatasetPosition
-    return trainer
+    try {
+      const trainer = new VAETrainer(vae, options)
+      await nativeAsync(() => trainer.#optimizer.native.loadState(join(folder, 'training', 'state.safetensors')))
+      trainer.globalStep = checkInteger(state['step'], 'step', 0, 1e12)
+      trainer.#position = state['position'] as DatasetPosition
+      return trainer
+    } catch (error) {
+      await vae.dispose()
+      throw error
+    }
   }
 
   dispose(): void {

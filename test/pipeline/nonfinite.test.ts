@@ -56,6 +56,7 @@ test('a file of latents with Inf is refused by its name, before anything is writ
   const error = await failure(openLatents(pipeline, file))
   expect(error).toMatchObject({ code: 'ERR_VIN_NONFINITE', details: { file, frame: 4 } })
   expect(error!.message).toContain(`latents in ${file}`)
+  expect(await failure(pipeline.generate({ ...options, numFrames: 32, video: file }))).toMatchObject({ code: 'ERR_VIN_NONFINITE', details: { file, frame: 4 } })
 })
 
 test('a VAE that overflows is an error that names the frame, and leaves no file', async () => {
