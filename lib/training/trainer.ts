@@ -11,7 +11,7 @@ import type { BackwardRequest } from '../native/binding.js'
 import { copyOf, linearCombination } from '../native/ops.js'
 import { Scope, checkShape, readNative, toNative, toResult } from '../native/tensor.js'
 import type { TensorData, TensorLike } from '../native/tensor.js'
-import { checkInteger, checkNames, checkNumber } from '../options/check.js'
+import { checkInteger, checkNames, checkNumber, checkString } from '../options/check.js'
 import { checkText, resolvePlanOptions } from '../options/denoise.js'
 import type { ModelOptions } from '../options/model.js'
 import { VideoPipeline } from '../pipeline/pipeline.js'
@@ -37,7 +37,7 @@ import { resolveTrainerOptions } from './options.js'
 import type { ResolvedTrainerOptions, Trainable, TrainerOptions } from './options.js'
 import { latentNoise, PhiloxRandom, streams } from './random.js'
 import { drawNoiseLevels, timestepOf } from './timesteps.js'
-import { pixelPlanes } from './pixels.js'
+import { checkVideoPixels, pixelPlanes } from './pixels.js'
 
 const KIND = 'vin-native trainer'
 /** What `save` writes, and where it may. */
@@ -290,9 +290,12 @@ export class Trainer {
   /** Latents of an example, cut to `length` latent frames where it is given. */
   async #latents(example: TrainingExample, length?: number): Promise<TensorData> {
     const { in_channels: channels } = this.pipeline.transformer.config
+    if (typeof example !== 'object' || example === null) throw expected('{ prompt, frames or latents }', 'an example of the data set', example, 'type')
+    if (example.promptEmbeds === undefined) checkString(example.prompt, 'prompt of an example')
+    if (example.fps !== undefined) checkNumber(example.fps, 'fps of an example', 0, 1000, true)
     let latents: TensorData
     if (example.latents !== undefined) latents = example.latents
-    else if (example.frames !== undefined) latents = await this.pipeline.vae.encode(pixelPlanes(example.frames))
+    else if (example.frames !== undefined) latents = await this.pipeline.vae.encode(pixelPlanes(checkVideoPixels(example.frames)))
     else throw typeError('Expected frames or latents in every example of the data set but received neither')
     const [, frames = 0, height = 0, width = 0] = checkShape(latents, 'latents', [channels, 'N', 'H', 'W'])
     if (length === undefined || length === frames) return latents

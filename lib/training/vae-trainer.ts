@@ -3,6 +3,7 @@
 // stay what they were. One step is a batch of frames or micro-batches, one update.
 
 import { join } from 'node:path'
+import { types } from 'node:util'
 import { VinError, expected, native, nativeAsync, rangeError } from '../errors.js'
 import { writeDurably } from '../files/disk.js'
 import { VAE } from '../models/vae.js'
@@ -21,7 +22,7 @@ import type { FitOptions, StepReport } from './fit.js'
 import { checkFiniteLosses, Optimizer, readNumbers } from './optimizer.js'
 import type { OptimizerOptions } from './optimizer.js'
 import { checkBetas, checkEmaDecay } from './options.js'
-import { pixelPlanes } from './pixels.js'
+import { checkVideoPixels, pixelPlanes } from './pixels.js'
 import { latentNoise, PhiloxRandom, streams } from './random.js'
 
 /** An example with a loss weight for every pixel [T,H,W]. */
@@ -133,15 +134,23 @@ interface Clip {
   weights: Float32Array | undefined
 }
 
-/** Frames [begin, begin + length) of an example. */
-function cut(example: WeightedExample, begin: number, length: number): Clip {
-  const frames = example.frames
-  if (frames === undefined) throw expected('frames in every example', 'VAETrainer', undefined, 'type')
+function checkExample(example: WeightedExample): Clip {
+  if (typeof example !== 'object' || example === null || example.frames === undefined) throw expected('frames in every example', 'VAETrainer', example, 'type')
+  const frames = checkVideoPixels(example.frames)
+  const { weights } = example
+  const values = frames.data.length / 3
+  if (weights !== undefined && !types.isFloat32Array(weights)) throw expected('a Float32Array', 'weights of an example', weights, 'type')
+  if (weights !== undefined && weights.length !== values) throw expected(`${values} numbers, one for each pixel,`, 'weights of an example', weights, 'range')
+  return { frames, weights }
+}
+
+/** Frames [begin, begin + length) of a clip. */
+function cut({ frames, weights }: Clip, begin: number, length: number): Clip {
   const [, height, width] = frames.shape
   const plane = height * width
   return {
     frames: { data: frames.data.subarray(begin * plane * 3, (begin + length) * plane * 3), shape: [length, height, width, 3] },
-    weights: example.weights?.subarray(begin * plane, (begin + length) * plane)
+    weights: weights?.subarray(begin * plane, (begin + length) * plane)
   }
 }
 
@@ -263,11 +272,12 @@ export class VAETrainer {
 
   /** The part of an example that a step uses: one frame or one whole micro-batch, at random. */
   #choose(example: WeightedExample, random: PhiloxRandom): Clip {
-    const length = example.frames?.shape[0] ?? 0
-    if (this.#options.stage === 'spatial') return cut(example, random.int(length), 1)
+    const whole = checkExample(example)
+    const length = whole.frames.shape[0]
+    if (this.#options.stage === 'spatial') return cut(whole, random.int(length), 1)
     const size = this.vae.microBatch.frames
-    if (length <= size) return cut(example, 0, length)
-    return cut(example, size * random.int(Math.floor(length / size)), size)
+    if (length <= size) return whole
+    return cut(whole, size * random.int(Math.floor(length / size)), size)
   }
 
   /** One update on given examples: single frames are drawn from them, or micro-batches. */
@@ -361,7 +371,7 @@ export class VAETrainer {
   async psnr(examples: readonly WeightedExample[]): Promise<number> {
     let sum = 0
     for (const example of examples) {
-      const clip = cut(example, 0, example.frames?.shape[0] ?? 0)
+      const clip = checkExample(example)
       sum += (await this.#backward(this.#options.stage === 'spatial' ? 'spatial' : 'all', { frames: clip.frames, weights: undefined }, { l1: 0, mse: 1, kl: 0 }))[0]!
     }
     this.#optimizer.native.zeroGradients()
