@@ -267,8 +267,22 @@ private:
             case 't': word("true"); out->value = true; return;
             case 'f': word("false"); out->value = false; return;
             case 'n': word("null"); return;
-            default: return number(out);
+            default:
+                if (!limits_.nonfinite || !nonfinite(out)) number(out);
+                return;
         }
+    }
+
+    bool nonfinite(Json* out) {
+        static const std::pair<const char*, double> names[] = {{"NaN", std::nan("")}, {"Infinity", HUGE_VAL}, {"-Infinity", -HUGE_VAL}};
+        for (const auto& [name, value] : names) {
+            const size_t length = strlen(name);
+            if (static_cast<size_t>(end_ - p_) < length || memcmp(p_, name, length) != 0) continue;
+            p_ += length;
+            out->value = JsonNumber{value, 0, false};
+            return true;
+        }
+        return false;
     }
 
     void deeper(size_t depth) {

@@ -18,11 +18,12 @@ struct JsonLimits {
     size_t bytes = size_t{1} << 20;   // a config; tokenizer.json and safetensors headers ask for more
     size_t depth = 64;                // nested arrays and objects; never more than 512, which bounds the stack
     size_t values = size_t{1} << 22;  // a value takes about 40 bytes, while "0," takes two of the file
+    bool nonfinite = false;           // Infinity, -Infinity and NaN are numbers, as Python's json writes them into configs
 };
 
 struct Json;
 
-// A number as double, and exactly as int64 if its text is an integer (no fraction, no exponent, not -0) that fits.
+// A number as double (finite, unless JsonLimits::nonfinite), and exactly as int64 if its text is an integer (no fraction, no exponent, not -0) that fits.
 struct JsonNumber {
     double value = 0;
     int64_t integer = 0;

@@ -132,6 +132,7 @@ Napi::Value parse_json_js(const Napi::CallbackInfo& info) {
             const Napi::Object given = info[2].As<Napi::Object>();
             limits.depth = static_cast<size_t>(number(given, "depth", static_cast<double>(limits.depth)));
             limits.bytes = static_cast<size_t>(number(given, "bytes", static_cast<double>(limits.bytes)));
+            limits.nonfinite = given.Get("nonfinite").ToBoolean();
         }
         return json_to_js(info.Env(), parse_json(reinterpret_cast<const char*>(bytes.Data()), bytes.ByteLength(), info[1].ToString().Utf8Value(), limits));
     });

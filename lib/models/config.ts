@@ -25,7 +25,7 @@ export async function readJson(binding: Binding, file: string, limits: Limits = 
   const bytes = await readFile(file).catch((cause: unknown) => {
     throw new VinError('ERR_VIN_MISSING_COMPONENT', `Expected ${file} but it cannot be read`, { component: file }, { cause })
   })
-  const value = await nativeAsync(async () => binding.parseJson(bytes, file, { depth: limits.jsonDepth ?? 64, bytes: limits.configBytes ?? 1 << 20 }))
+  const value = await nativeAsync(async () => binding.parseJson(bytes, file, { depth: limits.jsonDepth ?? 64, bytes: limits.configBytes ?? 1 << 20, nonfinite: true }))
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new VinError('ERR_VIN_FORMAT', `Expected a JSON object in ${file} but found ${show(value)}`, { file })
   return value as Config
 }

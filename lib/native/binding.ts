@@ -213,8 +213,11 @@ export interface Binding {
   readSafetensors(path: string | Uint8Array, options?: { limits?: Record<string, number>; headerOnly?: boolean }): { tensors: Record<string, { dtype: string; shape: number[]; data?: TypedArray }>; metadata: Record<string, string> }
   /** Atomic. */
   writeSafetensors(path: string, tensors: Record<string, { data: TypedArray; shape: number[]; dtype?: DType }>, metadata?: Record<string, string>): void
-  /** The strict JSON reader used for configs (depth, size, duplicate keys, UTF-8 checked); returns null-prototype objects. */
-  parseJson(text: Uint8Array, file: string, limits?: { depth?: number; bytes?: number }): unknown
+  /**
+  The strict JSON reader used for configs (depth, size, duplicate keys, UTF-8 checked); returns null-prototype objects. With `nonfinite` the words Infinity, -Infinity
+  and NaN are numbers, as Python writes them.
+  */
+  parseJson(text: Uint8Array, file: string, limits?: { depth?: number; bytes?: number; nonfinite?: boolean }): unknown
   /** Process-wide: bytes and handles of all engines (leak tests). */
   memory(): { bytes: number; handles: number; engines: number }
 }

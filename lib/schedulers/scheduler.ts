@@ -264,7 +264,7 @@ export function readSchedulerConfig(source: SchedulerConfig | string): Scheduler
   } catch (error) {
     throw missing('it cannot be read', error)
   }
-  const config = native(() => loadBinding().parseJson(bytes, file))
+  const config = native(() => loadBinding().parseJson(bytes, file, { nonfinite: true }))
   if (typeof config !== 'object' || config === null || Array.isArray(config)) throw new VinError('ERR_VIN_FORMAT', `Expected a JSON object in ${file} but found ${show(config)}`, { file })
   return { ...config }
 }

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { loadBinding } from '../../lib/native/load.js'
 import type { NativeError } from '../../lib/native/binding.js'
 
-const parse = (text: string | Uint8Array, limits?: { depth?: number; bytes?: number }) =>
+const parse = (text: string | Uint8Array, limits?: { depth?: number; bytes?: number; nonfinite?: boolean }) =>
   loadBinding().parseJson(typeof text === 'string' ? Buffer.from(text) : text, 'config.json', limits)
 
 function failure(text: string | Uint8Array, limits?: { depth?: number; bytes?: number }): NativeError {
@@ -34,6 +34,14 @@ describe('values', () => {
 
   test('escapes, surrogate pairs and NUL are characters', () => {
     expect(parse('"\\"\\\\\\/\\b\\f\\n\\r\\t\\u0041\\u00e9\\ud83d\\ude00\\u0000"')).toBe('"\\/\b\f\n\r\tAé😀\0')
+  })
+
+  test("Python's words for numbers that are not finite are read where they are asked for", () => {
+    const text = '{"lambda_min_clipped": -Infinity, "b": [Infinity, NaN, -1]}'
+    const { lambda_min_clipped: low, b } = parse(text, { nonfinite: true }) as { lambda_min_clipped: number; b: number[] }
+    expect([low, ...b]).toEqual([-Infinity, Infinity, NaN, -1])
+    expect(() => parse(text)).toThrow('expected a JSON value')
+    for (const wrong of ['-NaN', '+Infinity', 'Infinit', 'infinity', '-Infinity1', 'NaN.5', '--Infinity', '{NaN: 1}']) expect(() => parse(wrong, { nonfinite: true }), wrong).toThrow('config.json')
   })
 
   test('a key named __proto__ is data', () => {

@@ -45,5 +45,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t bytes) {
     } catch (const vin::Error& error) {
         if (error.code != "VIN_FORMAT") abort();
     }
+    try {
+        vin::JsonLimits limits;
+        limits.nonfinite = true;
+        visit(vin::JsonField(vin::parse_json(reinterpret_cast<const char*>(data), bytes, "input.json", limits), "input.json"), 0);
+    } catch (const vin::Error& error) {
+        if (error.code != "VIN_FORMAT") abort();
+    }
     return 0;
 }

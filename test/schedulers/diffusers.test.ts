@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
-import { DDIMScheduler } from '../../lib/index.js'
+import { DDIMScheduler, DPMSolverMultistepScheduler } from '../../lib/index.js'
 import type { Scheduler, TensorData } from '../../lib/index.js'
 import { diffusersKeys } from '../../lib/schedulers/foreign-keys.js'
 import { createScheduler } from '../../lib/schedulers/index.js'
@@ -75,6 +75,7 @@ async function runOf(scheduler: Scheduler): Promise<number[]> {
 // How many load: a config that is refused without need would lower it.
 describe.each([
   ['DDIMScheduler', { saved: 128, loaded: 100 }],
+  ['DPMSolverMultistepScheduler', { saved: 260, loaded: 176 }],
   ['FlowMatchEulerDiscreteScheduler', { saved: 31, loaded: 24 }]
 ] as const)('what diffusers saves for %s', (className, counts) => {
   const defaults = fromPython(readFileSync(fixture('schedulers', `saved.${className}.json`), 'utf8')) as object
@@ -135,6 +136,13 @@ describe('what a file does not say', () => {
     for (const option of ['DDIMScheduler', { _class_name: 'DDIMScheduler' }] as const) expect(createScheduler(option).config).toMatchObject({ clip_sample: false })
     for (const option of ['RFlowScheduler', { _class_name: 'RFlowScheduler' }] as const) expect(createScheduler(option).config).toMatchObject({ use_timestep_transform: true })
   })
+})
+
+test('-Infinity is read, and what a scheduler keeps can be written as JSON and read again', () => {
+  const path = fixture('schedulers', 'saved.DPMSolverMultistepScheduler.json')
+  expect(readFileSync(path, 'utf8')).toContain('"lambda_min_clipped": -Infinity')
+  const { config } = DPMSolverMultistepScheduler.fromConfig(path)
+  expect(createScheduler(JSON.parse(JSON.stringify(config)) as Record<string, unknown>).config).toEqual(config)
 })
 
 test('a scheduler that is none is answered with those that there are', () => {

@@ -39,7 +39,7 @@ function readPart(folder: string, name: string): Part {
       const { tensors } = native(() => binding.readSafetensors(join(place, file), { headerOnly: true }))
       return { file, weights: Object.entries(tensors).map(([tensor, { dtype, shape }]) => ({ name: tensor, dtype, shape })) }
     })
-  return { name, config: config === undefined ? undefined : native(() => binding.parseJson(readFileSync(config), config)), files }
+  return { name, config: config === undefined ? undefined : native(() => binding.parseJson(readFileSync(config), config, { nonfinite: true })), files }
 }
 
 const bytesOf: Record<string, number> = { F64: 8, F32: 4, BF16: 2, F16: 2, I64: 8, I32: 4, I16: 2, I8: 1, U8: 1, BOOL: 1 }
