@@ -18,6 +18,14 @@ export function errorMessage(error: unknown): string {
   return isError(error) ? error.message : String(error)
 }
 
+const own = { Float32Array, Float64Array, Int32Array, Uint8Array }
+
+/** The same memory as an array of this realm, so that `instanceof Float32Array` holds for whoever calls the library. */
+export function ownArray<A extends Float32Array | Float64Array | Int32Array | Uint8Array>(array: A): A {
+  const constructor = own[array[Symbol.toStringTag]]
+  return Object.getPrototypeOf(array) === constructor.prototype ? array : (new constructor(array.buffer as ArrayBuffer, array.byteOffset, array.length) as A)
+}
+
 /** Makes `value instanceof constructor` hold for instances of the same class in every realm and copy of this library. Classes that extend it keep JavaScript's own rule. */
 export function brand(constructor: { readonly prototype: object }, name: string): void {
   const mark = Symbol.for(`vin-native.${name}`)

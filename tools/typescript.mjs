@@ -1,5 +1,5 @@
 // Compiles lib/ twice: dist/esm, and dist/cjs from a copy of the sources in a folder whose package.json says commonjs, because the nearest package.json is what
-// tells TypeScript which of the two a .ts file is. Types are written for each. Files that are not TypeScript are copied.
+// tells TypeScript which of the two a .ts file is. Types are written for each. Files that are not TypeScript are copied. Programs are ES modules alone.
 import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
@@ -8,6 +8,21 @@ import { filesBelow, isMain, root } from './stamp.mjs'
 
 const isTypeScript = (file) => /\.[cm]?ts$/.test(file)
 const withoutType = (file) => file.replace(/(\.d)?\.([cm]?)[jt]s$/, '.$2js')
+
+/**
+What TypeScript leaves as import() in CommonJS loads by require instead: Jest, among others, runs CommonJS where import() is not to be had. A package that is
+CommonJS itself gets the `default` that import() would have given it.
+*/
+function requireWhatIsImported() {
+  for (const file of filesBelow(['dist/cjs']).filter((path) => path.endsWith('.js'))) {
+    const text = readFileSync(join(root, file), 'utf8')
+    const changed = text.replace(/\bimport\('([^']+)'\)/g, (_, name) => {
+      const loaded = `Promise.resolve().then(() => require('${name}'))`
+      return name.startsWith('.') ? loaded : `${loaded}.then((module) => (module.__esModule ? module : { ...module, default: module }))`
+    })
+    if (changed !== text) writeFileSync(join(root, file), changed)
+  }
+}
 
 /** Outputs of sources that are gone. */
 function prune(outputFolder, sources) {
@@ -19,14 +34,15 @@ function prune(outputFolder, sources) {
 }
 
 export async function buildTypeScript() {
-  const sources = filesBelow(['lib']).map((file) => file.slice('lib/'.length))
+  const all = filesBelow(['lib']).map((file) => file.slice('lib/'.length))
+  const sourcesOf = { esm: all, cjs: all.filter((file) => !file.startsWith('cli/')) }
   const copy = (file, folder) => {
     mkdirSync(dirname(join(root, folder, file)), { recursive: true })
     cpSync(join(root, 'lib', file), join(root, folder, file))
   }
   const staged = 'build-ts/cjs'
   rmSync(join(root, staged), { recursive: true, force: true })
-  for (const file of sources) copy(file, staged)
+  for (const file of sourcesOf.cjs) copy(file, staged)
   const commonjs = '{ "type": "commonjs" }\n'
   writeFileSync(join(root, staged, 'package.json'), commonjs)
 
@@ -36,9 +52,10 @@ export async function buildTypeScript() {
   for (const kind of ['esm', 'cjs']) {
     const code = await run(process.execPath, [tsc, '-p', `tsconfig.${kind}.json`], { cwd: root })
     if (code !== 0) return code
-    prune(`dist/${kind}`, sources)
-    for (const file of sources) if (!isTypeScript(file)) copy(file, `dist/${kind}`)
+    prune(`dist/${kind}`, sourcesOf[kind])
+    for (const file of sourcesOf[kind]) if (!isTypeScript(file)) copy(file, `dist/${kind}`)
   }
+  requireWhatIsImported()
   writeFileSync(join(root, 'dist/cjs/package.json'), commonjs)
   // npm makes programs executable where it installs a package; in the repository itself npx starts them as they lie.
   for (const program of Object.values(JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).bin)) chmodSync(join(root, program), 0o755)

@@ -6,8 +6,7 @@ import { basename, dirname, join, resolve } from 'node:path'
 import { VinError, expected } from '../errors.js'
 import { errorCode, errorMessage } from '../realms.js'
 import type { Binding } from './binding.js'
-import { requireFrom } from './here.cjs'
-import { packageRoot } from './package-root.js'
+import { packageRoot, requireFrom } from './package-root.js'
 import { isDenied } from './permission.js'
 
 export interface LoadAttempt {

@@ -4,8 +4,10 @@ import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { access, constants, stat } from 'node:fs/promises'
 import { delimiter, join } from 'node:path'
+import type sharp from 'sharp'
 import { VinError, abortReason } from '../errors.js'
 import { errorCode, errorMessage } from '../realms.js'
+import { requireFrom } from './package-root.js'
 import { permitted } from './permission.js'
 import { onAbort } from './signals.js'
 
@@ -73,11 +75,7 @@ export async function collectOutput(path: string, args: string[], input?: Uint8A
   return Buffer.concat(chunks)
 }
 
-async function importSharp() {
-  return (await import('sharp')).default
-}
-
-export type Sharp = Awaited<ReturnType<typeof importSharp>>
+export type Sharp = typeof sharp
 
 export interface FoundSharp {
   /** Absent: not installed, or it does not load. */
@@ -89,9 +87,9 @@ export interface FoundSharp {
 /** sharp, if the user installed it and it loads. */
 export async function loadSharp(): Promise<FoundSharp> {
   try {
-    return { sharp: await importSharp() }
+    return { sharp: requireFrom('sharp') as Sharp }
   } catch (error) {
-    return errorCode(error) === 'ERR_MODULE_NOT_FOUND' ? {} : { refused: errorMessage(error).split('\n')[0]! }
+    return errorCode(error) === 'MODULE_NOT_FOUND' ? {} : { refused: errorMessage(error).split('\n')[0]! }
   }
 }
 

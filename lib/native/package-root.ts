@@ -1,29 +1,46 @@
-// Where this package lies on disk.
+// Where this package lies on disk, and what is loaded from there when it is needed.
 
 import { existsSync, readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { here } from './here.cjs'
-
-interface PackageJson {
-  name?: string
-  version?: string
-}
 
 interface Package {
   root: string
   version: string
 }
 
-function find(): Package {
-  for (let folder = here; ; folder = dirname(folder)) {
-    const file = join(folder, 'package.json')
-    if (existsSync(file)) {
-      const { name, version = '0.0.0' } = JSON.parse(readFileSync(file, 'utf8')) as PackageJson
-      if (name === 'vin-native') return { root: folder, version }
-    }
-    // A bundle has left the package behind: paths then count from the bundle itself.
-    if (dirname(folder) === folder) return { root: here, version: '0.0.0' }
+/** The package at a folder; undefined: another one, or none. */
+function packageAt(folder: string): Package | undefined {
+  const file = join(folder, 'package.json')
+  if (!existsSync(file)) return undefined
+  const { name, version = '0.0.0' } = JSON.parse(readFileSync(file, 'utf8')) as { name?: string; version?: string }
+  return name === 'vin-native' ? { root: folder, version } : undefined
+}
+
+function above(start: string): Package | undefined {
+  for (let folder = start; ; folder = dirname(folder)) {
+    const found = packageAt(folder)
+    if (found !== undefined || dirname(folder) === folder) return found
   }
+}
+
+/** The package as a module in this folder would find it. */
+function installedFor(folder: string): Package | undefined {
+  try {
+    return packageAt(dirname(createRequire(join(folder, 'package.json')).resolve('vin-native/package.json')))
+  } catch {
+    return undefined
+  }
+}
+
+/** A bundle has left the package behind, which then is looked for where the bundle or the program would import it from; paths count from there where it is not. */
+function find(): Package {
+  const program = process.argv[1] === undefined ? [] : [dirname(process.argv[1])]
+  const places = [...(here === undefined ? [] : [here]), ...program, process.cwd()]
+  const nearest = places[0] as string
+  const inside = here === undefined ? undefined : above(here)
+  return inside ?? places.map(installedFor).find((found) => found !== undefined) ?? { root: nearest, version: '0.0.0' }
 }
 
 let found: Package | undefined
@@ -37,4 +54,12 @@ export function packageRoot(): string {
 export function packageVersion(): string {
   found ??= find()
   return found.version
+}
+
+/**
+Loads CommonJS by name or path, as from this package's folder: `.node` files, node-gyp-build, sharp. Bundlers do not look into it: what it loads is either
+not there at all, or has to stay a file.
+*/
+export function requireFrom(id: string): unknown {
+  return createRequire(join(packageRoot(), 'package.json'))(id)
 }

@@ -3,9 +3,8 @@
 
 import { existsSync, readdirSync, statSync } from 'node:fs'
 import { join, relative } from 'node:path'
-import { requireFrom } from './here.cjs'
 import { bindingPath, isMusl } from './load.js'
-import { packageRoot } from './package-root.js'
+import { packageRoot, requireFrom } from './package-root.js'
 
 /** What a prebuilt addon must fit. */
 export interface MachineTarget {

@@ -3,8 +3,8 @@
 import { types } from 'node:util'
 import { VinError, expected, native, nativeAsync, rangeError, typeError } from '../errors.js'
 import type { NativeContext } from '../errors.js'
-import { brand } from '../realms.js'
-import type { DType, NativeEngine, NativeTensor } from './binding.js'
+import { brand, ownArray } from '../realms.js'
+import type { DType, NativeEngine, NativeTensor, TypedArray } from './binding.js'
 import { abortable } from './cancel.js'
 import { commonEngine } from './engine.js'
 import type { Engine } from './engine.js'
@@ -84,8 +84,14 @@ export class Tensor {
 export type TensorLike = TensorData | Tensor
 
 export async function readNative(tensor: NativeTensor, context?: NativeContext): Promise<TensorData> {
-  const { data, shape } = await nativeAsync(() => tensor.read(), context)
+  const { data, shape } = await readArray(tensor, context)
   return { data: data as Float32Array, shape }
+}
+
+/** A copy of a tensor of any type. */
+export async function readArray(tensor: NativeTensor, context?: NativeContext): Promise<{ data: TypedArray; shape: number[] }> {
+  const { data, shape } = await nativeAsync(() => tensor.read(), context)
+  return { data: ownArray(data), shape }
 }
 
 /** Whether a value is still to come; one that is there is read at the call, before its owner can change it. */

@@ -1,10 +1,11 @@
 // Latents → frames, micro-batch by micro-batch. One micro-batch is queued ahead of the one that is being read, so memory does not grow with the video.
 
-import { VinError, native, nativeAsync } from '../errors.js'
+import { VinError, native } from '../errors.js'
 import type { VAE } from '../models/vae.js'
 import type { NativeTensor } from '../native/binding.js'
 import { abortable, bindCancel } from '../native/cancel.js'
 import { linkSignals } from '../native/signals.js'
+import { readArray } from '../native/tensor.js'
 import type { TensorData } from '../native/tensor.js'
 import type { Frame } from '../video/index.js'
 
@@ -38,10 +39,7 @@ export async function* decodeBatches({ vae, latents, numFrames }: DecodeInput, .
       const pixels: NativeTensor = ahead as NativeTensor
       ahead = begin + step < latentFrames ? queue(begin + step) : undefined
       try {
-        const { data, shape } = await abortable(
-          nativeAsync(() => pixels.read(), context),
-          signal
-        )
+        const { data, shape } = await abortable(readArray(pixels, context), signal)
         const [count = 0, height = 0, width = 0] = shape
         const size = height * width * 3
         const bytes = data as Uint8Array

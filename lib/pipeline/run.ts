@@ -1,12 +1,12 @@
 // One generate(), from resolved options to a Video: plan, text, start noise, given frames, sampling, and a video that decodes when it is read.
 
 import { performance } from 'node:perf_hooks'
-import { missingComponent, native, nativeAsync } from '../errors.js'
+import { missingComponent, native } from '../errors.js'
 import type { VAE } from '../models/vae.js'
 import type { NativeCancel, NativeEngine, NativeTensor } from '../native/binding.js'
 import { abortable, bindCancel } from '../native/cancel.js'
 import { checkSeed, copyOf, randnNative } from '../native/ops.js'
-import { Scope, readNative, toNative } from '../native/tensor.js'
+import { Scope, readArray, readNative, toNative } from '../native/tensor.js'
 import type { TensorData } from '../native/tensor.js'
 import { plainOptions } from '../options/generate.js'
 import type { ResolvedGenerateOptions } from '../options/generate.js'
@@ -248,7 +248,7 @@ async function preview({ options, parts, cancel, context, plan }: Run, { step }:
     vae.native.decodePixels(latents, { begin: batch * size, end: Math.min((batch + 1) * size, plan.latentFrames), numFrames: options.numFrames, cancel })
   )
   try {
-    const { data, shape } = await nativeAsync(() => pixels.read(), { signal: context.signal, step })
+    const { data, shape } = await readArray(pixels, { signal: context.signal, step })
     const [count = 0, height = 0, width = 0] = shape
     const bytes = height * width * 3
     const frames: Frame[] = Array.from({ length: count }, (_, i) => ({

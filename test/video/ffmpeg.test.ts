@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
 import { readVideo } from '../../lib/video/ffmpeg.js'
 import type { Frame } from '../../lib/video/frames.js'
+import { breakSharp, mendSharp, notInstalled } from '../support/sharp.js'
 import { frameOf, psnr, syntheticVideo } from './support.js'
 
 let folder = ''
@@ -16,7 +17,7 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true, force: true }))
 afterEach(() => {
   vi.unstubAllEnvs()
-  vi.doUnmock('sharp')
+  mendSharp()
 })
 
 async function all(path: string, target: Parameters<typeof readVideo>[1]): Promise<Frame[]> {
@@ -62,19 +63,15 @@ describe.runIf(ffmpeg)('with ffmpeg', () => {
   })
 
   test.each([
-    ['not installed', Object.assign(new Error("Cannot find package 'sharp'"), { code: 'ERR_MODULE_NOT_FOUND' })],
+    ['not installed', notInstalled],
     ['installed without its binary', new Error('Could not load the "sharp" module using the linux-x64 runtime\nPossible solutions: …')],
     ['installed where addons are forbidden', Object.assign(new Error('Cannot load native addon because loading addons is disabled.'), { code: 'ERR_DLOPEN_DISABLED' })]
   ])('WebP is written without sharp: %s', async (_, error) => {
-    vi.doMock('sharp', () => ({
-      get default() {
-        throw error
-      }
-    }))
+    breakSharp(error)
     vi.resetModules()
     const { syntheticVideo: fresh } = await import('./support.js')
     const bytes = await fresh({ numFrames: 8 }).toBuffer('webp', { scale: 2 })
-    vi.doUnmock('sharp')
+    mendSharp()
     vi.resetModules()
     const { default: sharp } = await import('sharp')
     expect(await sharp(bytes, { animated: true }).metadata()).toMatchObject({ format: 'webp', pages: 8, width: 128, pageHeight: 128 })

@@ -6,6 +6,7 @@ import { crc32 as zlibCrc32, deflateSync } from 'node:zlib'
 import { encode } from 'fast-png'
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
 import { coverAndCrop, readHeader, readImage } from '../../lib/video/image.js'
+import { breakSharp, mendSharp, notInstalled } from '../support/sharp.js'
 import { frameOf, psnr } from './support.js'
 
 let folder = ''
@@ -15,7 +16,7 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true, force: true }))
 afterEach(() => {
   vi.unstubAllEnvs()
-  vi.doUnmock('sharp')
+  mendSharp()
 })
 
 /** zlib.crc32 came with Node 22.2; bit by bit elsewhere. */
@@ -111,11 +112,7 @@ describe('reading', () => {
 
   test.runIf(spawnSync('ffmpeg', ['-version']).status === 0)('ffmpeg, where sharp is missing, gives the same pixels and turns them once', async () => {
     const cases = await Promise.all((['jpeg', 'webp'] as const).flatMap((kind) => [1, 6].map(async (orientation) => marked(kind, orientation))))
-    vi.doMock('sharp', () => ({
-      get default() {
-        throw Object.assign(new Error("Cannot find package 'sharp'"), { code: 'ERR_MODULE_NOT_FOUND' })
-      }
-    }))
+    breakSharp(notInstalled)
     vi.resetModules()
     const fresh = await import('../../lib/video/image.js')
     for (const { bytes, wanted } of cases) {
@@ -129,17 +126,12 @@ describe('reading', () => {
   })
 
   test.each([
-    ['not there', Object.assign(new Error("Cannot find package 'sharp'"), { code: 'ERR_MODULE_NOT_FOUND' }), 'sharp or an ffmpeg on PATH to read the JPEG given as image but found neither; run npm install sharp'],
+    ['not there', notInstalled, 'sharp or an ffmpeg on PATH to read the JPEG given as image but found neither; run npm install sharp'],
     ['not loadable', new Error('Could not load the "sharp" module using the linux-x64 runtime\nPossible solutions: …'), 'but found no ffmpeg, and the installed sharp does not load (Could not load the "sharp" module using the linux-x64 runtime); run']
   ])('without ffmpeg, and with a sharp that is %s, a JPEG is an error that names both', async (_, error, message) => {
     const { default: sharp } = await import('sharp')
     const bytes = await sharp({ create: { width: 8, height: 8, channels: 3, background: 'red' } }).jpeg().toBuffer()
-    // A factory that throws becomes an error of vitest's own, so its export throws instead.
-    vi.doMock('sharp', () => ({
-      get default() {
-        throw error
-      }
-    }))
+    breakSharp(error)
     vi.resetModules()
     vi.stubEnv('PATH', folder)
     const fresh = await import('../../lib/video/image.js')
