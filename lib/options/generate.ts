@@ -45,7 +45,7 @@ export interface StepEvent {
   numInferenceSteps: number
   timestep: number
   latents(): Promise<TensorData>
-  /** Time left for sampling. */
+  /** Milliseconds that are left for sampling: the median of the last steps, hooks included, times the steps to come. */
   etaMs: number
 }
 

@@ -107,20 +107,22 @@ export async function sample(options: LoopOptions, start: LoopStart): Promise<Na
   const eta = new Eta()
   // The newest step is queued, the one before it may still be running.
   let current = new StepLatents(start.latents)
-  let pending: { report: StepReport; latents: StepLatents } | undefined
-  const settle = async (): Promise<void> => {
-    if (pending === undefined) return
-    const { report, latents } = pending
+  let pending: { step: Omit<StepReport, 'etaMs'>; latents: StepLatents } | undefined
+  const settle = async (): Promise<StepReport | undefined> => {
+    if (pending === undefined) return undefined
+    const { step, latents } = pending
     await abortable(
-      nativeAsync(() => latents.native.ready(), { signal: options.signal, step: report.step }),
+      nativeAsync(() => latents.native.ready(), { signal: options.signal, step: step.step }),
       options.signal
     )
     pending = undefined
+    const report = { ...step, etaMs: eta.tick() * (total - 1 - step.step) }
     try {
-      await options.report({ ...report, etaMs: eta.tick() * (total - 1 - report.step) }, latents)
+      await options.report(report, latents)
     } finally {
       latents.release()
     }
+    return report
   }
   try {
     for (const { frameMask, firstStep } of passes) {
@@ -138,11 +140,10 @@ export async function sample(options: LoopOptions, start: LoopStart): Promise<Na
         current.release()
         current = following
         await settle()
-        pending = { report: { step: firstStep + step, numInferenceSteps: total, timestep, etaMs: 0 }, latents: following }
+        pending = { step: { step: firstStep + step, numInferenceSteps: total, timestep }, latents: following }
         if (options.observe === undefined) continue
-        const { report } = pending
-        await settle()
-        const replaced = await options.observe({ ...report, etaMs: 0 }, current, scheduler)
+        const report = await settle()
+        const replaced = await options.observe(report as StepReport, current, scheduler)
         if (replaced !== undefined) {
           current.release()
           current = new StepLatents(replaced)

@@ -117,6 +117,29 @@ test('the event shows its step before the hook answers, and the latents only unt
   await expect(kept!.latents()).rejects.toMatchObject({ code: 'ERR_VIN_DISPOSED' })
 })
 
+test('etaMs is what the steps so far took times the steps to come, in hook and event alike', async () => {
+  const hooked: number[] = []
+  const took: number[] = []
+  const events: number[] = []
+  let last = performance.now()
+  const onStep = async ({ etaMs }: StepEvent): Promise<void> => {
+    hooked.push(etaMs)
+    const now = performance.now()
+    took.push(now - last)
+    last = now
+    await new Promise((resolve) => setTimeout(resolve, 40))
+  }
+  const job = pipeline.generate({ ...options, promptEmbeds, onStep })
+  for await (const event of job) if (event.type === 'step') events.push(event.etaMs)
+  expect(events).toEqual(hooked)
+  expect(hooked.at(-1)).toBe(0)
+  // From the second step on a step holds the wait of the hook before it. The median lies among the steps.
+  for (const step of [2, 3]) {
+    expect(hooked[step]).toBeGreaterThanOrEqual(38 * (steps - 1 - step))
+    expect(hooked[step]).toBeLessThanOrEqual((Math.max(...took) + 20) * (steps - 1 - step))
+  }
+})
+
 test.each<[string, (failure: Error) => GenerateOptions['onStep']]>([
   ['throws', (failure) => () => { throw failure }],
   ['rejects', (failure) => async () => Promise.reject(failure)],
