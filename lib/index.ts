@@ -32,7 +32,7 @@ export type { Device, RejectedBackend } from './native/backends.js'
 export type { Runtime } from './native/engine.js'
 
 export { Video, videoFormats } from './video/index.js'
-export type { Frame, Picture, SaveOptions, VideoFormat, VideoWarning } from './video/index.js'
+export type { Frame, Picture, SaveOptions, VideoFormat, VideoJSON, VideoWarning } from './video/index.js'
 
 export { VinError } from './errors.js'
 export type { VinErrorCode } from './errors.js'

@@ -1,5 +1,5 @@
 export { Video } from './video.js'
-export type { SaveOptions, VideoParts, VideoWarning } from './video.js'
+export type { SaveOptions, VideoJSON, VideoParts, VideoWarning } from './video.js'
 export { videoFormats } from './formats.js'
 export type { VideoFormat } from './formats.js'
 export type { Frame, Picture } from './frames.js'

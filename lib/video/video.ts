@@ -1,10 +1,12 @@
 // What a run returns: latents, and the pixels they decode to. Frames are decoded anew each time they are read, since decoding is deterministic and a long
 // video's pixels are many times its latents.
 
-import { expected, missingComponent, rangeError } from '../errors.js'
+import { Readable } from 'node:stream'
+import { abortReason, expected, missingComponent, rangeError } from '../errors.js'
 import { writeFileAtomically } from '../files/atomic-file.js'
 import { writeFolderAtomically } from '../files/pictures.js'
 import { abortableItems } from '../native/cancel.js'
+import { onAbort } from '../native/signals.js'
 import type { TensorData } from '../native/tensor.js'
 import { checkFunction, checkNames, checkSignal } from '../options/check.js'
 import { brand } from '../realms.js'
@@ -50,6 +52,20 @@ export interface SaveOptions {
   signal?: AbortSignal
   /** Called after each frame that has been handed to the writer. A GIF reads all frames twice: `total` says so. */
   onProgress?: (progress: { done: number; total: number }) => void
+}
+
+/** A video as `JSON.stringify` shows it. */
+export interface VideoJSON<Options = unknown, Plan = unknown> {
+  width: number
+  height: number
+  fps: number
+  numFrames: number
+  /** Digits where it was a bigint. */
+  seed: number | string
+  options: Options
+  plan: Plan
+  timings: Readonly<Record<string, number>>
+  warnings: VideoWarning[]
 }
 
 const maxScale = 64
@@ -131,13 +147,56 @@ export class Video<Options = unknown, Plan = unknown> {
     const name = formatOfName(format)
     const { scale, signal } = checkSaveOptions(options, 'toBuffer')
     signal?.throwIfAborted()
-    if (name === 'png' && this.numFrames !== 1) throw rangeError(`Expected a video of 1 frame for format "png" but this one has ${this.numFrames}; use "apng", or save("out.png") for a folder of pictures`)
+    this.#checkOneFile(name)
     const chunks: Uint8Array[] = []
     for await (const chunk of this.#encode(name, scale, options)) {
       signal?.throwIfAborted()
       chunks.push(Uint8Array.from(chunk))
     }
     return Buffer.concat(chunks)
+  }
+
+  /**
+  The same bytes as a stream, for a response or a file. Encoding begins when it is first read from; a stream that is destroyed, or whose reader goes away, stops it,
+  and an abort or a failure destroys it. All formats but .y4m, .apng and .gif come at the end: their first bytes depend on the last frame.
+
+  @example
+  video.toStream('mp4').pipe(response)
+  */
+  toStream(format: string, options: SaveOptions = {}): Readable {
+    const name = formatOfName(format)
+    const { scale, signal } = checkSaveOptions(options, 'toStream')
+    this.#checkOneFile(name)
+    const stop = new AbortController()
+    const pieces = this.#encode(name, scale, { ...options, signal: stop.signal })
+    const stream = new Readable({
+      read() {
+        pieces.next().then(
+          ({ done, value }) => this.push(done === true ? null : value),
+          (error: Error) => this.destroy(error)
+        )
+      },
+      destroy(error, callback) {
+        release()
+        // An encoder that waits for a frame hears of it by its signal.
+        stop.abort(error ?? abortReason())
+        pieces.return(undefined).finally(() => callback(error)).catch(() => {})
+      }
+    })
+    const fail = (): void => void stream.destroy(signal?.reason as Error)
+    const release = onAbort(signal, fail)
+    if (signal?.aborted === true) fail()
+    return stream
+  }
+
+  /** What the video is, without latents and pixels: for logs and for answers of a service. A bigint becomes its digits. */
+  toJSON(): VideoJSON<Options, Plan> {
+    const { width, height, fps, numFrames, seed, options, plan, timings, warnings } = this
+    return JSON.parse(JSON.stringify({ width, height, fps, numFrames, seed, options, plan, timings, warnings }, plainValue)) as VideoJSON<Options, Plan>
+  }
+
+  #checkOneFile(format: VideoFormat): void {
+    if (format === 'png' && this.numFrames !== 1) throw rangeError(`Expected a video of 1 frame for format "png" but this one has ${this.numFrames}; use "apng", or save("out.png") for a folder of pictures`)
   }
 
   async *#encode(format: VideoFormat, scale: number, options: SaveOptions): AsyncGenerator<Uint8Array> {
@@ -161,16 +220,20 @@ export class Video<Options = unknown, Plan = unknown> {
   }
 
   #metadata(): Record<string, string> {
-    const plain = (_key: string, value: unknown): unknown => (typeof value === 'bigint' ? value.toString() : ArrayBuffer.isView(value) ? undefined : value)
     return {
       num_frames: String(this.numFrames),
       fps: String(this.fps),
       width: String(this.width),
       height: String(this.height),
       seed: String(this.seed),
-      options: JSON.stringify(this.options, plain) ?? '{}'
+      options: JSON.stringify(this.options, plainValue) ?? '{}'
     }
   }
+}
+
+/** For JSON.stringify: digits of a bigint, and no arrays of numbers. */
+function plainValue(_key: string, value: unknown): unknown {
+  return typeof value === 'bigint' ? value.toString() : ArrayBuffer.isView(value) ? undefined : value
 }
 
 function checkSaveOptions(options: SaveOptions, what: string): { scale: number; signal: AbortSignal | undefined } {

@@ -1,4 +1,5 @@
 // Types of models, tensors, schedulers, videos, errors and the doctor.
+import type { Readable } from 'node:stream'
 import { expectTypeOf } from 'expect-type'
 import {
   DDIMScheduler,
@@ -41,6 +42,7 @@ import type {
   TransformerConfig,
   VAEConfig,
   VideoFormat,
+  VideoJSON,
   VideoWarning,
   VinConfig,
   VinErrorCode
@@ -206,7 +208,7 @@ expectTypeOf<VideoFormat>().toEqualTypeOf<'mp4' | 'gif' | 'webp' | 'apng' | 'png
 expectTypeOf(videoFormats).toEqualTypeOf<readonly ['mp4', 'gif', 'webp', 'apng', 'png', 'y4m', 'safetensors']>()
 expectTypeOf<VideoWarning>().toEqualTypeOf<{ code: string; message: string }>()
 expectTypeOf<SaveOptions>().toEqualTypeOf<{ scale?: number; signal?: AbortSignal; onProgress?: (progress: { done: number; total: number }) => void }>()
-expectTypeOf<Omit<Video<'options', 'plan'>, 'frames' | 'save' | 'toBuffer'>>().toEqualTypeOf<{
+expectTypeOf<Omit<Video<'options', 'plan'>, 'frames' | 'save' | 'toBuffer' | 'toStream' | 'toJSON'>>().toEqualTypeOf<{
   readonly latents: TensorData
   readonly width: number
   readonly height: number
@@ -220,6 +222,10 @@ expectTypeOf<Omit<Video<'options', 'plan'>, 'frames' | 'save' | 'toBuffer'>>().t
 }>()
 expectTypeOf<Video['frames']>().toEqualTypeOf<(options?: { signal?: AbortSignal }) => AsyncGenerator<Frame>>()
 expectTypeOf<Video['save']>().toEqualTypeOf<(path: string, options?: SaveOptions) => Promise<void>>()
+expectTypeOf<Video['toStream']>().toEqualTypeOf<(format: string, options?: SaveOptions) => Readable>()
+expectTypeOf<Video<'options', 'plan'>['toJSON']>().toEqualTypeOf<() => VideoJSON<'options', 'plan'>>()
+expectTypeOf<keyof VideoJSON>().toEqualTypeOf<'width' | 'height' | 'fps' | 'numFrames' | 'seed' | 'options' | 'plan' | 'timings' | 'warnings'>()
+expectTypeOf<VideoJSON['seed']>().toEqualTypeOf<number | string>()
 expectTypeOf<Video['toBuffer']>().toEqualTypeOf<(format: string, options?: SaveOptions) => Promise<Buffer>>()
 
 // ---- errors and the doctor ----
