@@ -31,16 +31,23 @@ function takeSettings({ prompt, fusion, scheduler, ...rest }: GenerateOptions): 
 
 const kept = new Map<string, Promise<VideoPipeline>>()
 
+/** Of pipelines that are not kept any more. */
+let disposals: Promise<unknown> = Promise.resolve()
+
+function forget(key: string, opening: Promise<VideoPipeline>): void {
+  if (kept.get(key) === opening) kept.delete(key)
+}
+
 function keptPipeline(model: string | undefined, options: ModelOptions): Promise<VideoPipeline> {
   const resolved = resolveModelOptions(options, 'generate')
   const { device, dtype, threads, memoryBudget, queueLimit, limits, nativeBinding } = resolved
   const key = JSON.stringify([modelFolder(model), device, dtype, threads, memoryBudget, queueLimit, limits, typeof nativeBinding === 'string' ? nativeBinding : nativeBinding !== undefined])
   const known = kept.get(key)
-  if (known !== undefined) return known.then((pipeline) => (pipeline.disposed ? (kept.delete(key), keptPipeline(model, options)) : pipeline))
+  if (known !== undefined) return known.then((pipeline) => (pipeline.disposed ? (forget(key, known), keptPipeline(model, options)) : pipeline))
   const opening = VideoPipeline.fromPretrained(model, options)
   kept.set(key, opening)
   // What failed, or was aborted, is tried again by the next call.
-  opening.catch(() => kept.delete(key))
+  opening.catch(() => forget(key, opening))
   return opening
 }
 
@@ -73,4 +80,12 @@ export function generate(options: GenerateCallOptions = {}): GenerationJob {
       linked.release()
     }
   }, signal)
+}
+
+/** Disposes of the pipelines that `generate()` keeps: their runs are aborted, weights and threads are freed. A later call opens its model anew. */
+generate.dispose = async (): Promise<void> => {
+  const opened = [...kept.values()]
+  kept.clear()
+  disposals = Promise.allSettled([disposals, ...opened.map(async (pipeline) => (await pipeline).dispose())])
+  await disposals
 }

@@ -57,7 +57,9 @@ interface Observer {
   wake: (() => void) | undefined
 }
 
-export class GenerationJob implements PromiseLike<GeneratedVideo>, AsyncIterable<GenerationEvent> {
+/** A run: a promise of its video, an async iterable of its events, and the means to stop it. */
+export class GenerationJob implements Promise<GeneratedVideo>, AsyncIterable<GenerationEvent> {
+  readonly [Symbol.toStringTag] = 'GenerationJob'
   readonly id = randomUUID()
   readonly #canceled = new AbortController()
   readonly #observers = new Set<Observer>()

@@ -176,7 +176,7 @@ expectTypeOf<GenerationEvent>().toEqualTypeOf<
 expectTypeOf<GeneratedVideo>().toEqualTypeOf<Video<Readonly<Record<string, unknown>>, VideoPlan>>()
 expectTypeOf<AttentionMaps>().toEqualTypeOf<{ encoder: TensorData; processor: TensorData[] }>()
 
-expectTypeOf<GenerationJob>().toExtend<PromiseLike<GeneratedVideo>>()
+expectTypeOf<GenerationJob>().toExtend<Promise<GeneratedVideo>>()
 expectTypeOf<GenerationJob>().toExtend<AsyncIterable<GenerationEvent>>()
 expectTypeOf<Awaited<GenerationJob>>().toEqualTypeOf<GeneratedVideo>()
 expectTypeOf<GenerationJob['id']>().toExtend<string>()
@@ -186,7 +186,9 @@ expectTypeOf<ReturnType<GenerationJob[typeof Symbol.asyncIterator]>>().toEqualTy
 
 // ---- calls ----
 
-expectTypeOf(generate).toEqualTypeOf<(options?: GenerateCallOptions) => GenerationJob>()
+expectTypeOf(generate).parameters.toEqualTypeOf<[options?: GenerateCallOptions]>()
+expectTypeOf(generate).returns.toEqualTypeOf<GenerationJob>()
+expectTypeOf(generate.dispose).toEqualTypeOf<() => Promise<void>>()
 expectTypeOf(openLatents).toEqualTypeOf<(pipeline: VideoPipeline, path: string, options?: OpenLatentsOptions) => Promise<Video>>()
 
 expectTypeOf(VideoPipeline.fromPretrained).toEqualTypeOf<(model?: string, options?: ModelOptions) => Promise<VideoPipeline>>()
