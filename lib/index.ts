@@ -30,6 +30,7 @@ export type { DoctorCheck, DoctorReport } from './native/doctor.js'
 export type { RandnOptions } from './native/ops.js'
 export type { Device, RejectedBackend } from './native/backends.js'
 export type { Runtime } from './native/engine.js'
+export type { Logger } from './native/log.js'
 
 export { Video, videoFormats } from './video/index.js'
 export type { Frame, Picture, SaveOptions, VideoFormat, VideoJSON, VideoWarning } from './video/index.js'

@@ -5,7 +5,9 @@ import type { NativeContext } from '../errors.js'
 import { bindCancel } from '../native/cancel.js'
 import type { NativeModel } from '../native/binding.js'
 import { openEngine, shareEngine } from '../native/engine.js'
-import type { Engine } from '../native/engine.js'
+import type { Engine, Runtime } from '../native/engine.js'
+import { quietLogger, warnOfProcess } from '../native/log.js'
+import type { Logger } from '../native/log.js'
 import { resolveModelOptions } from '../options/model.js'
 import type { ModelOptions, ResolvedModelOptions } from '../options/model.js'
 import { weightBytes, weightFile } from './files.js'
@@ -65,7 +67,17 @@ export function openFor(options: ModelOptions | Opened | undefined, what: string
   if (options !== undefined && 'engine' in options) return { engine: shareEngine(options.engine), options: options.options }
   const resolved = resolveModelOptions(options, what)
   resolved.signal?.throwIfAborted()
-  return { engine: openEngine(resolved), options: resolved }
+  const engine = openEngine(resolved)
+  if (resolved.device === 'auto') warnOfFallback(engine.runtime, resolved.logger)
+  return { engine, options: resolved }
+}
+
+/** 'auto' that passes over a plug-in which is there says so; where none is installed there is nothing to say. */
+function warnOfFallback({ device, rejected }: Runtime, logger: Logger | undefined): void {
+  const refused = rejected.filter(({ code }) => code !== 'not_found')
+  if (device !== 'cpu' || refused.length === 0) return
+  const list = refused.map(({ backend, code, reason }) => `${backend}: ${code}, ${reason}`).join('; ')
+  warnOfProcess(logger, 'VIN_CPU_FALLBACK', `Runs on the CPU, because no CUDA plug-in can be used (${list})`, { rejected: refused })
 }
 
 /** Runs `load` with a cancel flag bound to the signal; the engine's claim is given back when it fails. */
@@ -81,7 +93,10 @@ export async function loadWeights<M>(
     const file = weightFile(folder)
     const total = weightBytes(file, folder)
     options.onProgress?.({ component, done: 0, total })
+    const begin = performance.now()
     const model = await nativeAsync(() => load([file], { cancel: cancel.flag, limits: { ...options.limits } }), context)
+    const log = options.logger ?? quietLogger
+    log.debug({ component, file, bytes: total, milliseconds: Math.round(performance.now() - begin) }, `${component} loaded from ${file}`)
     options.onProgress?.({ component, done: total, total })
     return model
   } finally {

@@ -4,8 +4,10 @@ import { VinError, expected, native, nativeAsync, rangeError } from '../errors.j
 import { resolveDevice } from './backends.js'
 import type { Device, RejectedBackend } from './backends.js'
 import type { Binding, NativeEngine } from './binding.js'
-import { loadBinding } from './load.js'
+import { loadAddon } from './load.js'
 import type { NativeBinding } from './load.js'
+import { quietLogger } from './log.js'
+import type { Logger } from './log.js'
 import { coresAvailable, memoryAvailable } from './machine.js'
 
 export interface EngineOptions {
@@ -13,6 +15,7 @@ export interface EngineOptions {
   threads?: number | undefined
   memoryBudget?: number | undefined
   nativeBinding?: NativeBinding | undefined
+  logger?: Logger | undefined
 }
 
 /** What runs the work: the device found, the backend's name, its instruction set, and why other backends were not used. */
@@ -80,10 +83,19 @@ export function openEngine(options: EngineOptions = {}): Engine {
   if (isa !== '' && !instructionSets.includes(isa)) throw expected(`one of ${instructionSets.join(', ')}`, 'VIN_NATIVE_ISA', isa, 'range')
   const trace = process.env['VIN_NATIVE_TRACE'] ?? ''
   const { device, backendPath, rejected } = resolveDevice(options.device ?? 'auto')
-  const binding = loadBinding(options.nativeBinding)
+  const { binding, path, attempts } = loadAddon(options.nativeBinding)
+  const log = options.logger ?? quietLogger
+  const before = attempts.map((attempt) => `${attempt.path}: ${attempt.reason}`)
+  log.debug({ addon: path, attempts }, `addon ${path ?? 'given as an object'}${before.length === 0 ? '' : `; tried before: ${before.join('; ')}`}`)
+  const opened = (entry: Shared): Engine => {
+    const engine = new Engine(key, entry, device, rejected)
+    const why = isa === '' ? `the best of ${binding.cpuFeatures().join(', ')}` : 'as VIN_NATIVE_ISA asks'
+    log.debug({ ...engine.runtime }, `engine on ${device}: ${engine.runtime.isa}, ${why}; ${threads} threads${entry.holders > 1 ? ', shared' : ''}`)
+    return engine
+  }
   const key = JSON.stringify([device, backendPath, threads, isa, options.memoryBudget, trace, typeof options.nativeBinding === 'string' ? options.nativeBinding : ''])
   const known = shared.get(key)
-  if (known !== undefined && known.binding === binding) return new Engine(key, known, device, rejected)
+  if (known !== undefined && known.binding === binding) return opened(known)
   if (isa !== '') {
     const available = binding.cpuFeatures()
     if (!available.includes(isa)) {
@@ -102,7 +114,7 @@ export function openEngine(options: EngineOptions = {}): Engine {
   )
   const entry: Shared = { engine, binding, holders: 0 }
   shared.set(key, entry)
-  return new Engine(key, entry, device, rejected)
+  return opened(entry)
 }
 
 let common: Engine | undefined

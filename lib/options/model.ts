@@ -5,7 +5,8 @@ import { checkDevice } from '../native/backends.js'
 import type { Device } from '../native/backends.js'
 import type { EngineOptions } from '../native/engine.js'
 import type { NativeBinding } from '../native/load.js'
-import { checkFunction, checkInteger, checkNames, checkOneOf, checkSignal } from './check.js'
+import type { Logger } from '../native/log.js'
+import { checkFunction, checkInteger, checkLogger, checkNames, checkOneOf, checkSignal } from './check.js'
 import { resolveLimits } from './limits.js'
 import type { Limits, ResolvedLimits } from './limits.js'
 
@@ -64,6 +65,13 @@ export interface ModelOptions {
   signal?: AbortSignal | undefined
   /** Called while weights are read. */
   onProgress?: ((progress: LoadProgress) => void) | undefined
+  /**
+  pino, or anything of its shape: `warn(facts, message)` gets the warnings of loading, of runs and of saving, `debug(facts, message)` what was loaded, from where and why.
+
+  @default none: runs keep their warnings, loading warns through process.emitWarning, and NODE_DEBUG=vin-native shows what was loaded
+  @throws TypeError for one without debug and warn
+  */
+  logger?: Logger | undefined
 }
 
 export interface ResolvedModelOptions extends EngineOptions {
@@ -73,9 +81,10 @@ export interface ResolvedModelOptions extends EngineOptions {
   limits: ResolvedLimits
   signal: AbortSignal | undefined
   onProgress: ((progress: LoadProgress) => void) | undefined
+  logger: Logger | undefined
 }
 
-export const modelOptionNames = ['device', 'dtype', 'threads', 'memoryBudget', 'queueLimit', 'limits', 'nativeBinding', 'signal', 'onProgress'] as const
+export const modelOptionNames = ['device', 'dtype', 'threads', 'memoryBudget', 'queueLimit', 'limits', 'nativeBinding', 'signal', 'onProgress', 'logger'] as const
 
 /** Checked, with defaults, frozen. Does no native work. */
 export function resolveModelOptions(options: ModelOptions = {}, what = 'fromPretrained'): ResolvedModelOptions {
@@ -92,6 +101,7 @@ export function resolveModelOptions(options: ModelOptions = {}, what = 'fromPret
     limits: resolveLimits(options.limits),
     nativeBinding: options.nativeBinding,
     signal: checkSignal(options.signal),
-    onProgress: checkFunction(options.onProgress, 'onProgress')
+    onProgress: checkFunction(options.onProgress, 'onProgress'),
+    logger: checkLogger(options.logger)
   })
 }

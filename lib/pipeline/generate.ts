@@ -2,7 +2,7 @@
 
 import { abortable } from '../native/cancel.js'
 import { linkSignals } from '../native/signals.js'
-import { checkNames } from '../options/check.js'
+import { checkLogger, checkNames } from '../options/check.js'
 import { checkGenerateOptions, generateOptionNames } from '../options/generate.js'
 import type { GenerateOptions } from '../options/generate.js'
 import { resolveLimits } from '../options/limits.js'
@@ -66,15 +66,16 @@ export function generate(options: GenerateCallOptions = {}): GenerationJob {
   const signal = checkedSignal(options?.signal)
   return new GenerationJob(async (context) => {
     checkNames(options, 'generate', ['model', ...modelOptionNames, ...generateOptionNames])
-    const { model, device, dtype, threads, memoryBudget, queueLimit, limits, nativeBinding, onProgress, ...rest } = options
+    const { model, device, dtype, threads, memoryBudget, queueLimit, limits, nativeBinding, onProgress, logger, ...rest } = options
     checkGenerateOptions(rest, resolveLimits(limits))
+    checkLogger(logger)
     const { options: taken, release } = takeInputs(takeSettings(rest))
     const linked = linkSignals(...context.sources)
     try {
       linked.signal.throwIfAborted()
       // An aborted call stops waiting; the loading goes on, because another call may wait for it.
-      const pipeline = await abortable(keptPipeline(model, { device, dtype, threads, memoryBudget, queueLimit, limits, nativeBinding, onProgress }), linked.signal)
-      return await pipeline.run({ ...taken, signal: undefined }, context)
+      const pipeline = await abortable(keptPipeline(model, { device, dtype, threads, memoryBudget, queueLimit, limits, nativeBinding, onProgress, logger }), linked.signal)
+      return await pipeline.run({ ...taken, signal: undefined }, context, { logger })
     } finally {
       release()
       linked.release()

@@ -14,6 +14,7 @@ import { VAE } from '../models/vae.js'
 import type { Binding, Config } from '../native/binding.js'
 import { shareEngine } from '../native/engine.js'
 import type { Engine } from '../native/engine.js'
+import { quietLogger } from '../native/log.js'
 import { checkSeed } from '../native/ops.js'
 import { packageRoot } from '../native/package-root.js'
 import { checkNames } from '../options/check.js'
@@ -88,6 +89,9 @@ export async function loadParts(model: string | undefined, options: ModelOptions
     const tokenizerFolder = part('tokenizer')
     const tokenizer = textEncoder?.tokenizer ?? (tokenizerFolder === undefined ? undefined : await Tokenizer.fromPretrained(tokenizerFolder, tokenizerOptions(limits, signal)))
     signal?.throwIfAborted()
+    const log = opened.options.logger ?? quietLogger
+    const schedulerFrom = part('scheduler') ?? 'defaults, because there is no scheduler/'
+    log.debug({ folder, scheduler: scheduler.config, tokenizer: tokenizerFolder, defaults }, `pipeline of ${folder}: ${scheduler.className} from ${schedulerFrom}`)
     return { engine, options: opened.options, source: { folder }, transformer, vae, textEncoder, tokenizer, scheduler, trainedWith, defaults }
   } catch (error) {
     for (const component of loaded) await component.dispose()

@@ -7,6 +7,7 @@ import type { Transformer } from '../models/transformer.js'
 import type { VAE } from '../models/vae.js'
 import { abortable, bindCancel } from '../native/cancel.js'
 import type { Engine, Runtime } from '../native/engine.js'
+import type { Logger } from '../native/log.js'
 import { linkSignals } from '../native/signals.js'
 import { Scope, readNative, toResult } from '../native/tensor.js'
 import type { TensorData, TensorLike } from '../native/tensor.js'
@@ -63,7 +64,6 @@ export class VideoPipeline {
 
   private constructor(parts: PipelineParts) {
     this.#parts = parts
-    if (parts.options.device === 'auto') warnOfFallback(parts.engine.runtime)
   }
 
   /**
@@ -207,7 +207,7 @@ export class VideoPipeline {
 
   @internal
   */
-  async run(options: GenerateOptions, context: RunContext): Promise<RunResult> {
+  async run(options: GenerateOptions, context: RunContext, { logger }: { logger?: Logger | undefined } = this.#parts.options): Promise<RunResult> {
     this.#open()
     const { options: taken, release } = takeInputs(resolveGenerateOptions(options, this.#generateContext()))
     const textEncoder = this.#textEncoder ?? this.#parts.textEncoder
@@ -221,6 +221,7 @@ export class VideoPipeline {
             signal,
             sources,
             owner: this,
+            logger,
             emit,
             takesTurns,
             get observed() {
@@ -365,13 +366,4 @@ export class VideoPipeline {
 /** A signal worth listening to; anything else is refused with the other options, inside the job. */
 export function checkedSignal(signal: unknown): AbortSignal | undefined {
   return typeof signal === 'object' && signal !== null && 'addEventListener' in signal ? (signal as AbortSignal) : undefined
-}
-
-let warned = false
-
-/** 'auto' that falls back to the CPU says so, once in a process. */
-function warnOfFallback(runtime: Runtime): void {
-  if (warned || runtime.device !== 'cpu' || runtime.rejected.length === 0) return
-  warned = true
-  process.emitWarning('No CUDA backend can be used (pipeline.runtime.rejected says why); running on the CPU', { type: 'VinNativeWarning', code: 'VIN_CPU_FALLBACK' })
 }

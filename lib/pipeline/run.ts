@@ -5,6 +5,7 @@ import { missingComponent, native } from '../errors.js'
 import type { VAE } from '../models/vae.js'
 import type { NativeCancel, NativeEngine, NativeTensor } from '../native/binding.js'
 import { abortable, bindCancel } from '../native/cancel.js'
+import type { Logger } from '../native/log.js'
 import { checkSeed, copyOf, randnNative } from '../native/ops.js'
 import { Scope, readArray, readNative, toNative } from '../native/tensor.js'
 import type { TensorData } from '../native/tensor.js'
@@ -37,6 +38,8 @@ export interface SampleContext extends RunContext {
   signal: AbortSignal
   /** The pipeline: whoever waits in a hook for another of its runs waits for itself. */
   owner: object
+  /** Hears the run's warnings, and those of saving its video. */
+  logger: Logger | undefined
 }
 
 interface Run {
@@ -77,6 +80,7 @@ export async function runGenerate(options: ResolvedGenerateOptions, parts: Pipel
   const warn = (warning: PipelineWarning): void => {
     warnings.push(warning)
     context.emit({ event: { type: 'warning', ...warning } })
+    context.logger?.warn({ code: warning.code }, warning.message)
   }
   try {
     const plan = planVideo(options, parts)
@@ -269,6 +273,7 @@ async function preview({ options, parts, cancel, context, plan }: Run, { step }:
 function finish({ options, parts, context, plan, warnings }: Run, latents: TensorData, seed: number | bigint, timings: Record<string, number>): RunResult {
   const { numFrames, width, height, fps, outputType } = options
   const vae = outputType === 'video' ? requireVae(parts.vae) : undefined
+  const { logger } = context
   const video = new Video({
     latents,
     decode: vae === undefined ? undefined : (own, held) => decodeFrames({ vae, latents: held, numFrames }, own),
@@ -280,7 +285,8 @@ function finish({ options, parts, context, plan, warnings }: Run, latents: Tenso
     options: plainOptions(options, seed),
     plan,
     timings,
-    warnings
+    warnings,
+    onWarning: ({ code, message }) => logger?.warn({ code }, message)
   })
   if (vae === undefined) return { video }
   const decode = async function* (): AsyncGenerator<GenerationEvent> {

@@ -39,6 +39,8 @@ export interface VideoParts<Options = unknown, Plan = unknown> {
   /** Milliseconds by stage. */
   timings: Readonly<Record<string, number>>
   warnings: readonly VideoWarning[]
+  /** Hears of each adjustment that a writer makes. */
+  onWarning?: ((warning: VideoWarning) => void) | undefined
 }
 
 export interface SaveOptions {
@@ -214,7 +216,9 @@ export class Video<Options = unknown, Plan = unknown> {
       }
     }
     const warn = (code: string, message: string): void => {
-      if (!this.warnings.some((known) => known.code === code && known.message === message)) this.warnings.push({ code, message })
+      if (this.warnings.some((known) => known.code === code && known.message === message)) return
+      this.warnings.push({ code, message })
+      this.#parts.onWarning?.({ code, message })
     }
     return { width: this.width, height: this.height, fps: this.fps, numFrames: this.numFrames, frames: frames.bind(this), warn, signal }
   }

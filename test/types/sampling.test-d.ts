@@ -18,6 +18,7 @@ import type {
   GenerationJob,
   Limits,
   LoadProgress,
+  Logger,
   MethodName,
   ModelOptions,
   OpenLatentsOptions,
@@ -91,7 +92,7 @@ expectTypeOf<LoadProgress>().toEqualTypeOf<{ component: string; done: number; to
 expectTypeOf<keyof Limits>().toEqualTypeOf<'headerBytes' | 'tensors' | 'nameBytes' | 'rank' | 'jsonDepth' | 'configBytes' | 'tokenizerBytes' | 'imagePixels' | 'promptBytes' | 'numFrames' | 'pixels'>()
 expectTypeOf<Limits[keyof Limits]>().toEqualTypeOf<number | undefined>()
 expectTypeOf<{}>().toExtend<Limits>()
-expectTypeOf<keyof ModelOptions>().toEqualTypeOf<'device' | 'dtype' | 'threads' | 'memoryBudget' | 'queueLimit' | 'limits' | 'nativeBinding' | 'signal' | 'onProgress'>()
+expectTypeOf<keyof ModelOptions>().toEqualTypeOf<'device' | 'dtype' | 'threads' | 'memoryBudget' | 'queueLimit' | 'limits' | 'nativeBinding' | 'signal' | 'onProgress' | 'logger'>()
 expectTypeOf<Omit<ModelOptions, 'nativeBinding'>>().toEqualTypeOf<{
   device?: Device | undefined
   dtype?: ComputeType | undefined
@@ -101,7 +102,10 @@ expectTypeOf<Omit<ModelOptions, 'nativeBinding'>>().toEqualTypeOf<{
   limits?: Limits | undefined
   signal?: AbortSignal | undefined
   onProgress?: ((progress: LoadProgress) => void) | undefined
+  logger?: Logger | undefined
 }>()
+expectTypeOf<Logger>().toEqualTypeOf<{ debug(facts: object, message: string): void; warn(facts: object, message: string): void }>()
+expectTypeOf<Console>().toExtend<Logger>()
 // A path, or the loaded addon.
 expectTypeOf<string>().toExtend<ModelOptions['nativeBinding']>()
 expectTypeOf<number>().not.toExtend<ModelOptions['nativeBinding']>()
