@@ -8,6 +8,7 @@ import { VinError, abortReason, rangeError, typeError } from '../errors.js'
 import type { VinErrorCode } from '../errors.js'
 import { loadSharp } from '../native/optional.js'
 import { packageRoot } from '../native/package-root.js'
+import { permitted } from '../native/permission.js'
 import { onAbort } from '../native/signals.js'
 import { errorCode, errorMessage } from '../realms.js'
 import type { VideoFormat } from './formats.js'
@@ -51,11 +52,9 @@ function workerFile(): string {
 
 function startWorker(job: EncoderJob): Worker {
   try {
-    return new Worker(workerFile(), { workerData: job, name: `vin-native ${job.format}` })
+    return permitted('--allow-worker', `the thread that encodes ${job.format}`, () => new Worker(workerFile(), { workerData: job, name: `vin-native ${job.format}` }))
   } catch (error) {
-    const code = errorCode(error)
-    if (code === 'ERR_WORKER_INIT_FAILED') throw new VinError('ERR_VIN_OUT_OF_MEMORY', `Expected a thread for the ${job.format} encoder but the system gives none; raise the limit of processes (ulimit -u, or pids of the container)`, {}, { cause: error })
-    if (code === 'ERR_ACCESS_DENIED') throw new VinError('ERR_VIN_BACKEND_UNAVAILABLE', `Expected a thread for the ${job.format} encoder but Node's permissions refuse it; add --allow-worker`, {}, { cause: error })
+    if (errorCode(error) === 'ERR_WORKER_INIT_FAILED') throw new VinError('ERR_VIN_OUT_OF_MEMORY', `Expected a thread for the ${job.format} encoder but the system gives none; raise the limit of processes (ulimit -u, or pids of the container)`, {}, { cause: error })
     throw error
   }
 }
