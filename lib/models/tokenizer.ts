@@ -5,6 +5,7 @@ import { readFile, stat } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { VinError, expected, missingComponent, notSupported } from '../errors.js'
 import { brand, errorMessage } from '../realms.js'
+import { within } from './deadline.js'
 
 export interface Encoding {
   /** Token ids, the end of sequence included, without padding. */
@@ -24,6 +25,13 @@ export interface TokenizerLimits {
 
 const defaultLimits: TokenizerLimits = { bytes: 64 * 2 ** 20, depth: 64 }
 
+/** What a tokenizer may take for each 8,192 characters of a text; published ones take a few milliseconds. */
+const deadline = { milliseconds: 1000, characters: 8192 }
+
+/** Most that replacements may make of one character, and most parts of a template; published tokenizers have 1 to 3. */
+const maxGrowth = 256
+const maxParts = 64
+
 /** Tokens added by hand aside, ids are rows of an embedding table: no published one has more rows than this. */
 const maxId = 2 ** 24
 
@@ -38,7 +46,9 @@ export class Tokenizer {
     brand(this, 'Tokenizer')
   }
 
-  readonly #library: Library
+  readonly #build: () => Library
+  readonly #file: string
+  #library: Library
   readonly #unknownId: number | undefined
   readonly #endId: number | undefined
   /** Words a caller may be told of: the vocabulary without special tokens, in order of ids. */
@@ -48,8 +58,10 @@ export class Tokenizer {
   /** The parsed tokenizer.json, to be written beside a model that is saved. */
   readonly source: Readonly<Json>
 
-  private constructor(library: Library, vocabulary: Vocabulary, source: Json) {
-    this.#library = library
+  private constructor(build: () => Library, vocabulary: Vocabulary, source: Json, file: string) {
+    this.#build = build
+    this.#library = build()
+    this.#file = file
     this.source = source
     this.#unknownId = vocabulary.unknownId
     this.#endId = vocabulary.endId
@@ -78,20 +90,26 @@ export class Tokenizer {
     const content = object(json, file, 'the file')
     const vocabulary = checkVocabulary(content, file)
     refuseUnsupported(content, file)
+    checkGrowth(content, file)
     const { Tokenizer: LibraryTokenizer } = await import('@huggingface/tokenizers')
+    const given = { ...withDefaults(content), normalizer: literal(content['normalizer'] ?? null), pre_tokenizer: literal(content['pre_tokenizer'] ?? null) }
+    // WordLevel takes its unknown token from the configuration.
+    const build = (): Library => new LibraryTokenizer(given, { unk_token: object(content['model'], file, 'model')['unk_token'] })
+    let tokenizer: Tokenizer
     try {
-      // WordLevel takes its unknown token from the configuration.
-      const library = new LibraryTokenizer(withDefaults(content), { unk_token: object(content['model'], file, 'model')['unk_token'] })
-      library.encode('')
-      return new Tokenizer(library, vocabulary, content)
+      tokenizer = new Tokenizer(build, vocabulary, content, file)
     } catch (error) {
-      throw Object.assign(formatError(file, 'a tokenizer that can be built', errorMessage(error)), { cause: error })
+      throw unusable(file, error)
     }
+    // Patterns are compiled at their first use.
+    tokenizer.#bounded('', () => tokenizer.#ids(''))
+    return tokenizer
   }
 
   /**
   The ids of a text. NUL characters are dropped and lone surrogates become U+FFFD.
 
+  @throws ERR_VIN_FORMAT when the file's patterns or replacements take seconds for it
   @example
   const { ids, unknown } = tokenizer.encode('a red circle bounces', { maxLength: 24 })
   */
@@ -100,12 +118,28 @@ export class Tokenizer {
     const { maxLength } = options
     if (maxLength !== undefined && !(Number.isInteger(maxLength) && maxLength >= 1)) throw expected('a positive integer', 'maxLength', maxLength, 'range')
     const clean = wellFormed(text)
-    let ids = this.#ids(clean)
+    const { ids: all, unknown } = this.#bounded(clean, () => ({ ids: this.#ids(clean), unknown: this.#unknownWords(clean) }))
+    let ids = all
     if (this.#endId !== undefined && ids.at(-1) !== this.#endId) ids.push(this.#endId)
     const truncated = maxLength !== undefined && ids.length > maxLength
     // The last id is the end of sequence, whoever added it.
     if (truncated) ids = [...ids.slice(0, maxLength - 1), ids.at(-1)!]
-    return { ids, mask: ids.map(() => 1), unknown: this.#unknownWords(clean), truncated }
+    return { ids, mask: ids.map(() => 1), unknown, truncated }
+  }
+
+  /** Runs work whose cost the file's patterns and replacements decide. */
+  #bounded<T>(text: string, work: () => T): T {
+    const milliseconds = deadline.milliseconds * Math.max(1, Math.ceil(text.length / deadline.characters))
+    let done: { value: T } | undefined
+    try {
+      done = within(milliseconds, work)
+    } catch (error) {
+      throw unusable(this.#file, error)
+    }
+    if (done !== undefined) return done.value
+    // It was stopped in the middle of something.
+    this.#library = this.#build()
+    throw formatError(this.#file, `patterns and replacements that ${text.length} characters pass through within ${milliseconds / 1000} s`, 'some that take longer')
   }
 
   #ids(text: string): number[] {
@@ -127,6 +161,11 @@ function wellFormed(text: string): string {
 
 function formatError(file: string, wanted: string, found: string): VinError {
   return new VinError('ERR_VIN_FORMAT', `Expected ${wanted} in ${file} but found ${found}`, { file, expected: wanted, found })
+}
+
+/** What the tokenizer library threw. */
+function unusable(file: string, error: unknown): VinError {
+  return Object.assign(formatError(file, 'a tokenizer that can be built and run', errorMessage(error)), { cause: error })
 }
 
 /** JSON.parse recurses, so brackets are counted first. */
@@ -232,6 +271,42 @@ function refuseUnsupported(content: Json, file: string): void {
     if (Array.isArray(normalizers)) normalizers.forEach(visit)
   }
   visit(content['normalizer'])
+}
+
+/** Normalizers or pre-tokenizers that replace text, in order, wherever they hide. */
+function replacements(step: unknown): Json[] {
+  if (typeof step !== 'object' || step === null) return []
+  const { type, normalizers, pretokenizers } = step as { type?: unknown; normalizers?: unknown; pretokenizers?: unknown }
+  const inner = [normalizers, pretokenizers].flatMap((list) => (Array.isArray(list) ? (list as unknown[]).flatMap(replacements) : []))
+  return type === 'Replace' ? [step as Json] : inner
+}
+
+/** A few replacements in a row can make gigabytes of a word, and a template can repeat it. */
+function checkGrowth(content: Json, file: string): void {
+  let growth = 1
+  for (const { pattern, content: text } of [...replacements(content['normalizer']), ...replacements(content['pre_tokenizer'])]) {
+    const replaced = (pattern as { String?: unknown } | null | undefined)?.String
+    growth *= Math.max(1, (typeof text === 'string' ? text.length : 0) / (typeof replaced === 'string' ? Math.max(1, replaced.length) : 1))
+  }
+  if (growth > maxGrowth) throw formatError(file, `replacements that make at most ${maxGrowth} characters of one`, `${growth}`)
+  const parts = partsOf(content['post_processor'])
+  if (parts > maxParts) throw formatError(file, `at most ${maxParts} parts of a template`, `${parts}`)
+}
+
+function partsOf(processor: unknown): number {
+  if (typeof processor !== 'object' || processor === null) return 1
+  const { single, processors } = processor as { single?: unknown; processors?: unknown }
+  const inner = Array.isArray(processors) ? (processors as unknown[]).reduce<number>((product, each) => product * partsOf(each), 1) : 1
+  return inner * Math.max(1, Array.isArray(single) ? single.length : 0)
+}
+
+/** Replacements are text: the library would read $& and its like in them as JavaScript does. */
+function literal(step: unknown): unknown {
+  if (typeof step !== 'object' || step === null) return step
+  const copy: Json = { ...step }
+  for (const key of ['normalizers', 'pretokenizers']) if (Array.isArray(copy[key])) copy[key] = (copy[key] as unknown[]).map(literal)
+  if (copy['type'] === 'Replace' && typeof copy['content'] === 'string') copy['content'] = copy['content'].replaceAll('$', '$$$$')
+  return copy
 }
 
 function withDefaults(content: Json): Json {

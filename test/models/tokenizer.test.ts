@@ -185,4 +185,60 @@ describe('files are untrusted', () => {
     expect(tokenizer.encode('__proto__ constructor toString').ids).toEqual([1, 2, 0])
     expect(({} as Record<string, unknown>)['polluted']).toBeUndefined()
   })
+
+  describe('patterns and replacements that would take hours', () => {
+    const model = { type: 'WordLevel', vocab: { '[UNK]': 0, a: 1 }, unk_token: '[UNK]' }
+    const nested = { Regex: '(a+)+$' }
+    const sequence = (count: number, step: object): object => ({ type: 'Sequence', normalizers: Array.from({ length: count }, () => step) })
+    const attempt = async (json: unknown, text: string): Promise<{ error: unknown; ms: number }> => {
+      const start = performance.now()
+      const error: unknown = await Tokenizer.fromJson(json, 'slow.json').then(
+        (tokenizer) => {
+          try {
+            tokenizer.encode(text)
+            return undefined
+          } catch (reason) {
+            return reason
+          }
+        },
+        (reason: unknown) => reason
+      )
+      return { error, ms: performance.now() - start }
+    }
+
+    test.each<[string, object, string]>([
+      ['nested repeats in a normalizer', { model, normalizer: { type: 'Replace', pattern: nested, content: '' } }, `${'a'.repeat(60)}b`],
+      ['nested repeats in a pre-tokenizer', { model, pre_tokenizer: { type: 'Split', pattern: nested, behavior: 'Isolated', invert: false } }, `${'a'.repeat(60)}b`],
+      ['insertions that double the text', { model, normalizer: sequence(40, { type: 'Replace', pattern: { Regex: '(?:)' }, content: 'a' }) }, 'aaaa']
+    ])('%s end within seconds', async (_name, json, text) => {
+      const { error, ms } = await attempt(json, text)
+      expect(error).toMatchObject({ code: 'ERR_VIN_FORMAT', details: { file: 'slow.json' } })
+      expect(ms).toBeLessThan(15_000)
+    })
+
+    test.each<[string, object]>([
+      ['doubling replacements', { model, normalizer: sequence(40, { type: 'Replace', pattern: { String: 'a' }, content: 'aa' }) }],
+      ['doubling replacements before tokens', { model, pre_tokenizer: { type: 'Sequence', pretokenizers: Array.from({ length: 40 }, () => ({ type: 'Replace', pattern: { Regex: 'a' }, content: 'aa' })) } }],
+      ['a template of a million parts', { model, post_processor: { type: 'TemplateProcessing', single: Array.from({ length: 1e6 }, () => ({ Sequence: { id: 'A', type_id: 0 } })), pair: [], special_tokens: {} } }],
+      ['templates in a row', { model, post_processor: { type: 'Sequence', processors: Array.from({ length: 40 }, () => ({ type: 'TemplateProcessing', single: [{ Sequence: { id: 'A' } }, { Sequence: { id: 'A' } }], pair: [], special_tokens: {} })) } }]
+    ])('%s are refused at once', async (_name, json) => {
+      const { error, ms } = await attempt(json, 'a')
+      expect(error).toMatchObject({ code: 'ERR_VIN_FORMAT', details: { file: 'slow.json' } })
+      expect(ms).toBeLessThan(1500)
+    })
+
+    test('after a text that took too long, the tokenizer still encodes others', async () => {
+      const tokenizer = await Tokenizer.fromJson({ model, pre_tokenizer: { type: 'Split', pattern: nested, behavior: 'Isolated', invert: false } })
+      expect(() => tokenizer.encode(`${'a'.repeat(60)}b`)).toThrow(expect.objectContaining({ code: 'ERR_VIN_FORMAT' }))
+      expect(tokenizer.encode('a').ids).toEqual([1])
+    })
+  })
+
+  test('a replacement is text, whatever JavaScript reads in it', async () => {
+    const json = (type: 'normalizer' | 'pre_tokenizer'): object => ({
+      model: { type: 'WordLevel', vocab: { '[UNK]': 0, "$&-$$-$'": 1 }, unk_token: '[UNK]' },
+      [type]: { type: 'Replace', pattern: { String: 'b' }, content: "$&-$$-$'" }
+    })
+    for (const type of ['normalizer', 'pre_tokenizer'] as const) expect((await Tokenizer.fromJson(json(type))).encode('b').ids).toEqual([1])
+  })
 })
