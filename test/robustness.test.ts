@@ -26,7 +26,7 @@ const cases: Record<string, [what: string, ...tests: [file: string, title: strin
     [components, 'out of range is ERR_VIN_FORMAT naming it'],
     [components, 'missing weights, and weights of another shape']
   ],
-  F11: ['shards elsewhere', [safetensors, 'as a shard is refused'], [safetensors, 'a symbolic link and a hard link are refused although their target is good, before another shard is opened'], [components, 'shards under an index load like one file']],
+  F11: ['shards elsewhere', [safetensors, 'as a shard is refused'], [safetensors, 'a symbolic link and a hard link are refused although their target is good, before another shard is opened'], [safetensors, 'is refused before another shard is opened'], [safetensors, 'load through their links'], [components, 'shards under an index load like one file']],
   F12: ['tokenizers', [tokenizer, 'a file above 64 MiB is refused unread'], [tokenizer, 'nesting beyond 64 is refused without recursion'], [tokenizer, 'a merge of unknown tokens'], ['core/json.test.ts', '10,000 and 10,000,000 levels end in an error and not in a stack overflow']],
   S3: ['Inf inside the model', [sampling, 'S3 Inf put into block 2 at step 5'], ['pipeline/job.test.ts', 'Inf put into block 1 at step 3']],
   S4: ['numbers of frames', [options, 'Expected an integer from 1 to 4096 for numFrames but received NaN'], [options, 'short videos work: 1 frame, and one less than a chunk']],

@@ -6,8 +6,12 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cctype>
 #include <cerrno>
+#include <climits>
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
 #include <system_error>
 
 namespace vin {
@@ -59,7 +63,66 @@ void check_member_info(const std::string& path, const struct stat& info) {
     throw_disk(path, "open", error);
 }
 
+// The path without links; empty if nothing is there.
+std::string real_path(const std::string& path) {
+    char buffer[PATH_MAX];
+    return realpath(path.c_str(), buffer) ? buffer : "";
+}
+
+bool is_inside(const std::string& path, const std::string& folder) {
+    return folder == "/" || (path.size() > folder.size() && path.compare(0, folder.size(), folder) == 0 && path[folder.size()] == '/');
+}
+
+// The regular file that a member's path stands for, and what is known of it before it is opened.
+std::string member_target(const std::string& path, struct stat* info) {
+    if (lstat(path.c_str(), info) != 0) throw_open(path, errno);
+    std::string target = path;
+    if (S_ISLNK(info->st_mode)) {
+        const std::string root = repository_of(folder_of(path));
+        target = real_path(path);
+        if (target.empty()) throw_not_a_file(path, "a regular file", "a symbolic link to nothing");
+        if (!is_inside(target, root)) throw_not_a_file(path, "a regular file", "a symbolic link out of " + root);
+        if (lstat(target.c_str(), info) != 0) throw_open(path, errno);
+    }
+    check_member_info(path, *info);
+    return target;
+}
+
 }  // namespace
+
+std::string repository_of(const std::string& folder) {
+    const std::string real = real_path(folder), snapshots = "/snapshots/";
+    struct stat info;
+    for (size_t at = real.rfind(snapshots); at != std::string::npos; at = at ? real.rfind(snapshots, at - 1) : at) {
+        const std::string repository = real.substr(0, at);
+        if (stat((repository + "/blobs").c_str(), &info) == 0 && S_ISDIR(info.st_mode)) return repository;
+        if (at == 0) break;
+    }
+    const std::string above = folder_of(real);
+    return stat((above + "/model_index.json").c_str(), &info) == 0 ? above : real;
+}
+
+std::string foreign_format(const char* start, size_t bytes) {
+    static const std::pair<std::string, const char*> starts[] = {
+        {"version https://git-lfs", "a Git LFS pointer; run git lfs pull in its repository, or download the file itself"},
+        {"GGUF", "a GGUF file; take the model's safetensors files, GGUF is not read"},
+        {"PK\3\4", "a zip archive, as torch.save writes one; convert a PyTorch checkpoint with safetensors.torch.save_file, unpack any other archive"},
+        {"\x80\2", "a Python pickle; convert it with safetensors.torch.save_file"},
+        {"\x80\3", "a Python pickle; convert it with safetensors.torch.save_file"},
+        {"\x80\4", "a Python pickle; convert it with safetensors.torch.save_file"},
+        {"\x80\5", "a Python pickle; convert it with safetensors.torch.save_file"},
+        {"\x1f\x8b", "a gzip file; unpack it"},
+        {"\x89HDF", "an HDF5 file; take the model's safetensors files, HDF5 is not read"},
+        {"\x93NUMPY", "a NumPy array; save it with safetensors.numpy.save_file"},
+    };
+    for (const auto& [begin, what] : starts)
+        if (bytes >= begin.size() && memcmp(start, begin.data(), begin.size()) == 0) return what;
+    size_t at = bytes >= 3 && memcmp(start, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+    while (at < bytes && strchr(" \t\r\n", start[at]) && start[at]) at++;
+    if (at + 1 < bytes && start[at] == '<' && (start[at + 1] == '!' || start[at + 1] == '?' || isalpha(static_cast<unsigned char>(start[at + 1]))))
+        return "an HTML or XML page, as a failed download leaves it; download the file again";
+    return "";
+}
 
 std::string folder_of(const std::string& path) {
     size_t slash = path.rfind('/');
@@ -73,20 +136,16 @@ std::string base_name_of(const std::string& path) {
 
 void check_member_file(const std::string& path) {
     struct stat info;
-    if (lstat(path.c_str(), &info) != 0) throw_open(path, errno);
-    check_member_info(path, info);
+    member_target(path, &info);
 }
 
 ReadFile::ReadFile(const std::string& path, OpenRule rule) : path_(path) {
     if (path.find('\0') != std::string::npos) throw_not_a_file(path.substr(0, path.find('\0')), "a path without NUL", "one");
     struct stat before;
-    if (rule == OpenRule::member) {
-        if (lstat(path.c_str(), &before) != 0) throw_open(path, errno);
-        check_member_info(path, before);
-    }
+    const std::string target = rule == OpenRule::member ? member_target(path, &before) : path;
     // O_NONBLOCK: opening a pipe must not wait for its writer. It means nothing for regular files.
     int flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | (rule == OpenRule::member ? O_NOFOLLOW : 0);
-    do fd_ = open(path.c_str(), flags);
+    do fd_ = open(target.c_str(), flags);
     while (fd_ < 0 && errno == EINTR);
     if (fd_ < 0) {
         if (errno == ELOOP && rule == OpenRule::member) throw_not_a_file(path, "a regular file", "a symbolic link");

@@ -17,11 +17,18 @@ std::string base_name_of(const std::string& path);
 
 enum class OpenRule {
     follow,  // a path the user gave: symbolic links are the user's own
-    member   // a name that came from a file: a regular file with one name, no symbolic or hard link; checked before it is opened
+    member   // a name that came from a file: a regular file with one name inside the folder's repository; checked before it is opened
 };
+
+// The folder that the files of `folder` may link into: a cache of the Hub keeps …/models--<name>/snapshots/<revision>/<file> as links into
+// …/models--<name>/blobs; of a model folder's component it is the model folder, of any other folder itself.
+std::string repository_of(const std::string& folder);
 
 // The checks of OpenRule::member alone, without opening.
 void check_member_file(const std::string& path);
+
+// What a file is by its first bytes, and what to do about it: "a Git LFS pointer; run git lfs pull, …". Empty: nothing that is known.
+std::string foreign_format(const char* start, size_t bytes);
 
 // A regular file open for reading. VIN_MISSING_COMPONENT if there is none, VIN_FORMAT if it is something else, VIN_DISK if the system refuses.
 class ReadFile {

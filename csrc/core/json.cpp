@@ -9,6 +9,8 @@
 #include <cstring>
 #include <locale.h>
 
+#include "files.h"
+
 namespace vin {
 
 namespace {
@@ -422,6 +424,9 @@ private:
 Json parse_json(const char* text, size_t bytes, const std::string& file, const JsonLimits& limits) {
     if (bytes > limits.bytes) fail_text(file, "at most " + std::to_string(limits.bytes) + " bytes of JSON", std::to_string(bytes));
     if (bytes > UINT32_MAX) fail_text(file, "at most 4294967295 bytes of JSON", std::to_string(bytes));  // members are counted in 32 bits
+    if (const std::string foreign = foreign_format(text, bytes); !foreign.empty()) fail_text(file, "JSON", foreign);
+    // Editors of other systems put a byte order mark in front.
+    if (bytes >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) text += 3, bytes -= 3;
     size_t valid = valid_utf8(text, bytes);
     if (valid != bytes) fail_text(file, "UTF-8", "another byte at offset " + std::to_string(valid));
     return JsonParser(text, bytes, file, limits).document();

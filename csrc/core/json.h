@@ -1,4 +1,4 @@
-// Strict JSON for untrusted files: valid UTF-8, no duplicate keys, no lone surrogates, nothing after the value, and caps on bytes, depth and
+// Strict JSON for untrusted files: valid UTF-8 (a byte order mark in front is passed over), no duplicate keys, no lone surrogates, nothing after the value, and caps on bytes, depth and
 // values that hold before memory is taken. JsonField adds where a value stands, so that a wrong config value is reported as file, key and what
 // was expected.
 #pragma once

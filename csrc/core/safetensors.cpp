@@ -46,6 +46,14 @@ std::string brief(const Json& json) {
     return json.text() ? quoted(*json.text()) : write_json(json);
 }
 
+// A header that is none may be a file of another kind, whatever its name says.
+void refuse_foreign(const std::string& file, const char* start, size_t bytes) {
+    const std::string foreign = foreign_format(start, bytes);
+    if (!foreign.empty()) fail(file, "a safetensors file", foreign);
+    const bool text = valid_utf8(start, bytes) + 4 > bytes && std::all_of(start, start + bytes, [](char c) { return static_cast<unsigned char>(c) >= 0x20 || c == '\n' || c == '\r' || c == '\t'; });
+    if (text) fail(file, "a safetensors file", "a text that begins " + quoted(std::string(start, valid_utf8(start, bytes))) + "; download the file again");
+}
+
 FileDtype read_dtype(const std::string& file, const std::string& name, const Json& json) {
     const std::string* text = json.text();
     if (!text) fail(file, name, "a string as dtype", brief(json));
@@ -241,6 +249,10 @@ void SafetensorsFile::read_header(const SafetensorsLimits& limits) {
     uint64_t length;
     read_at(0, &length, 8);
     if (length < 2) fail(file_, "a header of at least 2 bytes", number(length));
+    char start[64];
+    const size_t started = static_cast<size_t>(std::min<uint64_t>(sizeof start, size()));
+    read_at(0, start, started);
+    if (length > limits.header_bytes || length > size() - 8 || start[8] != '{') refuse_foreign(file_, start, started);
     if (length > limits.header_bytes) fail(file_, "a header of at most " + number(limits.header_bytes) + " bytes (limit)", number(length));
     if (length > size() - 8)
         fail(file_, "a header that ends within the file's " + number(size()) + " bytes", "one of " + number(length) + " bytes after the first 8");
@@ -262,7 +274,7 @@ void SafetensorsFile::read_header(const SafetensorsLimits& limits) {
     uint64_t count = members.size() - (metadata ? 1 : 0);
     if (count > limits.tensors) fail(file_, "at most " + number(limits.tensors) + " tensors (limit)", number(count));
 
-    if (metadata) {
+    if (metadata && !metadata->is_null()) {
         if (!metadata->object()) fail(file_, "an object of strings as __metadata__", brief(*metadata));
         for (const JsonMember& member : metadata->object()->members()) {
             if (!member.second.text()) fail(file_, "strings in __metadata__", brief(member.second) + " for " + quoted(member.first));
@@ -404,25 +416,47 @@ void SafetensorsSet::read_tensor(const std::string& name, float* out, const Read
     file.read(file.tensors()[at->second.second], out, options);
 }
 
+bool SafetensorsSet::same(const std::string& a, const std::string& b, const KeepGoing& keep_going) const {
+    const auto [file_a, tensor_a] = by_name_.at(a);
+    const auto [file_b, tensor_b] = by_name_.at(b);
+    const SafetensorsFile &first = files_[file_a], &second = files_[file_b];
+    const StoredTensor &x = first.tensors()[tensor_a], &y = second.tensors()[tensor_b];
+    if (x.dtype != y.dtype || x.shape != y.shape) return false;
+    const uint64_t bytes = x.end - x.begin;
+    std::vector<char> left(static_cast<size_t>(std::min<uint64_t>(slice_bytes, bytes))), right(left.size());
+    for (uint64_t at = 0; at < bytes; at += slice_bytes) {
+        check_keep_going(keep_going);
+        const size_t count = static_cast<size_t>(std::min<uint64_t>(slice_bytes, bytes - at));
+        first.read_at(first.data_begin_ + x.begin + at, left.data(), count);
+        second.read_at(second.data_begin_ + y.begin + at, right.data(), count);
+        if (memcmp(left.data(), right.data(), count) != 0) return false;
+    }
+    return true;
+}
+
 void check_weights(const SafetensorsSet& set, const std::vector<ExpectedWeight>& expected, const std::vector<std::string>& ignored) {
-    std::vector<std::string> missing, unexpected, wrong;
+    std::vector<std::string> missing, unexpected, wrong, integers;
     std::unordered_map<std::string, const ExpectedWeight*> known;
     for (const ExpectedWeight& weight : expected) {
         known[weight.name] = &weight;
         const StoredTensor* tensor = set.find(weight.name);
         if (!tensor && !weight.optional) missing.push_back(weight.name);
-        if (tensor && tensor->shape != weight.shape)
+        if (!tensor) continue;
+        if (tensor->dtype == FileDtype::I64 || tensor->dtype == FileDtype::I32 || tensor->dtype == FileDtype::U8)
+            integers.push_back(weight.name + " (" + name_of(tensor->dtype) + ")");
+        if (tensor->shape != weight.shape && !(weight.scalar && tensor->shape.empty()))
             wrong.push_back(weight.name + " (expected " + shape_text(weight.shape) + ", found " + shape_text(tensor->shape) + ")");
     }
     for (const std::string& name : set.names())
         if (!known.count(name) && !matches(name, ignored)) unexpected.push_back(name);
-    if (missing.empty() && unexpected.empty() && wrong.empty()) return;
+    if (missing.empty() && unexpected.empty() && wrong.empty() && integers.empty()) return;
     std::string text;
     list_names(&text, "missing", missing);
     list_names(&text, "unexpected", unexpected);
     list_names(&text, "of another shape", wrong);
+    list_names(&text, "of integers", integers);
     throw Error("VIN_FORMAT", set.label() + ": expected the " + number(expected.size()) + " tensors of this config but found " + text,
-                {{"file", set.label()}, {"missing", join_lines(missing)}, {"unexpected", join_lines(unexpected)}, {"wrongShape", join_lines(wrong)}});
+                {{"file", set.label()}, {"missing", join_lines(missing)}, {"unexpected", join_lines(unexpected)}, {"wrongShape", join_lines(wrong)}, {"integers", join_lines(integers)}});
 }
 
 std::function<void(uint64_t, size_t, float*)> values_at(const float* data) {
@@ -462,16 +496,14 @@ void write_safetensors(const std::string& path, std::vector<TensorToWrite> tenso
     }
     if (tensors.size() > limits.tensors)
         throw Error("VIN_INVALID", "Expected at most " + number(limits.tensors) + " tensors but received " + number(tensors.size()));
-    JsonObject header;
-    if (!metadata.empty()) {
-        JsonObject strings;
-        for (const auto& [key, value] : metadata) {
-            if (valid_utf8(key.data(), key.size()) != key.size() || valid_utf8(value.data(), value.size()) != value.size())
-                throw Error("VIN_INVALID", "Expected UTF-8 metadata but " + quoted(key) + " is not");
-            strings.set(key, value);
-        }
-        header.set("__metadata__", std::move(strings));
+    JsonObject header, strings;
+    strings.set("format", "pt");
+    for (const auto& [key, value] : metadata) {
+        if (valid_utf8(key.data(), key.size()) != key.size() || valid_utf8(value.data(), value.size()) != value.size())
+            throw Error("VIN_INVALID", "Expected UTF-8 metadata but " + quoted(key) + " is not");
+        strings.set(key, value);
     }
+    header.set("__metadata__", std::move(strings));
     for (size_t i = 0; i < tensors.size(); i++) {
         if (header.find(tensors[i].name)) fail_to_write(path, tensors[i].name, "every name once", "it twice");
         header.set(tensors[i].name, std::move(entries[i]));

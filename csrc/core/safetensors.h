@@ -68,6 +68,7 @@ public:
     void read_tensor(const std::string& name, float* out, const ReadOptions& options = {}) const;  // an absent name is VIN_FORMAT
 
 private:
+    friend class SafetensorsSet;
     SafetensorsFile() = default;
     uint64_t size() const { return data_ ? bytes_ : handle_.size(); }
     void read_at(uint64_t offset, void* out, size_t bytes) const;
@@ -100,6 +101,8 @@ public:
     std::vector<std::string> names() const;              // sorted
     const StoredTensor* find(const std::string& name) const;
     void read_tensor(const std::string& name, float* out, const ReadOptions& options = {}) const;
+    // Whether two tensors have one dtype, one shape and the same bytes.
+    bool same(const std::string& a, const std::string& b, const KeepGoing& keep_going = {}) const;
     const std::vector<SafetensorsFile>& files() const { return files_; }
 
 private:
@@ -114,12 +117,14 @@ struct ExpectedWeight {
     std::string name;
     std::vector<int64_t> shape;
     bool optional = false;
+    bool scalar = false;  // may be stored as one number that stands for all elements
 };
 
 // Known buffers of published checkpoints that no model here reads. A star at the end stands for any rest.
 extern const std::vector<std::string> ignored_weights;  // decoder.* lm_head.* pos_embed* loss.*
 
-// Compares names and shapes before anything is read, so that nothing is half-loaded: VIN_FORMAT lists missing, unexpected and wrong-shaped tensors.
+// Compares names, shapes and kinds of numbers before anything is read, so that nothing is half-loaded: VIN_FORMAT lists missing, unexpected and
+// wrong-shaped tensors and integers, which are no weights (those of a quantised model need their scales).
 void check_weights(const SafetensorsSet& set, const std::vector<ExpectedWeight>& expected, const std::vector<std::string>& ignored = ignored_weights);
 
 struct TensorToWrite {
@@ -135,6 +140,7 @@ struct TensorToWrite {
 
 std::function<void(uint64_t, size_t, float*)> values_at(const float* data);
 
+// The metadata gets "format": "pt" where it has no format: transformers opens no file without one.
 // Atomic (AtomicFile): VIN_DISK, VIN_ABORTED, or VIN_NONFINITE for a finite value beyond float16's range leave nothing behind.
 void write_safetensors(const std::string& path, std::vector<TensorToWrite> tensors, const TextPairs& metadata = {}, const KeepGoing& keep_going = {});
 

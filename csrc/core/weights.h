@@ -17,6 +17,7 @@ struct WeightSpec {
     Init init = Init::xavier;
     float std = 0.02f;                       // of `normal`
     bool optional = false;                   // may be missing in a file
+    bool scalar = false;                     // a file may hold one number for all elements
 };
 
 class Weights {

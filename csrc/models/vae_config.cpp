@@ -172,6 +172,7 @@ std::vector<WeightSpec> vae_weights(const VaeConfig& c) {
     for (const auto& [name, init] : {std::pair("shift", Init::zero), std::pair("scale", Init::one)}) {
         WeightSpec spec{name, {1, VaeConfig::latent_channels, 1, 1, 1}, init};
         spec.optional = true;
+        spec.scalar = true;   // upstream keeps a number of its config as a tensor without dimensions
         w.specs.push_back(std::move(spec));
     }
     return w.specs;

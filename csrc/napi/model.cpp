@@ -220,17 +220,28 @@ static void load_into(AnyModel& model, const Json& config, const std::string& co
     std::vector<std::pair<std::string, std::string>> stored;   // canonical name, name in the file
     for (const std::string& name : set.names()) stored.push_back({canonical(model.kind, name), name});
     std::vector<WeightSpec> specs = present_specs(specs_of(model.kind, config, config_file), stored);
+    std::vector<std::string> ignored = ignored_weights;
 
     std::vector<ExpectedWeight> expected;
     std::vector<std::string> stored_names;
     for (const WeightSpec& spec : specs) {
-        std::string name = spec.name;
-        for (const auto& entry : stored)
-            if (entry.first == spec.name) name = entry.second;
+        std::string name;
+        for (const auto& entry : stored) {
+            if (entry.first != spec.name) continue;
+            if (name.empty()) {
+                name = entry.second;
+            } else if (set.same(name, entry.second, keep_going)) {
+                ignored.push_back(entry.second);
+            } else {
+                const std::string wanted = "the same values in " + name + " and " + entry.second + ", two names of one weight,";
+                throw Error("VIN_FORMAT", set.label() + ": expected " + wanted + " but found others; save the file with one of them",
+                            {{"file", set.label()}, {"tensor", entry.second}, {"expected", wanted}, {"found", "others"}});
+            }
+        }
+        if (name.empty()) name = spec.name;
         stored_names.push_back(name);
-        expected.push_back({name, spec.shape, spec.optional});
+        expected.push_back({name, spec.shape, spec.optional, spec.scalar});
     }
-    std::vector<std::string> ignored = ignored_weights;
     for (const auto& entry : stored)
         if (entry.first.empty()) ignored.push_back(entry.second);   // an alias of another tensor
     check_weights(set, expected, ignored);
@@ -251,6 +262,7 @@ static void load_into(AnyModel& model, const Json& config, const std::string& co
     for (size_t i = 0; i < filled.size(); i++) {
         staging.resize(static_cast<size_t>(elements(filled[i].shape)));
         set.read_tensor(filled_names[i], staging.data(), read);
+        if (set.find(filled_names[i])->count < staging.size()) std::fill(staging.begin(), staging.end(), staging[0]);   // WeightSpec::scalar
         engine.upload(weights.tensor(i).view().data, staging.data(), staging.size() * 4);
     }
     make(model, config, config_file, std::move(weights));

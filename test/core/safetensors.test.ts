@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto'
 import { execFileSync } from 'node:child_process'
-import { closeSync, linkSync, mkdirSync, mkdtempSync, openSync, readFileSync, readdirSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
+import { closeSync, linkSync, mkdirSync, mkdtempSync, openSync, readFileSync, readdirSync, realpathSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import fc from 'fast-check'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { bindingPath, loadBinding } from '../../lib/native/load.js'
 import type { DType, NativeEngine, NativeError, TypedArray } from '../../lib/native/binding.js'
 
@@ -209,6 +209,23 @@ describe('header text', () => {
     expect(metadata['format']).toBe('pt')
   })
 
+  test('metadata of null is none, as in the published reader', () => {
+    const { tensors, metadata } = binding.readSafetensors(file({ __metadata__: null, a: u8(0, 2) }, Buffer.from([1, 2])))
+    expect({ ...metadata }).toEqual({})
+    expect(Object.keys(tensors)).toEqual(['a'])
+  })
+
+  test('a written file says format pt, which transformers asks for, unless another is given', () => {
+    const path = join(folder, 'format.safetensors')
+    const tensors = { a: { data: new Float32Array(1), shape: [1] } }
+    const given: (Record<string, string> | undefined)[] = [undefined, {}, { step: '3' }, { format: 'np' }]
+    const formats = given.map((metadata) => {
+      binding.writeSafetensors(path, tensors, metadata)
+      return { ...binding.readSafetensors(path).metadata }
+    })
+    expect(formats).toEqual([{ format: 'pt' }, { format: 'pt' }, { format: 'pt', step: '3' }, { format: 'np' }])
+  })
+
   test('a tensor named __proto__ is plain data', () => {
     const bytes = file(`{"__metadata__":{"__proto__":"x"},"__proto__":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}`, Buffer.from([9]))
     const before = Object.getOwnPropertyNames(Object.prototype)
@@ -329,7 +346,7 @@ describe('writing', () => {
       binding.writeSafetensors(path, Object.fromEntries(Object.entries(tensors).map(([key, { shape, data }]) => [key, { shape, data }])), metadata)
       const read = binding.readSafetensors(path)
       expect(Object.keys(read.tensors).sort()).toEqual(Object.keys(tensors).sort())
-      expect({ ...read.metadata }).toEqual({ ...metadata })
+      expect({ ...read.metadata }).toEqual({ format: 'pt', ...metadata })
       for (const [key, { dtype, shape, data }] of Object.entries(tensors)) {
         expect(read.tensors[key]).toMatchObject({ dtype, shape })
         expect(Array.from(read.tensors[key]?.data ?? [])).toEqual(Array.from(data))
@@ -409,6 +426,42 @@ describe('writing', () => {
     expect(failureOf(() => binding.writeSafetensors(path, { __metadata__: { data, shape: [1] } })).code).toBe('VIN_INVALID')
     expect(failureOf(() => binding.writeSafetensors(path, { a: { data, shape: [2] } })).code).toBe('VIN_INVALID')
     expect(readdirSync(place)).toEqual([])
+  })
+})
+
+describe('files of another kind', () => {
+  const pad = (start: string | Buffer, size = 200) => Buffer.concat([Buffer.from(start as string), Buffer.alloc(Math.max(0, size - start.length))])
+  const pickle = Buffer.from([0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e, 0x80])
+  test.each<[string, Buffer, RegExp]>([
+    ['a Git LFS pointer', Buffer.from(`version https://git-lfs.github.com/spec/v1\noid sha256:${'0'.repeat(64)}\nsize 4835598472\n`), /found a Git LFS pointer; run git lfs pull/],
+    ['an HTML page', Buffer.from('\n<!DOCTYPE html><html><head><title>Sign in</title></head></html>'), /found an HTML or XML page, .*; download the file again/],
+    ['an XML error', Buffer.from('<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>'), /found an HTML or XML page/],
+    ['GGUF', pad(Buffer.from('GGUF\u0003\0\0\0')), /found a GGUF file; take the model's safetensors files/],
+    ['a checkpoint of torch.save', pad(Buffer.from('PK\u0003\u0004\0\0\b\b\0\0')), /found a zip archive, .*convert .* with safetensors\.torch\.save_file/],
+    ['an older checkpoint of torch.save', pad(pickle), /found a Python pickle; convert it with safetensors\.torch\.save_file/],
+    ['a pickle of protocol 4', pad(Buffer.from([0x80, 4, 0x95, 0x20, 0, 0, 0, 0, 0, 0, 0, 0x7d])), /found a Python pickle/],
+    ['gzip', pad(Buffer.from([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3])), /found a gzip file; unpack it/],
+    ['HDF5', pad(Buffer.from([0x89, 0x48, 0x44, 0x46, 13, 10, 26, 10])), /found an HDF5 file/],
+    ['NumPy', pad(Buffer.from([0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59, 1, 0])), /found a NumPy array/],
+    ['an error in JSON', Buffer.from('{"error":"Repository not found"}'), /found a text that begins "\{\\"error\\":\\"Repository not found\\"\}"; download the file again/],
+    ['an error in words', Buffer.from('Access to model org/name is restricted.'), /found a text that begins "Access to model org\/name is restricted\."/]
+  ])('%s named .safetensors is said as that', (_, bytes, message) => {
+    const error = refusal(bytes)
+    expect(error.code).toBe('VIN_FORMAT')
+    expect(error.message).toMatch(/^buffer: expected a safetensors file but found /)
+    expect(error.message).toMatch(message)
+  })
+
+  test('with a limit above what their first bytes say, the name is the same', () => {
+    const error = failureOf(() => binding.readSafetensors(pad(Buffer.from('PK\u0003\u0004\0\0\0\0')), { limits: { headerBytes: 2 ** 40 } }))
+    expect(error.message).toContain('found a zip archive')
+  })
+
+  test.each([
+    ['a Git LFS pointer', 'version https://git-lfs.github.com/spec/v1\noid sha256:0\n', 'a Git LFS pointer; run git lfs pull'],
+    ['an HTML page', '<html><body>404</body></html>', 'an HTML or XML page']
+  ])('%s named config.json is said as that', (_, text, found) => {
+    expect(failureOf(() => binding.parseJson(Buffer.from(text), 'config.json')).message).toContain(`config.json: expected JSON but found ${found}`)
   })
 })
 
@@ -601,7 +654,7 @@ describe('weights of a model', () => {
       try {
         withMap({})
         symlinkSync(outside, join(place, second))
-        expect((await failure(index)).message).toBe(`${join(place, second)}: expected a regular file but found a symbolic link`)
+        expect((await failure(index)).message).toBe(`${join(place, second)}: expected a regular file but found a symbolic link out of ${place}`)
         rmSync(join(place, second))
         linkSync(outside, join(place, second))
         const error = await failure(index)
@@ -614,6 +667,91 @@ describe('weights of a model', () => {
       }
       withMap({})
       ;(await load(index)).dispose()
+    })
+
+    // A cache of the Hub: models--org--name/{blobs, snapshots/<revision>/…}, where every file of a snapshot is a link into blobs.
+    describe('of a Hub cache', () => {
+      let repository: string
+      let snapshot: string
+      const link = (shard: string, target: string) => {
+        rmSync(join(snapshot, shard), { force: true })
+        symlinkSync(target, join(snapshot, shard))
+      }
+      beforeEach(() => {
+        withMap({})
+        repository = mkdtempSync(join(folder, 'models--org--name-'))
+        snapshot = join(repository, 'snapshots', '0123456789abcdef', 'text_encoder')
+        mkdirSync(join(repository, 'blobs'))
+        mkdirSync(snapshot, { recursive: true })
+        for (const [i, name] of [first, second, 'model.safetensors.index.json'].entries()) {
+          writeFileSync(join(repository, 'blobs', `${i}${'ab'.repeat(31)}`), readFileSync(join(place, name)))
+          link(name, `../../../blobs/${i}${'ab'.repeat(31)}`)
+        }
+      })
+      const hubIndex = () => join(snapshot, 'model.safetensors.index.json')
+
+      test('load through their links', async () => {
+        const model = await load(hubIndex())
+        expect(model.weights()).toHaveLength(Object.keys(weights).length)
+        for (const name of [Object.keys(weights)[0]!, Object.keys(weights)[1]!]) expect((await model.weight(name).read()).data).toEqual(weights[name]?.data)
+        model.dispose()
+      })
+
+      test('load when the cache itself is reached through a link', async () => {
+        const elsewhere = join(mkdtempSync(join(folder, 'linked-')), 'model')
+        symlinkSync(snapshot, elsewhere)
+        ;(await load(join(elsewhere, 'model.safetensors.index.json'))).dispose()
+      })
+
+      test.each([
+        ['a file beside the repository', () => outside],
+        ['another repository', () => {
+          const other = mkdtempSync(join(folder, 'models--org--other-'))
+          writeFileSync(join(other, 'weights'), readFileSync(join(place, second)))
+          return join(other, 'weights')
+        }],
+        ['a path whose name begins like the repository', () => {
+          mkdirSync(`${repository}-more`)
+          writeFileSync(join(`${repository}-more`, 'weights'), readFileSync(join(place, second)))
+          return join(`${repository}-more`, 'weights')
+        }],
+        ['a link in blobs that leaves it', () => {
+          symlinkSync(outside, join(repository, 'blobs', 'onward'))
+          return '../../../blobs/onward'
+        }],
+      ])('a link to %s is refused before another shard is opened', async (_, target) => {
+        writeFileSync(outside, readFileSync(join(place, second)))
+        link(second, target())
+        rmSync(join(snapshot, first))
+        writeFileSync(join(snapshot, first), 'damaged')
+        const error = await failure(hubIndex())
+        expect(error.code).toBe('VIN_FORMAT')
+        expect(error.message).toBe(`${join(snapshot, second)}: expected a regular file but found a symbolic link out of ${realpathSync(repository)}`)
+      })
+
+      test('a link to nothing, to a folder and to a file of two names are refused', async () => {
+        link(second, '../../../blobs/nothing')
+        expect((await failure(hubIndex())).message).toBe(`${join(snapshot, second)}: expected a regular file but found a symbolic link to nothing`)
+        link(second, '../../../blobs')
+        expect((await failure(hubIndex())).message).toBe(`${join(snapshot, second)}: expected a regular file but found a folder`)
+        linkSync(join(repository, 'blobs', `1${'ab'.repeat(31)}`), join(repository, 'blobs', 'twice'))
+        link(second, '../../../blobs/twice')
+        expect((await failure(hubIndex())).message).toBe(`${join(snapshot, second)}: expected a file with one name but found a hard link, one of 2`)
+      })
+    })
+
+    test('a link of a component into its model folder is followed, one out of it is not', async () => {
+      withMap({})
+      const model = mkdtempSync(join(folder, 'model-'))
+      for (const part of ['text_encoder', 'shared']) mkdirSync(join(model, part))
+      const inside = join(model, 'text_encoder')
+      for (const name of [first, 'model.safetensors.index.json']) writeFileSync(join(inside, name), readFileSync(join(place, name)))
+      writeFileSync(join(model, 'shared', second), readFileSync(join(place, second)))
+      symlinkSync(`../shared/${second}`, join(inside, second))
+      const entry = join(inside, 'model.safetensors.index.json')
+      expect((await failure(entry)).message).toContain('a symbolic link out of')
+      writeFileSync(join(model, 'model_index.json'), '{}')
+      ;(await load(entry)).dispose()
     })
 
     test('an absent shard is a missing component', async () => {

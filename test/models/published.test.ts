@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { Trainer, Transformer, VAE, VideoPipeline } from '../../lib/index.js'
+import { TextEncoder, Trainer, Transformer, VAE, VideoPipeline } from '../../lib/index.js'
 import { loadBinding } from '../../lib/native/load.js'
 import type { TypedArray } from '../../lib/native/binding.js'
 import { bits, fixture, named, readJson, readTensors } from '../support/fixtures.js'
@@ -24,10 +24,49 @@ const write = async (config: object, tensors: Stored): Promise<void> => {
   binding.writeSafetensors(join(folder, 'model.safetensors'), tensors)
 }
 
+describe('T5', () => {
+  const shared = 'shared.weight'
+  const alias = 'encoder.embed_tokens.weight'
+  const open = (): Promise<TextEncoder> => TextEncoder.fromPretrained(folder, { device: 'cpu' })
+
+  test('the word embedding under both of its names loads', async () => {
+    const tensors = stored('t5', 'model.safetensors')
+    await write(readJson('t5', 'config.json'), { ...tensors, [alias]: tensors[shared]! })
+    await using both = await open()
+    await using one = await TextEncoder.fromPretrained(fixture('t5'), { device: 'cpu' })
+    const text = { ids: [5, 9, 1] }
+    expect(bits((await both.encode(text)).embeds).equals(bits((await one.encode(text)).embeds))).toBe(true)
+  })
+
+  test('two different embeddings under its names are refused, naming both', async () => {
+    const tensors = stored('t5', 'model.safetensors')
+    const { data, shape } = tensors[shared]!
+    const other = Float32Array.from(data)
+    other[other.length - 1]! += 1
+    await write(readJson('t5', 'config.json'), { ...tensors, [alias]: { data: other, shape } })
+    await expect(open()).rejects.toMatchObject({ code: 'ERR_VIN_FORMAT', message: expect.stringMatching(/shared\.weight.*encoder\.embed_tokens\.weight|encoder\.embed_tokens\.weight.*shared\.weight/) as string })
+  })
+
+  test.each([
+    ['I32', (data: TypedArray) => Int32Array.from(data)],
+    ['U8', (data: TypedArray) => Uint8Array.from(data)]
+  ])('%s weights are refused, naming the tensor', async (dtype, convert) => {
+    const tensors = stored('t5', 'model.safetensors')
+    const name = 'encoder.block.0.layer.0.SelfAttention.q.weight'
+    await write(readJson('t5', 'config.json'), { ...tensors, [name]: { data: convert(tensors[name]!.data), shape: tensors[name]!.shape } })
+    await expect(open()).rejects.toMatchObject({ code: 'ERR_VIN_FORMAT', message: expect.stringContaining(`of integers 1: ${name} (${dtype})`) as string })
+  })
+
+  test('integers in a buffer that no model reads are passed over', async () => {
+    await write(readJson('t5', 'config.json'), { ...stored('t5', 'model.safetensors'), 'decoder.position_ids': { data: Int32Array.of(0, 1), shape: [2] } })
+    await (await open()).dispose()
+  })
+})
+
 describe('VAE', () => {
   const open = (): Promise<VAE> => VAE.fromPretrained(folder, { device: 'cpu' })
 
-  test('scalar shift and scale are the same for every channel', async () => {
+  test('scalar shift and scale, in the config or in the file, are the same for every channel', async () => {
     const { shift: _shift, scale: _scale, ...rest } = stored('vae', 'model.safetensors')
     const config = readJson('vae', 'config.json')
     const pixels = named(readTensors('vae', 'io.safetensors'), 'pixels')
@@ -38,8 +77,11 @@ describe('VAE', () => {
       await using vae = await open()
       return bits(await vae.encode(frame))
     }
+    const one = (value: number): Stored[string] => ({ data: Float32Array.of(value), shape: [] })
     const lists = await encode({ shift: [0.25, 0.25, 0.25, 0.25], scale: [2, 2, 2, 2] }, {})
     expect((await encode({ shift: 0.25, scale: 2 }, {})).equals(lists)).toBe(true)
+    expect((await encode({ shift: 0.25, scale: 2 }, { shift: one(0.25), scale: one(2) })).equals(lists)).toBe(true)
+    expect((await encode({}, { shift: one(0.25), scale: one(2) })).equals(lists)).toBe(true)
     expect((await encode({}, {})).equals(lists)).toBe(false)
   })
 
@@ -93,4 +135,18 @@ test.each([['RFlowScheduler', 'vin-native'], ['DDIMScheduler', 'diffusers']] as 
   await trainer.save(join(folder, 'saved'))
   trainer.dispose()
   expect(JSON.parse(await readFile(join(folder, 'saved', 'model_index.json'), 'utf8'))).toMatchObject({ scheduler: [library, scheduler] })
+})
+
+test('a byte order mark in front of every JSON file of a model changes nothing', async () => {
+  await using made = await tinyPipeline()
+  const trainer = new Trainer(made, {})
+  const place = join(folder, 'saved')
+  await trainer.save(place)
+  trainer.dispose()
+  for (const file of ['model_index.json', 'transformer/config.json', 'vae/config.json', 'text_encoder/config.json', 'tokenizer/tokenizer.json', 'scheduler/scheduler_config.json']) {
+    await writeFile(join(place, file), `\ufeff${await readFile(join(place, file), 'utf8')}`)
+  }
+  await using pipeline = await VideoPipeline.fromPretrained(place, { device: 'cpu' })
+  expect(pipeline.tokenizer.encode('a red circle').ids).toEqual(made.tokenizer.encode('a red circle').ids)
+  expect(pipeline.plan({ numFrames: 16 })).toEqual(made.plan({ numFrames: 16 }))
 })
