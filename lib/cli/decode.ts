@@ -9,12 +9,13 @@ import { checkOutputFolder } from './job-folder.js'
 import { modelArguments, modelOptions, outputArguments, textValues } from './options.js'
 import { createReporter } from './output.js'
 import { checkScale, defaultScale } from './run-job.js'
+import { takesStandardOutput, writeVideo } from './standard-output.js'
 
 export const decodeCommand = defineCommand({
   meta: { name: 'decode', description: 'turn saved latents into a video' },
   args: {
     latents: { type: 'positional', required: true, description: '.safetensors file with the tensor latents' },
-    output: { type: 'string', alias: 'o', description: `file to write: ${videoFormats.map((format) => `.${format}`).join(' ')}`, default: 'out.mp4', valueHint: 'file' },
+    output: { type: 'string', alias: 'o', description: `file to write: ${videoFormats.map((format) => `.${format}`).join(' ')}, or - for an mp4 on standard output`, default: 'out.mp4', valueHint: 'file' },
     scale: { type: 'string', description: 'whole-number enlargement (shorter side of at least 256 pixels)', valueHint: 'n' },
     frames: { type: 'string', description: "video frames (the file's)", valueHint: 'n' },
     fps: { type: 'string', description: "video frames per second (the file's)", valueHint: 'n' },
@@ -25,7 +26,7 @@ export const decodeCommand = defineCommand({
     const { signal } = data as StopOnSignal
     const values = textValues(args)
     const output = checkOutput(args.output)
-    await checkOutputFolder(output)
+    if (!takesStandardOutput(output)) await checkOutputFolder(output)
     const asked = checkScale(args.scale)
     const options = given({ numFrames: numberOption(args.frames, '--frames'), fps: numberOption(args.fps, '--fps') })
     const reporter = await createReporter(args.json)
@@ -33,7 +34,7 @@ export const decodeCommand = defineCommand({
     try {
       const video = await openLatents(pipeline, args.latents, options)
       const scale = asked ?? defaultScale(video.width, video.height)
-      await video.save(output, { scale, signal, onProgress: ({ done, total }) => reporter.progress({ stage: 'writing', done, total }) })
+      await writeVideo(video, output, { scale, signal, onProgress: ({ done, total }) => reporter.progress({ stage: 'writing', done, total }) })
       for (const warning of video.warnings) reporter.warning(warning)
       const { numFrames, width, height, fps } = video
       reporter.result(`${output}: ${numFrames} frames, ${width * scale} × ${height * scale}, ${fps} fps`, { type: 'done', path: output, numFrames, width, height, scale, fps })

@@ -8,6 +8,7 @@ import { checkOutputFolder, newJob } from './job-folder.js'
 import { modelArguments, outputArguments, samplingArguments, textValues } from './options.js'
 import { createReporter } from './output.js'
 import { checkScale, runJob } from './run-job.js'
+import { standardOutput, takesStandardOutput } from './standard-output.js'
 
 export const demoPrompt = 'a large red circle and a small blue square bounce over the meadow'
 
@@ -15,7 +16,7 @@ export const generateCommand = defineCommand({
   meta: { name: 'generate', description: 'make a video from a prompt' },
   args: {
     ...samplingArguments,
-    output: { type: 'string', alias: 'o', description: `file to write: ${videoFormats.map((format) => `.${format}`).join(' ')}`, default: 'out.mp4', valueHint: 'file' },
+    output: { type: 'string', alias: 'o', description: `file to write: ${videoFormats.map((format) => `.${format}`).join(' ')}, or - for an mp4 on standard output`, default: 'out.mp4', valueHint: 'file' },
     scale: { type: 'string', description: 'whole-number enlargement (shorter side of at least 256 pixels)', valueHint: 'n' },
     ...modelArguments,
     preview: { type: 'boolean', description: 'write out.preview.apng while sampling' },
@@ -26,7 +27,7 @@ export const generateCommand = defineCommand({
     const { signal } = data as StopOnSignal
     const values = textValues(args)
     const output = checkOutput(args.output)
-    await checkOutputFolder(output)
+    if (!takesStandardOutput(output)) await checkOutputFolder(output)
     const scale = checkScale(args.scale)
     const reporter = await createReporter(args.json)
     const { prompt = demoPrompt, seed = String(drawSeed()) } = values
@@ -48,6 +49,7 @@ function optionTexts(values: Record<string, string | undefined>): Record<string,
 }
 
 export function checkOutput(output: string): string {
+  if (output === standardOutput) return output
   const extension = /\.([^./\\]+)$/.exec(output)?.[1]?.toLowerCase()
   if (!(videoFormats as readonly (string | undefined)[]).includes(extension)) {
     throw rangeError(`Expected an output that ends in one of ${videoFormats.map((format) => `.${format}`).join(', ')} but received ${JSON.stringify(output)}`)

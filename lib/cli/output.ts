@@ -3,8 +3,15 @@
 import { stripVTControlCharacters } from 'node:util'
 import type { SingleBar } from 'cli-progress'
 
+let results: NodeJS.WriteStream = process.stdout
+
+/** Results go to stderr from now on: stdout carries the video itself. */
+export function leaveStandardOutput(): void {
+  results = process.stderr
+}
+
 export function writeLine(text: string): void {
-  process.stdout.write(`${process.stdout.isTTY === true ? text : stripVTControlCharacters(text)}\n`)
+  results.write(`${results.isTTY === true ? text : stripVTControlCharacters(text)}\n`)
 }
 
 export interface Progress {

@@ -2,9 +2,10 @@
 
 import { Video } from '../index.js'
 import type { Frame } from '../index.js'
+import { standardOutput } from './standard-output.js'
 
 export function previewPath(output: string): string {
-  return output.replace(/\.[^./\\]+$/, '') + '.preview.apng'
+  return (output === standardOutput ? 'out' : output).replace(/\.[^./\\]+$/, '') + '.preview.apng'
 }
 
 export async function writePreview(output: string, frames: readonly Frame[]): Promise<void> {

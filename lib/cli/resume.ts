@@ -7,6 +7,7 @@ import { checkOutput } from './generate.js'
 import { outputArguments } from './options.js'
 import { createReporter } from './output.js'
 import { runJob } from './run-job.js'
+import { takesStandardOutput } from './standard-output.js'
 
 export const resumeCommand = defineCommand({
   meta: { name: 'resume', description: 'go on with an interrupted run' },
@@ -18,7 +19,7 @@ export const resumeCommand = defineCommand({
   async run({ args, data }) {
     const { id, output: asked, scale, preview, values } = await readJob(args.folder)
     const output = checkOutput(args.output ?? asked)
-    await checkOutputFolder(output)
+    if (!takesStandardOutput(output)) await checkOutputFolder(output)
     const reporter = await createReporter(args.json)
     // Only a folder that a run made for itself is removed at the end.
     const own = new RegExp(`(^|[/\\\\])vin-${id}[/\\\\]?$`).test(args.folder)

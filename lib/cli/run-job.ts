@@ -13,6 +13,7 @@ import { modelOptions, samplingOptions } from './options.js'
 import type { Values } from './options.js'
 import type { Reporter } from './output.js'
 import { writePreview } from './preview.js'
+import { writeVideo } from './standard-output.js'
 
 export interface RunSettings {
   job: Job
@@ -56,7 +57,7 @@ export async function runJob(settings: RunSettings, reporter: Reporter, signal: 
     await video.save(latents, { signal })
     const isPixels = !output.endsWith('.safetensors')
     const scale = isPixels ? (settings.scale ?? defaultScale(video.width, video.height)) : 1
-    await video.save(output, { scale, signal, onProgress: ({ done, total }) => reporter.progress({ stage: 'writing', done, total }) })
+    await writeVideo(video, output, { scale, signal, onProgress: ({ done, total }) => reporter.progress({ stage: 'writing', done, total }) })
     for (const warning of video.warnings.slice(known)) reporter.warning(warning)
     await removeJob(job)
     const seconds = ((performance.now() - start) / 1000).toFixed(1)
@@ -89,7 +90,7 @@ async function sample(pipeline: VideoPipeline, options: GenerateOptions, { previ
     } else if (event.type === 'preview') {
       await writePreview(output, event.frames)
       if (event.step === last) break
-    } else break
+    } else if (event.type !== 'queued') break
   }
   return job
 }

@@ -170,3 +170,31 @@ test('doctor reports and its exit code says whether something is broken', async 
     delete process.env['VIN_NATIVE_BINDING']
   }
 })
+
+/** stdout as bytes. */
+async function bytesOf(cwd: string, ...args: string[]): Promise<{ code: number | null; stdout: Buffer; stderr: string }> {
+  const { child, result } = start(cwd, ...args)
+  const chunks: Buffer[] = []
+  child.stdout!.on('data', (chunk: Buffer) => chunks.push(chunk))
+  const { code, stderr } = await result
+  return { code, stdout: Buffer.concat(chunks), stderr }
+}
+
+const eventsAmong = (text: string): Record<string, unknown>[] => events(text.split('\n').filter((line) => line.startsWith('{')).join('\n'))
+
+test('-o - writes the video to standard output and says everything else on standard error', async () => {
+  const options = ['a red circle moves', ...cpu, '--frames', '12', '--seed', '7', '--steps', '2']
+  const piped = await bytesOf(folder, 'generate', ...options, '-o', '-', '--json')
+  expect(piped.code).toBe(0)
+  expect(eventsAmong(piped.stderr).at(-1)).toMatchObject({ type: 'done', path: '-', numFrames: 12 })
+  await vinNative(folder, 'generate', ...options, '-o', 'out.mp4')
+  expect(piped.stdout.equals(await readFile(join(folder, 'out.mp4')))).toBe(true)
+  expect(await readdir(folder)).toEqual(['out.mp4'])
+  await vinNative(folder, 'generate', ...options, '-o', 'x.safetensors')
+  const decoded = await bytesOf(folder, 'decode', 'x.safetensors', '-o', '-', ...cpu)
+  expect(decoded.stdout.equals(piped.stdout)).toBe(true)
+  expect(decoded.stderr).toContain('-: 12 frames, 256 × 256')
+  const refused = await bytesOf(folder, 'generate', ...options, '--steps', '0', '-o', '-', '--json')
+  expect({ code: refused.code, stdout: refused.stdout.length }).toEqual({ code: 2, stdout: 0 })
+  expect(eventsAmong(refused.stderr)).toContainEqual(expect.objectContaining({ type: 'error', code: 'ERR_OUT_OF_RANGE' }))
+})
