@@ -68,6 +68,7 @@ export async function probeVideo(path: string, signal?: AbortSignal): Promise<Vi
   const { streams: [stream] = [], format = {} } = JSON.parse(output.toString()) as { streams?: Stream[]; format?: { duration?: string } }
   const { width = 0, height = 0 } = stream ?? {}
   if (stream === undefined || width < 1 || height < 1) throw new VinError('ERR_VIN_FORMAT', `Expected a video in ${path} but it has no video stream`, { file: path, expected: 'video stream' })
+  if (width * height > maxFramePixels) throw tooManyPixels(path, width, height)
   const aspect = (width / height) * (ratio(stream.sample_aspect_ratio, ':') ?? 1)
   if (aspect > maxAspect || aspect < 1 / maxAspect) {
     throw new VinError('ERR_VIN_FORMAT', `Expected a video whose sides differ by a factor of at most ${maxAspect} but ${path} is ${width} × ${height} pixels of shape ${stream.sample_aspect_ratio ?? '1:1'}`, { file: path, expected: maxAspect, found: aspect })
@@ -92,11 +93,18 @@ async function checkIsFile(path: string): Promise<void> {
   if (!found.isFile()) throw rangeError(`Expected the path of a video but ${JSON.stringify(path)} is ${found.isDirectory() ? 'a folder' : 'no plain file'}`)
 }
 
+function tooManyPixels(path: string, width: number, height: number): VinError {
+  const message = `Expected frames of at most ${maxFramePixels} pixels in ${path} but they are ${width} × ${height}; make the video smaller`
+  return new VinError('ERR_VIN_FORMAT', message, { file: path, expected: maxFramePixels, found: width * height })
+}
+
 /** What a program said of a file, as a sentence about the file. */
 export function unreadable(path: string, error: unknown): unknown {
   if (!(error instanceof VinError) || error.code !== 'ERR_VIN_FORMAT') return error
   const output = String(error.details['output'] ?? '')
   const playlist = /\[([\w,]+) @ [^\]]*\] Format not on whitelist/.exec(output)?.[1]
+  const size = /Picture size (\d+)x(\d+) exceeds/.exec(output)
+  if (size !== null) return Object.assign(tooManyPixels(path, Number(size[1]), Number(size[2])), { cause: error })
   const list = Object.values(containers).join(', ')
   if (playlist !== undefined) {
     return new VinError('ERR_VIN_FORMAT', `Expected a video (${list}) in ${path} but its content is of the kind ${playlist}, which is not opened; convert it with ffmpeg`, { file: path, expected: Object.keys(containers), found: playlist }, { cause: error })

@@ -173,6 +173,43 @@ describe.skipIf(!found)(`other people's files${without}`, () => {
     expect(await evaluate(at('own.avi'))).toMatchObject({ frames: 4 })
   })
 
+  test('an mp4 whose samples are said to lie in another file shows nothing of that file', async () => {
+    const box = (type: string, ...parts: Uint8Array[]): Buffer => {
+      const header = Buffer.alloc(8)
+      header.writeUInt32BE(8 + parts.reduce((sum, part) => sum + part.length, 0))
+      header.write(type, 4, 'latin1')
+      return Buffer.concat([header, ...parts])
+    }
+    const numbers = (...values: number[]): Buffer => Buffer.from(values.flatMap((value) => [value >> 8, value & 255]))
+    // A data reference by Macintosh alias: volume, name, levels up and down, then the path as a record of type 2.
+    const name = Buffer.from('other.mp4\0')
+    const alias = box('alis', Buffer.alloc(4 + 10 + 1 + 27 + 12), Buffer.from([9]), Buffer.concat([name, Buffer.alloc(63 - name.length)]), Buffer.alloc(16), numbers(1, 1), Buffer.alloc(16), numbers(2, name.length), name, numbers(0xffff, 0))
+    const dref = box('dref', Buffer.from([0, 0, 0, 0, 0, 0, 0, 1]), alias)
+    const rebuilt = (bytes: Buffer): Buffer => {
+      const parts: Buffer[] = []
+      for (let at = 0; at < bytes.length; at += bytes.readUInt32BE(at)) {
+        const type = bytes.toString('latin1', at + 4, at + 8)
+        const whole = bytes.subarray(at, at + bytes.readUInt32BE(at))
+        if (['moov', 'trak', 'mdia', 'minf', 'dinf'].includes(type)) parts.push(box(type, rebuilt(whole.subarray(8))))
+        else if (type !== 'mdat') parts.push(type === 'dref' ? dref : whole)
+      }
+      return Buffer.concat(parts)
+    }
+    // All but the samples; their offsets hold in the other file.
+    await syntheticVideo({ width: 32, height: 32, numFrames: 2, pixel: () => 200 }).save(join(folder, 'other.mp4'))
+    await writeFile(join(folder, 'referring.mp4'), rebuilt(await readFile(join(folder, 'other.mp4'))))
+    const followed = spawnSync('ffmpeg', ['-nostdin', '-v', 'error', '-enable_drefs', '1', '-i', 'referring.mp4', '-f', 'rawvideo', '-pix_fmt', 'rgb24', 'pipe:1'], { cwd: folder })
+    expect(followed.stdout.length).toBe(2 * 32 * 32 * 3)
+    await expect(read('referring.mp4', { width: 32, height: 32, fps: 16 })).rejects.toMatchObject({ code: 'ERR_VIN_FORMAT' })
+  })
+
+  test('a frame of more pixels than are decoded, and one that is a line, are refused', async () => {
+    await writeFile(join(folder, 'huge.y4m'), 'YUV4MPEG2 W9000 H9000 F8:1 Ip A1:1 C444\nFRAME\n')
+    await y4m('line.y4m', { width: 130, height: 2 }, () => 128)
+    await expect(evaluate(join(folder, 'huge.y4m'))).rejects.toMatchObject({ code: 'ERR_VIN_FORMAT', message: expect.stringContaining('9000 × 9000') as string })
+    await expect(evaluate(join(folder, 'line.y4m'))).rejects.toMatchObject({ code: 'ERR_VIN_FORMAT', message: expect.stringContaining('130 × 2') as string })
+  })
+
   test('what is not there, a folder, and a song with a cover are named', async () => {
     await expect(evaluate(join(folder, 'nowhere.mp4'))).rejects.toMatchObject({ code: 'ERR_OUT_OF_RANGE', message: expect.stringContaining('cannot be read') as string })
     await expect(evaluate(folder)).rejects.toMatchObject({ code: 'ERR_OUT_OF_RANGE', message: expect.stringContaining('is a folder') as string })
