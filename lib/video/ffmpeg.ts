@@ -35,7 +35,7 @@ function filterOf({ fieldOrder, pixelFormat, colorSpace, width: codedWidth, heig
   const cover = `max(${width}/(iw*sar),${height}/ih)`
   const size = (side: string, least: number): string => `'max(${least},floor(${side}*${cover}+0.5))'`
   // Players take what says nothing for BT.709 from 720 lines on; swscale takes it for BT.601.
-  const matrix = colorSpace === undefined && Math.min(codedWidth, codedHeight) >= 720 ? ':in_color_matrix=bt709' : ''
+  const matrix = colorSpace === undefined && codedHeight >= 720 ? ':in_color_matrix=bt709' : ''
   filters.push(`scale=w=${size('iw*sar', width)}:h=${size('ih', height)}:flags=area+${accurateScaling}${matrix}`, 'format=rgb24', `crop=${width}:${height}`)
   return filters.join(',')
 }

@@ -1,5 +1,5 @@
 // YUV4MPEG2, uncompressed, limited range: what encoders read from a pipe. Chroma is kept for every pixel (C444), so nothing is lost before the encoder and odd
-// sizes stay as they are.
+// sizes stay as they are. The header has no word for the matrix: whoever reads a file without one takes BT.709 from 720 lines on.
 
 import { frameRateFraction } from './frame-rate.js'
 import { checkFrame, enlarge } from './frames.js'
@@ -9,6 +9,7 @@ import { rgbToYuv444 } from './yuv.js'
 export async function* encodeY4m(source: FrameSource, scale: number): AsyncGenerator<Uint8Array> {
   const width = source.width * scale
   const height = source.height * scale
+  const standard = height >= 720 ? 'bt709' : 'bt601'
   const text = new TextEncoder()
   yield text.encode(`YUV4MPEG2 W${width} H${height} F${frameRateFraction(source.fps).join(':')} Ip A1:1 C444 XCOLORRANGE=LIMITED\n`)
   const frameHeader = text.encode('FRAME\n')
@@ -16,6 +17,6 @@ export async function* encodeY4m(source: FrameSource, scale: number): AsyncGener
   for await (const frame of source.frames()) {
     checkFrame(frame, index++, source)
     yield frameHeader
-    yield rgbToYuv444(enlarge(frame.data, source.width, source.height, scale))
+    yield rgbToYuv444(enlarge(frame.data, source.width, source.height, scale), standard)
   }
 }

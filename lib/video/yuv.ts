@@ -1,4 +1,4 @@
-// RGB → planar Y'CbCr, 8 bits, BT.601 limited range:
+// RGB → planar Y'CbCr, 8 bits, limited range; BT.601:
 //   Y  = 16  + ( 65.481 R + 128.553 G +  24.966 B) / 255
 //   Cb = 128 + (−37.797 R −  74.203 G + 112     B) / 255
 //   Cr = 128 + (112     R −  93.786 G −  18.214 B) / 255
@@ -10,15 +10,20 @@ export function yuv420Bytes(width: number, height: number): number {
   return width * height + 2 * Math.ceil(width / 2) * Math.ceil(height / 2)
 }
 
+/** Of R, G and B to Y, Cb and Cr, limited range. */
+const bt601 = [65.481, 128.553, 24.966, -37.797, -74.203, 112, 112, -93.786, -18.214] as const
+const bt709 = [46.559, 156.629, 15.812, -25.664, -86.336, 112, 112, -101.73, -10.27] as const
+
 /** rgb [height, width, 3] → Y, Cb, Cr [height, width] one after another. */
-export function rgbToYuv444(rgb: Uint8Array): Uint8Array {
+export function rgbToYuv444(rgb: Uint8Array, standard: 'bt601' | 'bt709' = 'bt601'): Uint8Array {
+  const [yr, yg, yb, br, bg, bb, rr, rg, rb] = standard === 'bt601' ? bt601 : bt709
   const pixels = rgb.length / 3
   const yuv = new Uint8Array(rgb.length)
   for (let pixel = 0, i = 0; pixel < pixels; pixel++, i += 3) {
     const [r, g, b] = [rgb[i]!, rgb[i + 1]!, rgb[i + 2]!]
-    yuv[pixel] = Math.floor(16.5 + (65.481 * r + 128.553 * g + 24.966 * b) / 255)
-    yuv[pixels + pixel] = Math.floor(128.5 + (-37.797 * r - 74.203 * g + 112 * b) / 255)
-    yuv[2 * pixels + pixel] = Math.floor(128.5 + (112 * r - 93.786 * g - 18.214 * b) / 255)
+    yuv[pixel] = Math.floor(16.5 + (yr * r + yg * g + yb * b) / 255)
+    yuv[pixels + pixel] = Math.floor(128.5 + (br * r + bg * g + bb * b) / 255)
+    yuv[2 * pixels + pixel] = Math.floor(128.5 + (rr * r + rg * g + rb * b) / 255)
   }
   return yuv
 }

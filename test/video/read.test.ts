@@ -62,13 +62,20 @@ describe.skipIf(!found)(`pixels${without}`, () => {
   test('colours without a tag are BT.601 below 720 lines and BT.709 from there on; a tag decides', async () => {
     // Pure red in either matrix, limited range.
     const red601 = [81, 90, 240], red709 = [63, 102, 240]
-    await y4m('sd.y4m', { width: 64, height: 48 }, (plane) => red601[plane]!)
-    await y4m('hd.y4m', { width: 1280, height: 720 }, (plane) => red709[plane]!)
-    expectAll((await read('sd.y4m', { width: 32, height: 24, fps: 8 }))[0]!, [255, 0, 0], 1)
-    expectAll((await read('hd.y4m', { width: 32, height: 24, fps: 8 }))[0]!, [255, 0, 0], 1)
+    await y4m('sd.y4m', { width: 96, height: 718 }, (plane) => red601[plane]!)
+    await y4m('hd.y4m', { width: 96, height: 720 }, (plane) => red709[plane]!)
+    expectAll((await read('sd.y4m', { width: 16, height: 120, fps: 8 }))[0]!, [255, 0, 0], 1)
+    expectAll((await read('hd.y4m', { width: 16, height: 120, fps: 8 }))[0]!, [255, 0, 0], 1)
     await y4m('small.y4m', { width: 64, height: 48 }, (plane) => red709[plane]!)
     ffmpeg('-i', 'small.y4m', '-c:v', 'ffv1', '-colorspace', 'bt709', 'tagged.mkv')
     expectAll((await read('tagged.mkv', { width: 32, height: 24, fps: 8 }))[0]!, [255, 0, 0], 1)
+  })
+
+  test.each(['y4m', 'mp4'])('what .%s says, or leaves to custom, about its colours is what it holds, small and large', async (extension) => {
+    for (const scale of [1, 45]) {
+      await syntheticVideo({ width: 16, height: 16, numFrames: 1, fps: 8, pixel: (_x, _y, c) => [200, 40, 90][c]! }).save(join(folder, `colours.${extension}`), { scale })
+      expectAll((await read(`colours.${extension}`, { width: 16, height: 16, fps: 8 }))[0]!, [200, 40, 90], 2)
+    }
   })
 
   test('pixels that are not square are squared before the centre is kept', async () => {
