@@ -180,6 +180,7 @@ async function checkEncoders(): Promise<Finding> {
   const found = ['mp4 (h264-mp4-encoder)', 'gif (gifenc)', 'png, apng (fast-png)']
   const ffmpeg = await findProgram('ffmpeg')
   if (ffmpeg !== undefined) {
+    if ((await findProgram('ffprobe')) === undefined) return warning(`${found.join(', ')}; ffmpeg without ffprobe`, 'install the ffprobe that comes with ffmpeg: videos are read with both')
     try {
       const version = (await collectOutput(ffmpeg, ['-version'])).toString().split('\n')[0] ?? ''
       found.push(version.split(' ').slice(0, 3).join(' '))
