@@ -1,4 +1,5 @@
-// Strict arguments: citty takes any name, so names, missing values and surplus words are refused here first, and numbers are read here.
+// Strict arguments: citty takes any name, so names, missing values and surplus words are refused here first, and numbers are read here. What citty gets is one spelling
+// of each option, --name=value: of its own it takes the = of -o=x for a part of the value.
 
 import { expected, nearest, rangeError, typeError } from '../errors.js'
 import type { ArgsDef } from './command.js'
@@ -19,6 +20,7 @@ function optionsOf(definitions: ArgsDef): Map<string, Option> {
     for (const alias of aliases) known.set(alias.length === 1 ? `-${alias}` : `--${alias}`, { name, boolean })
     if (boolean) known.set(`--no-${name}`, { name, boolean })
   }
+  for (const name of ['--help', '-h']) known.set(name, { name: 'help', boolean: true })
   return known
 }
 
@@ -27,9 +29,15 @@ function looksLikeOption(text: string): boolean {
   return text.startsWith('-') && text.length > 1 && !/^-[\d.]/.test(text)
 }
 
-export function checkArguments(command: string, rawArgs: readonly string[], definitions: ArgsDef): void {
+/**
+The same arguments in one spelling.
+
+@throws TypeError for an unknown option, a missing value, a value of a switch, and a word too many
+*/
+export function checkArguments(command: string, rawArgs: readonly string[], definitions: ArgsDef): string[] {
   const known = optionsOf(definitions)
   const positionals = Object.values(definitions).filter(({ type }) => type === 'positional').length
+  const options: string[] = []
   const words: string[] = []
   for (let i = 0; i < rawArgs.length; i++) {
     const arg = rawArgs[i]!
@@ -41,19 +49,28 @@ export function checkArguments(command: string, rawArgs: readonly string[], defi
       words.push(arg)
       continue
     }
-    const [name = '', ...value] = arg.split('=')
+    const equals = arg.indexOf('=')
+    const [name, value] = equals === -1 ? [arg, undefined] : [arg.slice(0, equals), arg.slice(equals + 1)]
     const option = known.get(name)
     if (option === undefined) {
       const names = [...known.keys()].filter((candidate) => candidate.startsWith('--') && !candidate.startsWith('--no-'))
       throw typeError(`Expected a known option of ${command} but received '${name}'; the nearest one is '${nearest(name, names) ?? '--help'}'`)
     }
-    if (option.boolean || value.length > 0) continue
-    const next = rawArgs[++i]
-    if (next === undefined || looksLikeOption(next)) throw typeError(`Expected a value for ${name} but received ${next === undefined ? 'nothing' : `'${next}'`}`)
+    if (option.boolean) {
+      if (value !== undefined) throw typeError(`Expected ${name} without a value but received '${arg}'`)
+      options.push(name.startsWith('--no-') ? name : `--${option.name}`)
+      continue
+    }
+    const next = value ?? rawArgs[++i]
+    if (next === undefined || (value === undefined && looksLikeOption(next))) throw typeError(`Expected a value for ${name} but received ${next === undefined ? 'nothing' : `'${next}'`}`)
+    options.push(`--${option.name}=${next}`)
   }
   if (words.length > positionals) {
     throw typeError(`Expected at most ${positionals} ${positionals === 1 ? 'word' : 'words'} for ${command} but received '${words[positionals]}' too; put quotes around a prompt`)
   }
+  const missing = Object.entries(definitions).filter(([, { type, required }]) => type === 'positional' && required === true)[words.length]
+  if (missing !== undefined) throw typeError(`Expected ${missing[0].toUpperCase()} for ${command} (${missing[1].description ?? ''}) but received nothing`)
+  return [...options, '--', ...words]
 }
 
 /** The number that an option's text says. */

@@ -1,6 +1,8 @@
 // vin-native decode latents.safetensors -o out.mp4
 
 import { VideoPipeline, openLatents, videoFormats } from '../index.js'
+import { checkGenerateOptions } from '../options/generate.js'
+import { resolveLimits } from '../options/limits.js'
 import { given, numberOption } from './arguments.js'
 import { defineCommand } from './command.js'
 import { checkOutput } from './generate.js'
@@ -29,6 +31,7 @@ export const decodeCommand = defineCommand({
     if (!takesStandardOutput(output)) await checkOutputFolder(output)
     const asked = checkScale(args.scale)
     const options = given({ numFrames: numberOption(args.frames, '--frames'), fps: numberOption(args.fps, '--fps') })
+    checkGenerateOptions(options, resolveLimits())
     const reporter = await createReporter(args.json)
     const pipeline = await VideoPipeline.fromPretrained(values['model'], { ...modelOptions(values), signal })
     try {

@@ -3,6 +3,7 @@
 import { VinError } from '../errors.js'
 import type { VinErrorCode } from '../errors.js'
 import { errorCode, isError } from '../realms.js'
+import { isSystemError } from './sentence.js'
 
 export const exitCodes = { ok: 0, failed: 1, usage: 2, model: 3, resources: 4, interrupted: 130 } as const
 
@@ -28,6 +29,7 @@ export function isAbort(error: unknown): boolean {
 export function exitCode(error: unknown): number {
   if (isAbort(error)) return exitCodes.interrupted
   if (error instanceof VinError) return byCode[error.code] ?? exitCodes.failed
+  if (isSystemError(error)) return exitCodes.resources
   // Wrong arguments carry a code; a TypeError without one is a defect, not a usage error. citty's own errors are about arguments.
   const code = errorCode(error)
   if (code === 'ERR_OUT_OF_RANGE' || code === 'ERR_INVALID_ARG_TYPE' || code === 'EARG') return exitCodes.usage

@@ -20,7 +20,7 @@ export const generateCommand = defineCommand({
     scale: { type: 'string', description: 'whole-number enlargement (shorter side of at least 256 pixels)', valueHint: 'n' },
     ...modelArguments,
     preview: { type: 'boolean', description: 'write out.preview.apng while sampling' },
-    resume: { type: 'string', description: 'folder to keep sampling states in, and to go on from', valueHint: 'folder' },
+    resume: { type: 'string', description: 'folder to keep sampling states in, and to go on from (./vin-…, removed at the end)', valueHint: 'folder' },
     ...outputArguments
   },
   async run({ args, data }) {

@@ -27,12 +27,12 @@ const withFolder = ['model', 'attention']
 
 const { model: _, ...deviceArguments } = modelArguments
 const attentionArguments = {
-  prompt: { type: 'string', description: 'attention: what to show', valueHint: 'text' },
+  prompt: { type: 'string', description: 'attention: what to show (the one of generate)', valueHint: 'text' },
   frames: { type: 'string', description: 'attention: video frames (64)', valueHint: 'n' },
   seed: { type: 'string', description: 'attention: seed of the noise (0)', valueHint: 'n' },
-  steps: { type: 'string', description: "attention: steps of the scheduler (the checkpoint's)", valueHint: 'n' },
+  steps: { type: 'string', description: "attention: steps of the scheduler (the model's)", valueHint: 'n' },
   step: { type: 'string', description: 'attention: the sampling step that is looked at (0, pure noise)', valueHint: 'n' },
-  output: { type: 'string', alias: 'o', description: 'attention: .safetensors file for the maps', valueHint: 'file' },
+  output: { type: 'string', alias: 'o', description: 'attention: .safetensors file for the maps (none)', valueHint: 'file' },
   ...deviceArguments
 } as const
 

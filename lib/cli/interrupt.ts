@@ -26,6 +26,13 @@ export class StopOnSignal {
     for (const name of signals) process.on(name, this.#handler)
   }
 
+  /** Aborts as a signal does, without a word. */
+  stop(): void {
+    if (this.#abort.signal.aborted) return
+    this.#first = performance.now()
+    this.#abort.abort(new Interrupted('interrupted'))
+  }
+
   get signal(): AbortSignal {
     return this.#abort.signal
   }

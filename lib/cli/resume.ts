@@ -13,7 +13,7 @@ export const resumeCommand = defineCommand({
   meta: { name: 'resume', description: 'go on with an interrupted run' },
   args: {
     folder: { type: 'positional', required: true, description: 'the vin-… folder that the run left' },
-    output: { type: 'string', alias: 'o', description: 'another file to write', valueHint: 'file' },
+    output: { type: 'string', alias: 'o', description: "another file to write (the run's)", valueHint: 'file' },
     ...outputArguments
   },
   async run({ args, data }) {

@@ -6,6 +6,8 @@ import type { Dataset } from '../index.js'
 import { rangeError, typeError } from '../errors.js'
 import { placeOf } from '../files/disk.js'
 import { claimCheckpoint, settleCheckpoint } from '../training/checkpoint.js'
+import { checkFitOptions } from '../training/fit.js'
+import { resolveTrainerOptions } from '../training/options.js'
 import { trainerCheckpoint } from '../training/trainer.js'
 import { given, numberOption, seedOption } from './arguments.js'
 import { defineCommand } from './command.js'
@@ -19,12 +21,12 @@ export const trainCommand = defineCommand({
   args: {
     data: { type: 'string', description: "a folder of videos with captions (NAME.mp4 beside NAME.txt), or 'demo', the built-in model's world", default: 'demo', valueHint: 'folder' },
     output: { type: 'string', alias: 'o', description: 'checkpoint folder; one that is there is gone on with', default: 'vin-checkpoint', valueHint: 'folder' },
-    steps: { type: 'string', description: 'steps to make', valueHint: 'n' },
-    minutes: { type: 'string', description: 'time to train', valueHint: 'n' },
+    steps: { type: 'string', description: 'steps to make (until --minutes)', valueHint: 'n' },
+    minutes: { type: 'string', description: 'time to train (until --steps)', valueHint: 'n' },
     'learning-rate': { type: 'string', description: 'highest rate (1e-4)', valueHint: 'x' },
     'batch-size': { type: 'string', description: 'videos a step (1)', valueHint: 'n' },
     seed: { type: 'string', description: 'of data, noise and dropout (0)', valueHint: 'n' },
-    trainable: { type: 'string', description: "'all', 'vin' or a pattern of names", valueHint: 'names' },
+    trainable: { type: 'string', description: "'all', 'vin' or a pattern of names (all)", valueHint: 'names' },
     'checkpoint-every': { type: 'string', description: 'steps between checkpoints (500)', valueHint: 'n' },
     ...modelArguments,
     ...outputArguments
@@ -42,6 +44,8 @@ export const trainCommand = defineCommand({
       trainable: args.trainable
     })
     const checkpointEvery = numberOption(args['checkpoint-every'], '--checkpoint-every')
+    resolveTrainerOptions(options)
+    checkFitOptions(given({ steps, minutes, checkpointEvery }))
     await claimCheckpoint(args.output, trainerCheckpoint)
     const goOn = await settleCheckpoint(args.output)
     if (!goOn && args.data !== 'demo') await checkOutside(args.output, args.data)

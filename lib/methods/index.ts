@@ -21,9 +21,9 @@ export const methodNames: readonly MethodName[] = ['vin', 'full', 'autoregressiv
 
 /** @throws RangeError for a name that is no method, ERR_VIN_NOT_SUPPORTED for one that this version cannot run */
 export function methodByName(name: unknown): Method {
-  const known = checkOneOf(name, 'method', methodNames)
-  if (!Object.hasOwn(methods, known)) {
-    throw notSupported(known, `Expected one of ${Object.keys(methods).join(', ')} for method but received '${known}', which this version does not run`)
+  const runs = Object.keys(methods) as (keyof typeof methods)[]
+  if ((unsupportedMethods as readonly unknown[]).includes(name)) {
+    throw notSupported(name as string, `Expected one of ${runs.join(', ')} for method but received '${name as string}', which this version does not run`)
   }
-  return methods[known as keyof typeof methods]
+  return methods[checkOneOf(name, 'method', runs)]
 }

@@ -23,7 +23,8 @@ export interface ResolvedDevice {
   rejected: RejectedBackend[]
 }
 
-const names = "'auto', 'cpu', 'cuda', 'cuda:N', 'cuda-emu' or 'cuda-ptx'"
+// Those of the tests are not for users.
+const names = "'auto', 'cpu', 'cuda' or 'cuda:N'"
 
 /** A device name as options give it. */
 export function checkDevice(device: unknown): Device {

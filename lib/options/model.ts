@@ -90,8 +90,9 @@ export const modelOptionNames = ['device', 'dtype', 'threads', 'memoryBudget', '
 export function resolveModelOptions(options: ModelOptions = {}, what = 'fromPretrained'): ResolvedModelOptions {
   checkNames(options, what, modelOptionNames)
   const { threads, memoryBudget } = options
-  const dtype = options.dtype === undefined ? 'auto' : checkOneOf<ComputeType>(options.dtype, 'dtype', ['auto', 'float32', 'bfloat16', 'int8'])
-  if (dtype === 'bfloat16' || dtype === 'int8') throw notSupported('dtype', `Expected 'auto' or 'float32' for dtype but received '${dtype}', which no backend of this version computes with`)
+  const { dtype: asked = 'auto' } = options
+  if (asked === 'bfloat16' || asked === 'int8') throw notSupported('dtype', `Expected 'auto' or 'float32' for dtype but received '${asked}', which no backend of this version computes with`)
+  const dtype = checkOneOf<ComputeType>(asked, 'dtype', ['auto', 'float32'])
   return Object.freeze({
     device: checkDevice(options.device),
     dtype,

@@ -3,15 +3,16 @@
 import { mkdtemp, readFile, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { packageRoot, packageVersion } from '../../lib/native/package-root.js'
-import { laterCommands } from '../../lib/cli/commands.js'
+import { commandNames, laterCommands } from '../../lib/cli/commands.js'
 import { unsupportedMethods } from '../../lib/methods/index.js'
 import { checkArguments, numberOption, seedOption } from '../../lib/cli/arguments.js'
 import { VinError } from '../../lib/errors.js'
 import { exitCode } from '../../lib/cli/exit.js'
 import { defaultScale } from '../../lib/cli/run-job.js'
-import { events, vinNative } from './support.js'
+import { sentence } from '../../lib/cli/sentence.js'
+import { events, start, vinNative } from './support.js'
 
 let folder = ''
 beforeAll(async () => {
@@ -30,7 +31,28 @@ test.each<[string[], number, string | RegExp]>([
   [['generate', '--scale', '0'], 2, 'Expected a whole number from 1 to 64 for --scale but received "0"'],
   [['generate', '-o', 'x.avi'], 2, /Expected an output that ends in one of \.mp4, .*\.safetensors but received "x\.avi"/],
   [['generat'], 2, "the nearest one is 'generate'"],
-  [['resume'], 2, 'FOLDER'],
+  [['resume'], 2, 'Expected FOLDER for resume (the vin-… folder that the run left) but received nothing'],
+  [['plan', '--json=x'], 2, "Expected --json without a value but received '--json=x'"],
+  [['help', 'generat'], 2, "the nearest one is 'generate'"],
+  [['help', 'plan', 'resume'], 2, "Expected one command for help but received 'resume' too"],
+  // By the names that were typed, and before a model is looked for.
+  ...(
+    [
+      [['plan', '--frames', '1e9'], 'Expected an integer from 1 to 4096 for --frames but received 1e9'],
+      [['generate', '--steps', '0'], 'Expected an integer from 1 to 1000 for --steps but received 0'],
+      [['plan', '--width', '65'], 'Expected a multiple of 8 (the two nearest are 64 and 72) for --width but received 65'],
+      [['plan', '--chunk-frames', '4', '--context-frames', '5'], 'Expected --context-frames of at most --chunk-frames 4 but received 5'],
+      [['plan', '--method', 'vim'], `Expected one of 'vin', 'full', 'autoregressive', 'independent' for --method but received "vim"`],
+      [['plan', '--scheduler', 'DDIM'], 'Expected one of DDIMScheduler, DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler, RFlowScheduler for --scheduler but received "DDIM"'],
+      [['plan', '--dtype', 'half'], `Expected one of 'auto', 'float32' for --dtype but received "half"`],
+      [['plan', '--device', 'gpu'], `Expected one of 'auto', 'cpu', 'cuda' or 'cuda:N' for --device but received "gpu"`],
+      [['plan', '--memory-budget', '-5'], 'Expected a number of MiB above 0 for --memory-budget but received "-5"'],
+      [['decode', 'x.safetensors', '--frames', '0'], 'Expected an integer from 1 to 4096 for --frames but received 0'],
+      [['inspect', 'attention', '--steps', '0'], 'for --steps but received 0'],
+      [['train', '--steps', '1', '--batch-size', '0'], 'for --batch-size but received 0'],
+      [['train', '--steps', '-1'], 'for --steps but received -1']
+    ] as const
+  ).map(([args, text]): [string[], number, string] => [[...args, ...(args[0] === 'inspect' ? [] : ['--model', 'nowhere'])], 2, text]),
   [['resume', '.'], 2, 'has no job.json'],
   [['train'], 2, 'Expected --steps or --minutes'],
   [['inspect', 'modle'], 2, "the nearest one is 'model'"],
@@ -52,6 +74,68 @@ test('with --json an error is a line of JSON too', async () => {
   const { code, stdout } = await vinNative(folder, 'generate', '--json', '--model', 'nowhere', '--device', 'cpu')
   expect(code).toBe(3)
   expect(events(stdout)).toEqual([{ type: 'error', code: 'ERR_VIN_MISSING_COMPONENT', message: expect.stringContaining('nowhere') as string, details: { component: 'model', folder: 'nowhere' } }])
+})
+
+test('an option whose value stands after = is one option, short names too', async () => {
+  const { code, stderr } = await vinNative(folder, 'decode', 'nowhere.safetensors', '-o=x.avi')
+  expect(code).toBe(2)
+  expect(stderr).toContain('but received "x.avi"')
+})
+
+test('help of a command is what its --help is: every default, nothing that is not there', async () => {
+  const helps = await Promise.all(commandNames.map((name) => vinNative(folder, 'help', name)))
+  expect((await vinNative(folder, 'plan', '--help')).stdout).toBe(helps[commandNames.indexOf('plan')]!.stdout)
+  for (const [i, { code, stdout }] of helps.entries()) {
+    expect(code).toBe(0)
+    const options = stdout.split('\n').filter((line) => /^ +(-\w, )?--[\w-]+=/.test(line))
+    for (const line of options) expect(line, commandNames[i]).toMatch(/\(.+\)\s*$/)
+    for (const name of [...unsupportedMethods, 'bfloat16', 'int8', 'cuda', ', …']) expect(stdout, commandNames[i]).not.toContain(name)
+  }
+})
+
+test('what the operating system says becomes a sentence', () => {
+  const raised = (code: string, syscall: string, path?: string): Error => Object.assign(new Error(`${code}: what libuv says, ${syscall} '${path}'`), { code, syscall, ...(path === undefined ? {} : { path }) })
+  expect(sentence(raised('EISDIR', 'read'))).toBe('Expected to read a file but it is a folder (EISDIR)')
+  expect(sentence(raised('ENAMETOOLONG', 'open', `/tmp/${'x'.repeat(300)}.png`))).toBe(`Expected to open /tmp/${'x'.repeat(40)}… but its name is too long (ENAMETOOLONG)`)
+  expect(sentence(new Error("Expected to save the run in a/b but ENOTDIR: not a directory, mkdir 'a/b'"))).toBe('Expected to save the run in a/b but a file stands where its folder should be (ENOTDIR)')
+  expect(sentence(new Error("EXDEV: cross-device link not permitted, rename 'a' -> 'b'"))).toContain('EXDEV: cross-device')
+  expect(exitCode(raised('EISDIR', 'read'))).toBe(4)
+})
+
+test('options have their names in sentences, and only where they are meant', () => {
+  const definitions = { frames: { type: 'string' }, steps: { type: 'string' }, width: { type: 'string' }, 'chunk-frames': { type: 'string' }, model: { type: 'string' }, prompt: { type: 'positional' } } as const
+  const of = (text: string): string => sentence(new Error(text), definitions)
+  expect(of('Expected at most chunkFrames 10 for numFrames but received 3')).toBe('Expected at most --chunk-frames 10 for --frames but received 3')
+  expect(of('Expected width 64 of the model for width but received 3')).toBe('Expected width 64 of the model for --width but received 3')
+  expect(of('Expected the model to have vae/ for pixels but it has none')).toBe('Expected the model to have vae/ for pixels but it has none')
+  expect(of('Expected a string for prompt but received 3 of maxNumFrames')).toBe('Expected a string for prompt but received 3 of maxNumFrames')
+})
+
+describe('a reader that leaves', () => {
+  const leaves = async (stream: 'stdout' | 'stderr', ...args: string[]): Promise<{ code: number | null; signal: string | null; stderr: string }> => {
+    const running = start(folder, ...args)
+    running.child[stream]!.destroy()
+    return running.result
+  }
+
+  test.each([['help'], ['help', 'generate'], ['inspect', 'prebuilds'], ['doctor', '--json']])('%s ends quietly', async (...args) => {
+    expect(await leaves('stdout', ...args)).toMatchObject({ code: 0, signal: null, stderr: '' })
+  })
+
+  test('stops a run, which is saved', async () => {
+    const place = await mkdtemp(join(folder, 'left-'))
+    const running = start(place, 'generate', 'a red circle', '--device', 'cpu', '--frames', '17', '--steps', '900', '--seed', '1', '--json')
+    await running.line(/"type":"step"/)
+    running.child.stdout!.destroy()
+    expect(await running.result).toMatchObject({ code: 130, signal: null, stderr: '' })
+    const [saved] = await readdir(place)
+    expect(await readdir(join(place, saved!))).toContain('job.json')
+    await rm(place, { recursive: true })
+  })
+
+  test('an error that nobody reads keeps its code', async () => {
+    expect(await leaves('stderr', 'generat')).toMatchObject({ code: 2, signal: null })
+  })
 })
 
 test('help and version go to stdout', async () => {

@@ -4,6 +4,8 @@ import { VideoPipeline, randn } from '../../index.js'
 import type { AttentionMaps, GenerateOptions, TensorData } from '../../index.js'
 import { native, rangeError } from '../../errors.js'
 import { checkInteger } from '../../options/check.js'
+import { checkGenerateOptions } from '../../options/generate.js'
+import { resolveLimits } from '../../options/limits.js'
 import { numberOption, seedOption } from '../arguments.js'
 import { demoPrompt } from '../generate.js'
 import type { Inspection } from '../inspect.js'
@@ -20,6 +22,7 @@ export async function inspectAttention(folder: string | undefined, values: Value
   const seed = seedOption(values['seed']) ?? 0
   const steps = numberOption(values['steps'], '--steps')
   const asked = numberOption(values['step'], '--step') ?? 0
+  checkGenerateOptions({ prompt, numFrames, numInferenceSteps: steps, seed }, resolveLimits())
   const pipeline = await VideoPipeline.fromPretrained(folder, { ...modelOptions(values), signal })
   try {
     const { keyframes, latentFrames } = pipeline.plan({ prompt, numFrames, numInferenceSteps: steps, outputType: 'latents' })

@@ -1,0 +1,66 @@
+// How an error reads on the command line: options by the names that were typed, and what the file system says in words.
+
+import { errorMessage, isError } from '../realms.js'
+import type { ArgsDef } from './command.js'
+
+/** Options whose library name is another word. */
+const libraryNames: Record<string, string> = { frames: 'numFrames', steps: 'numInferenceSteps', guidance: 'guidanceScale', negative: 'negativePrompt' }
+
+const camelCase = (name: string): string => name.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase())
+
+/**
+The options of a message by the names of the command line: `numFrames` becomes `--frames`. A name that is a word of its own, as `width`, is one where the sentence says
+`for width`.
+*/
+export function inOptionNames(message: string, definitions: ArgsDef): string {
+  let text = message
+  for (const [name, { type }] of Object.entries(definitions)) {
+    if (type === 'positional') continue
+    for (const known of new Set([camelCase(name), libraryNames[name] ?? name])) {
+      const pattern = /[A-Z]/.test(known) ? `(?<![\\w-])${known}(?!\\w)` : `(?<=\\bfor )${known}(?= but |$)`
+      text = text.replace(new RegExp(pattern, 'g'), `--${name}`)
+    }
+  }
+  return text
+}
+
+const reasons: Record<string, string> = {
+  EACCES: 'access is denied',
+  EBUSY: 'something else is using it',
+  EDQUOT: 'the disk quota is used up',
+  EEXIST: 'a file of that name is there',
+  EIO: 'the disk reports an input/output error',
+  EISDIR: 'it is a folder',
+  ELOOP: 'its links lead in a circle',
+  EMFILE: 'too many files are open',
+  ENAMETOOLONG: 'its name is too long',
+  ENOENT: 'it does not exist',
+  ENOSPC: 'the disk is full',
+  ENOTDIR: 'a file stands where its folder should be',
+  EPERM: 'access is denied',
+  EROFS: 'the file system is read-only'
+}
+
+const verbs: Record<string, string> = { open: 'open', read: 'read', scandir: 'list', mkdir: 'make', write: 'write', rename: 'replace', unlink: 'remove', rmdir: 'remove', spawn: 'start' }
+
+/** An error of the operating system, as Node throws it. */
+export function isSystemError(error: unknown): error is NodeJS.ErrnoException {
+  return isError(error) && 'syscall' in error && 'code' in error && typeof error.code === 'string'
+}
+
+const raw = /\b(E[A-Z][A-Z0-9]+): [^,\n]*, \w+(?: '[^'\n]*'(?: -> '[^'\n]*')?)?/g
+/** No name can be that long: what was given by mistake need not fill the screen. */
+const endless = /[^\s/\\'"]{256,}/g
+
+export function sentence(error: unknown, definitions: ArgsDef = {}): string {
+  let message = errorMessage(error)
+  if (isSystemError(error)) {
+    const { code = '', syscall = '', path } = error
+    const place = path === undefined ? '' : ` ${path}`
+    const said = reasons[code] ?? message.replace(/^\w+: /, '').replace(/, .*/s, '')
+    message = `Expected to ${verbs[syscall.split(' ')[0] ?? ''] ?? 'use'}${place === '' ? ' a file' : place} but ${said} (${code})`
+  }
+  return inOptionNames(message, definitions)
+    .replace(raw, (found, code: string) => (reasons[code] === undefined ? found : `${reasons[code]} (${code})`))
+    .replace(endless, (name) => `${name.slice(0, 40)}…`)
+}
