@@ -29,8 +29,8 @@ export async function findProgram(name: string): Promise<string | undefined> {
 
 interface Process {
   child: ChildProcess
-  /** Resolves at exit code 0; rejects with the last words of the program, or with the signal's reason. */
-  done: Promise<void>
+  /** Resolves at exit code 0 with what the program said on standard error, the last 2000 characters; rejects with its last words, or with the signal's reason. */
+  done: Promise<string>
 }
 
 /**
@@ -47,12 +47,12 @@ export function startProgram(path: string, args: string[], signal?: AbortSignal)
   child.stdin.on('error', () => {})
   const kill = (): void => void child.kill('SIGKILL')
   const release = onAbort(signal, kill)
-  const done = new Promise<void>((resolve, reject) => {
+  const done = new Promise<string>((resolve, reject) => {
     child.on('error', reject)
     child.on('close', (code, killedBy) => {
       release()
       if (signal?.aborted === true) reject(abortReason(signal))
-      else if (code === 0) resolve()
+      else if (code === 0) resolve(errorText)
       else reject(new VinError('ERR_VIN_FORMAT', `Expected ${path} to succeed but it ended with ${killedBy ?? `code ${String(code)}`}: ${errorText.trim().split('\n').at(-1) ?? ''}`, { program: path, code, output: errorText }))
     })
   })

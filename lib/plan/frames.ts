@@ -38,3 +38,11 @@ export function videoFramesOf(latentFrames: number, micro: MicroBatch): number {
   }
   return Math.floor(latentFrames / micro.latentFrames) * micro.frames + (rest === 0 ? 0 : Math.min(micro.frames, 4 * (rest - extra(micro))))
 }
+
+/** Fewest video frames that become at least N latent frames. */
+export function fewestVideoFrames(latentFrames: number, micro: MicroBatch): number {
+  const whole = Math.floor((latentFrames - 1) / micro.latentFrames)
+  // Frames 4k + 1 begin a new latent frame of a micro-batch that is not whole; its padding comes with the first.
+  const rest = latentFrames - whole * micro.latentFrames
+  return whole * micro.frames + 4 * Math.max(0, rest - extra(micro) - 1) + 1
+}

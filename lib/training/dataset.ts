@@ -29,10 +29,74 @@ export interface TrainingExample {
   fps?: number
 }
 
+/** Something about the data that is worth knowing; `code` is stable. */
+export interface TrainingWarning {
+  code: string
+  message: string
+}
+
+/** What training asks of a data set. */
+export interface DatasetNeeds {
+  /**
+  Video frames of the shortest example that can be used.
+
+  @default 1
+  */
+  minFrames?: number | undefined
+  signal?: AbortSignal | undefined
+  onProgress?: ((progress: { done: number; total: number }) => void) | undefined
+}
+
+/** One clip of a data set as it was found. */
+export interface Clip {
+  /** Path below the data set's folder, with '/'. */
+  file: string
+  prompt: string
+  /** Pixels of the file; absent where it cannot be read. */
+  width?: number
+  height?: number
+  /** Video frames that can be read, at the data set's rate. */
+  frames: number
+  use: 'training' | 'held out' | 'left out'
+  /** Why it is left out. */
+  reason?: string
+  /** It is left out for its length alone. */
+  short?: boolean
+  /** It is used as far as it can be read: what is wrong with it. */
+  damage?: string
+}
+
+export interface DatasetReport {
+  clips: Clip[]
+  warnings: TrainingWarning[]
+  needs: { minFrames: number }
+}
+
 /** Any async iterable of examples is a data set; one with `examples` can start anywhere, which makes resuming cheap. */
 export interface Dataset<Example extends TrainingExample = TrainingExample> extends AsyncIterable<Example> {
   /** The examples of pass `epoch` from number `skip` on. */
   examples?(epoch: number, skip: number): AsyncIterable<Example>
+  /** Looks at every example before training: what cannot be used is left out from then on, and reported. */
+  prepare?(needs: DatasetNeeds): Promise<DatasetReport>
+}
+
+/** At most so many files are named in a sentence. */
+const named = 12
+
+function list(clips: readonly Clip[], what: (clip: Clip) => string | undefined): string {
+  const shown = clips.slice(0, named).map((clip) => `${clip.file} (${what(clip)})`)
+  return `${shown.join(', ')}${clips.length > named ? ` and ${clips.length - named} more` : ''}`
+}
+
+/** What a report has to say, in at most one sentence of a kind. */
+export function warnAbout({ clips, warnings }: DatasetReport): TrainingWarning[] {
+  const out = clips.filter(({ use }) => use === 'left out')
+  const damaged = clips.filter(({ use, damage }) => use !== 'left out' && damage !== undefined)
+  return [
+    ...(out.length === 0 ? [] : [{ code: 'clips-left-out', message: `${out.length} of ${clips.length} clips are left out: ${list(out, ({ reason }) => reason)}` }]),
+    ...(damaged.length === 0 ? [] : [{ code: 'damaged-video', message: `${damaged.length} of ${clips.length} clips are used as far as they can be read: ${list(damaged, ({ damage }) => damage)}` }]),
+    ...warnings
+  ]
 }
 
 /** Where a reader stands: examples taken so far in the present pass. */

@@ -4,6 +4,7 @@ import { expected } from '../errors.js'
 import { checkFunction, checkInteger, checkNumber, checkSignal, checkString } from '../options/check.js'
 import { openCheckpoint } from './checkpoint.js'
 import type { CheckpointKind } from './checkpoint.js'
+import type { TrainingWarning } from './dataset.js'
 import type { Gradient } from './gradient.js'
 
 /** What a step reports. */
@@ -38,12 +39,18 @@ export interface FitOptions {
   /** @default 500 */
   checkpointEvery?: number | undefined
   onCheckpoint?: ((folder: string, step: number) => void | Promise<void>) | undefined
+  /**
+  Hears what is wrong with the data, before the first step: clips that are left out and why, words the model does not know.
+
+  @default a warning of the process
+  */
+  onWarning?: ((warning: TrainingWarning) => void) | undefined
   /** Calls `onEvaluate` every so many steps. */
   evalEvery?: number | undefined
   onEvaluate?: ((step: number) => void | Promise<void>) | undefined
 }
 
-export const fitOptionNames = ['steps', 'minutes', 'signal', 'onStep', 'onGradients', 'checkpoint', 'checkpointEvery', 'onCheckpoint', 'evalEvery', 'onEvaluate'] as const
+export const fitOptionNames = ['steps', 'minutes', 'signal', 'onStep', 'onGradients', 'checkpoint', 'checkpointEvery', 'onCheckpoint', 'onWarning', 'evalEvery', 'onEvaluate'] as const
 
 export function checkFitOptions(options: FitOptions): FitOptions {
   const { steps, minutes } = options
@@ -55,10 +62,16 @@ export function checkFitOptions(options: FitOptions): FitOptions {
   checkFunction(options.onStep, 'onStep')
   checkFunction(options.onGradients, 'onGradients')
   checkFunction(options.onCheckpoint, 'onCheckpoint')
+  checkFunction(options.onWarning, 'onWarning')
   checkFunction(options.onEvaluate, 'onEvaluate')
   if (options.checkpointEvery !== undefined) checkInteger(options.checkpointEvery, 'checkpointEvery', 1, 1e9)
   if (options.evalEvery !== undefined) checkInteger(options.evalEvery, 'evalEvery', 1, 1e9)
   return options
+}
+
+/** Where warnings about the data go. */
+export function warningsOf({ onWarning }: FitOptions): (warning: TrainingWarning) => void {
+  return onWarning ?? (({ code, message }) => process.emitWarning(message, { type: 'VinNativeWarning', code }))
 }
 
 interface Trains {

@@ -18,6 +18,7 @@ import { VideoPipeline } from '../pipeline/pipeline.js'
 import { requireGlobalTokens } from '../pipeline/request.js'
 import { planChunks } from '../plan/chunks.js'
 import type { Chunk } from '../plan/chunks.js'
+import { fewestVideoFrames, latentFramesOf, paperMicroBatch } from '../plan/frames.js'
 import { planKeyframes } from '../plan/keyframes.js'
 import { brand } from '../realms.js'
 import { createScheduler } from '../schedulers/index.js'
@@ -26,9 +27,9 @@ import { Buckets, bucketLength } from './buckets.js'
 import type { Batch } from './buckets.js'
 import { checkField, modelFolderFiles, readState, replaceCheckpoint } from './checkpoint.js'
 import type { CheckpointKind } from './checkpoint.js'
-import { endless, exampleAt } from './dataset.js'
-import type { Dataset, DatasetPosition, Numbered, TrainingExample } from './dataset.js'
-import { checkFitOptions, fitOptionNames, runFit } from './fit.js'
+import { endless, exampleAt, warnAbout } from './dataset.js'
+import type { Dataset, DatasetNeeds, DatasetPosition, DatasetReport, Numbered, TrainingExample } from './dataset.js'
+import { checkFitOptions, fitOptionNames, runFit, warningsOf } from './fit.js'
 import type { FitOptions, StepReport } from './fit.js'
 import { drawMask, drawMaskPattern } from './masks.js'
 import { checkFiniteLosses, Optimizer, readNumbers } from './optimizer.js'
@@ -38,6 +39,7 @@ import type { ResolvedTrainerOptions, Trainable, TrainerOptions } from './option
 import { latentNoise, PhiloxRandom, streams } from './random.js'
 import { drawNoiseLevels, timestepOf } from './timesteps.js'
 import { checkVideoPixels, pixelPlanes } from './pixels.js'
+import { captionWarning } from './words.js'
 
 const KIND = 'vin-native trainer'
 /** What `save` writes, and where it may. */
@@ -405,7 +407,30 @@ export class Trainer {
   }
 
   /**
-  Trains on a data set until so many steps or minutes have passed.
+  Looks at a data set as `fit` does before its first step, if the data set can be looked at: its clips with what they are used for, and in `warnings` what `fit` would say.
+
+  @example
+  const { clips, warnings } = await trainer.check(videoFolder('clips', { width: 64, height: 64 }))
+  */
+  async check(dataset: Dataset, options: { signal?: AbortSignal | undefined; onProgress?: DatasetNeeds['onProgress'] } = {}): Promise<DatasetReport> {
+    const { lengths } = this.#options
+    const microBatch = this.pipeline.has('vae') ? this.pipeline.vae.microBatch : paperMicroBatch
+    const minFrames = fewestVideoFrames(lengths[0]!, microBatch)
+    const report = (await dataset.prepare?.({ ...options, minFrames })) ?? { clips: [], warnings: [], needs: { minFrames } }
+    const warnings = warnAbout(report)
+    const short = report.clips.filter((clip) => clip.short === true).map(({ frames }) => latentFramesOf(frames, microBatch))
+    const left = warnings.find(({ code }) => code === 'clips-left-out')
+    if (left !== undefined && short.length > 0) left.message += `; lengths that begin with ${Math.min(...short)} latent frames, not ${lengths[0]}, would take the short ones`
+    const captions = report.clips.filter(({ use }) => use === 'training').map(({ prompt }) => prompt)
+    if (this.pipeline.has('tokenizer')) {
+      const warning = captionWarning(this.pipeline.tokenizer, captions, this.pipeline.transformer.config.model_max_length)
+      if (warning !== undefined) warnings.push(warning)
+    }
+    return { ...report, warnings }
+  }
+
+  /**
+  Trains on a data set until so many steps or minutes have passed. Examples that are too short are left out with a warning.
 
   @example
   await trainer.fit(demoWorld({ seed: 7 }), { steps: 1000, onStep: ({ step, loss }) => console.log(step, loss) })
@@ -414,12 +439,13 @@ export class Trainer {
     checkNames(options, 'fit', fitOptionNames)
     checkFitOptions(options)
     const { lengths, gradientAccumulationSteps } = this.#options
+    const warn = warningsOf(options)
+    for (const warning of (await this.check(dataset, { signal: options.signal })).warnings) warn(warning)
     interface Waiting {
       numbered: Numbered<TrainingExample>
       latents: TensorData
     }
-    const take = async (numbered: Numbered<TrainingExample>): Promise<{ length: number; item: Waiting }> => {
-      const whole = await this.#latents(numbered.example)
+    const take = async (numbered: Numbered<TrainingExample>, whole: TensorData): Promise<{ length: number; item: Waiting }> => {
       const length = bucketLength(lengths, whole.shape[1] ?? 0)
       const example = { ...numbered.example, latents: whole as NonNullable<TrainingExample['latents']> }
       return { length, item: { numbered, latents: await this.#latents(example, length) } }
@@ -429,13 +455,16 @@ export class Trainer {
     const ready: Batch<Waiting>[] = []
     for (const { at } of this.#buckets) {
       for (const place of at) {
-        const { length, item } = await take({ example: await exampleAt(dataset, place), at: place })
+        const example = await exampleAt(dataset, place)
+        const { length, item } = await take({ example, at: place }, await this.#latents(example))
         const batch = buckets.add(length, item)
         if (batch !== undefined) ready.push(batch)
       }
     }
     const reader = endless(dataset, this.#position)
     let position = this.#position
+    let usedEpoch = position.epoch
+    let leftOut = 0
     const nextBatch = async (): Promise<Batch<Waiting>> => {
       const first = ready.shift()
       if (first !== undefined) return first
@@ -443,7 +472,16 @@ export class Trainer {
         options.signal?.throwIfAborted()
         const { value } = await reader.next()
         position = { epoch: value.at.epoch, taken: value.at.taken + 1 }
-        const { length, item } = await take(value)
+        const whole = await this.#latents(value.example)
+        const frames = whole.shape[1] ?? 0
+        if (frames < lengths[0]!) {
+          // A whole pass of them would go on for ever.
+          if (value.at.epoch > usedEpoch + 1) bucketLength(lengths, frames)
+          if (leftOut++ === 0) warn({ code: 'examples-left-out', message: `example ${value.at.taken} of the data set has ${frames} latent frames, fewer than the shortest of lengths ${lengths.join(', ')}, and is left out, as others that are too short` })
+          continue
+        }
+        usedEpoch = value.at.epoch
+        const { length, item } = await take(value, whole)
         const batch = buckets.add(length, item)
         if (batch !== undefined) return batch
       }

@@ -14,10 +14,10 @@ import { latentFramesOf } from '../plan/frames.js'
 import { brand } from '../realms.js'
 import { componentFolderFiles, readState, replaceCheckpoint } from './checkpoint.js'
 import type { CheckpointKind } from './checkpoint.js'
-import { endless } from './dataset.js'
+import { endless, warnAbout } from './dataset.js'
 import type { Dataset, DatasetPosition, TrainingExample, VideoPixels } from './dataset.js'
 import { disturbLatents, replaceLatentFrame } from './decoder-latents.js'
-import { checkFitOptions, fitOptionNames, runFit } from './fit.js'
+import { checkFitOptions, fitOptionNames, runFit, warningsOf } from './fit.js'
 import type { FitOptions, StepReport } from './fit.js'
 import { checkFiniteLosses, Optimizer, readNumbers } from './optimizer.js'
 import type { OptimizerOptions } from './optimizer.js'
@@ -383,6 +383,8 @@ export class VAETrainer {
   async fit(dataset: Dataset<WeightedExample>, options: FitOptions): Promise<void> {
     checkNames(options, 'fit', fitOptionNames)
     checkFitOptions(options)
+    const report = await dataset.prepare?.({ signal: options.signal })
+    if (report !== undefined) warnAbout(report).forEach(warningsOf(options))
     const reader = endless(dataset, this.#position)
     try {
       await runFit(this, checkpointKind, options, async () => {

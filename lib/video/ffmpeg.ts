@@ -5,6 +5,7 @@ import { collectOutput, findProgram, startProgram } from '../native/optional.js'
 import type { Frame } from './frames.js'
 import { ffmpegInput, probeVideo, unreadable } from './probe.js'
 import type { VideoProbe } from './probe.js'
+import type { VideoWarning } from './video.js'
 
 export async function requireFfmpeg(purpose: string): Promise<string> {
   const path = await findProgram('ffmpeg')
@@ -40,15 +41,37 @@ function filterOf({ fieldOrder, pixelFormat, colorSpace, width: codedWidth, heig
   return filters.join(',')
 }
 
+export interface ReadTarget {
+  width: number
+  height: number
+  fps: number
+  signal?: AbortSignal | undefined
+  warn?: ((warning: VideoWarning) => void) | undefined
+  /** What `probeVideo` said of the file, if it has been asked. */
+  probe?: VideoProbe | undefined
+}
+
+/** What is wrong with a stream of which `read` frames came at rate `fps`: what ffmpeg said, or fewer frames than the file's header says, beyond what rates and edit lists take. */
+function damageOf({ numFrames, fps: rate, duration }: VideoProbe, complaints: string, read: number, fps: number): string | undefined {
+  const seconds = Math.min(duration ?? Infinity, numFrames === undefined || rate === undefined ? Infinity : numFrames / rate)
+  const whole = Number.isFinite(seconds) ? Math.max(read, Math.round(seconds * fps)) : undefined
+  const short = whole !== undefined && numFrames !== undefined && read < 0.98 * whole - 2
+  // `[h264 @ 0x55d8c0a] ` is an address.
+  const words = complaints.trim().split('\n').at(-1)?.replace(/^(\[[^\]]*\] ?)+/, '') ?? ''
+  if (!short && words === '') return undefined
+  return `damaged or cut off${words === '' ? '' : ` (ffmpeg: ${words})`}: ${read}${whole === undefined ? '' : ` of ${whole}`} frames at ${fps} fps were read`
+}
+
 /**
 The frames of a video file at a given rate and size: pixels made square, scaled to cover, centre-cropped. Frames wait in the pipe until they are asked for.
+A stream that is cut off or garbled ends where ffmpeg gives up: `warn` hears how many frames of how many were read, once all have been.
 
 @throws RangeError for a path that cannot be read; ERR_VIN_FORMAT for a file that is no video; ERR_VIN_NOT_SUPPORTED without ffmpeg and for HLG and PQ
 */
-export async function* readVideo(path: string, target: { width: number; height: number; fps: number; signal?: AbortSignal | undefined }): AsyncGenerator<Frame> {
+export async function* readVideo(path: string, target: ReadTarget): AsyncGenerator<Frame> {
   const { width, height, signal } = target
   const ffmpeg = await requireFfmpeg(`read ${path}`)
-  const probe = await probeVideo(path, signal)
+  const probe = target.probe ?? (await probeVideo(path, signal))
   const transfer = highDynamicRange[probe.colorTransfer ?? '']
   if (transfer !== undefined) {
     throw notSupported(transfer, `Expected a video of standard dynamic range in ${path} but its transfer is ${transfer} (HDR); convert it: ffmpeg -i in.mp4 -vf zscale=t=linear:npl=203,format=gbrpf32le,tonemap=mobius,zscale=p=bt709:t=bt709:m=bt709:r=tv,format=yuv420p out.mp4`)
@@ -73,9 +96,11 @@ export async function* readVideo(path: string, target: { width: number; height: 
         }
       }
     }
-    await done.catch((error: unknown) => {
+    const complaints = await done.catch((error: unknown) => {
       throw unreadable(path, error)
     })
+    const damage = damageOf(probe, complaints, index, target.fps)
+    if (damage !== undefined) target.warn?.({ code: 'damaged-video', message: `${path} is ${damage}` })
   } finally {
     child.kill('SIGKILL')
   }

@@ -48,7 +48,12 @@ async function moved(trainer: Trainer, step: () => Promise<unknown>): Promise<Ma
   await step()
   const after = await weights()
   const names = Object.keys(before).filter((name) => name.startsWith('weights/'))
-  return new Map(names.map((name) => [name.slice('weights/'.length), (after[name]!.data as Float32Array).reduce((sum, value, i) => sum + Math.abs(value - before[name]!.data[i]!), 0) / before[name]!.data.length]))
+  return new Map(
+    names.map((name) => {
+      const [from, to] = [before[name]!.data as Float32Array, after[name]!.data as Float32Array]
+      return [name.slice('weights/'.length), to.reduce((sum, value, i) => sum + Math.abs(value - from[i]!), 0) / from.length]
+    })
+  )
 }
 
 test('a learning rate that changes on resume changes for every weight', async () => {

@@ -2,7 +2,9 @@
 import { expectTypeOf } from 'expect-type'
 import { Trainer, VAETrainer, demoWorld, evaluate, videoFolder } from '../../lib/index.js'
 import type {
+  Clip,
   Dataset,
+  DatasetReport,
   DemoWorldExample,
   DemoWorldOptions,
   EvaluateOptions,
@@ -22,9 +24,11 @@ import type {
   TensorLike,
   TrainerOptions,
   TrainingExample,
+  TrainingWarning,
   VAE,
   VAETrainerOptions,
   Video,
+  VideoFolder,
   VideoFolderOptions,
   VideoPipeline
 } from '../../lib/index.js'
@@ -125,8 +129,13 @@ expectTypeOf<DemoWorldExample>().toExtend<TrainingExample>()
 expectTypeOf<DemoWorldExample['frames']>().toEqualTypeOf<{ data: Uint8Array; shape: Shape }>()
 expectTypeOf<DemoWorldExample['world']['event']>().toEqualTypeOf<'none' | 'curtain' | 'leave' | 'wall'>()
 expectTypeOf(demoWorld).toEqualTypeOf<(options: DemoWorldOptions) => Dataset<DemoWorldExample>>()
-expectTypeOf<VideoFolderOptions>().toEqualTypeOf<{ width: number; height: number; fps?: number | undefined; maxFrames?: number | undefined; seed?: number | bigint | undefined }>()
-expectTypeOf(videoFolder).toEqualTypeOf<(path: string, options: VideoFolderOptions) => Dataset>()
+expectTypeOf<VideoFolderOptions>().toEqualTypeOf<{ width: number; height: number; fps?: number | undefined; maxFrames?: number | undefined; heldOut?: number | undefined; seed?: number | bigint | undefined }>()
+expectTypeOf(videoFolder).toEqualTypeOf<(path: string, options: VideoFolderOptions) => VideoFolder>()
+expectTypeOf<VideoFolder>().toExtend<Dataset>()
+expectTypeOf<VideoFolder['heldOut']>().returns.toEqualTypeOf<AsyncIterable<TrainingExample>>()
+expectTypeOf<Trainer['check']>().returns.resolves.toEqualTypeOf<DatasetReport>()
+expectTypeOf<DatasetReport>().toExtend<{ clips: Clip[]; warnings: TrainingWarning[] }>()
+expectTypeOf<Clip['use']>().toEqualTypeOf<'training' | 'held out' | 'left out'>()
 
 // ---- trainers ----
 
