@@ -10,29 +10,41 @@ static bool denoised(const std::vector<uint8_t>& mask, int64_t begin, int64_t en
 
 int64_t finite_flags_needed(const DenoiseRequest& r) { return (r.negative_text ? 2 : 1) * (static_cast<int64_t>(r.chunks.size()) + 1); }
 
-// §3.1–§3.4 for one text, of which the VIN reads the first vin_rows rows (0: all): everything that the chunks share.
-static DitInputs shared_inputs(Ops& ops, const Transformer& m, const DenoiseRequest& r, const Tensor& tokens, const Tensor& text, int64_t vin_rows, const Tensor& finite_flag,
-                               DenoiseTrace* trace) {
+// §3.1–§3.4 for one text of each video [B, L, D], of which the VIN reads the first vin_rows rows (0: all): everything that the chunks share.
+// tokens [B, N, S, C]; `seen`: what the VIN reads.
+static DitInputs shared_inputs(Ops& ops, const Transformer& m, const std::vector<const DenoiseRequest*>& videos, const Tensor& tokens, const Tensor& seen, const Tensor& text, int64_t vin_rows,
+                               const Tensor& finite_flag, DenoiseTrace* trace) {
+    const DenoiseRequest& first = *videos.front();
+    const int64_t B = static_cast<int64_t>(videos.size()), N = tokens.size(1);
     DitInputs in;
     in.video_tokens = tokens;
-    in.frame_mask = r.frame_mask;
-    std::vector<float> timesteps = {static_cast<float>(r.timestep)};
-    if (!r.frame_mask.empty()) timesteps.push_back(0);
-    in.t_vec = time_vector(ops, m, timesteps, r.fps);
+    const bool masked = std::any_of(videos.begin(), videos.end(), [](const DenoiseRequest* r) { return !r->frame_mask.empty(); });
+    std::vector<float> timesteps, fps;
+    for (const DenoiseRequest* r : videos) {
+        timesteps.push_back(static_cast<float>(r->timestep));
+        if (masked) timesteps.push_back(0);
+        fps.insert(fps.end(), masked ? 2 : 1, static_cast<float>(r->fps));
+        if (!masked) continue;
+        if (r->frame_mask.empty()) in.frame_mask.insert(in.frame_mask.end(), static_cast<size_t>(N), 1);
+        else in.frame_mask.insert(in.frame_mask.end(), r->frame_mask.begin(), r->frame_mask.end());
+    }
+    if (B == 1) fps.resize(1);
+    in.t_vec = time_vector(ops, m, timesteps, fps);
     in.mod = m.linear(ops, silu(ops, in.t_vec), "t_block.1");
     in.captions = captions(ops, m, text);
-    if (r.use_global_tokens) {
-        const Tensor seen = r.global_tokens_from ? video_tokens(ops, m, r.global_tokens_from, r.height, r.width) : tokens;
-        const GlobalTokens z = read_video(ops, m, seen, r.keyframes, vin_rows ? text.slice(0, 0, vin_rows) : text, in.t_vec.slice(0, 0, 1), finite_flag);
+    if (first.use_global_tokens) {
+        const int64_t C = in.t_vec.size(1);
+        const Tensor noisy = contiguous(ops, in.t_vec.reshape({B, in.t_vec.size(0) / B, C}).slice(1, 0, 1)).reshape({B, C});
+        const GlobalTokens z = read_video(ops, m, seen, first.keyframes, vin_rows ? contiguous(ops, text.slice(1, 0, vin_rows)) : text, noisy, finite_flag);
         in.global_tokens = z.projected;
         if (trace) {
-            trace->global_tokens = z.tokens;
-            trace->global_tokens_projected = z.projected;
+            trace->global_tokens = z.tokens.rows();
+            trace->global_tokens_projected = z.projected.rows();
         }
     }
     if (trace) {
         trace->t_vec = in.t_vec;
-        trace->video_tokens = tokens;
+        trace->video_tokens = tokens.reshape({N, tokens.size(2), tokens.size(3)});
     }
     return in;
 }
@@ -40,7 +52,7 @@ static DitInputs shared_inputs(Ops& ops, const Transformer& m, const DenoiseRequ
 // The rows of the captions that chunk i attends to.
 static DitInputs for_chunk(const DitInputs& in, const std::vector<Range>& ranges, size_t i) {
     DitInputs out = in;
-    if (!ranges.empty()) out.captions = in.captions.slice(0, ranges[i].begin, ranges[i].end);
+    if (!ranges.empty()) out.captions = in.captions.slice(1, ranges[i].begin, ranges[i].end);
     return out;
 }
 
@@ -50,10 +62,12 @@ void denoise(Ops& ops, const Transformer& m, const DenoiseRequest& r, const Tens
     const auto flag = [&](int64_t branch, int64_t place) { return finite_flags ? finite_flags.slice(0, branch * (n + 1) + place, branch * (n + 1) + place + 1) : Tensor(); };
     if (finite_flags) fill(ops, finite_flags, 0);
 
-    const Tensor tokens = video_tokens(ops, m, r.latents, r.height, r.width);
+    const Tensor tokens = video_tokens(ops, m, r.latents, 1, r.height, r.width);
+    const Tensor seen = r.use_global_tokens && r.global_tokens_from ? video_tokens(ops, m, r.global_tokens_from, 1, r.height, r.width) : tokens;
     std::vector<DitInputs> inputs;
     for (int64_t branch = 0; branch < branches; branch++)
-        inputs.push_back(shared_inputs(ops, m, r, tokens, branch ? r.negative_text : r.text, branch ? r.vin_negative_text_rows : r.vin_text_rows, flag(branch, 0), branch ? nullptr : trace));
+        inputs.push_back(shared_inputs(ops, m, {&r}, tokens, seen, one_of_batch(branch ? r.negative_text : r.text), branch ? r.vin_negative_text_rows : r.vin_text_rows, flag(branch, 0),
+                                       branch ? nullptr : trace));
 
     // Predictions of chunk i in both branches; a chunk that owns only conditioning frames has none.
     std::vector<Tensor> predictions(static_cast<size_t>(branches * n));
@@ -96,22 +110,46 @@ void denoise(Ops& ops, const Transformer& m, const DenoiseRequest& r, const Tens
     if (trace) trace->chunks.assign(predictions.begin(), predictions.begin() + n);
 }
 
-void denoise_loss(Ops& ops, const Transformer& m, const LossRequest& request, const Tensor& loss) {
-    const DenoiseRequest& r = request.evaluation;
-    const int64_t channels = r.latents.size(0), N = r.latents.size(1), height = r.latents.size(2), width = r.latents.size(3);
-    const int64_t denoised_frames = r.frame_mask.empty() ? N : std::count_if(r.frame_mask.begin(), r.frame_mask.end(), [](uint8_t x) { return x != 0; });
-    const double scale = 1.0 / static_cast<double>(channels * height * width * std::max<int64_t>(1, denoised_frames));
+bool same_shape(const DenoiseRequest& a, const DenoiseRequest& b) {
+    const auto same_chunk = [](const Chunk& x, const Chunk& y) { return x.first == y.first && x.start == y.start && x.end == y.end; };
+    return a.latents.shape() == b.latents.shape() && a.height == b.height && a.width == b.width && std::equal(a.chunks.begin(), a.chunks.end(), b.chunks.begin(), b.chunks.end(), same_chunk) &&
+           a.use_global_tokens == b.use_global_tokens && a.keyframes == b.keyframes;
+}
 
-    const Tensor tokens = video_tokens(ops, m, r.latents, r.height, r.width);
-    const DitInputs in = shared_inputs(ops, m, r, tokens, r.text, r.vin_text_rows, {}, nullptr);
-    for (const Chunk& chunk : r.chunks) {
-        if (!denoised(r.frame_mask, chunk.start, chunk.end)) continue;
+int64_t chunk_rows(const Transformer& m, const DenoiseRequest& r) {
+    int64_t frames = 0;
+    for (const Chunk& chunk : r.chunks) frames = std::max(frames, chunk.end - chunk.first);
+    return frames * ((r.latents.size(2) + 1) / 2) * ((r.latents.size(3) + 1) / 2) + (r.use_global_tokens ? m.config.vin.num_global_tokens : 0);
+}
+
+void denoise_loss(Ops& ops, const Transformer& m, const std::vector<LossRequest>& batch, const Tensor& text, const std::vector<Tensor>& losses) {
+    const DenoiseRequest& first = batch.front().evaluation;
+    const int64_t B = static_cast<int64_t>(batch.size()), channels = first.latents.size(0), N = first.latents.size(1), height = first.latents.size(2), width = first.latents.size(3);
+    std::vector<const DenoiseRequest*> videos;
+    std::vector<Tensor> parts;
+    for (const LossRequest& request : batch) {
+        videos.push_back(&request.evaluation);
+        parts.push_back(request.evaluation.latents);
+    }
+    const Tensor tokens = video_tokens(ops, m, B == 1 ? first.latents : concatenate(ops, parts, 1), B, first.height, first.width);
+    const DitInputs in = shared_inputs(ops, m, videos, tokens, tokens, text, first.vin_text_rows, {}, nullptr);
+    for (const Chunk& chunk : first.chunks) {
+        const auto learns = [&](const DenoiseRequest* r) { return denoised(r->frame_mask, chunk.start, chunk.end); };
+        if (std::none_of(videos.begin(), videos.end(), learns)) continue;
         const size_t floor = ops.tape ? ops.tape->length() : 0;
-        const Tensor p = denoise_chunk(ops, m, in, chunk, channels, height, width, false, {});
-        std::vector<float> weight;
-        for (int64_t f = chunk.first; f < chunk.end; f++)
-            weight.push_back(!r.frame_mask.empty() && !r.frame_mask[static_cast<size_t>(f)] ? 0.f : f < chunk.start ? static_cast<float>(request.context_loss_weight) : 1.f);
-        squared_error(ops, loss, p, request.target.slice(1, chunk.first, chunk.end), constant(ops, weight, {chunk.end - chunk.first}), scale, request.gradient_scale);
+        const int64_t F = chunk.end - chunk.first;
+        const Tensor p = denoise_chunk(ops, m, in, chunk, channels, height, width, false, {});       // [C, B · F, H, W]
+        for (int64_t b = 0; b < B; b++) {
+            const LossRequest& request = batch[static_cast<size_t>(b)];
+            const DenoiseRequest& r = request.evaluation;
+            if (!learns(&r)) continue;
+            const int64_t denoised_frames = r.frame_mask.empty() ? N : std::count_if(r.frame_mask.begin(), r.frame_mask.end(), [](uint8_t x) { return x != 0; });
+            const double scale = 1.0 / static_cast<double>(channels * height * width * std::max<int64_t>(1, denoised_frames));
+            std::vector<float> weight;
+            for (int64_t f = chunk.first; f < chunk.end; f++)
+                weight.push_back(!r.frame_mask.empty() && !r.frame_mask[static_cast<size_t>(f)] ? 0.f : f < chunk.start ? static_cast<float>(request.context_loss_weight) : 1.f);
+            squared_error(ops, losses[static_cast<size_t>(b)], p.slice(1, b * F, (b + 1) * F), request.target.slice(1, chunk.first, chunk.end), constant(ops, weight, {F}), scale, request.gradient_scale);
+        }
         if (ops.tape) ops.tape->run(ops, floor);
     }
     if (ops.tape) ops.tape->run(ops);

@@ -8,26 +8,26 @@ namespace vin {
 Tensor captions(Ops& ops, const Transformer& m, const Tensor& text) { return m.mlp(ops, text, "y_embedder.y_proj.fc1", "y_embedder.y_proj.fc2", VIN_ACTIVATION_GELU); }
 
 // §3.1
-Tensor time_vector(Ops& ops, const Transformer& m, const std::vector<float>& timesteps, double fps) {
+Tensor time_vector(Ops& ops, const Transformer& m, const std::vector<float>& timesteps, const std::vector<float>& fps) {
     const auto embed = [&](const std::vector<float>& values, const std::string& name) {
         const Tensor x = sinusoid(ops, constant(ops, values, {static_cast<int64_t>(values.size())}), 256);
         return m.mlp(ops, x, name + ".mlp.0", name + ".mlp.2", VIN_ACTIVATION_SILU);
     };
-    return add(ops, embed(timesteps, "t_embedder"), embed({static_cast<float>(fps)}, "fps_embedder"));
+    return add(ops, embed(timesteps, "t_embedder"), embed(fps, "fps_embedder"));
 }
 
 // §3.2: patch embedding + 2D position + time code.
-Tensor video_tokens(Ops& ops, const Transformer& m, const Tensor& latents, double height, double width) {
-    const int64_t N = latents.size(1), rows = (latents.size(2) + 1) / 2, columns = (latents.size(3) + 1) / 2, S = rows * columns, C = m.config.hidden_size;
+Tensor video_tokens(Ops& ops, const Transformer& m, const Tensor& latents, int64_t videos, double height, double width) {
+    const int64_t N = latents.size(1) / videos, rows = (latents.size(2) + 1) / 2, columns = (latents.size(3) + 1) / 2, S = rows * columns, C = m.config.hidden_size;
     const double scale = std::sqrt(height * width) / m.config.input_sq_size;
     const int64_t base_size = static_cast<int64_t>(std::nearbyint(std::sqrt(static_cast<double>(S))));   // half to even
-    Tensor tokens = m.linear(ops, patchify(ops, latents), "x_embedder.proj");                          // [N, S, C]
-    tokens = add(ops, tokens, position_embedding_2d(ops, rows, columns, C, scale, base_size).reshape({1, S, C}));
+    Tensor tokens = m.linear(ops, patchify(ops, latents), "x_embedder.proj");                          // [B · N, S, C]
+    tokens = add(ops, tokens, position_embedding_2d(ops, rows, columns, C, scale, base_size).reshape({1, S, C})).reshape({videos, N, S, C});
     if (m.weights.has("time_embedder.weight")) {
         std::vector<float> positions;
         const double s = std::min(1.0, m.config.max_latent_frames / static_cast<double>(N));
         for (int64_t n = 0; n < N; n++) positions.push_back(static_cast<float>(static_cast<double>(n) * s));
-        tokens = add(ops, tokens, m.linear(ops, sinusoid(ops, constant(ops, positions, {N}), 256), "time_embedder").reshape({N, 1, C}));
+        tokens = add(ops, tokens, m.linear(ops, sinusoid(ops, constant(ops, positions, {N}), 256), "time_embedder").reshape({1, N, 1, C}));
     }
     return tokens;
 }
@@ -54,32 +54,41 @@ static Tensor block(Ops& ops, const Transformer& m, const std::string& prefix, c
 }
 
 Tensor denoise_chunk(Ops& ops, const Transformer& m, const DitInputs& in, const Chunk& chunk, int64_t channels, int64_t height, int64_t width, bool raw, const Tensor& finite_flag) {
-    const int64_t F = chunk.end - chunk.first, S = in.video_tokens.size(1), C = m.config.hidden_size, context = chunk.start - chunk.first;
+    const int64_t B = in.video_tokens.size(0), N = in.video_tokens.size(1), F = chunk.end - chunk.first, S = in.video_tokens.size(2), C = m.config.hidden_size, context = chunk.start - chunk.first;
     const bool full = m.config.layout == Layout::full, masked = !in.frame_mask.empty();
+    const auto conditions = [&](int64_t video, int64_t f) { return masked && !in.frame_mask[static_cast<size_t>(video * N + chunk.first + f)]; };
 
-    // Rows: video tokens of the chunk, then (full) the global tokens.
-    Tensor h = in.video_tokens.slice(0, chunk.first, chunk.end).reshape({F * S, C});
+    // Rows of a video: tokens of the chunk, then (full) the global tokens.
+    Tensor h = contiguous(ops, in.video_tokens.slice(1, chunk.first, chunk.end)).reshape({B, F * S, C});
     Tensor caption_rows = in.captions;
-    if (in.global_tokens && full) h = concatenate_rows(ops, {h, in.global_tokens});
-    if (in.global_tokens && !full) caption_rows = concatenate_rows(ops, {in.captions, in.global_tokens});
-    const int64_t R = h.size(0);
+    if (in.global_tokens && full) h = concatenate(ops, {h, in.global_tokens}, 1);
+    if (in.global_tokens && !full) caption_rows = concatenate(ops, {in.captions, in.global_tokens}, 1);
+    const int64_t R = h.size(1);
 
-    // Conditioning frames take the modulation of t = 0 (group 1); global rows keep t.
+    // Modulation: that of the row's video; conditioning frames take that of t = 0, global rows keep t.
     Tensor group;
-    if (masked) {
-        std::vector<int32_t> groups(static_cast<size_t>(R), 0);
-        for (int64_t f = 0; f < F; f++)
-            if (!in.frame_mask[static_cast<size_t>(chunk.first + f)]) std::fill_n(groups.begin() + f * S, S, 1);
-        group = constant(ops, groups, {R});
+    if (masked || B > 1) {
+        const int32_t levels = masked ? 2 : 1;
+        std::vector<int32_t> groups(static_cast<size_t>(B * R));
+        for (int64_t row = 0; row < B * R; row++) {
+            const int64_t video = row / R, f = row % R / S;
+            groups[static_cast<size_t>(row)] = static_cast<int32_t>(video) * levels + (f < F && conditions(video, f));
+        }
+        group = constant(ops, groups, {B * R});
     }
 
-    // Rotary positions: frame minus first owned frame.
+    // Rotary positions: frame minus first owned frame. Of several videos each row has its own line of the table; there, global rows have position 0, which turns nothing.
     std::vector<float> positions;
-    for (int64_t f = 0; f < F; f++) positions.push_back(static_cast<float>(f - context));
-    const Rotary rotary{rope_table(ops, constant(ops, positions, {F}), m.at("rope.freqs")), static_cast<int>(S)};
-    const SelfAttention spatial{{F, S, S, 1}, {}, 0};
-    const SelfAttention temporal{{S, F, 1, S}, rotary, context};
-    const SelfAttention everything{{1, R, 0, 1}, rotary, context * S};
+    const int64_t turned = B == 1 ? F : R;
+    for (int64_t video = 0; video < B; video++)
+        for (int64_t line = 0; line < turned; line++) {
+            const int64_t f = B == 1 ? line : line / S;
+            positions.push_back(f < F ? static_cast<float>(f - context) : 0.f);
+        }
+    const Rotary rotary{rope_table(ops, constant(ops, positions, {B * turned}), m.at("rope.freqs")), B == 1 ? static_cast<int>(S) : 1};
+    const SelfAttention spatial{{B * F, S, S, 1}, {}, 0};
+    const SelfAttention temporal{{S, F, 1, S, B}, rotary, context};
+    const SelfAttention everything{{B, R, R, 1}, rotary, context * S};
 
     const auto run = [&](const std::string& prefix, const SelfAttention& shape, int index) {
         h = checkpoint(ops, [&m, prefix, h, &in, group, shape, caption_rows](Ops& ops) { return block(ops, m, prefix, h, in, group, shape, caption_rows); });
@@ -95,19 +104,21 @@ Tensor denoise_chunk(Ops& ops, const Transformer& m, const DitInputs& in, const 
     }
 
     // Final layer: global rows are dropped; shift and scale = table + t_vec.
-    const Tensor video_rows = h.slice(0, 0, F * S);
-    const Tensor table = add(ops, m.at("final_layer.scale_shift_table").reshape({1, 2, C}), in.t_vec.reshape({in.t_vec.size(0), 1, C})).reshape({in.t_vec.size(0), 2 * C});
+    const int64_t groups = in.t_vec.size(0);
+    const Tensor video_rows = contiguous(ops, h.slice(1, 0, F * S)).reshape({B * F * S, C});
+    const Tensor table = add(ops, m.at("final_layer.scale_shift_table").reshape({1, 2, C}), in.t_vec.reshape({groups, 1, C})).reshape({groups, 2 * C});
     const Tensor shift = table.slice(1, 0, C), scale = table.slice(1, C, 2 * C);
     Tensor u;
     if (masked && raw) {
         u = layer_norm(ops, video_rows, scale.slice(0, 0, 1), shift.slice(0, 0, 1));
         const Tensor again = layer_norm(ops, u, scale.slice(0, 1, 2), shift.slice(0, 1, 2));
         for (int64_t f = 0; f < F; f++)
-            if (!in.frame_mask[static_cast<size_t>(chunk.first + f)]) copy_into(ops, u.slice(0, f * S, (f + 1) * S), again.slice(0, f * S, (f + 1) * S));
+            if (conditions(0, f)) copy_into(ops, u.slice(0, f * S, (f + 1) * S), again.slice(0, f * S, (f + 1) * S));
     } else {
-        u = layer_norm(ops, video_rows, scale, shift, group ? group.slice(0, 0, F * S) : group);
+        if (group) group = contiguous(ops, group.reshape({B, R}).slice(1, 0, F * S)).reshape({B * F * S});
+        u = layer_norm(ops, video_rows, scale, shift, group);
     }
-    return unpatchify(ops, m.linear(ops, u, "final_layer.linear").reshape({F, S, 4 * m.config.out_channels()}), {channels, F, height, width});
+    return unpatchify(ops, m.linear(ops, u, "final_layer.linear").reshape({B * F, S, 4 * m.config.out_channels()}), {channels, B * F, height, width});
 }
 
 }  // namespace vin

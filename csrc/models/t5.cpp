@@ -89,10 +89,12 @@ Tensor T5::block(Ops& ops, int64_t i, const Tensor& x_, const Tensor& bias) cons
 Tensor T5::encode(Ops& ops, const std::vector<int32_t>& ids) const { return encode(ops, constant(ops, ids, {static_cast<int64_t>(ids.size())})); }
 
 Tensor T5::encode(Ops& ops, const Tensor& ids) const {
-    if (ids.rank() != 1 || ids.dtype() != VIN_DTYPE_I32 || ids.size(0) < 1)
-        throw Error("VIN_INVALID", std::string("Expected token ids int32 [L] but found ") + dtype_name(ids.dtype()) + " " + to_string(ids.shape()));
-    Tensor x = embedding(ops, weights.at("shared.weight"), ids);
-    const Tensor bias = position_bias(ops, ids.size(0));
+    if (ids.rank() < 1 || ids.rank() > 2 || ids.dtype() != VIN_DTYPE_I32 || ids.numel() < 1)
+        throw Error("VIN_INVALID", std::string("Expected token ids int32 [L] or [B, L] but found ") + dtype_name(ids.dtype()) + " " + to_string(ids.shape()));
+    Shape shape = ids.shape();
+    shape.push_back(config.d_model);
+    Tensor x = embedding(ops, weights.at("shared.weight"), ids.reshape({ids.numel()})).reshape(shape);
+    const Tensor bias = position_bias(ops, ids.size(-1));
     for (int64_t i = 0; i < config.num_layers; i++) x = checkpoint(ops, [this, i, x, bias](Ops& ops) { return block(ops, i, x, bias); });
     return rms_norm(ops, x, weights.at("encoder.final_layer_norm.weight"), config.eps);
 }

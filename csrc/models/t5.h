@@ -28,7 +28,7 @@ struct T5 {
     T5Config config;
     Weights weights;
 
-    // ids i32 [L], valid tokens only → [L, d_model]
+    // ids i32 [L], valid tokens only → [L, d_model]; texts of one length: [B, L] → [B, L, d_model]
     Tensor encode(Ops& ops, const Tensor& ids) const;
     Tensor encode(Ops& ops, const std::vector<int32_t>& ids) const;
 

@@ -5,8 +5,13 @@
 
 namespace vin {
 
-// Videos of a step are summed along two lanes that may run at once: video j belongs to lane j mod 2 for any number of threads, so the sum has one order.
+// Batches of a step are summed along two lanes that may run at once. Which videos form a batch, and which lane takes it, follows from the step alone and not from the
+// number of threads, so the sum has one order.
 static constexpr int64_t lanes_at_most = 2;
+
+// Videos of one shape are evaluated as one batch until a chunk has so many rows: a matrix product with fewer is far from the peak, one with more wins little and
+// holds more memory. Videos of more rows are alone.
+static constexpr int64_t rows_at_once = 1024;
 
 static std::vector<WeightSpec> trained_specs(const std::vector<const Weights*>& weights, const std::vector<std::vector<std::string>>& trainable, const std::vector<std::string>& prefixes) {
     std::vector<WeightSpec> specs;
@@ -46,27 +51,74 @@ void Trainer::begin(Ops& ops) {
 
 void Trainer::zero_gradients(Ops& ops) { fill(ops, gradients_.whole(), 0); }
 
+// Rows of a video's text, and where it comes from: those of a batch agree.
+static std::pair<int, int64_t> text_kind(const TextSource& text) {
+    if (text.null_rows > 0) return {0, text.null_rows};
+    if (text.embeddings) return {1, text.embeddings.size(0)};
+    return {2, static_cast<int64_t>(text.ids.size())};
+}
+
+// Indices of the videos of each batch, in the order of its first video.
+static std::vector<std::vector<size_t>> batches_of(const Transformer& model, const std::vector<VideoLoss>& videos) {
+    std::vector<std::vector<size_t>> batches;
+    for (size_t j = 0; j < videos.size(); j++) {
+        const DenoiseRequest& request = videos[j].request.evaluation;
+        const size_t most = static_cast<size_t>(std::max<int64_t>(1, rows_at_once / std::max<int64_t>(1, chunk_rows(model, request))));
+        const auto fits = [&](const std::vector<size_t>& batch) {
+            const VideoLoss& first = videos[batch.front()];
+            return batch.size() < most && text_kind(first.text) == text_kind(videos[j].text) && same_shape(first.request.evaluation, request);
+        };
+        const auto found = std::find_if(batches.begin(), batches.end(), fits);
+        if (found == batches.end()) batches.push_back({j});
+        else found->push_back(j);
+    }
+    return batches;
+}
+
+// [B, L, D]
+static Tensor text_of(Ops& ops, const Transformer& model, const T5* text_encoder, const std::vector<VideoLoss>& videos, const std::vector<size_t>& batch) {
+    const TextSource& first = videos[batch.front()].text;
+    const int64_t B = static_cast<int64_t>(batch.size());
+    if (first.null_rows == 0 && !first.embeddings) {
+        if (!text_encoder) throw Error("VIN_MISSING_COMPONENT", "Expected a text encoder that trains along, or embeddings of the prompt, but neither was given");
+        std::vector<int32_t> ids;
+        for (size_t j : batch) ids.insert(ids.end(), videos[j].text.ids.begin(), videos[j].text.ids.end());
+        return text_encoder->encode(ops, constant(ops, ids, {B, static_cast<int64_t>(first.ids.size())}));
+    }
+    std::vector<Tensor> texts;
+    for (size_t j : batch) texts.push_back(one_of_batch(first.null_rows > 0 ? model.at("y_embedder.y_embedding").slice(0, 0, first.null_rows) : videos[j].text.embeddings));
+    return B == 1 ? texts.front() : concatenate(ops, texts);
+}
+
 void Trainer::backward(Ops& ops, const Transformer& model, const T5* text_encoder, const std::vector<VideoLoss>& videos, const Tensor& losses) {
     ops.training = true;
-    const int64_t n = static_cast<int64_t>(videos.size()), lanes = std::min(n, lanes_at_most);
+    const std::vector<std::vector<size_t>> batches = batches_of(model, videos);
+    // Each batch goes to the lane that has less to do so far.
+    std::vector<std::vector<size_t>> lanes(static_cast<size_t>(std::min<int64_t>(static_cast<int64_t>(batches.size()), lanes_at_most)));
+    std::vector<int64_t> work(lanes.size(), 0);
+    for (size_t i = 0; i < batches.size(); i++) {
+        const size_t lane = static_cast<size_t>(std::min_element(work.begin(), work.end()) - work.begin());
+        lanes[lane].push_back(i);
+        for (size_t j : batches[i]) work[lane] += videos[j].request.evaluation.latents.numel();
+    }
     fill(ops, losses, 0);
-    if (lanes > 1) fill(ops, lane_gradients_.whole(), 0);
-    parallel_tasks(ops, lanes, [&](Ops& ops, int64_t lane) {
-        for (int64_t j = lane; j < n; j += lanes) {
-            const VideoLoss& video = videos[static_cast<size_t>(j)];
+    if (lanes.size() > 1) fill(ops, lane_gradients_.whole(), 0);
+    parallel_tasks(ops, static_cast<int64_t>(lanes.size()), [&](Ops& ops, int64_t lane) {
+        for (size_t i : lanes[static_cast<size_t>(lane)]) {
             Tape tape;
             ops.tape = &tape;
             leaves(tape, lane ? lane_gradients_ : gradients_);
-            LossRequest request = video.request;
-            if (video.text.null_rows > 0) request.evaluation.text = model.at("y_embedder.y_embedding").slice(0, 0, video.text.null_rows);
-            else if (video.text.embeddings) request.evaluation.text = video.text.embeddings;
-            else if (text_encoder) request.evaluation.text = text_encoder->encode(ops, video.text.ids);
-            else throw Error("VIN_MISSING_COMPONENT", "Expected a text encoder that trains along, or embeddings of the prompt, but neither was given");
-            denoise_loss(ops, model, request, losses.slice(0, j, j + 1));
+            std::vector<LossRequest> batch;
+            std::vector<Tensor> batch_losses;
+            for (size_t j : batches[i]) {
+                batch.push_back(videos[j].request);
+                batch_losses.push_back(losses.slice(0, static_cast<int64_t>(j), static_cast<int64_t>(j) + 1));
+            }
+            denoise_loss(ops, model, batch, text_of(ops, model, text_encoder, videos, batches[i]), batch_losses);
             ops.tape = nullptr;
         }
     });
-    if (lanes > 1) add_into(ops, gradients_.whole(), gradients_.whole(), lane_gradients_.whole());
+    if (lanes.size() > 1) add_into(ops, gradients_.whole(), gradients_.whole(), lane_gradients_.whole());
 }
 
 void Trainer::backward_vae(Ops& ops, const Vae& model, const VaeLoss& loss, const Tensor& losses) {

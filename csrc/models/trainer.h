@@ -19,7 +19,7 @@ struct TextSource {
 };
 
 struct VideoLoss {
-    LossRequest request;                     // its `evaluation.text` is filled from `text`
+    LossRequest request;                     // `text` stands for its `evaluation.text`
     TextSource text;
 };
 

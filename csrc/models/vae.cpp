@@ -63,7 +63,7 @@ Tensor VaePart::attention_block(Ops& ops, const std::string& name, const Tensor&
         const auto frame = [length](const Tensor& rows, int64_t i) { return rows.slice(0, i * length, (i + 1) * length); };
         std::vector<Tensor> frames;
         for (int64_t i = 0; i < x.size(0); i++) frames.push_back(biased_attention(ops, frame(q, i), frame(k, i), frame(v, i), 1, {}, scale));
-        return part.pointwise(ops, name + ".to_out.0", concatenate_rows(ops, frames).reshape(x.shape()), x);
+        return part.pointwise(ops, name + ".to_out.0", concatenate(ops, frames).reshape(x.shape()), x);
     });
 }
 
@@ -161,7 +161,7 @@ static Tensor with_front(Ops& ops, const VaeConfig& config, const Tensor& x, int
         fill(ops, parts[0], 0);
     }
     parts.push_back(x);
-    return concatenate_rows(ops, parts);
+    return concatenate(ops, parts);
 }
 
 static Tensor without_front(const Tensor& x, const MicroBatch& batch) { return x.slice(0, batch.front(), batch.front() + batch.frames()); }
@@ -205,7 +205,7 @@ static Tensor encode_micro_batch(Ops& ops, const Vae& vae, const Tensor& pixels,
         const Tensor part = contiguous(ops, channels_last(pixels.slice(1, begin, std::min(frames, begin + group))));
         parts.push_back(times(ops, mean_of(vae.spatial_encode(ops, part)), vae.config.scaling_factor));
     }
-    return vae.temporal_encode(ops, with_front(ops, vae.config, concatenate_rows(ops, parts), front));
+    return vae.temporal_encode(ops, with_front(ops, vae.config, concatenate(ops, parts), front));
 }
 
 void Vae::encode_into(Ops& ops, const Tensor& pixels, const Tensor& latents) const {

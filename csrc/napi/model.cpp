@@ -470,11 +470,11 @@ public:
                 const Tensor result = Tensor::allocate(engine.memory(), out->shape), x = latents->value(), y = text->value();
                 engine.planned(cancel.get(), 0, [&](Ops& ops) {
                     DitInputs in;
-                    in.video_tokens = video_tokens(ops, m, x, height, width);
+                    in.video_tokens = video_tokens(ops, m, x, 1, height, width);
                     in.frame_mask = mask;
-                    in.t_vec = time_vector(ops, m, mask.empty() ? std::vector<float>{static_cast<float>(timestep)} : std::vector<float>{static_cast<float>(timestep), 0}, fps);
+                    in.t_vec = time_vector(ops, m, mask.empty() ? std::vector<float>{static_cast<float>(timestep)} : std::vector<float>{static_cast<float>(timestep), 0}, {static_cast<float>(fps)});
                     in.mod = m.linear(ops, silu(ops, in.t_vec), "t_block.1");
-                    in.captions = captions(ops, m, y);
+                    in.captions = captions(ops, m, one_of_batch(y));
                     copy_into(ops, result, denoise_chunk(ops, m, in, {0, 0, x.size(1)}, m.config.out_channels(), x.size(2), x.size(3), true, {}));
                 });
                 out->tensor = result;
@@ -512,8 +512,8 @@ public:
                 const Transformer& m = *model->transformer;
                 Ops ops = engine.direct(pending.cancel.get());
                 const DenoiseRequest r = pending.resolved();
-                const Tensor tokens = video_tokens(ops, m, r.global_tokens_from ? r.global_tokens_from : r.latents, r.height, r.width);
-                const GlobalAttention seen = global_attention(ops, m, tokens, r.keyframes, r.text.slice(0, 0, text_rows), time_vector(ops, m, {static_cast<float>(r.timestep)}, r.fps));
+                const Tensor tokens = video_tokens(ops, m, r.global_tokens_from ? r.global_tokens_from : r.latents, 1, r.height, r.width);
+                const GlobalAttention seen = global_attention(ops, m, tokens, r.keyframes, one_of_batch(r.text.slice(0, 0, text_rows)), time_vector(ops, m, {static_cast<float>(r.timestep)}, {static_cast<float>(r.fps)}));
                 encoder->tensor = seen.encoder;
                 for (size_t b = 0; b < processor.size(); b++) processor[b]->tensor = seen.processor[b];
             };

@@ -33,43 +33,61 @@ static Tensor sequences_of(const Tensor& x, const Sequences& s) {
     return x.strided({s.batch, x.size(1), s.length, x.size(2)}, {s.batch_stride * x.stride(0), x.stride(1), s.row_stride * x.stride(0), x.stride(2)});
 }
 
+// Part i of `s.repeats` equal parts along axis 0.
+static Tensor repeat_of(const Tensor& x, const Sequences& s, int64_t i) {
+    const int64_t part = x.size(0) / s.repeats;
+    return x.slice(0, i * part, (i + 1) * part);
+}
+
+// The sequences of a [L, …] or a [B, L, …].
+static Sequences batch_of(const Tensor& x) {
+    const bool batched = x.rank() == 3;
+    return {batched ? x.size(0) : 1, x.size(batched ? 1 : 0), x.size(batched ? 1 : 0), 1};
+}
+
 static Tensor heads_of(const Tensor& x, int heads, int64_t column, int64_t width) {
     const Tensor part = x.slice(1, column, column + width);
     return part.reshape({x.size(0), heads, width / heads});
 }
 
-Tensor self_attention(Ops& ops, const Tensor& qkv, int heads, const Sequences& s, const Tensor& q_norm, const Tensor& k_norm, const Rotary& rotary, int64_t key_grad_from) {
+Tensor self_attention(Ops& ops, const Tensor& qkv_, int heads, const Sequences& s, const Tensor& q_norm, const Tensor& k_norm, const Rotary& rotary, int64_t key_grad_from) {
+    const Tensor qkv = qkv_.rows();
     const int64_t width = qkv.size(1) / 3, rows = qkv.size(0);
+    Shape shape = qkv_.shape();
+    shape.back() = width;
     const Head q = prepare(ops, heads_of(qkv, heads, 0, width), q_norm, rotary), k = prepare(ops, heads_of(qkv, heads, width, width), k_norm, rotary);
     const Tensor v = heads_of(qkv, heads, 2 * width, width);
     const float scale = static_cast<float>(1 / std::sqrt(static_cast<double>(width / heads)));
-    Tensor y = ops.empty({rows, width}), lse = ops.empty({s.batch, heads, s.length});
-    const Tensor y_heads = sequences_of(y.reshape({rows, heads, width / heads}), s);
-    call(ops, vin_attention_args{y_heads.view(), lse.view(), sequences_of(q.normed, s).view(), sequences_of(k.normed, s).view(), sequences_of(v, s).view(), {}, scale});
+    const Tensor y = ops.empty({rows, heads, width / heads}), lse = ops.empty({s.repeats * s.batch, heads, s.length});
+    const auto part = [s](const Tensor& x, int64_t i) { return sequences_of(repeat_of(x, s, i), s); };
+    for (int64_t i = 0; i < s.repeats; i++)
+        call(ops, vin_attention_args{part(y, i).view(), repeat_of(lse, s, i).view(), part(q.normed, i).view(), part(k.normed, i).view(), part(v, i).view(), {}, scale});
     if (ops.wants(qkv)) {
         ops.tape->record(y, [=](Ops& ops) {
-            const Tensor dy = ops.tape->gradient(y).reshape({rows, heads, width / heads});
+            const Tensor dy = ops.tape->gradient(y);
             const Tensor dqkv = ops.empty(qkv.shape());
             const Tensor dq = heads_of(dqkv, heads, 0, width), dk = heads_of(dqkv, heads, width, width), dv = heads_of(dqkv, heads, 2 * width, width);
             const Tensor dq_normed = q.changed() ? ops.empty(dq.shape()) : dq, dk_normed = k.changed() ? ops.empty(dk.shape()) : dk;
-            call(ops, vin_attention_backward_args{sequences_of(dq_normed, s).view(), sequences_of(dk_normed, s).view(), sequences_of(dv, s).view(), {}, sequences_of(dy, s).view(), y_heads.view(),
-                                                  lse.view(), sequences_of(q.normed, s).view(), sequences_of(k.normed, s).view(), sequences_of(v, s).view(), {}, scale,
-                                                  static_cast<int32_t>(key_grad_from)});
+            for (int64_t i = 0; i < s.repeats; i++)
+                call(ops, vin_attention_backward_args{part(dq_normed, i).view(), part(dk_normed, i).view(), part(dv, i).view(), {}, part(dy, i).view(), part(y, i).view(),
+                                                      repeat_of(lse, s, i).view(), part(q.normed, i).view(), part(k.normed, i).view(), part(v, i).view(), {}, scale,
+                                                      static_cast<int32_t>(key_grad_from)});
             prepare_backward(ops, q, dq_normed, dq);
             prepare_backward(ops, k, dk_normed, dk);
             ops.tape->add(ops, qkv, dqkv);
         });
     }
-    return y;
+    return y.reshape(shape);
 }
 
-Tensor cross_attention(Ops& ops, const Tensor& q_rows, const Tensor& kv, int heads, const Tensor& q_norm, const Tensor& k_norm) {
+Tensor cross_attention(Ops& ops, const Tensor& q_, const Tensor& kv_, int heads, const Tensor& q_norm, const Tensor& k_norm) {
+    const Sequences queries = batch_of(q_), keys = batch_of(kv_);
+    const Tensor q_rows = q_.rows(), kv = kv_.rows();
     const int64_t width = q_rows.size(1);
-    const Sequences queries{1, q_rows.size(0), 0, 1}, keys{1, kv.size(0), 0, 1};
     const Head q = prepare(ops, heads_of(q_rows, heads, 0, width), q_norm, {}), k = prepare(ops, heads_of(kv, heads, 0, width), k_norm, {});
     const Tensor v = heads_of(kv, heads, width, width);
     const float scale = static_cast<float>(1 / std::sqrt(static_cast<double>(width / heads)));
-    Tensor y = ops.empty(q_rows.shape()), lse = ops.empty({1, heads, q_rows.size(0)});
+    Tensor y = ops.empty(q_rows.shape()), lse = ops.empty({queries.batch, heads, queries.length});
     const Tensor y_heads = sequences_of(heads_of(y, heads, 0, width), queries);
     call(ops, vin_attention_args{y_heads.view(), lse.view(), sequences_of(q.normed, queries).view(), sequences_of(k.normed, keys).view(), sequences_of(v, keys).view(), {}, scale});
     if (ops.wants(q_rows) || ops.wants(kv)) {
@@ -86,14 +104,16 @@ Tensor cross_attention(Ops& ops, const Tensor& q_rows, const Tensor& kv, int hea
             ops.tape->add(ops, kv, dkv);
         });
     }
-    return y;
+    return y.reshape(q_.shape());
 }
 
-Tensor biased_attention(Ops& ops, const Tensor& q, const Tensor& k, const Tensor& v, int heads, const Tensor& bias, float scale) {
-    const Sequences queries{1, q.size(0), 0, 1}, keys{1, k.size(0), 0, 1};
+Tensor biased_attention(Ops& ops, const Tensor& q_, const Tensor& k_, const Tensor& v_, int heads, const Tensor& bias, float scale) {
+    const Sequences queries = batch_of(q_), keys = batch_of(k_);
+    const Tensor q = q_.rows(), k = k_.rows(), v = v_.rows();
     const auto split = [heads](const Tensor& x, const Sequences& s) { return sequences_of(heads_of(x, heads, 0, x.size(1)), s); };
-    const auto batched = [](const Tensor& b) { return b ? b.reshape({1, b.size(0), b.size(1), b.size(2)}) : b; };
-    Tensor y = ops.empty(q.shape()), lse = ops.empty({1, heads, q.size(0)});
+    // One bias for each of the batch: stride 0.
+    const auto batched = [queries](const Tensor& b) { return b ? b.reshape({1, b.size(0), b.size(1), b.size(2)}).expand({queries.batch, b.size(0), b.size(1), b.size(2)}) : b; };
+    Tensor y = ops.empty(q.shape()), lse = ops.empty({queries.batch, heads, queries.length});
     call(ops, vin_attention_args{split(y, queries).view(), lse.view(), split(q, queries).view(), split(k, keys).view(), split(v, keys).view(), batched(bias).view(), scale});
     if (ops.wants(q) || ops.wants(k) || ops.wants(v) || ops.wants(bias)) {
         ops.tape->record(y, [=](Ops& ops) {
@@ -107,7 +127,7 @@ Tensor biased_attention(Ops& ops, const Tensor& q, const Tensor& k, const Tensor
             tape.add(ops, v, dv);
         });
     }
-    return y;
+    return y.reshape(q_.shape());
 }
 
 // The kernel never stores softmax(q kᵀ); with columns of the identity as v it hands it out, as many keys at a time as a head is wide.

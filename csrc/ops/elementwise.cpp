@@ -105,28 +105,29 @@ Tensor contiguous(Ops& ops, const Tensor& x) {
     return y;
 }
 
-Tensor concatenate_rows(Ops& ops, const std::vector<Tensor>& parts) {
+Tensor concatenate(Ops& ops, const std::vector<Tensor>& parts, int axis) {
     Shape shape = parts.at(0).shape();
-    shape[0] = 0;
+    int64_t& length = shape.at(static_cast<size_t>(axis));
+    length = 0;
     bool wanted = false;
     for (const Tensor& part : parts) {
-        shape[0] += part.size(0);
+        length += part.size(axis);
         wanted = wanted || ops.wants(part);
     }
     Tensor y = ops.empty(shape);
-    int64_t row = 0;
+    int64_t begin = 0;
     for (const Tensor& part : parts) {
-        copy_into(ops, y.slice(0, row, row + part.size(0)), part);
-        row += part.size(0);
+        copy_into(ops, y.slice(axis, begin, begin + part.size(axis)), part);
+        begin += part.size(axis);
     }
     if (wanted) {
-        ops.tape->record(y, [ghosts = std::vector<Ghost>(parts.begin(), parts.end()), output = Ghost(y)](Ops& ops) {
+        ops.tape->record(y, [ghosts = std::vector<Ghost>(parts.begin(), parts.end()), axis, output = Ghost(y)](Ops& ops) {
             const Tensor dy = ops.tape->gradient(output);
-            int64_t row = 0;
+            int64_t begin = 0;
             for (const Ghost& part : ghosts) {
-                const int64_t end = row + part.view.shape[0];
-                ops.tape->add(ops, part, dy.slice(0, row, end));
-                row = end;
+                const int64_t end = begin + part.view.shape[axis];
+                ops.tape->add(ops, part, dy.slice(axis, begin, end));
+                begin = end;
             }
         });
     }

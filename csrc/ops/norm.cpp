@@ -39,7 +39,7 @@ Tensor rms_norm_rope(Ops& ops, const Tensor& x, const Tensor& weight, const Rota
 }
 
 Tensor rms_norm(Ops& ops, const Tensor& x, const Tensor& weight, float eps) {
-    return rms_norm_rope(ops, x.reshape({x.size(0), 1, x.size(1)}), weight, {}, eps).reshape(x.shape());
+    return rms_norm_rope(ops, x.reshape({x.rows().size(0), 1, x.size(-1)}), weight, {}, eps).reshape(x.shape());
 }
 
 Tensor group_norm(Ops& ops, const Tensor& x, const Tensor& weight, const Tensor& bias, int groups, bool silu, float eps) {

@@ -61,20 +61,21 @@ struct Convolution {
 Tensor conv3d(Ops& ops, const Tensor& x, const Tensor& weight, const Tensor& bias, const Convolution& shape, const Tensor& residual = {});
 
 // ---- attention.cpp ----
-// How the rows of a [R, H·d] matrix form B sequences of L rows: row of (b, l) = b · batch_stride + l · row_stride.
+// How the rows of a [R, H·d] matrix form B sequences of L rows: row of (b, l) = b · batch_stride + l · row_stride; the whole again for each of `repeats` equal parts of the rows.
 struct Sequences {
     int64_t batch, length, batch_stride, row_stride;
+    int64_t repeats = 1;
 };
 // Rotary positions: table [P, d]; row r turns by line r / rows_per_position, rows past the table are not turned.
 struct Rotary {
     Tensor table;
     int rows_per_position = 1;
 };
-// qkv [R, 3·H·d] → [R, H·d]. q, k through RMS (weights may be absent), then rotary. Keys l < key_grad_from of each sequence get no gradient.
+// qkv […, 3·H·d] → […, H·d]. q, k through RMS (weights may be absent), then rotary. Keys l < key_grad_from of each sequence get no gradient.
 Tensor self_attention(Ops& ops, const Tensor& qkv, int heads, const Sequences& sequences, const Tensor& q_norm, const Tensor& k_norm, const Rotary& rotary, int64_t key_grad_from);
-// q [R, H·d], kv [K, 2·H·d] (k then v) → [R, H·d]
+// q [R, H·d], kv [K, 2·H·d] (k then v) → [R, H·d]; or a batch of them: q [B, R, H·d], kv [B, K, 2·H·d] → [B, R, H·d]
 Tensor cross_attention(Ops& ops, const Tensor& q, const Tensor& kv, int heads, const Tensor& q_norm, const Tensor& k_norm);
-// q k v [L, H·d]; bias [H, L, L] is added to the scores (T5); scale as given
+// q k v [L, H·d] or [B, L, H·d]; bias [H, L, L] is added to the scores of each (T5); scale as given
 Tensor biased_attention(Ops& ops, const Tensor& q, const Tensor& k, const Tensor& v, int heads, const Tensor& bias, float scale);
 // softmax(scale q kᵀ) itself, [H, Q, K], for pictures; q k [R, H, d] (not differentiable)
 Tensor attention_weights(Ops& ops, const Tensor& q, const Tensor& k, float scale);
@@ -87,7 +88,7 @@ struct Modulation {                          // model.md §3.4, §3.5: LN(x)(1 +
     Tensor group;                            // i32 [R] or absent
 };
 Tensor layer_norm(Ops& ops, const Tensor& x, const Tensor& scale = {}, const Tensor& shift = {}, const Tensor& group = {}, float eps = 1e-6f);
-Tensor rms_norm(Ops& ops, const Tensor& x, const Tensor& weight, float eps);                     // x [R, C], T5
+Tensor rms_norm(Ops& ops, const Tensor& x, const Tensor& weight, float eps);                     // x […, C], T5
 Tensor group_norm(Ops& ops, const Tensor& x, const Tensor& weight, const Tensor& bias, int groups, bool silu, float eps);   // x [B, P, C]
 
 // ---- elementwise.cpp ----
@@ -96,7 +97,7 @@ Tensor multiply(Ops& ops, const Tensor& a, const Tensor& b);
 Tensor gelu(Ops& ops, const Tensor& x);
 Tensor silu(Ops& ops, const Tensor& x);
 Tensor contiguous(Ops& ops, const Tensor& x);                      // x itself or a dense copy (differentiable)
-Tensor concatenate_rows(Ops& ops, const std::vector<Tensor>& parts);   // along axis 0 (differentiable)
+Tensor concatenate(Ops& ops, const std::vector<Tensor>& parts, int axis = 0);   // differentiable
 Tensor gated_residual(Ops& ops, const Tensor& x, const Tensor& gate, const Tensor& group, const Tensor& residual);
 void add_into(Ops& ops, const Tensor& y, const Tensor& a, const Tensor& b);       // not differentiable from here on
 void copy_into(Ops& ops, const Tensor& y, const Tensor& x);

@@ -69,7 +69,7 @@ export const mutants = [
   // ---- models ----
   {
     name: 'vin-keyframes', area: 'models: VIN', file: 'csrc/models/vin.cpp',
-    from: 'frames.push_back(video_tokens.slice(0, frame, frame + 1));', to: 'frames.push_back(video_tokens.slice(0, frame / 2, frame / 2 + 1));',
+    from: 'frames.push_back(video_tokens.slice(1, frame, frame + 1));', to: 'frames.push_back(video_tokens.slice(1, frame / 2, frame / 2 + 1));',
     tests: ['test/models/evaluation.test.ts']
   },
   {
@@ -92,6 +92,11 @@ export const mutants = [
     name: 't5-buckets', area: 'models: T5', file: 'csrc/models/t5.cpp',
     from: '(r > 0 ? half : 0)', to: '(r < 0 ? half : 0)',
     tests: ['test/models/t5.test.ts']
+  },
+  {
+    name: 'batch-modulation', area: 'training: batches of videos', file: 'csrc/models/dit.cpp',
+    from: 'static_cast<int32_t>(video) * levels +', to: 'static_cast<int32_t>(video / 2) * levels +',
+    tests: ['test/training/batches.test.ts']
   },
   {
     name: 'ema-decay', area: 'training: average of the weights', file: 'csrc/models/trainer.cpp',
