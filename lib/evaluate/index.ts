@@ -15,7 +15,7 @@ import { isOpen, readability } from './readability.js'
 import type { Readability } from './readability.js'
 
 /** A video file (read by ffmpeg), a `Video`, or frames in order. What says another rate than the world's 16 frames a second is read at that of the world. */
-export type EvaluateSource = string | (Pick<Video, 'frames'> & { fps?: number }) | AsyncIterable<Frame>
+export type EvaluateSource = string | (Pick<Video, 'frames'> & Partial<Pick<Video, 'fps'>>) | AsyncIterable<Frame>
 
 export interface EvaluateOptions {
   /** The caption it was made from: says which attributes were asked for, and when the curtain closes and opens. */

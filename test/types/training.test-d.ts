@@ -172,7 +172,7 @@ void training
 
 // ---- evaluation ----
 
-expectTypeOf<EvaluateSource>().toEqualTypeOf<string | Pick<Video, 'frames'> | AsyncIterable<Frame>>()
+expectTypeOf<EvaluateSource>().toEqualTypeOf<string | (Pick<Video, 'frames'> & Partial<Pick<Video, 'fps'>>) | AsyncIterable<Frame>>()
 expectTypeOf<Video>().toExtend<EvaluateSource>()
 expectTypeOf<EvaluateOptions>().toEqualTypeOf<{ prompt?: string | undefined; signal?: AbortSignal | undefined }>()
 expectTypeOf<Evaluation['frames']>().toEqualTypeOf<number>()

@@ -9,6 +9,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { evaluate } from '../../lib/evaluate/index.js'
 import { readVideo } from '../../lib/video/ffmpeg.js'
 import { resample } from '../../lib/video/frames.js'
+import { videoFolder } from '../../lib/training/video-folder.js'
+import { tinyPipeline } from '../support/models.js'
 import { frameOf, syntheticVideo } from './support.js'
 
 const found = ['ffmpeg', 'ffprobe'].every((name) => spawnSync(name, ['-version']).status === 0)
@@ -108,6 +110,32 @@ describe.skipIf(!found)(`pixels${without}`, () => {
       const row = (y: number): Rgb[] => frame.slice(64 * y, 64 * (y + 1))
       expect(row(8).map(([r]) => r > 127)).toEqual(Array.from({ length: 64 }, (_, x) => Math.floor(x / 8) === 2 * index))
       for (let y = 4; y < 28; y++) expect(row(y)).toEqual(row(4))
+    }
+  })
+
+  test('generate and training see the same known pixels', async () => {
+    // Red of BT.709 without a tag, in a file of 720 lines whose pixels are twice as wide as high.
+    await y4m('known.y4m', { width: 16, height: 720, numFrames: 16, fps: 16, aspect: '2:1' }, (plane, _x, y) => [63, 102, 240][plane]! + (y < 300 && plane === 0 ? 100 : 0))
+    await mkdir(join(folder, 'clips'))
+    ffmpeg('-i', 'known.y4m', '-c:v', 'ffv1', 'clips/known.mkv')
+    await writeFile(join(folder, 'clips', 'known.txt'), 'a red square')
+    const pipeline = await tinyPipeline()
+    try {
+      for await (const { frames } of videoFolder(join(folder, 'clips'), { width: 32, height: 32 })) {
+        expect(frames?.shape).toEqual([16, 32, 32, 3])
+        expectAll(Array.from({ length: 16 * 32 * 32 }, (_, i) => [...frames!.data.subarray(3 * i, 3 * i + 3)] as Rgb), [255, 0, 0], 1)
+        const pixels = new Float32Array(3 * 16 * 32 * 32)
+        for (let i = 0; i < 16 * 32 * 32; i++) for (let c = 0; c < 3; c++) pixels[c * 16 * 32 * 32 + i] = frames!.data[3 * i + c]! / 127.5 - 1
+        const wanted = await pipeline.vae.encode({ data: pixels, shape: [3, 16, 32, 32] })
+        const { latents } = await pipeline.generate({ prompt: 'a red circle', numFrames: 32, seed: 1, outputType: 'latents', fps: 16, numInferenceSteps: 1, video: join(folder, 'clips', 'known.mkv') })
+        const [channels = 0, given = 0] = wanted.shape
+        for (let c = 0; c < channels; c++) {
+          const [own, all] = [given * 16, (latents.shape[1] ?? 0) * 16]
+          for (let i = 0; i < own; i++) expect(Math.abs(latents.data[c * all + i]! - wanted.data[c * own + i]!)).toBeLessThan(1e-5)
+        }
+      }
+    } finally {
+      await pipeline.dispose()
     }
   })
 
