@@ -8,6 +8,8 @@ interface Option {
   /** As in the definitions. */
   name: string
   boolean: boolean
+  /** Takes an empty text: one that is shown, not a number or the name of something. */
+  text: boolean
 }
 
 function optionsOf(definitions: ArgsDef): Map<string, Option> {
@@ -16,11 +18,12 @@ function optionsOf(definitions: ArgsDef): Map<string, Option> {
     if (definition.type === 'positional' || definition.type === undefined) continue
     const boolean = definition.type === 'boolean'
     const aliases = 'alias' in definition && definition.alias !== undefined ? [definition.alias].flat() : []
-    known.set(`--${name}`, { name, boolean })
-    for (const alias of aliases) known.set(alias.length === 1 ? `-${alias}` : `--${alias}`, { name, boolean })
-    if (boolean) known.set(`--no-${name}`, { name, boolean })
+    const option = { name, boolean, text: definition.valueHint === 'text' }
+    known.set(`--${name}`, option)
+    for (const alias of aliases) known.set(alias.length === 1 ? `-${alias}` : `--${alias}`, option)
+    if (boolean) known.set(`--no-${name}`, option)
   }
-  for (const name of ['--help', '-h']) known.set(name, { name: 'help', boolean: true })
+  for (const name of ['--help', '-h']) known.set(name, { name: 'help', boolean: true, text: false })
   return known
 }
 
@@ -63,11 +66,14 @@ export function checkArguments(command: string, rawArgs: readonly string[], defi
     }
     const next = value ?? rawArgs[++i]
     if (next === undefined || (value === undefined && looksLikeOption(next))) throw typeError(`Expected a value for ${name} but received ${next === undefined ? 'nothing' : `'${next}'`}`)
+    if (next === '' && !option.text) throw typeError(`Expected a value for ${name} but received ''`)
     options.push(`--${option.name}=${next}`)
   }
   if (words.length > positionals) {
     throw typeError(`Expected at most ${positionals} ${positionals === 1 ? 'word' : 'words'} for ${command} but received '${words[positionals]}' too; put quotes around a prompt`)
   }
+  const empty = Object.keys(definitions).filter((name) => definitions[name]?.type === 'positional')[words.indexOf('')]
+  if (empty !== undefined && empty !== 'prompt') throw typeError(`Expected ${empty.toUpperCase()} for ${command} but received ''`)
   const missing = Object.entries(definitions).filter(([, { type, required }]) => type === 'positional' && required === true)[words.length]
   if (missing !== undefined) throw typeError(`Expected ${missing[0].toUpperCase()} for ${command} (${missing[1].description ?? ''}) but received nothing`)
   return [...options, '--', ...words]
@@ -84,8 +90,8 @@ export function numberOption(text: string | undefined, name: string): number | u
 /** A seed: exact beyond 2⁵³. */
 export function seedOption(text: string | undefined): number | bigint | undefined {
   if (text === undefined) return undefined
-  if (!/^\d+$/.test(text)) throw rangeError(`Expected an integer from 0 to 18446744073709551615 for --seed but received ${JSON.stringify(text)}`)
-  const value = BigInt(text)
+  const value = /^\d{1,20}$/.test(text) ? BigInt(text) : -1n
+  if (value < 0n || value >= 2n ** 64n) throw rangeError(`Expected an integer from 0 to 18446744073709551615 for --seed but received ${JSON.stringify(text)}`)
   return value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value
 }
 

@@ -5,6 +5,8 @@ import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { VinError } from '../errors.js'
 import { packageRoot } from '../native/package-root.js'
+import { checkInteger } from '../options/check.js'
+import { numberOption } from './arguments.js'
 import { defineCommand } from './command.js'
 import type { StopOnSignal } from './interrupt.js'
 
@@ -25,6 +27,7 @@ export const benchCommand = defineCommand({
     }
     const { signal } = data as StopOnSignal
     const { filter, peer, python, quick, rounds } = args
+    if (rounds !== undefined) checkInteger(numberOption(rounds, '--rounds'), '--rounds', 1, 9999)
     const given = [
       ...(filter === undefined ? [] : [filter]),
       ...(peer === true ? ['--peer'] : []),

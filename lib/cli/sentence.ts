@@ -10,14 +10,14 @@ const camelCase = (name: string): string => name.replace(/-(\w)/g, (_, letter: s
 
 /**
 The options of a message by the names of the command line: `numFrames` becomes `--frames`. A name that is a word of its own, as `width`, is one where the sentence says
-`for width`.
+`for width`, or begins with `Expected width to`.
 */
 export function inOptionNames(message: string, definitions: ArgsDef): string {
   let text = message
   for (const [name, { type }] of Object.entries(definitions)) {
     if (type === 'positional') continue
     for (const known of new Set([camelCase(name), libraryNames[name] ?? name])) {
-      const pattern = /[A-Z]/.test(known) ? `(?<![\\w-])${known}(?!\\w)` : `(?<=\\bfor )${known}(?= but |$)`
+      const pattern = /[A-Z]/.test(known) ? `(?<![\\w-])${known}(?!\\w)` : `(?<=\\bfor )${known}(?= but |$)|(?<=^Expected )${known}(?= to )`
       text = text.replace(new RegExp(pattern, 'g'), `--${name}`)
     }
   }
@@ -50,7 +50,7 @@ export function isSystemError(error: unknown): error is NodeJS.ErrnoException {
 
 const raw = /\b(E[A-Z][A-Z0-9]+): [^,\n]*, \w+(?: '[^'\n]*'(?: -> '[^'\n]*')?)?/g
 /** No name can be that long: what was given by mistake need not fill the screen. */
-const endless = /[^\s/\\'"]{256,}/g
+const endless = /[^\s/\\'":;,]{256,}/g
 
 export function sentence(error: unknown, definitions: ArgsDef = {}): string {
   let message = errorMessage(error)

@@ -108,6 +108,7 @@ test('options have their names in sentences, and only where they are meant', () 
   expect(of('Expected at most chunkFrames 10 for numFrames but received 3')).toBe('Expected at most --chunk-frames 10 for --frames but received 3')
   expect(of('Expected width 64 of the model for width but received 3')).toBe('Expected width 64 of the model for --width but received 3')
   expect(of('Expected the model to have vae/ for pixels but it has none')).toBe('Expected the model to have vae/ for pixels but it has none')
+  expect(of('Expected width to be 3')).toBe('Expected --width to be 3')
   expect(of('Expected a string for prompt but received 3 of maxNumFrames')).toBe('Expected a string for prompt but received 3 of maxNumFrames')
 })
 
@@ -170,13 +171,13 @@ test('numbers and seeds are read exactly', () => {
   for (const text of ['', ' ', '1x', 'NaN']) expect(() => numberOption(text, '--x')).toThrow(TypeError)
   expect(seedOption('7')).toBe(7)
   expect(seedOption('18446744073709551615')).toBe(2n ** 64n - 1n)
-  for (const text of ['-1', '1.5', '1e3', '']) expect(() => seedOption(text)).toThrow(RangeError)
+  for (const text of ['-1', '1.5', '1e3', '', '18446744073709551616', '9'.repeat(400)]) expect(() => seedOption(text)).toThrow(RangeError)
 })
 
 test('options may be given with =, negated, and end at --', () => {
   const definitions = { word: { type: 'positional' }, frames: { type: 'string', alias: 'f' }, json: { type: 'boolean' } } as const
   for (const args of [['--frames=3'], ['-f', '3'], ['--no-json'], ['--', '--frames'], ['-'], ['--frames', '-3']]) expect(() => checkArguments('x', args, definitions)).not.toThrow()
-  for (const args of [['--no-frames'], ['--', 'a', 'b'], ['--Frames=3'], ['--jsonx']]) expect(() => checkArguments('x', args, definitions)).toThrow(TypeError)
+  for (const args of [['--no-frames'], ['--frames', ''], ['--frames='], [''], ['--json='], ['--', 'a', 'b'], ['--Frames=3'], ['--jsonx']]) expect(() => checkArguments('x', args, definitions)).toThrow(TypeError)
 })
 
 test('the scale is the smallest whole number by which the shorter side reaches 256', () => {
