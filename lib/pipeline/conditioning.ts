@@ -130,7 +130,7 @@ async function readLatents({ binding, microBatch, vae }: ConditioningContext, fi
   if (!types.isFloat32Array(data) || shape === undefined) throw new VinError('ERR_VIN_FORMAT', `Expected a float tensor named latents in ${file}`, { file, tensor: 'latents' })
   const latents = { data, shape }
   checkFinite(latents, `latents in ${file}`, { file })
-  const { numFrames, fps } = saidBy(metadata)
+  const { numFrames, fps } = saidBy(metadata, file)
   if (numFrames === undefined || fps === undefined || shape.length !== 4) return { latents }
   checkInteger(numFrames, `num_frames of ${file}`, 1, 65_536)
   if (latentFramesOf(numFrames, microBatch) !== shape[1]) return { latents }

@@ -3,7 +3,7 @@
 import { VinError, expected, missingComponent, native } from '../errors.js'
 import type { VAE } from '../models/vae.js'
 import type { TensorData } from '../native/tensor.js'
-import { checkInteger, checkNumber } from '../options/check.js'
+import { checkInteger, checkNames, checkNumber } from '../options/check.js'
 import { videoFramesOf } from '../plan/frames.js'
 import { Video } from '../video/video.js'
 import { decodeFrames } from './decode.js'
@@ -28,6 +28,7 @@ A video from a file with the tensor `latents` [C, N, H, W].
 */
 export async function openLatents(pipeline: VideoPipeline, path: string, options: OpenLatentsOptions = {}): Promise<Video> {
   if (typeof path !== 'string') throw expected('a path', 'path', path, 'type')
+  checkNames(options, 'openLatents', ['numFrames', 'fps'])
   if (!pipeline.has('vae')) throw missingComponent('vae', 'Expected a model with vae/ to decode latents')
   const { vae } = pipeline
   const { tensors, metadata } = native(() => pipeline.engine.binding.readSafetensors(path))
@@ -42,7 +43,7 @@ export async function openLatents(pipeline: VideoPipeline, path: string, options
       found: latents?.shape
     })
   }
-  const said = saidBy(metadata)
+  const said = saidBy(metadata, path)
   const numFrames = vae.checkFrames(latentFrames, options.numFrames ?? said.numFrames ?? videoFramesOf(latentFrames, vae.microBatch))
   const fps = checkNumber(options.fps ?? said.fps ?? pipeline.defaults.fps, 'fps', 0.1, 1000)
   const data = { data: Float32Array.from(latents.data), shape: [...latents.shape] }
@@ -53,13 +54,22 @@ export async function openLatents(pipeline: VideoPipeline, path: string, options
 }
 
 /** What `video.save` wrote beside the latents. */
-export function saidBy(metadata: Record<string, string>): { numFrames: number | undefined; fps: number | undefined; seed: number | undefined } {
-  const said = (name: string): number | undefined => (metadata[name] === undefined ? undefined : Number(metadata[name]))
-  return { numFrames: said('num_frames'), fps: said('fps'), seed: said('seed') }
+export function saidBy(metadata: Record<string, string>, file: string): { numFrames: number | undefined; fps: number | undefined; seed: number | bigint | undefined } {
+  const said = (name: string): number | undefined => {
+    const text = metadata[name]
+    const value = Number(text)
+    if (text !== undefined && (text.trim() === '' || !Number.isFinite(value))) {
+      throw new VinError('ERR_VIN_FORMAT', `Expected a number for ${name} in the metadata of ${file} but found ${JSON.stringify(text.slice(0, 60))}`, { file, expected: 'a number', found: text })
+    }
+    return text === undefined ? undefined : value
+  }
+  const seed = said('seed')
+  // Seeds go up to 2⁶⁴.
+  return { numFrames: said('num_frames'), fps: said('fps'), seed: seed === undefined || Number.isSafeInteger(seed) || !/^\d+$/.test(metadata['seed'] ?? '') ? seed : BigInt(metadata['seed'] ?? 0) }
 }
 
 /** Latents [C, N, H, W] as a video; the VAE is asked for when frames are. */
-export function savedVideo(latents: TensorData, { vae, numFrames, fps, seed = 0 }: { vae: () => VAE; numFrames: number; fps: number; seed?: number | undefined }): Video {
+export function savedVideo(latents: TensorData, { vae, numFrames, fps, seed = 0 }: { vae: () => VAE; numFrames: number; fps: number; seed?: number | bigint | undefined }): Video {
   const [, , height = 0, width = 0] = latents.shape
   return new Video({
     latents,

@@ -10,7 +10,7 @@ import { linearCombination } from '../native/ops.js'
 import type { Term } from '../native/ops.js'
 import { Scope, Tensor, checkShape, isPromiseLike, toNative, toResult } from '../native/tensor.js'
 import type { TensorLike } from '../native/tensor.js'
-import { checkNumber } from '../options/check.js'
+import { checkNames, checkNumber } from '../options/check.js'
 import { brand } from '../realms.js'
 import { diffusersKeys } from './foreign-keys.js'
 
@@ -131,6 +131,7 @@ export abstract class Scheduler {
     const prediction = isPromiseLike(output) ? await output : output
     const own = predictions.get(prediction)
     if (own !== undefined) checkTarget(this, own)
+    checkNames(options, 'step', ['eta', 'noise'])
     const { eta = 0, noise } = options
     checkNumber(eta, 'eta', 0, 1)
     if (eta > 0 && noise === undefined) throw expected('a tensor', 'noise (eta is not 0)', noise, 'type')
