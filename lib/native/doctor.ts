@@ -12,7 +12,7 @@ import { openEngine } from './engine.js'
 import type { Engine } from './engine.js'
 import { bindingPath, loadBinding } from './load.js'
 import type { LoadAttempt } from './load.js'
-import { coresAvailable, memoryAvailable } from './machine.js'
+import { coresAvailable, glibcFloor, memoryAvailable } from './machine.js'
 import { collectOutput, findProgram, loadSharp } from './optional.js'
 import { packageRoot, packageVersion } from './package-root.js'
 import { isDenied } from './permission.js'
@@ -97,7 +97,9 @@ async function checkLibc(): Promise<Finding> {
   const detail = `${name ?? 'unknown libc'} ${found ?? ''}`.trim()
   if (name === 'musl') return warning(detail, 'musl has no prebuilt addon and no CUDA: build from source')
   const [major = 0, minor = 0] = (found ?? '').split('.').map(Number)
-  return major > 2 || (major === 2 && minor >= 28) ? ok(detail) : broken(detail, 'vin-native needs glibc 2.28 or later')
+  const [floorMajor = 0, floorMinor = 0] = glibcFloor.split('.').map(Number)
+  if (major > floorMajor || (major === floorMajor && minor >= floorMinor)) return ok(detail)
+  return warning(`${detail}, older than glibc ${glibcFloor}, which the prebuilt addon needs`, 'npx vin-native build compiles one for this machine')
 }
 
 function checkContainer(): Finding {

@@ -3,6 +3,9 @@
 import { readFileSync } from 'node:fs'
 import { availableParallelism, freemem } from 'node:os'
 
+/** The oldest glibc that prebuilt addons run on; tools/check-symbols.mjs holds them to it. */
+export const glibcFloor = '2.28'
+
 function readNumbers(path: string): number[] | undefined {
   try {
     return readFileSync(path, 'utf8').trim().split(/\s+/).map(Number)
