@@ -7,11 +7,11 @@ import { given, numberOption } from './arguments.js'
 import { defineCommand } from './command.js'
 import { checkOutput } from './generate.js'
 import type { StopOnSignal } from './interrupt.js'
-import { checkOutputFolder } from './job-folder.js'
+import { checkOutputPlace } from './job-folder.js'
 import { modelArguments, modelOptions, outputArguments, textValues } from './options.js'
 import { createReporter } from './output.js'
 import { checkScale, defaultScale } from './run-job.js'
-import { takesStandardOutput, writeVideo } from './standard-output.js'
+import { writeVideo } from './standard-output.js'
 
 export const decodeCommand = defineCommand({
   meta: { name: 'decode', description: 'turn saved latents into a video' },
@@ -28,10 +28,10 @@ export const decodeCommand = defineCommand({
     const { signal } = data as StopOnSignal
     const values = textValues(args)
     const output = checkOutput(args.output)
-    if (!takesStandardOutput(output)) await checkOutputFolder(output)
     const asked = checkScale(args.scale)
     const options = given({ numFrames: numberOption(args.frames, '--frames'), fps: numberOption(args.fps, '--fps') })
     checkGenerateOptions(options, resolveLimits())
+    await checkOutputPlace(output, options.numFrames)
     const reporter = await createReporter(args.json)
     const pipeline = await VideoPipeline.fromPretrained(values['model'], { ...modelOptions(values), signal })
     try {

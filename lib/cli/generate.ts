@@ -2,13 +2,16 @@
 
 import { videoFormats } from '../index.js'
 import { rangeError } from '../errors.js'
+import { listStates } from '../pipeline/resume.js'
+import { numberOption } from './arguments.js'
 import { defineCommand } from './command.js'
 import type { StopOnSignal } from './interrupt.js'
-import { checkOutputFolder, newJob } from './job-folder.js'
+import { checkOutputPlace, jobIn, newJob } from './job-folder.js'
 import { modelArguments, outputArguments, samplingArguments, textValues } from './options.js'
+import type { Values } from './options.js'
 import { createReporter } from './output.js'
 import { checkScale, runJob } from './run-job.js'
-import { standardOutput, takesStandardOutput } from './standard-output.js'
+import { standardOutput } from './standard-output.js'
 
 export const demoPrompt = 'a large red circle and a small blue square bounce over the meadow'
 
@@ -27,14 +30,21 @@ export const generateCommand = defineCommand({
     const { signal } = data as StopOnSignal
     const values = textValues(args)
     const output = checkOutput(args.output)
-    if (!takesStandardOutput(output)) await checkOutputFolder(output)
+    await checkOutputPlace(output, framesOf(values))
     const scale = checkScale(args.scale)
     const reporter = await createReporter(args.json)
-    const { prompt = demoPrompt, seed = String(drawSeed()) } = values
-    // A seed that was drawn is part of the run: going on without it would be another video.
-    await runJob({ job: newJob(args.resume), values: optionTexts({ ...values, prompt, seed }), output, scale, preview: args.preview === true }, reporter, signal)
+    const { job, before } = args.resume === undefined ? { job: await newJob(output), before: undefined } : await jobIn(args.resume)
+    // A run that goes on keeps its seed: the job says it, else its states do.
+    const seed = values['seed'] ?? before?.values['seed'] ?? ((await listStates(job.folder)).length === 0 ? String(drawSeed()) : undefined)
+    const { prompt = demoPrompt } = values
+    await runJob({ job, values: optionTexts({ ...values, prompt, seed }), output, scale, preview: args.preview === true }, reporter, signal)
   }
 })
+
+/** The frames that a run makes: the library's default where they are not said. */
+export function framesOf(values: Values): number {
+  return numberOption(values['frames'], '--frames') ?? 64
+}
 
 /** A new seed, small enough to be typed again. */
 function drawSeed(): number {

@@ -1,15 +1,20 @@
 // ./vin-<id>/: what an interrupted run leaves, so that `vin-native resume` can go on. job.json says what was asked for; the library keeps its sampling states
-// beside it; latents.safetensors lies there from the end of sampling until the video is written. A run that ends well removes the folder.
+// beside it; latents.safetensors lies there from the end of sampling until the video is written. A run that ends well removes what it left.
 
 import { randomBytes } from 'node:crypto'
-import { mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises'
-import { dirname, join, resolve } from 'node:path'
+import { existsSync } from 'node:fs'
+import { readFile, stat } from 'node:fs/promises'
+import { dirname, isAbsolute, join, relative, resolve } from 'node:path'
 import { VinError, typeError } from '../errors.js'
+import { checkFile, writeTextAtomically } from '../files/atomic-file.js'
+import { tryWriting } from '../files/disk.js'
+import { checkFolderOfFiles } from '../files/pictures.js'
+import { JOB, JOB_VERSION, maxJobBytes } from '../files/run-folder.js'
 import { errorCode, errorMessage } from '../realms.js'
+import { isPictureFolder, pictureFolderOf } from '../video/formats.js'
+import { isPngOfSequence } from '../video/png.js'
 import type { Values } from './options.js'
-
-const version = 1
-const maxBytes = 1 << 20
+import { standardOutput, takesStandardOutput } from './standard-output.js'
 
 export interface Job {
   id: string
@@ -21,6 +26,7 @@ export interface Job {
 interface JobFile {
   version: number
   id: string
+  /** Absolute, like the files among the values, so that a run goes on from any working directory; or '-', standard output. */
   output: string
   scale: number | undefined
   preview: boolean
@@ -28,35 +34,34 @@ interface JobFile {
   values: Values
 }
 
-export function newJob(folder: string | undefined): Job {
+/** The folder of a new run: here, or beside its output where the working directory cannot be written. */
+export async function newJob(output: string): Promise<Job> {
   const id = randomBytes(4).toString('hex')
-  return folder === undefined ? { id, folder: `vin-${id}`, own: true } : { id, folder, own: false }
+  const isHere = await tryWriting(process.cwd()).then(() => true, () => false)
+  return { id, folder: isHere ? `vin-${id}` : join(dirname(resolve(output)), `vin-${id}`), own: true }
 }
 
-export async function writeJob(job: Job, content: Omit<JobFile, 'version' | 'id'>): Promise<void> {
-  const file = join(job.folder, 'job.json')
-  const temporary = `${file}.tmp`
-  try {
-    await mkdir(job.folder, { recursive: true })
-    const handle = await open(temporary, 'w')
-    try {
-      await handle.writeFile(JSON.stringify({ version, id: job.id, ...content } satisfies JobFile, null, 2))
-      await handle.sync()
-    } finally {
-      await handle.close()
-    }
-    await rename(temporary, file)
-  } catch (error) {
-    throw new VinError('ERR_VIN_DISK', `Expected to save the run in ${job.folder} but ${errorMessage(error)}`, { path: job.folder }, { cause: error })
-  }
+/** The run that a folder named by the user holds, or a new one for it. */
+export async function jobIn(folder: string): Promise<{ job: Job; before: JobFile | undefined }> {
+  const before = existsSync(join(folder, JOB)) ? await readJob(folder) : undefined
+  return { job: { id: before?.id ?? randomBytes(4).toString('hex'), folder, own: false }, before }
+}
+
+/** Options that may name a file or folder. */
+const files = ['model', 'image', 'last-image', 'video', 'scheduler']
+
+export async function writeJob(job: Job, { output, values, ...content }: Omit<JobFile, 'version' | 'id'>): Promise<void> {
+  const whole = Object.fromEntries(Object.entries(values).map(([name, value]) => [name, files.includes(name) && value !== undefined && existsSync(value) ? resolve(value) : value]))
+  const file: JobFile = { version: JOB_VERSION, id: job.id, output: output === standardOutput ? output : resolve(output), ...content, values: whole }
+  await writeTextAtomically(join(job.folder, JOB), JSON.stringify(file, null, 2))
 }
 
 export async function readJob(folder: string): Promise<JobFile> {
-  const file = join(folder, 'job.json')
+  const file = join(folder, JOB)
   const fail = (found: string, cause?: unknown): VinError => new VinError('ERR_VIN_FORMAT', `Expected an interrupted run in ${file} but found ${found}`, { file, expected: 'a run', found }, { cause })
   let content: unknown
   try {
-    if ((await stat(file)).size > maxBytes) throw fail(`more than ${maxBytes} bytes`)
+    if ((await stat(file)).size > maxJobBytes) throw fail(`more than ${maxJobBytes} bytes`)
     content = JSON.parse(await readFile(file, 'utf8'))
   } catch (error) {
     if (error instanceof VinError) throw error
@@ -64,19 +69,22 @@ export async function readJob(folder: string): Promise<JobFile> {
     throw fail(errorMessage(error), error)
   }
   const { version: found, id, output, scale, preview, values } = (typeof content === 'object' && content !== null ? content : {}) as Partial<JobFile>
-  if (found !== version) throw fail(`version ${JSON.stringify(found)} instead of ${version}`)
+  if (found !== JOB_VERSION) throw fail(`version ${JSON.stringify(found)} instead of ${JOB_VERSION}`)
   if (typeof id !== 'string' || typeof output !== 'string' || (scale !== undefined && typeof scale !== 'number') || typeof values !== 'object' || values === null) throw fail('other fields')
   if (Object.values(values).some((value) => typeof value !== 'string')) throw fail('options that are no texts')
-  return { version, id, output, scale, preview: preview === true, values: { ...values } }
+  return { version: JOB_VERSION, id, output, scale, preview: preview === true, values: { ...values } }
 }
 
-export async function removeJob(job: Job): Promise<void> {
-  if (job.own) await rm(job.folder, { recursive: true, force: true })
+/** A path as somebody here would type it. */
+export function shownPath(path: string): string {
+  if (!isAbsolute(path)) return path
+  const fromHere = relative(process.cwd(), path)
+  return fromHere === '' || fromHere.startsWith('..') || isAbsolute(fromHere) ? path : fromHere
 }
 
-/** Says before hours of sampling that the video could not be written. */
-export async function checkOutputFolder(output: string): Promise<void> {
-  const folder = dirname(resolve(output))
-  const found = await stat(folder).catch(() => undefined)
-  if (found?.isDirectory() !== true) throw new VinError('ERR_VIN_DISK', `Expected the folder ${folder} for ${output} but it does not exist; make it first`, { path: folder, reason: 'ENOENT' })
+/** Says before hours of sampling that the video could not be written. Without `numFrames` it is not known whether a .png is one picture or a folder of them. */
+export async function checkOutputPlace(output: string, numFrames: number | undefined): Promise<void> {
+  if (takesStandardOutput(output)) return
+  if (numFrames !== undefined && isPictureFolder(output, numFrames)) await checkFolderOfFiles(pictureFolderOf(output), isPngOfSequence)
+  else await checkFile(output)
 }

@@ -2,12 +2,11 @@
 
 import { defineCommand } from './command.js'
 import type { StopOnSignal } from './interrupt.js'
-import { checkOutputFolder, readJob } from './job-folder.js'
-import { checkOutput } from './generate.js'
+import { checkOutputPlace, readJob, shownPath } from './job-folder.js'
+import { checkOutput, framesOf } from './generate.js'
 import { outputArguments } from './options.js'
 import { createReporter } from './output.js'
 import { runJob } from './run-job.js'
-import { takesStandardOutput } from './standard-output.js'
 
 export const resumeCommand = defineCommand({
   meta: { name: 'resume', description: 'go on with an interrupted run' },
@@ -18,8 +17,8 @@ export const resumeCommand = defineCommand({
   },
   async run({ args, data }) {
     const { id, output: asked, scale, preview, values } = await readJob(args.folder)
-    const output = checkOutput(args.output ?? asked)
-    if (!takesStandardOutput(output)) await checkOutputFolder(output)
+    const output = checkOutput(args.output ?? shownPath(asked))
+    await checkOutputPlace(output, framesOf(values))
     const reporter = await createReporter(args.json)
     // Only a folder that a run made for itself is removed at the end.
     const own = new RegExp(`(^|[/\\\\])vin-${id}[/\\\\]?$`).test(args.folder)

@@ -1,13 +1,14 @@
 // One run of the command line, for generate and resume: open the model, sample with progress, save. Interrupted or failed, its folder stays and says how to go on.
 
 import { existsSync } from 'node:fs'
-import { join } from 'node:path'
+import { isAbsolute, join } from 'node:path'
 import { VideoPipeline } from '../index.js'
 import type { GenerateOptions, Video } from '../index.js'
 import { expected } from '../errors.js'
-import { numberOption } from './arguments.js'
+import { LATENTS, RunFolder } from '../files/run-folder.js'
+import { numberOption, quoted } from './arguments.js'
 import { isAbort } from './exit.js'
-import { removeJob, writeJob } from './job-folder.js'
+import { writeJob } from './job-folder.js'
 import type { Job } from './job-folder.js'
 import { modelOptions, samplingOptions } from './options.js'
 import type { Values } from './options.js'
@@ -39,38 +40,39 @@ export function defaultScale(width: number, height: number): number {
 export async function runJob(settings: RunSettings, reporter: Reporter, signal: AbortSignal): Promise<void> {
   const { job, values, output, preview } = settings
   const start = performance.now()
-  // Texts that are no numbers are refused before the model is opened.
+  // Texts that are no numbers, and a folder that is not this run's, are refused before the model is opened.
   const options: GenerateOptions = { ...samplingOptions(values), signal }
-  const onProgress = ({ component, done, total }: { component: string; done: number; total: number }): void => reporter.progress({ stage: `loading ${component}`, done, total })
-  const pipeline = await VideoPipeline.fromPretrained(values['model'], { ...modelOptions(values), signal, onProgress })
-  let saved = false
-  try {
-    // Refused before there is a folder.
-    pipeline.plan(options)
-    await writeJob(job, { output, scale: settings.scale, preview, values })
-    saved = true
+  const run = await RunFolder.open(job.folder, async (seed) => {
+    // A seed that was drawn is part of the run: going on without it would be another video.
+    await writeJob(job, { output, scale: settings.scale, preview, values: { ...values, seed: String(seed) } })
     reporter.event({ type: 'job', id: job.id, folder: job.folder, output })
+  })
+  const onProgress = ({ component, done, total }: { component: string; done: number; total: number }): void => reporter.progress({ stage: `loading ${component}`, done, total })
+  let pipeline: VideoPipeline | undefined
+  try {
+    pipeline = await VideoPipeline.fromPretrained(values['model'], { ...modelOptions(values), signal, onProgress })
     const video = await sample(pipeline, { ...options, resume: job.folder }, settings, reporter)
     // Those of sampling have been told when they came.
     const known = video.warnings.length
-    const latents = join(job.folder, 'latents.safetensors')
+    const latents = join(job.folder, LATENTS)
     await video.save(latents, { signal })
     const isPixels = !output.endsWith('.safetensors')
     const scale = isPixels ? (settings.scale ?? defaultScale(video.width, video.height)) : 1
     await writeVideo(video, output, { scale, signal, onProgress: ({ done, total }) => reporter.progress({ stage: 'writing', done, total }) })
     for (const warning of video.warnings.slice(known)) reporter.warning(warning)
-    await removeJob(job)
+    if (job.own) await run.remove()
     const seconds = ((performance.now() - start) / 1000).toFixed(1)
     const { numFrames, fps, seed } = video
     const [width, height] = [video.width * scale, video.height * scale]
     const size = isPixels ? `${width} × ${height}` : 'latents'
     reporter.result(`${output}: ${numFrames} frames, ${size}, ${fps} fps, seed ${seed}, ${seconds} s`, { type: 'done', path: output, numFrames, width, height, scale, fps, seed, seconds: Number(seconds) })
   } catch (error) {
-    if (saved) explain(error, job, output, reporter)
+    if (run.begins) explain(error, job, output, reporter)
     throw error
   } finally {
     reporter.close()
-    await pipeline.dispose()
+    await pipeline?.dispose()
+    await run.close()
   }
 }
 
@@ -97,9 +99,9 @@ async function sample(pipeline: VideoPipeline, options: GenerateOptions, { previ
 
 function explain(error: unknown, job: Job, output: string, reporter: Reporter): void {
   reporter.close()
-  const latents = join(job.folder, 'latents.safetensors')
-  const resume = `npx vin-native resume ${job.folder}`
-  if (existsSync(latents)) reporter.note(`the latents are in ${latents}: npx vin-native decode ${latents} -o ${output}, or ${resume}`)
-  else reporter.note(`${isAbort(error) ? 'interrupted: ' : ''}the run is saved in ./${job.folder}, go on with: ${resume}`)
+  const latents = join(job.folder, LATENTS)
+  const resume = `npx vin-native resume ${quoted(job.folder)}`
+  if (existsSync(latents)) reporter.note(`the latents are in ${latents}: npx vin-native decode ${quoted(latents)} -o ${quoted(output)}, or ${resume}`)
+  else reporter.note(`${isAbort(error) ? 'interrupted: ' : ''}the run is saved in ${isAbsolute(job.folder) ? '' : './'}${job.folder}, go on with: ${resume}`)
   reporter.event({ type: 'saved', folder: job.folder, resume })
 }

@@ -9,7 +9,7 @@ import { claimCheckpoint, settleCheckpoint } from '../training/checkpoint.js'
 import { checkFitOptions } from '../training/fit.js'
 import { resolveTrainerOptions } from '../training/options.js'
 import { trainerCheckpoint } from '../training/trainer.js'
-import { given, numberOption, seedOption } from './arguments.js'
+import { given, numberOption, quoted, seedOption } from './arguments.js'
 import { defineCommand } from './command.js'
 import { isAbort } from './exit.js'
 import type { StopOnSignal } from './interrupt.js'
@@ -106,9 +106,4 @@ function goOnCommand(rawArgs: readonly string[], left: { steps: number | undefin
     return rest[rawArgs[i - 1] ?? ''] ?? word
   })
   return ['npx vin-native train', ...words.map(quoted)].join(' ')
-}
-
-/** A word as a shell takes it. */
-function quoted(word: string): string {
-  return /^[\w./:=@%+,-]+$/.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`
 }

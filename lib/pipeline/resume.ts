@@ -3,13 +3,13 @@
 
 import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { mkdir, open, readFile, readdir, rm, stat } from 'node:fs/promises'
+import { open, readFile, readdir, rm } from 'node:fs/promises'
 import { endianness } from 'node:os'
 import { dirname, join } from 'node:path'
 import { types } from 'node:util'
 import { VinError, show } from '../errors.js'
 import { writeFileAtomically } from '../files/atomic-file.js'
-import { diskError } from '../files/disk.js'
+import { STATE_KIND, statePattern } from '../files/run-folder.js'
 import { weightFile } from '../models/files.js'
 import type { Binding } from '../native/binding.js'
 import { packageVersion } from '../native/package-root.js'
@@ -31,7 +31,6 @@ export interface SavedState {
   tensors: Record<string, TensorData>
 }
 
-const statePattern = /^state-(\d{6})\.safetensors$/
 const sha = (): ReturnType<typeof createHash> => createHash('sha256')
 
 /** Everything the result depends on but the seed, as plain values; tensors and bytes by their hash. */
@@ -46,8 +45,9 @@ export async function fingerprintOf(options: ResolvedGenerateOptions, parts: Pip
       latents: await tensorHash(options.latents),
       promptEmbeds: await tensorHash(options.promptEmbeds),
       negativePromptEmbeds: await tensorHash(options.negativePromptEmbeds),
-      ...pictureHash('image', options.image),
-      ...pictureHash('lastImage', options.lastImage)
+      ...(await inputHash('image', options.image)),
+      ...(await inputHash('lastImage', options.lastImage)),
+      ...(typeof options.video === 'string' ? await inputHash('video', options.video) : {})
     })
   ) as Fingerprint
 }
@@ -58,10 +58,16 @@ async function tensorHash(tensor: TensorLike | undefined): Promise<string | unde
   return sha().update(JSON.stringify(shape)).update(bytesOf(data)).digest('hex')
 }
 
-function pictureHash(name: string, picture: ResolvedGenerateOptions['image']): Record<string, string> {
-  if (picture === undefined || typeof picture === 'string') return {}
-  const { data, shape } = types.isUint8Array(picture) ? { data: picture, shape: [] } : { data: picture.data, shape: [picture.width, picture.height] }
-  return { [name]: sha().update(JSON.stringify(shape)).update(data).digest('hex') }
+/** Files count by what is in them: a run may go on in another working directory. One that cannot be read is an error of its own, later. */
+async function inputHash(name: string, input: ResolvedGenerateOptions['image']): Promise<Record<string, string>> {
+  if (input === undefined) return {}
+  const hash = sha()
+  if (typeof input === 'string') {
+    const isRead = await hashFile(hash, input).then(() => true, () => false)
+    return { [name]: isRead ? hash.digest('hex') : input }
+  }
+  const { data, shape } = types.isUint8Array(input) ? { data: input, shape: [] } : { data: input.data, shape: [input.width, input.height] }
+  return { [name]: hash.update(JSON.stringify(shape)).update(data).digest('hex') }
 }
 
 /** Configs, and for weights on disk the size and 64 samples of every file: enough to tell two checkpoints apart without reading gigabytes. */
@@ -84,19 +90,22 @@ async function modelFingerprint({ transformer, vae, textEncoder, source }: Pipel
 async function hashFiles(hash: ReturnType<typeof sha>, folder: string): Promise<void> {
   const first = weightFile(folder)
   const files = first.endsWith('.index.json') ? (await readdir(folder)).filter((name) => name.endsWith('.safetensors')).sort().map((name) => join(folder, name)) : [first]
-  for (const file of files) {
-    const { size } = await stat(file)
+  for (const file of files) await hashFile(hash, file)
+}
+
+/** Size and 64 samples; all of a file of up to 256 KiB. */
+async function hashFile(hash: ReturnType<typeof sha>, file: string): Promise<void> {
+  const handle = await open(file, 'r')
+  try {
+    const { size } = await handle.stat()
     hash.update(String(size))
-    const handle = await open(file, 'r')
-    try {
-      const block = Buffer.alloc(4096)
-      for (let i = 0; i < 64; i++) {
-        const { bytesRead } = await handle.read(block, 0, block.length, Math.floor((Math.max(0, size - block.length) * i) / 63))
-        hash.update(block.subarray(0, bytesRead))
-      }
-    } finally {
-      await handle.close()
+    const block = Buffer.alloc(4096)
+    for (let i = 0; i < 64; i++) {
+      const { bytesRead } = await handle.read(block, 0, block.length, Math.floor((Math.max(0, size - block.length) * i) / 63))
+      hash.update(block.subarray(0, bytesRead))
     }
+  } finally {
+    await handle.close()
   }
 }
 
@@ -107,8 +116,9 @@ function bytesOf(data: Float32Array): Buffer {
 }
 
 /** The folder's states, newest first. */
-async function listStates(folder: string): Promise<{ file: string; step: number }[]> {
-  const names = existsSync(folder) ? await readdir(folder) : []
+export async function listStates(folder: string): Promise<{ file: string; step: number }[]> {
+  // Whatever else is there, has none.
+  const names = await readdir(folder).catch(() => [])
   const states = names.flatMap((name) => {
     const match = statePattern.exec(name)
     return match === null ? [] : [{ file: join(folder, name), step: Number(match[1]) }]
@@ -122,7 +132,7 @@ async function* encodeState({ step, seed, fingerprint, tensors }: SavedState): A
   const hash = sha()
   for (const part of parts) hash.update(part)
   const content = JSON.stringify({ step, seed: String(seed), big_seed: typeof seed === 'bigint', fingerprint })
-  const header: Record<string, unknown> = { __metadata__: { kind: 'vin-native sampling state', content, sha256: hash.update(content).digest('hex') } }
+  const header: Record<string, unknown> = { __metadata__: { kind: STATE_KIND, content, sha256: hash.update(content).digest('hex') } }
   let offset = 0
   names.forEach((name, i) => {
     const length = parts[i]?.length ?? 0
@@ -141,16 +151,6 @@ export async function saveState(folder: string, state: SavedState): Promise<void
   await writeFileAtomically(join(folder, `state-${String(state.step).padStart(6, '0')}.safetensors`), encodeState(state))
   const old = (await listStates(folder)).filter(({ step }) => step <= state.step).slice(2)
   for (const { file } of old) await rm(file, { force: true })
-}
-
-/** Makes the folder, and removes temporary files of a killed run. */
-export async function prepareFolder(folder: string): Promise<void> {
-  try {
-    await mkdir(folder, { recursive: true })
-    for (const name of await readdir(folder)) if (/^\.state-\d{6}\.safetensors\..*\.tmp$/.test(name)) await rm(join(folder, name), { force: true })
-  } catch (error) {
-    throw diskError(error, folder)
-  }
 }
 
 /** The newest state that is whole. @throws ERR_VIN_RESUME_MISMATCH naming the field that differs */

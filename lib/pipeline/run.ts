@@ -2,6 +2,7 @@
 
 import { performance } from 'node:perf_hooks'
 import { missingComponent, native } from '../errors.js'
+import { RunFolder } from '../files/run-folder.js'
 import type { VAE } from '../models/vae.js'
 import type { NativeCancel, NativeEngine, NativeTensor } from '../native/binding.js'
 import { abortable, bindCancel } from '../native/cancel.js'
@@ -28,7 +29,7 @@ import { planVideo } from './plan.js'
 import type { PipelineWarning, VideoPlan } from './plan.js'
 import { encodePrompt } from './prompt.js'
 import type { TextEncoderLike } from './prompt.js'
-import { fingerprintOf, loadState, prepareFolder, saveState } from './resume.js'
+import { fingerprintOf, loadState, saveState } from './resume.js'
 import type { Fingerprint, SavedState } from './resume.js'
 import { conditionText } from './text.js'
 import type { TextConditioning } from './text.js'
@@ -58,7 +59,7 @@ interface Run {
 
 /** Saved states of a run with `resume`. */
 interface Resuming {
-  folder: string
+  folder: RunFolder
   fingerprint: Fingerprint
   state: SavedState | undefined
 }
@@ -82,13 +83,15 @@ export async function runGenerate(options: ResolvedGenerateOptions, parts: Pipel
     context.emit({ event: { type: 'warning', ...warning } })
     context.logger?.warn({ code: warning.code }, warning.message)
   }
+  let states: Awaited<ReturnType<typeof RunFolder.use>> | undefined
   try {
     const plan = planVideo(options, parts)
     if (options.outputType === 'video' || options.preview === true || options.onPreview !== undefined) requireVae(parts.vae)
     const run: Run = { options, parts, textEncoder, microBatch, context, engine, cancel: cancel.flag, scope, plan, warnings, warn }
     context.emit({ event: { type: 'plan', plan } })
     plan.warnings.forEach(warn)
-    const resuming = await openStates(run)
+    if (options.resume !== undefined) states = await RunFolder.use(options.resume)
+    const resuming = states === undefined ? undefined : await openStates(run, states.folder)
     const seed = options.seed ?? resuming?.state?.seed ?? randomSeed()
     const text = await textOf(run)
     const textDone = performance.now()
@@ -96,17 +99,16 @@ export async function runGenerate(options: ResolvedGenerateOptions, parts: Pipel
     const timings: Record<string, number> = { text: textDone - started, sampling: performance.now() - textDone }
     return finish(run, latents, seed, timings)
   } finally {
+    await states?.release()
     scope.dispose()
     cancel.release()
   }
 }
 
-async function openStates({ options, parts, warn }: Run): Promise<Resuming | undefined> {
-  const { resume: folder } = options
-  if (folder === undefined) return undefined
+/** Reads alone: the folder is written once everything that the run is given has been read. */
+async function openStates({ options, parts, warn }: Run, folder: RunFolder): Promise<Resuming> {
   const fingerprint = await fingerprintOf(options, parts)
-  await prepareFolder(folder)
-  const { state, damaged } = await loadState(parts.engine.binding, folder, fingerprint, options.seed)
+  const { state, damaged } = await loadState(parts.engine.binding, folder.path, fingerprint, options.seed)
   for (const file of damaged) warn({ code: 'damaged-state', message: `${file} is damaged and was not used` })
   return { folder, fingerprint, state }
 }
@@ -148,6 +150,7 @@ async function sampleLatents(run: Run, text: TextConditioning, seed: bigint, giv
     warn
   })
   const frameMask = maskOf(given, latentFrames)
+  await resuming?.folder.begin(givenSeed)
   const start = await startOf(run, seed, shape, resuming?.state)
   if (resuming?.state === undefined) placeFrames(engine, start.latents, given)
   const { onStep, onPreview } = options
@@ -232,7 +235,7 @@ async function save({ folder, fingerprint }: Resuming, step: number, seed: numbe
   const tensors: Record<string, TensorData> = { latents: await readNative(latents) }
   checkFinite(tensors['latents']!, `latents after step ${step - 1}`, { step: step - 1 })
   for (const [name, tensor] of Object.entries(scheduler.state())) tensors[`scheduler.${name}`] = await readNative(tensor)
-  await saveState(folder, { step, seed, fingerprint, tensors })
+  await saveState(folder.path, { step, seed, fingerprint, tensors })
 }
 
 const previewsOfRun = 5

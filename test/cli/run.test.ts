@@ -96,10 +96,12 @@ test('the second Ctrl-C ends at once', async () => {
 })
 
 test('a video that cannot be written leaves its latents, and decode makes it', async () => {
-  // A folder stands where the file should go: renaming onto it fails, after all the work.
-  await mkdir(join(folder, 'out.y4m'))
+  // While it samples, a folder comes to stand where the file should go.
   const options = ['a circle', ...cpu, '--frames', '12', '--seed', '4', '--scale', '2']
-  const failed = await vinNative(folder, 'generate', ...options, '-o', 'out.y4m')
+  const running = start(folder, 'generate', ...options, '-o', 'out.y4m', '--preview')
+  await new Promise<void>((resolve) => running.child.stderr!.on('data', (chunk: Buffer) => chunk.toString().includes('sampling') && resolve()))
+  await mkdir(join(folder, 'out.y4m'))
+  const failed = await running.result
   expect(failed.code).toBe(4)
   const [saved] = (await readdir(folder)).filter((name) => name.startsWith('vin-'))
   expect(failed.stderr).toContain(`npx vin-native decode ${join(saved!, 'latents.safetensors')} -o out.y4m`)

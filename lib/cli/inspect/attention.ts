@@ -3,13 +3,13 @@
 import { VideoPipeline, randn } from '../../index.js'
 import type { AttentionMaps, GenerateOptions, TensorData } from '../../index.js'
 import { native, rangeError } from '../../errors.js'
+import { checkFile } from '../../files/atomic-file.js'
 import { checkInteger } from '../../options/check.js'
 import { checkGenerateOptions } from '../../options/generate.js'
 import { resolveLimits } from '../../options/limits.js'
 import { numberOption, seedOption } from '../arguments.js'
 import { demoPrompt } from '../generate.js'
 import type { Inspection } from '../inspect.js'
-import { checkOutputFolder } from '../job-folder.js'
 import { modelOptions } from '../options.js'
 import type { Values } from '../options.js'
 import type { Reporter } from '../output.js'
@@ -17,7 +17,7 @@ import type { Reporter } from '../output.js'
 export async function inspectAttention(folder: string | undefined, values: Values, reporter: Reporter, signal: AbortSignal): Promise<Inspection> {
   const { output, prompt = demoPrompt } = values
   if (output !== undefined && !output.endsWith('.safetensors')) throw rangeError(`Expected an output that ends in .safetensors but received ${JSON.stringify(output)}`)
-  if (output !== undefined) await checkOutputFolder(output)
+  if (output !== undefined) await checkFile(output)
   const numFrames = numberOption(values['frames'], '--frames') ?? 64
   const seed = seedOption(values['seed']) ?? 0
   const steps = numberOption(values['steps'], '--steps')
