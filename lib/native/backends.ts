@@ -1,10 +1,9 @@
 // Device names, and the backend plug-ins that could serve them. 'cpu' probes nothing.
 
 import { existsSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import { dirname, join, resolve } from 'node:path'
 import { VinError, expected } from '../errors.js'
-import { packageRoot } from './package-root.js'
+import { packageRoot, resolveFrom } from './package-root.js'
 
 export type Device = 'auto' | 'cpu' | 'cuda' | `cuda:${number}` | 'cuda-emu' | 'cuda-ptx'
 
@@ -65,7 +64,7 @@ function cudaCandidates(): RejectedBackend[] {
     ...(asked === undefined || asked === '' ? [] : [resolve(asked)]),
     join(root, 'build-backends', 'stage', 'backends'),
     join(root, 'prebuilds', `${process.platform}-${process.arch}`, 'backends'),
-    ...['cuda13', 'cuda12'].map((id) => optionalPackage(root, `@vin-native/${process.platform}-${process.arch}-${id}`))
+    ...['cuda13', 'cuda12'].map((id) => optionalPackage(`@vin-native/${process.platform}-${process.arch}-${id}`))
   ]
   return folders.map((folder) =>
     existsSync(join(folder, 'manifest.json'))
@@ -74,9 +73,9 @@ function cudaCandidates(): RejectedBackend[] {
   )
 }
 
-function optionalPackage(root: string, name: string): string {
+function optionalPackage(name: string): string {
   try {
-    return dirname(createRequire(join(root, 'package.json')).resolve(`${name}/package.json`))
+    return dirname(resolveFrom(`${name}/package.json`))
   } catch {
     return name
   }

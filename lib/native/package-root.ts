@@ -1,7 +1,7 @@
 // Where this package lies on disk, and what is loaded from there when it is needed.
 
 import { existsSync, readFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
+import Module from 'node:module'
 import { dirname, join } from 'node:path'
 import { here } from './here.cjs'
 
@@ -25,10 +25,13 @@ function above(start: string): Package | undefined {
   }
 }
 
+/** require as a module in this folder has it. By this name, because webpack resolves the calls of an imported createRequire when it bundles. */
+const requireOf = (folder: string): NodeJS.Require => Module.createRequire(join(folder, 'package.json'))
+
 /** The package as a module in this folder would find it. */
 function installedFor(folder: string): Package | undefined {
   try {
-    return packageAt(dirname(createRequire(join(folder, 'package.json')).resolve('vin-native/package.json')))
+    return packageAt(dirname(requireOf(folder).resolve('vin-native/package.json')))
   } catch {
     return undefined
   }
@@ -61,5 +64,10 @@ Loads CommonJS by name or path, as from this package's folder: `.node` files, no
 not there at all, or has to stay a file.
 */
 export function requireFrom(id: string): unknown {
-  return createRequire(join(packageRoot(), 'package.json'))(id)
+  return requireOf(packageRoot())(id)
+}
+
+/** The file that `requireFrom` would load; throws where there is none. */
+export function resolveFrom(id: string): string {
+  return requireOf(packageRoot()).resolve(id)
 }

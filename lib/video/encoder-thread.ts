@@ -42,7 +42,7 @@ const maxInFlight = 4
 function workerFile(): string {
   const file = join(packageRoot(), 'dist', 'esm', 'video', 'encoder-worker.js')
   if (!existsSync(file)) {
-    throw new VinError('ERR_VIN_MISSING_COMPONENT', `Expected the encoders' worker at ${file} but it is not there; run npm run build, or keep dist/ beside a bundle`, {
+    throw new VinError('ERR_VIN_MISSING_COMPONENT', `Expected the encoders' worker at ${file} but it is not there; run npm run build, or install vin-native where a bundle of it runs`, {
       component: 'encoder-worker',
       path: file
     })

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { expect, test } from 'vitest'
 import * as vin from 'vin-native'
-import { scenario } from './scenario.cjs'
+import { scenario } from './scenario.mjs'
 
 const expected = () => JSON.parse(readFileSync(new URL('./expected.json', import.meta.url), 'utf8'))
 

@@ -1,10 +1,9 @@
 // What a program does with the library, the same in every project of this folder: it makes a video with an untrained model, writes it, meets an error of each
 // kind, and gives the library what the library gave it. `vin` is the library as that project loads it. Returns what must not depend on the project.
-'use strict'
-const { createHash } = require('node:crypto')
-const { mkdtempSync, rmSync, writeFileSync } = require('node:fs')
-const { tmpdir } = require('node:os')
-const { join } = require('node:path')
+import { createHash } from 'node:crypto'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 
 const config = {
   transformer: {
@@ -29,13 +28,14 @@ async function caught(vin, work) {
   try {
     await work()
   } catch (error) {
-    const kind = [vin.VinError, RangeError, TypeError].find((constructor) => error instanceof constructor)
-    return `${kind === undefined ? 'foreign' : kind.name} ${kind === undefined ? error.name : error.code}`
+    // By their own names: a bundler may have shortened those of the classes.
+    const [kind] = Object.entries({ VinError: vin.VinError, RangeError, TypeError }).find(([, constructor]) => error instanceof constructor) ?? []
+    return kind === undefined ? error.name : `${kind} ${error.code}`
   }
   return 'none'
 }
 
-async function scenario(vin, { formats = ['y4m', 'gif', 'apng', 'webp', 'mp4'], image = true } = {}) {
+export async function scenario(vin, { formats = ['y4m', 'gif', 'apng', 'mp4'], image = true } = {}) {
   const folder = mkdtempSync(join(tmpdir(), 'vin-scenario-'))
   const pipeline = await vin.VideoPipeline.fromConfig(config, { device: 'cpu', threads: 1, seed: 11, defaults: { width: 32, height: 32, numInferenceSteps: 2, guidanceScale: 2 } })
   try {
@@ -62,6 +62,8 @@ async function scenario(vin, { formats = ['y4m', 'gif', 'apng', 'webp', 'mp4'], 
       writeFileSync(apng, await video.toBuffer('apng'))
       seen.image = hash((await pipeline.generate({ ...options, image: apng, outputType: 'latents' })).latents.data)
     }
+    const resumed = await pipeline.generate({ ...options, resume: join(folder, 'states'), outputType: 'latents' })
+    seen.resumed = hash(resumed.latents.data)
     await video.save(join(folder, 'kept.safetensors'))
     const opened = await vin.openLatents(pipeline, join(folder, 'kept.safetensors'))
     seen.opened = hash(opened.latents.data)
@@ -71,6 +73,7 @@ async function scenario(vin, { formats = ['y4m', 'gif', 'apng', 'webp', 'mp4'], 
     seen.errors.format = await caught(vin, () => vin.openLatents(pipeline, join(folder, 'damaged.safetensors')))
     seen.errors.disk = await caught(vin, () => video.save(join(folder, 'nowhere', 'out.gif')))
     seen.errors.missing = await caught(vin, () => vin.VideoPipeline.fromPretrained(join(folder, 'nowhere')))
+    seen.broken = (await vin.doctor()).checks.filter(({ status }) => status === 'broken')
     seen.errors.aborted = await caught(vin, () => pipeline.generate({ ...options, signal: AbortSignal.abort() }))
     return seen
   } finally {
@@ -78,5 +81,3 @@ async function scenario(vin, { formats = ['y4m', 'gif', 'apng', 'webp', 'mp4'], 
     rmSync(folder, { recursive: true, force: true })
   }
 }
-
-module.exports = { scenario }
