@@ -31,7 +31,7 @@ what is before it; pixels become square; the picture is scaled once, straight to
 function filterOf({ fieldOrder, pixelFormat, colorSpace, width: codedWidth, height: codedHeight }: VideoProbe, { width, height, fps }: { width: number; height: number; fps: number }): string {
   const filters: string[] = []
   // Frames that are not flagged as interlaced pass through; the filter has no use for RGB, and would convert it.
-  if (fieldOrder !== 'progressive' && /^(yuv|nv|gray)/.test(pixelFormat ?? '') && codedWidth > 2 && codedHeight > 2) filters.push('bwdif=mode=send_frame:deint=interlaced')
+  if (fieldOrder !== 'progressive' && !/rgb|bgr|gbr|pal8|mono|bayer|xyz/.test(pixelFormat ?? '') && codedWidth > 2 && codedHeight > 2) filters.push('bwdif=mode=send_frame:deint=interlaced')
   filters.push('setpts=PTS-STARTPTS', `fps=${fps}`)
   const cover = `max(${width}/(iw*sar),${height}/ih)`
   const size = (side: string, least: number): string => `'max(${least},floor(${side}*${cover}+0.5))'`

@@ -1,9 +1,10 @@
 // An evaluation as a file: what was read in every video, so that parts made at different times or on different machines can be put together, and a run that
 // was stopped goes on. Rates are computed from it, never kept in it.
 
-import { readFile, rename, writeFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { createHash } from 'node:crypto'
 import { rangeError } from '../../errors.js'
+import { writeTextAtomically } from '../../files/atomic-file.js'
 import type { GapRecord } from './gap.js'
 import type { LatentNoiseRecord } from './latent-noise.js'
 import type { LossRecord } from './losses.js'
@@ -50,8 +51,7 @@ export function emptyReport(settings: ReportSettings): Report {
 }
 
 export async function saveReport(file: string, report: Report): Promise<void> {
-  await writeFile(`${file}.next`, `${JSON.stringify({ kind: KIND, version: VERSION, ...report })}\n`)
-  await rename(`${file}.next`, file)
+  await writeTextAtomically(file, `${JSON.stringify({ kind: KIND, version: VERSION, ...report })}\n`)
 }
 
 export async function loadReport(file: string): Promise<Report> {

@@ -1,6 +1,6 @@
 // A contact sheet: sixteen evenly spaced frames of each of a few videos in one picture.
 
-import { writeFile } from 'node:fs/promises'
+import { once, writeFileAtomically } from '../../files/atomic-file.js'
 import type { VideoPipeline } from '../../pipeline/pipeline.js'
 import { enlarge } from '../../video/frames.js'
 import type { Frame, Picture } from '../../video/frames.js'
@@ -50,5 +50,5 @@ export async function writeSheet(pipeline: VideoPipeline, sampler: Sampler, file
     }
     onVideo({ prompt, seed })
   }
-  await writeFile(file, await encodePng(tile(pictures, columns)))
+  await writeFileAtomically(file, once(await encodePng(tile(pictures, columns))))
 }
