@@ -33,6 +33,11 @@ export async function abortable<T>(promise: Promise<T>, signal: AbortSignal | un
   }
 }
 
+/** A call into the caller's code: an answer that does not come loses against the signal. */
+export async function abortableCall<R>(call: () => R | PromiseLike<R>, signal: AbortSignal | undefined): Promise<R> {
+  return abortable((async () => call())(), signal)
+}
+
 /**
 The items of `source`, until it ends or the signal aborts. A source that does not answer is not waited for then, neither for an item nor for its `return()`.
 `ask` makes the calls.

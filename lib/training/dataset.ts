@@ -136,6 +136,13 @@ export async function* endless<Example extends TrainingExample>(dataset: Dataset
   }
 }
 
+/** Ends the reading. After an abort nobody waits for it: the data set may be what does not answer. */
+export async function letGo(reader: AsyncGenerator<unknown>, signal: AbortSignal | undefined): Promise<void> {
+  const ended = reader.return(undefined)
+  if (signal?.aborted === true) ended.catch(() => {})
+  else await ended
+}
+
 /** The example at one place. */
 export async function exampleAt<Example extends TrainingExample>(dataset: Dataset<Example>, at: DatasetPosition): Promise<Example> {
   for await (const example of pass(dataset, at.epoch, at.taken)) return example

@@ -1,6 +1,7 @@
 // The loop around a trainer's step: until so many steps or minutes have passed, with reports, checkpoints and cancellation.
 
 import { expected } from '../errors.js'
+import { abortableCall } from '../native/cancel.js'
 import { checkFunction, checkInteger, checkNumber, checkSignal, checkString } from '../options/check.js'
 import { openCheckpoint } from './checkpoint.js'
 import type { CheckpointKind } from './checkpoint.js'
@@ -94,15 +95,15 @@ export async function runFit(trainer: Trains, kind: CheckpointKind, options: Fit
     // Tried once: what fails now would fail again at the end.
     saved = trainer.globalStep
     await trainer.save(checkpoint)
-    await options.onCheckpoint?.(checkpoint, trainer.globalStep)
+    await abortableCall(() => options.onCheckpoint?.(checkpoint, trainer.globalStep), signal?.aborted === true ? undefined : signal)
   }
   try {
     const end = performance.now() + minutes * 60_000
     for (let done = 0; done < steps && performance.now() < end; done++) {
       signal?.throwIfAborted()
       const report = await next()
-      await options.onStep?.(report)
-      if (options.evalEvery !== undefined && trainer.globalStep % options.evalEvery === 0) await options.onEvaluate?.(trainer.globalStep)
+      await abortableCall(() => options.onStep?.(report), signal)
+      if (options.evalEvery !== undefined && trainer.globalStep % options.evalEvery === 0) await abortableCall(() => options.onEvaluate?.(trainer.globalStep), signal)
       if (trainer.globalStep % checkpointEvery === 0) await save()
     }
     await save()

@@ -8,6 +8,7 @@ import { VinError, expected, native, nativeAsync, rangeError, typeError } from '
 import { writeDurably } from '../files/disk.js'
 import { checkMask } from '../models/mask.js'
 import type { BackwardRequest } from '../native/binding.js'
+import { abortable, abortableCall } from '../native/cancel.js'
 import { copyOf, linearCombination } from '../native/ops.js'
 import { Scope, checkShape, readNative, toNative, toResult } from '../native/tensor.js'
 import type { TensorData, TensorLike } from '../native/tensor.js'
@@ -27,7 +28,7 @@ import { Buckets, bucketLength } from './buckets.js'
 import type { Batch } from './buckets.js'
 import { checkField, modelFolderFiles, readState, replaceCheckpoint } from './checkpoint.js'
 import type { CheckpointKind } from './checkpoint.js'
-import { endless, exampleAt, warnAbout } from './dataset.js'
+import { endless, exampleAt, letGo, warnAbout } from './dataset.js'
 import type { Dataset, DatasetNeeds, DatasetPosition, DatasetReport, Numbered, TrainingExample } from './dataset.js'
 import { checkFitOptions, fitOptionNames, runFit, warningsOf } from './fit.js'
 import type { FitOptions, StepReport } from './fit.js'
@@ -259,10 +260,10 @@ export class Trainer {
     const engine = this.pipeline.engine.native
     const scope = new Scope()
     try {
-      const x0 = await plain(options.latents)
-      const text = await toNative(engine, options.promptEmbeds, scope)
+      // All at the call: what the caller changes afterwards is not seen.
+      const [x0, noise, text] = await Promise.all([plain(options.latents), plain(options.noise), toNative(engine, options.promptEmbeds, scope)])
       const request: BackwardRequest = {
-        ...this.#noisy(x0, await plain(options.noise), timestep, frameMask, scope),
+        ...this.#noisy(x0, noise, timestep, frameMask, scope),
         timestep,
         text,
         fps,
@@ -392,7 +393,7 @@ export class Trainer {
       }
     }
     checkFiniteLosses(losses, this.globalStep)
-    if (options.onGradients !== undefined) await options.onGradients(this.#optimizer.gradients())
+    await abortableCall(() => options.onGradients?.(this.#optimizer.gradients()), options.signal)
     const { gradNorm, learningRate } = await this.#optimizer.update(this.globalStep, this.#options, { step: this.globalStep })
     this.pipeline.trainedWith(this.scheduler)
     const report = {
@@ -455,7 +456,7 @@ export class Trainer {
     const ready: Batch<Waiting>[] = []
     for (const { at } of this.#buckets) {
       for (const place of at) {
-        const example = await exampleAt(dataset, place)
+        const example = await abortable(exampleAt(dataset, place), options.signal)
         const { length, item } = await take({ example, at: place }, await this.#latents(example))
         const batch = buckets.add(length, item)
         if (batch !== undefined) ready.push(batch)
@@ -470,7 +471,7 @@ export class Trainer {
       if (first !== undefined) return first
       for (;;) {
         options.signal?.throwIfAborted()
-        const { value } = await reader.next()
+        const { value } = await abortable(reader.next(), options.signal)
         position = { epoch: value.at.epoch, taken: value.at.taken + 1 }
         const whole = await this.#latents(value.example)
         const frames = whole.shape[1] ?? 0
@@ -496,7 +497,7 @@ export class Trainer {
         return report
       })
     } finally {
-      await reader.return(undefined)
+      await letGo(reader, options.signal)
     }
   }
 
@@ -562,8 +563,9 @@ export class Trainer {
   }
 }
 
+/** A copy in host memory. */
 async function plain(value: TensorLike): Promise<TensorData> {
-  return 'data' in value ? value : readNative(value.native)
+  return 'data' in value ? { data: new Float32Array(value.data), shape: [...value.shape] } : readNative(value.native)
 }
 
 type WriteWeights = (path: string) => Promise<void>

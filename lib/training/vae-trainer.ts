@@ -8,13 +8,14 @@ import { VinError, expected, native, nativeAsync, rangeError } from '../errors.j
 import { writeDurably } from '../files/disk.js'
 import { VAE } from '../models/vae.js'
 import type { NativeTensor } from '../native/binding.js'
+import { abortable, abortableCall } from '../native/cancel.js'
 import { checkInteger, checkNames, checkNumber, checkOneOf } from '../options/check.js'
 import type { ModelOptions } from '../options/model.js'
 import { latentFramesOf } from '../plan/frames.js'
 import { brand } from '../realms.js'
 import { componentFolderFiles, readState, replaceCheckpoint } from './checkpoint.js'
 import type { CheckpointKind } from './checkpoint.js'
-import { endless, warnAbout } from './dataset.js'
+import { endless, letGo, warnAbout } from './dataset.js'
 import type { Dataset, DatasetPosition, TrainingExample, VideoPixels } from './dataset.js'
 import { disturbLatents, replaceLatentFrame } from './decoder-latents.js'
 import { checkFitOptions, fitOptionNames, runFit, warningsOf } from './fit.js'
@@ -281,7 +282,7 @@ export class VAETrainer {
   }
 
   /** One update on given examples: single frames are drawn from them, or micro-batches. */
-  async step(examples: readonly WeightedExample[], options: Pick<FitOptions, 'onGradients'> = {}): Promise<StepReport> {
+  async step(examples: readonly WeightedExample[], options: Pick<FitOptions, 'onGradients' | 'signal'> = {}): Promise<StepReport> {
     if (examples.length === 0) throw expected('at least one example', 'a step', examples, 'range')
     const started = performance.now()
     const { stage, l1, mse, kl, seed } = this.#options
@@ -297,7 +298,7 @@ export class VAETrainer {
       for (const part of await parts) loss += part
     }
     checkFiniteLosses([loss], this.globalStep)
-    if (options.onGradients !== undefined) await options.onGradients(this.#optimizer.gradients())
+    await abortableCall(() => options.onGradients?.(this.#optimizer.gradients()), options.signal)
     const { gradNorm, learningRate } = await this.#optimizer.update(this.globalStep, this.#options, { step: this.globalStep })
     const report = { step: this.globalStep, loss, gradNorm, learningRate, samplesPerSecond: (1000 * examples.length) / (performance.now() - started) }
     this.globalStep += 1
@@ -391,7 +392,7 @@ export class VAETrainer {
         const examples: WeightedExample[] = []
         let at: DatasetPosition = this.#position
         while (examples.length < this.#options.batchSize) {
-          const { value } = await reader.next()
+          const { value } = await abortable(reader.next(), options.signal)
           examples.push(value.example)
           at = { epoch: value.at.epoch, taken: value.at.taken + 1 }
         }
@@ -400,7 +401,7 @@ export class VAETrainer {
         return report
       })
     } finally {
-      await reader.return(undefined)
+      await letGo(reader, options.signal)
     }
   }
 
