@@ -55,7 +55,7 @@ export const trainCommand = defineCommand({
     const { width, height, fps } = trainer.pipeline.defaults
     const dataset: Dataset = args.data === 'demo' ? demoWorld({ seed }) : videoFolder(args.data, { width, height, fps, seed })
     let done = 0
-    let saved: number | undefined
+    let saved: { step: number; done: number } | undefined
     const started = performance.now()
     try {
       await trainer.fit(dataset, {
@@ -68,7 +68,7 @@ export const trainCommand = defineCommand({
           reporter.progress({ stage: 'training', done, total: steps ?? 0, detail: `loss ${report.loss.toFixed(4)}` })
         },
         onCheckpoint: (folder, step) => {
-          saved = step
+          saved = { step, done }
           reporter.event({ type: 'checkpoint', folder, step })
         }
       })
@@ -76,10 +76,10 @@ export const trainCommand = defineCommand({
     } catch (error) {
       reporter.close()
       if (saved !== undefined) {
-        const left = { steps: steps === undefined ? undefined : steps - done, minutes: minutes === undefined ? undefined : minutes - (performance.now() - started) / 60_000 }
+        const left = { steps: steps === undefined ? undefined : steps - saved.done, minutes: minutes === undefined ? undefined : minutes - (performance.now() - started) / 60_000 }
         const resume = goOnCommand(rawArgs, left)
-        reporter.note(`${isAbort(error) ? 'interrupted: ' : ''}${saved} steps are saved in ${args.output}, go on with: ${resume}`)
-        reporter.event({ type: 'saved', folder: args.output, step: saved, resume })
+        reporter.note(`${isAbort(error) ? 'interrupted: ' : ''}${saved.step} steps are saved in ${args.output}, go on with: ${resume}`)
+        reporter.event({ type: 'saved', folder: args.output, step: saved.step, resume })
       }
       throw error
     } finally {

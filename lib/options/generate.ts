@@ -185,7 +185,12 @@ export interface GenerateOptions {
   preview?: boolean | undefined
   /** Called and awaited after every step with the frames of a preview. */
   onPreview?: ((event: PreviewEvent) => void | Promise<void>) | undefined
-  /** A folder that keeps the two newest states of sampling; a run that finds one there goes on from it. */
+  /**
+  A folder that keeps the two newest states of sampling; a run that finds one there goes on from it. It is new, empty, or that of an earlier run; it is made before
+  the first step, when everything that the run is given has been read.
+
+  @throws ERR_VIN_DISK for a folder that holds something else, and {reason: 'ELOCKED', pid, host, since} while another run uses it; ERR_VIN_RESUME_MISMATCH for a state of other options
+  */
   resume?: string | undefined
   /**
   Stops the job at any time, also while it waits for its turn: it rejects with the signal's reason, and so does its iteration. The finished video does not depend

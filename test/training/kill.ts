@@ -52,14 +52,15 @@ function sit(...args: string[]): Sitting {
 }
 
 /**
-Kills a run at least `kills` times, `insideWrites` of them inside the write of a checkpoint, and lets the last sitting end it.
+Kills a run at least `kills` times, `insideWrites` of them inside the write of a checkpoint, and lets the last sitting end it. `prepare` may make the folder of its checkpoints.
 
 A kill waits for some steps of its sitting. Then, for one inside a write, it waits until the new checkpoint beside the old one has a certain file, the first or the last or one
 between; else for some milliseconds, which may end anywhere: in a step, between steps, in a write.
 */
-export async function killChain(folder: string, options: { kills: number; insideWrites: number; seed: bigint }): Promise<Chain> {
+export async function killChain(folder: string, options: { kills: number; insideWrites: number; seed: bigint; prepare?: (run: string) => void }): Promise<Chain> {
   const [start, run, log] = [join(folder, 'start'), join(folder, 'run'), join(folder, 'log')]
   await mkdir(folder, { recursive: true })
+  options.prepare?.(run)
   const pipeline = await tinyPipeline()
   const trainer = new Trainer(pipeline, {
     learningRate: 3e-3, warmupSteps: 4, lengths: [5, 10], latentFramesPerStep: 20, gradientAccumulationSteps: 2, emaDecay: { max: 0.99, ramp: true }, weightDecay: 0.05,
