@@ -1,10 +1,11 @@
 // The user's ffmpeg: reading videos at a given size and rate, and WebP without sharp. Without an ffmpeg only its absence is tested.
 
 import { spawnSync } from 'node:child_process'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
+import { findProgram } from '../../lib/native/optional.js'
 import { readVideo } from '../../lib/video/ffmpeg.js'
 import type { Frame } from '../../lib/video/frames.js'
 import { breakSharp, mendSharp, notInstalled } from '../support/sharp.js'
@@ -55,6 +56,14 @@ describe.runIf(ffmpeg)('with ffmpeg', () => {
       for await (const { index } of readVideo(join(folder, 'b.y4m'), { width: 64, height: 64, fps: 16, signal: abort.signal })) if (index === 2) abort.abort('enough')
     }
     await expect(read()).rejects.toBe('enough')
+  })
+
+  test('an ffmpeg without its ffprobe is an error that says so', async () => {
+    await syntheticVideo({ numFrames: 1 }).save(join(folder, 'p.y4m'))
+    const alone = await mkdtemp(join(folder, 'alone-'))
+    await symlink((await findProgram('ffmpeg'))!, join(alone, 'ffmpeg'))
+    vi.stubEnv('PATH', alone)
+    await expect(all(join(folder, 'p.y4m'), { width: 8, height: 8, fps: 16 })).rejects.toMatchObject({ code: 'ERR_VIN_NOT_SUPPORTED', message: expect.stringContaining('Expected ffprobe on PATH') as string })
   })
 
   test('what is no video is ERR_VIN_FORMAT', async () => {

@@ -125,7 +125,7 @@ test('unknown options and wrong ones are named before any work', async () => {
       throw new Error('decoded')
     }
   })
-  for (const call of [async (options: object) => video.toBuffer('gif', options), async (options: object) => video.save(join(folder, 'out.gif'), options)]) {
+  for (const call of [async (options: object) => video.toBuffer('gif', options), async (options: object) => video.toStream('gif', options), async (options: object) => video.save(join(folder, 'out.gif'), options)]) {
     await expect(call({ scael: 2 })).rejects.toMatchObject({ code: 'ERR_INVALID_ARG_TYPE', message: expect.stringContaining("received 'scael'; the nearest one is 'scale'") as string })
     await expect(call({ onProgress: 7 })).rejects.toMatchObject({ code: 'ERR_INVALID_ARG_TYPE', message: 'Expected a function for onProgress but received 7' })
     await expect(call({ signal: {} })).rejects.toMatchObject({ code: 'ERR_INVALID_ARG_TYPE', message: expect.stringContaining('Expected an AbortSignal for signal') as string })
