@@ -17,7 +17,7 @@ const cases: Record<string, [what: string, ...tests: [file: string, title: strin
   F4: ['shapes that are none', [safetensors, "describe('shapes'"]],
   F5: ['header text', [safetensors, "describe('header text'"], [safetensors, 'a tensor named __proto__ is plain data'], ['core/json.test.ts', 'a key named __proto__ is data']],
   F6: ['dtypes and values that nothing computes with', [safetensors, 'is not supported, which names the tensor'], [safetensors, 'in a weight is an error that names the tensor']],
-  F7: ['one flipped bit', [safetensors, 'one flipped bit is found by the SHA256SUMS of']],
+  F7: ['one flipped bit', ['models/checksums.test.ts', 'one flipped bit is found by the SHA256SUMS of']],
   F8: ['a file that shrinks', [safetensors, 'a file that is truncated while it is read is an error or a finished read, never a crash']],
   F9: [
     'other weights than the config says',

@@ -3,13 +3,13 @@
 
 import { randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { readFile, stat } from 'node:fs/promises'
 import { dirname, isAbsolute, join, relative, resolve } from 'node:path'
 import { VinError, typeError } from '../errors.js'
 import { checkFile, writeTextAtomically } from '../files/atomic-file.js'
 import { tryWriting } from '../files/disk.js'
 import { checkFolderOfFiles } from '../files/pictures.js'
 import { JOB, JOB_VERSION, maxJobBytes } from '../files/run-folder.js'
+import { readSmallFile } from '../files/small-file.js'
 import { errorCode, errorMessage } from '../realms.js'
 import { isPictureFolder, pictureFolderOf } from '../video/formats.js'
 import { isPngOfSequence } from '../video/png.js'
@@ -61,8 +61,7 @@ export async function readJob(folder: string): Promise<JobFile> {
   const fail = (found: string, cause?: unknown): VinError => new VinError('ERR_VIN_FORMAT', `Expected an interrupted run in ${file} but found ${found}`, { file, expected: 'a run', found }, { cause })
   let content: unknown
   try {
-    if ((await stat(file)).size > maxJobBytes) throw fail(`more than ${maxJobBytes} bytes`)
-    content = JSON.parse(await readFile(file, 'utf8'))
+    content = JSON.parse(new TextDecoder().decode(await readSmallFile(file, maxJobBytes)))
   } catch (error) {
     if (error instanceof VinError) throw error
     if (errorCode(error) === 'ENOENT') throw typeError(`Expected the folder of an interrupted run but ${folder} has no job.json`)

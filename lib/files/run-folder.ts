@@ -1,10 +1,11 @@
 // The folder of a sampling run: states (lib/pipeline/resume.ts), and where the command line made it, job.json and the finished latents. One run at a time uses it.
 
-import { open, readFile, readdir, rm, rmdir, stat } from 'node:fs/promises'
+import { open, readdir, rm, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { diskError, entryAt, makeFolder, placeOf } from './disk.js'
 import { claimFolder } from './folder.js'
 import { lockFolder } from './lock.js'
+import { readSmallFile } from './small-file.js'
 import type { FolderLock } from './lock.js'
 
 export const JOB = 'job.json'
@@ -34,8 +35,7 @@ async function isState(file: string): Promise<boolean> {
 /** Whether a file is the job of a run, of whatever version. */
 async function isJob(file: string): Promise<boolean> {
   try {
-    if ((await stat(file)).size > maxJobBytes) return false
-    const job: unknown = JSON.parse(await readFile(file, 'utf8'))
+    const job: unknown = JSON.parse(new TextDecoder().decode(await readSmallFile(file, maxJobBytes)))
     return typeof job === 'object' && job !== null && 'version' in job && 'values' in job
   } catch {
     return false

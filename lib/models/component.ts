@@ -1,5 +1,6 @@
 // What the three models have in common: a folder with a config and weights on one side, a native model on an engine on the other.
 
+import { statSync } from 'node:fs'
 import { VinError, native, nativeAsync } from '../errors.js'
 import type { NativeContext } from '../errors.js'
 import { bindCancel } from '../native/cancel.js'
@@ -10,7 +11,8 @@ import { quietLogger, warnOfProcess } from '../native/log.js'
 import type { Logger } from '../native/log.js'
 import { resolveModelOptions } from '../options/model.js'
 import type { ModelOptions, ResolvedModelOptions } from '../options/model.js'
-import { weightBytes, weightFile } from './files.js'
+import { verifyFile } from './checksums.js'
+import { weightFile, weightFiles } from './files.js'
 
 export abstract class Component<M extends NativeModel> {
   readonly engine: Engine
@@ -81,7 +83,7 @@ function warnOfFallback({ device, rejected }: Runtime, logger: Logger | undefine
 }
 
 /** Runs `load` with a cancel flag bound to the signal; the engine's claim is given back when it fails. */
-export async function loadWeights<M>(
+export async function loadWeights<M extends NativeModel>(
   { engine, options }: Opened,
   folder: string,
   component: string,
@@ -91,10 +93,18 @@ export async function loadWeights<M>(
   const cancel = bindCancel(engine.native, options.signal)
   try {
     const file = weightFile(folder)
-    const total = weightBytes(file, folder)
+    const { files, links } = await weightFiles(engine.binding, file, options.limits)
+    const total = [...files, ...links].reduce((sum, name) => sum + (statSync(name, { throwIfNoEntry: false })?.size ?? 0), 0)
     options.onProgress?.({ component, done: 0, total })
+    for (const each of files) await verifyFile(each, options.signal)
     const begin = performance.now()
     const model = await nativeAsync(() => load([file], { cancel: cancel.flag, limits: { ...options.limits } }), context)
+    try {
+      for (const each of links) await verifyFile(each, options.signal)
+    } catch (error) {
+      model.dispose()
+      throw error
+    }
     const log = options.logger ?? quietLogger
     log.debug({ component, file, bytes: total, milliseconds: Math.round(performance.now() - begin) }, `${component} loaded from ${file}`)
     options.onProgress?.({ component, done: total, total })

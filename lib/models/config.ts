@@ -1,12 +1,14 @@
 // Reading config.json of a model folder. A config is untrusted: it is read by the strict JSON reader, and every number is checked before anything is allocated.
 
 import { existsSync, statSync } from 'node:fs'
-import { readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { VinError, expected, nativeAsync, notSupported, show } from '../errors.js'
 import { settleFolder } from '../files/folder.js'
+import { readSmallFile } from '../files/small-file.js'
 import type { Binding, Config } from '../native/binding.js'
+import { defaultLimits } from '../options/limits.js'
 import type { Limits } from '../options/limits.js'
+import { verifyBytes } from './checksums.js'
 
 export function isFolder(path: string): boolean {
   return existsSync(path) && statSync(path).isDirectory()
@@ -15,17 +17,23 @@ export function isFolder(path: string): boolean {
 /** A folder argument, with the checkpoint in it or around it complete. @throws ERR_VIN_MISSING_COMPONENT when there is none */
 export async function checkFolder(folder: unknown, component: string): Promise<string> {
   if (typeof folder !== 'string') throw expected('the path of a folder', 'the model folder', folder, 'type')
-  if (!isFolder(folder)) throw new VinError('ERR_VIN_MISSING_COMPONENT', `Expected a folder with ${component} at ${folder} but there is none`, { component, folder })
+  if (!isFolder(folder)) {
+    const found = existsSync(folder) ? 'that is a file; pass the folder that holds it' : 'there is none'
+    throw new VinError('ERR_VIN_MISSING_COMPONENT', `Expected a folder with ${component} at ${folder} but ${found}`, { component, folder })
+  }
   for (const each of [dirname(folder), folder]) await settleFolder(each)
   return folder
 }
 
 /** A JSON object from a file, as a null-prototype object. */
 export async function readJson(binding: Binding, file: string, limits: Limits = {}): Promise<Config> {
-  const bytes = await readFile(file).catch((cause: unknown) => {
+  const most = limits.configBytes ?? defaultLimits.configBytes
+  const bytes = await readSmallFile(file, most).catch((cause: unknown) => {
+    if (cause instanceof VinError) throw cause
     throw new VinError('ERR_VIN_MISSING_COMPONENT', `Expected ${file} but it cannot be read`, { component: file }, { cause })
   })
-  const value = await nativeAsync(async () => binding.parseJson(bytes, file, { depth: limits.jsonDepth ?? 64, bytes: limits.configBytes ?? 1 << 20, nonfinite: true }))
+  await verifyBytes(file, bytes)
+  const value = await nativeAsync(async () => binding.parseJson(bytes, file, { depth: limits.jsonDepth ?? defaultLimits.jsonDepth, bytes: most, nonfinite: true }))
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new VinError('ERR_VIN_FORMAT', `Expected a JSON object in ${file} but found ${show(value)}`, { file })
   return value as Config
 }

@@ -15,7 +15,7 @@ import { Component, loadWeights, openFor } from './component.js'
 import type { Opened } from './component.js'
 import { ConfigReader, checkFolder, readConfig } from './config.js'
 import { checkMask } from './mask.js'
-import { Tokenizer } from './tokenizer.js'
+import { Tokenizer, tokenizerAdvice } from './tokenizer.js'
 
 /** config.json of a T5 encoder, with transformers' names and defaults. */
 export interface TextEncoderConfig {
@@ -72,10 +72,13 @@ export class TextEncoder extends Component<NativeT5> {
   /** Needed for text; without one, `encode` takes ids. */
   tokenizer: Tokenizer | undefined
 
-  private constructor(opened: Opened, config: TextEncoderConfig, model: NativeT5, tokenizer?: Tokenizer) {
+  readonly #advice: string
+
+  private constructor(opened: Opened, config: TextEncoderConfig, model: NativeT5, tokenizer?: Tokenizer, advice = 'tokenizer/tokenizer.json') {
     super('text_encoder', opened.engine, model)
     this.config = Object.freeze(config)
     this.tokenizer = tokenizer
+    this.#advice = advice
   }
 
   /** Opens a folder with config.json and weights. The tokenizer is read from the folder itself or from `tokenizer/` beside it. */
@@ -92,7 +95,7 @@ export class TextEncoder extends Component<NativeT5> {
           ? undefined
           : await Tokenizer.fromPretrained(place, { limits: { bytes: limits.tokenizerBytes, depth: limits.jsonDepth }, ...(signal === undefined ? {} : { signal }) })
       const model = await loadWeights(opened, folder, 'text_encoder', (files, extra) => opened.engine.native.load('t5', { ...config }, files, extra))
-      return new TextEncoder(opened, config, model, tokenizer)
+      return new TextEncoder(opened, config, model, tokenizer, tokenizerAdvice(places.findLast((path) => existsSync(path)) ?? folder))
     } catch (error) {
       await opened.engine.release()
       throw error
@@ -152,7 +155,7 @@ export class TextEncoder extends Component<NativeT5> {
 
   #tokens(text: string | TokenIds, maxLength: number | undefined): { ids: number[]; mask: number[] } {
     if (typeof text === 'string') {
-      if (this.tokenizer === undefined) throw missingComponent('tokenizer', 'Expected a tokenizer to encode text but the model has none; pass { ids, mask }, or add tokenizer/tokenizer.json')
+      if (this.tokenizer === undefined) throw missingComponent('tokenizer', `Expected a tokenizer to encode text but the model has none; pass { ids, mask }, or add ${this.#advice}`)
       const { ids } = this.tokenizer.encode(text, maxLength === undefined ? {} : { maxLength })
       return { ids, mask: ids.map(() => 1) }
     }

@@ -1,10 +1,13 @@
 // Text → token ids, from a tokenizer.json of the Hugging Face format. The file is untrusted: its size, its depth and every id in it are checked before the
 // tokenizer library sees it.
 
-import { readFile, stat } from 'node:fs/promises'
-import { basename, join } from 'node:path'
-import { VinError, expected, missingComponent, notSupported } from '../errors.js'
+import { existsSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
+import { VinError, expected, missingComponent, native, notSupported } from '../errors.js'
+import { readSmallFile } from '../files/small-file.js'
+import { loadBinding } from '../native/load.js'
 import { brand, errorMessage } from '../realms.js'
+import { verifyBytes } from './checksums.js'
 import { within } from './deadline.js'
 
 export interface Encoding {
@@ -74,14 +77,12 @@ export class Tokenizer {
     options.signal?.throwIfAborted()
     const limits = { ...defaultLimits, ...options.limits }
     const file = basename(path).endsWith('.json') ? path : join(path, 'tokenizer.json')
-    let size: number
-    try {
-      size = (await stat(file)).size
-    } catch (error) {
-      throw Object.assign(missingComponent('tokenizer', `Expected a tokenizer at ${file} but it cannot be read; pass promptEmbeds, or add tokenizer/tokenizer.json to the model`), { cause: error })
-    }
-    if (size > limits.bytes) throw formatError(file, `at most ${limits.bytes} bytes`, `${size}`)
-    const bytes = await readFile(file, options.signal === undefined ? {} : { signal: options.signal })
+    const bytes = await readSmallFile(file, limits.bytes).catch((error: unknown) => {
+      if (error instanceof VinError) throw error
+      throw Object.assign(missingComponent('tokenizer', `Expected a tokenizer at ${file} but it cannot be read; pass promptEmbeds, or add ${tokenizerAdvice(dirname(file))}`), { cause: error })
+    })
+    options.signal?.throwIfAborted()
+    await verifyBytes(file, bytes)
     return Tokenizer.fromJson(parse(bytes, file, limits), file)
   }
 
@@ -154,6 +155,12 @@ export class Tokenizer {
   }
 }
 
+/** What to add where tokenizer.json is missing: published T5 encoders come with the model of SentencePiece alone. */
+export function tokenizerAdvice(folder: string): string {
+  const other = ['spiece.model', 'tokenizer.model', 'vocab.json', 'vocab.txt'].find((name) => existsSync(join(folder, name)))
+  return `tokenizer/tokenizer.json to the model${other === undefined ? '' : ` (${other} is not read: transformers' AutoTokenizer.from_pretrained(folder).save_pretrained(folder) writes one from it)`}`
+}
+
 /** NUL ends strings in other languages, and half a surrogate pair has no UTF-8. */
 function wellFormed(text: string): string {
   return text.replaceAll('\0', '').replace(/[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?<![\uD800-\uDBFF])[\uDC00-\uDFFF]/g, '\uFFFD')
@@ -186,6 +193,8 @@ function parse(bytes: Uint8Array, file: string, limits: TokenizerLimits): unknow
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
   } catch (error) {
+    // The strict reader says line and column, or what the file is instead of JSON.
+    native(() => loadBinding().parseJson(bytes, file, { depth: limits.depth, bytes: limits.bytes }))
     throw Object.assign(formatError(file, 'JSON in UTF-8', errorMessage(error)), { cause: error })
   }
 }

@@ -4,9 +4,11 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { VinError, expected } from '../errors.js'
 import { settleFolder } from '../files/folder.js'
+import { verifyFile } from '../models/checksums.js'
 import { ConfigReader, isFolder, readConfig, readJson } from '../models/config.js'
 import { openFor } from '../models/component.js'
 import type { Opened } from '../models/component.js'
+import { otherWeights } from '../models/files.js'
 import { TextEncoder } from '../models/text-encoder.js'
 import { Tokenizer } from '../models/tokenizer.js'
 import { Transformer } from '../models/transformer.js'
@@ -69,16 +71,20 @@ export async function loadParts(model: string | undefined, options: ModelOptions
   }
   try {
     const folder = modelFolder(model)
-    if (!isFolder(folder)) throw new VinError('ERR_VIN_MISSING_COMPONENT', `Expected a model folder at ${folder} but there is none`, { component: 'model', folder })
+    if (!isFolder(folder)) {
+      const found = existsSync(folder) ? 'that is a file; pass the folder that holds transformer/, or config.json and weights' : 'there is none'
+      throw new VinError('ERR_VIN_MISSING_COMPONENT', `Expected a model folder at ${folder} but ${found}`, { component: 'model', folder })
+    }
     await settleFolder(folder)
     const { limits, signal } = opened.options
     const part = (name: string): string | undefined => (isFolder(join(folder, name)) ? join(folder, name) : undefined)
     // A published backbone is its own folder.
     const backbone = part('transformer') ?? (existsSync(join(folder, 'config.json')) ? folder : undefined)
-    if (backbone === undefined) throw new VinError('ERR_VIN_MISSING_COMPONENT', `Expected transformer/ in ${folder} but there is none`, { component: 'transformer', folder })
+    if (backbone === undefined) throw new VinError('ERR_VIN_MISSING_COMPONENT', `Expected transformer/ in ${folder} but there is none${otherWeights(folder)}`, { component: 'transformer', folder })
     const stdit3 = isStdit3(await readConfig(engine.binding, backbone, limits))
     const defaults = await readDefaults(engine.binding, folder, limits, stdit3 ? stdit3Defaults : publishedDefaults)
     const schedulerFolder = part('scheduler')
+    if (schedulerFolder !== undefined) await verifyFile(join(schedulerFolder, 'scheduler_config.json'), signal)
     const scheduler = createScheduler(schedulerFolder ?? (stdit3 ? 'RFlowScheduler' : undefined))
     const trainedWith = schedulerFolder !== undefined || stdit3 ? scheduler : undefined
     const transformer = keep(await Transformer.fromPretrained(backbone, opened))
@@ -87,7 +93,7 @@ export async function loadParts(model: string | undefined, options: ModelOptions
     const encoderFolder = part('text_encoder')
     const textEncoder = encoderFolder === undefined ? undefined : keep(await TextEncoder.fromPretrained(encoderFolder, opened))
     const tokenizerFolder = part('tokenizer')
-    const tokenizer = textEncoder?.tokenizer ?? (tokenizerFolder === undefined ? undefined : await Tokenizer.fromPretrained(tokenizerFolder, tokenizerOptions(limits, signal)))
+    const tokenizer = textEncoder?.tokenizer ?? (tokenizerFolder === undefined || !existsSync(join(tokenizerFolder, 'tokenizer.json')) ? undefined : await Tokenizer.fromPretrained(tokenizerFolder, tokenizerOptions(limits, signal)))
     signal?.throwIfAborted()
     const log = opened.options.logger ?? quietLogger
     const schedulerFrom = part('scheduler') ?? 'defaults, because there is no scheduler/'

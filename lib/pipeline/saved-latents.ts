@@ -1,6 +1,7 @@
 // Latents that `video.save('x.safetensors')` wrote, as a video again: what is left to do after a failed encode, or on another machine.
 
 import { VinError, expected, missingComponent, native } from '../errors.js'
+import { verifyFile } from '../models/checksums.js'
 import type { VAE } from '../models/vae.js'
 import type { TensorData } from '../native/tensor.js'
 import { checkInteger, checkNames, checkNumber } from '../options/check.js'
@@ -31,6 +32,7 @@ export async function openLatents(pipeline: VideoPipeline, path: string, options
   checkNames(options, 'openLatents', ['numFrames', 'fps'])
   if (!pipeline.has('vae')) throw missingComponent('vae', 'Expected a model with vae/ to decode latents')
   const { vae } = pipeline
+  await verifyFile(path)
   const { tensors, metadata } = native(() => pipeline.engine.binding.readSafetensors(path))
   const latents = tensors['latents']
   const [channels, latentFrames = 0, height = 0, width = 0] = latents?.shape ?? []

@@ -1,8 +1,8 @@
 // Captions of a folder of videos: NAME.txt beside NAME.mp4, or captions.json / captions.jsonl for the folder. People write them with any editor: a byte order mark is
 // no part of the text, and what is not UTF-8 is refused by the name of its file, since it would train on other letters.
 
-import { readFile, stat } from 'node:fs/promises'
 import { VinError } from '../errors.js'
+import { readSmallFile } from '../files/small-file.js'
 import { errorMessage } from '../realms.js'
 
 const maxBytes = { '.txt': 2 ** 20, '.json': 64 * 2 ** 20 }
@@ -13,9 +13,7 @@ function formatError(file: string, wanted: string, found: string): VinError {
 
 /** A text in UTF-8 without its byte order mark. */
 async function readText(file: string, limit: number): Promise<string> {
-  const { size } = await stat(file)
-  if (size > limit) throw formatError(file, `at most ${limit} bytes of captions`, String(size))
-  const bytes = await readFile(file)
+  const bytes = await readSmallFile(file, limit)
   const utf16 = bytes[0] === 0xff && bytes[1] === 0xfe ? 'UTF-16' : bytes[0] === 0xfe && bytes[1] === 0xff ? 'UTF-16 (big-endian)' : undefined
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes)

@@ -1,13 +1,14 @@
 // A checkpoint is the content of a folder, which is replaced as a whole (lib/files/folder.ts): killed anywhere, the old one or the new one is complete, and
 // `settleCheckpoint` finds it. Other files in the folder stay. `training/state.json` marks it as ours.
 
-import { mkdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { mkdir, stat, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { VinError } from '../errors.js'
 import { diskError, makeFolder, placeOf, writeDurably } from '../files/disk.js'
 import { claimFolder, replaceContent, settleFolder } from '../files/folder.js'
 import type { FolderClaim } from '../files/folder.js'
 import { checkUnlocked, lockFolder } from '../files/lock.js'
+import { readSmallFile } from '../files/small-file.js'
 
 const STATE = join('training', 'state.json')
 
@@ -21,6 +22,9 @@ const training = String.raw`training/state\.(json|safetensors)`
 /** What a checkpoint consists of. Of an older one, these files go when the new one lacks them: a weight file, or a list of sums, that no longer belongs to it. */
 export const modelFolderFiles = new RegExp(String.raw`^(${training}|SHA256SUMS|model_index\.json|(transformer|vae|text_encoder|tokenizer|scheduler)/(SHA256SUMS|config\.json|tokenizer\.json|scheduler_config\.json|${weights}))$`)
 export const componentFolderFiles = new RegExp(String.raw`^(${training}|SHA256SUMS|config\.json|${weights})$`)
+
+/** Of state.json and model_index.json: a few KiB. */
+const maxJsonBytes = 1 << 20
 
 export interface CheckpointKind {
   /** `kind` of its state.json. */
@@ -40,7 +44,7 @@ async function exists(path: string): Promise<boolean> {
 /** The fields of a JSON file; none when it is no such file. */
 async function fieldsOf(file: string): Promise<Record<string, unknown>> {
   try {
-    const value: unknown = JSON.parse(await readFile(file, 'utf8'))
+    const value: unknown = JSON.parse(new TextDecoder().decode(await readSmallFile(file, maxJsonBytes)))
     return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {}
   } catch {
     return {}
@@ -134,8 +138,9 @@ export async function readState(folder: string, kind: string): Promise<Record<st
   const file = join(place, STATE)
   let state: unknown
   try {
-    state = JSON.parse(await readFile(file, 'utf8'))
+    state = JSON.parse(new TextDecoder().decode(await readSmallFile(file, maxJsonBytes)))
   } catch (cause) {
+    if (cause instanceof VinError) throw cause
     throw new VinError('ERR_VIN_FORMAT', `Expected JSON in ${file} but it cannot be read`, { file }, { cause })
   }
   if (typeof state !== 'object' || state === null) throw new VinError('ERR_VIN_FORMAT', `Expected an object in ${file}`, { file })

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { types } from 'node:util'
 import { VinError, expected, native, nativeAsync, rangeError, typeError } from '../errors.js'
 import { writeDurably } from '../files/disk.js'
+import { verifyFile } from '../models/checksums.js'
 import { checkMask } from '../models/mask.js'
 import type { BackwardRequest } from '../native/binding.js'
 import { abortable, abortableCall } from '../native/cancel.js'
@@ -546,7 +547,9 @@ export class Trainer {
       }
       checkTrained(pipeline, folder, before, now)
       const trainer = new Trainer(pipeline, options)
-      await nativeAsync(() => trainer.#optimizer.native.loadState(join(folder, 'training', 'state.safetensors')))
+      const moments = join(folder, 'training', 'state.safetensors')
+      await verifyFile(moments)
+      await nativeAsync(() => trainer.#optimizer.native.loadState(moments))
       trainer.globalStep = checkInteger(state['step'], 'step', 0, 1e12)
       trainer.#position = state['position'] as DatasetPosition
       trainer.#buckets = state['buckets'] as SavedBucket[]

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { types } from 'node:util'
 import { VinError, expected, native, nativeAsync, rangeError } from '../errors.js'
 import { writeDurably } from '../files/disk.js'
+import { verifyFile } from '../models/checksums.js'
 import { VAE } from '../models/vae.js'
 import type { NativeTensor } from '../native/binding.js'
 import { abortable, abortableCall } from '../native/cancel.js'
@@ -434,7 +435,9 @@ export class VAETrainer {
     const vae = await VAE.fromPretrained(folder, model)
     try {
       const trainer = new VAETrainer(vae, options)
-      await nativeAsync(() => trainer.#optimizer.native.loadState(join(folder, 'training', 'state.safetensors')))
+      const moments = join(folder, 'training', 'state.safetensors')
+      await verifyFile(moments)
+      await nativeAsync(() => trainer.#optimizer.native.loadState(moments))
       trainer.globalStep = checkInteger(state['step'], 'step', 0, 1e12)
       trainer.#position = state['position'] as DatasetPosition
       return trainer

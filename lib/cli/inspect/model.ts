@@ -1,9 +1,11 @@
 // inspect model: weights and configs of a model folder. Reads headers only: no weight is loaded.
 
-import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { VinError, native } from '../../errors.js'
+import { readSmallFileSync } from '../../files/small-file.js'
 import { loadBinding } from '../../native/load.js'
+import { defaultLimits } from '../../options/limits.js'
 import { modelFolder } from '../../pipeline/load.js'
 import type { Inspection } from '../inspect.js'
 
@@ -39,7 +41,7 @@ function readPart(folder: string, name: string): Part {
       const { tensors } = native(() => binding.readSafetensors(join(place, file), { headerOnly: true }))
       return { file, weights: Object.entries(tensors).map(([tensor, { dtype, shape }]) => ({ name: tensor, dtype, shape })) }
     })
-  return { name, config: config === undefined ? undefined : native(() => binding.parseJson(readFileSync(config), config, { nonfinite: true })), files }
+  return { name, config: config === undefined ? undefined : native(() => binding.parseJson(readSmallFileSync(config, defaultLimits.configBytes), config, { nonfinite: true })), files }
 }
 
 const bytesOf: Record<string, number> = { F64: 8, F32: 4, BF16: 2, F16: 2, I64: 8, I32: 4, I16: 2, I8: 1, U8: 1, BOOL: 1 }

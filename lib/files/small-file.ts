@@ -1,4 +1,4 @@
-// Small files of a model folder as bytes. What a file is and how long it is are known before anything is read: a config may be a pipe, or 500 MB.
+// Small files of others as bytes. What a file is and how long it is are known before anything is read: a config may be a pipe, or 500 MB.
 
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
 import { open } from 'node:fs/promises'

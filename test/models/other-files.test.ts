@@ -1,0 +1,119 @@
+// What lies in a model folder instead of the file that belongs there is named, and nothing is read before its kind and size are known.
+import { execFileSync } from 'node:child_process'
+import { copyFile, mkdir, mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { DDIMScheduler, TextEncoder, Trainer, VAE, VideoPipeline } from '../../lib/index.js'
+import { Tokenizer } from '../../lib/models/tokenizer.js'
+import { fixture } from '../support/fixtures.js'
+
+let folder: string
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'vin-other-'))
+})
+afterEach(() => rm(folder, { recursive: true, force: true }))
+
+const device = { device: 'cpu' as const }
+
+describe('weights', () => {
+  const encoder = (): Promise<TextEncoder> => TextEncoder.fromPretrained(folder, device)
+  beforeEach(() => copyFile(fixture('t5', 'config.json'), join(folder, 'config.json')))
+
+  test.each([
+    ['pytorch_model.bin', 'pytorch_model.bin is a pickle, convert it to safetensors first'],
+    ['pytorch_model.bin.index.json', 'pytorch_model.bin.index.json is a pickle, convert it to safetensors first'],
+    ['OpenSora-v1-16x256x256.pth', 'OpenSora-v1-16x256x256.pth is a pickle, convert it to safetensors first'],
+    ['model.ckpt', 'model.ckpt is a pickle, convert it to safetensors first'],
+    ['t5-xxl-Q4.gguf', "t5-xxl-Q4.gguf is not read; take the model's safetensors files"],
+    ['model.fp16.safetensors', 'model.fp16.safetensors is a variant of it; rename it to model.safetensors'],
+    ['diffusion_pytorch_model.fp16.safetensors', 'diffusion_pytorch_model.fp16.safetensors is a variant of it; rename it to diffusion_pytorch_model.safetensors'],
+    ['model-00001-of-00002.safetensors', 'model-00001-of-00002.safetensors is a shard without its index.json; add the index'],
+    ['t5xxl.safetensors', 't5xxl.safetensors is there; if it holds these weights, rename it to model.safetensors']
+  ])('%s beside missing ones is named', async (name, advice) => {
+    await writeFile(join(folder, name), '')
+    await writeFile(join(folder, 'README.md'), '')
+    await expect(encoder()).rejects.toMatchObject({ code: 'ERR_VIN_MISSING_COMPONENT', message: expect.stringMatching(new RegExp(`but there is none; ${advice.replaceAll('.', '\\.')}$`)) as string })
+  })
+
+  test('nothing beside them, nothing said', async () => {
+    await expect(encoder()).rejects.toMatchObject({ message: expect.stringMatching(/but there is none$/) as string })
+  })
+
+  test('a safetensors file beside a pickle is the one that is named', async () => {
+    for (const name of ['model.fp16.safetensors', 'pytorch_model.bin']) await writeFile(join(folder, name), '')
+    await expect(encoder()).rejects.toMatchObject({ message: expect.stringContaining('; model.fp16.safetensors is') as string })
+  })
+
+  test('a Git LFS pointer of a clone is said, with what to do', async () => {
+    await writeFile(join(folder, 'model.safetensors'), `version https://git-lfs.github.com/spec/v1\noid sha256:${'0'.repeat(64)}\nsize 135232\n`)
+    await expect(encoder()).rejects.toMatchObject({ code: 'ERR_VIN_FORMAT', message: expect.stringContaining('found a Git LFS pointer; run git lfs pull') as string })
+  })
+
+  test('a tokenizer.json that is a Git LFS pointer or a page is said as that; broken JSON with its line', async () => {
+    const tokenizer = join(folder, 'tokenizer.json')
+    for (const [text, found] of [
+      ['version https://git-lfs.github.com/spec/v1\noid', 'expected JSON but found a Git LFS pointer'],
+      ['<!doctype html>', 'expected JSON but found an HTML or XML page'],
+      ['{\n  "model": nothing\n}', 'at line 2, column 12']
+    ] as const) {
+      await writeFile(tokenizer, text)
+      await expect(Tokenizer.fromPretrained(folder)).rejects.toMatchObject({ code: 'ERR_VIN_FORMAT', message: expect.stringContaining(found) as string })
+    }
+  })
+
+  test('a single file in place of a model folder, and one in it', async () => {
+    const file = join(folder, 'model.gguf')
+    await writeFile(file, 'GGUF')
+    await expect(VideoPipeline.fromPretrained(file, device)).rejects.toMatchObject({ code: 'ERR_VIN_MISSING_COMPONENT', message: expect.stringContaining('but that is a file') as string })
+    await expect(VAE.fromPretrained(file, device)).rejects.toMatchObject({ code: 'ERR_VIN_MISSING_COMPONENT', message: expect.stringContaining('but that is a file') as string })
+    await rm(join(folder, 'config.json'))
+    await expect(VideoPipeline.fromPretrained(folder, device)).rejects.toMatchObject({ code: 'ERR_VIN_MISSING_COMPONENT', message: expect.stringContaining('there is none; model.gguf is not read') as string })
+  })
+})
+
+describe('a tokenizer of SentencePiece alone', () => {
+  test('loads for who brings embeddings, and is named for who brings text', async () => {
+    for (const part of ['text_encoder', 'tokenizer']) await mkdir(join(folder, part))
+    for (const name of ['config.json', 'model.safetensors']) await copyFile(fixture('t5', name), join(folder, 'text_encoder', name))
+    await mkdir(join(folder, 'transformer'))
+    for (const name of ['config.json', 'diffusion_pytorch_model.safetensors']) await copyFile(fixture('vin-full', 'transformer', name), join(folder, 'transformer', name))
+    await writeFile(join(folder, 'tokenizer', 'spiece.model'), '')
+    await using pipeline = await VideoPipeline.fromPretrained(folder, device)
+    await expect(pipeline.textEncoder.encode('text')).rejects.toMatchObject({ code: 'ERR_VIN_MISSING_COMPONENT', message: expect.stringMatching(/tokenizer\/tokenizer\.json to the model \(spiece\.model is not read: .*save_pretrained/) as string })
+    await expect(Tokenizer.fromPretrained(join(folder, 'tokenizer'))).rejects.toMatchObject({ code: 'ERR_VIN_MISSING_COMPONENT', message: expect.stringContaining('spiece.model is not read') as string })
+  })
+})
+
+describe('before a JSON file is read', () => {
+  /** Each reader of JSON, with a folder around the file that it asks for. */
+  const readers: [file: string, read: () => Promise<unknown>][] = [
+    ['config.json', () => TextEncoder.fromPretrained(folder, device)],
+    ['model_index.json', () => VideoPipeline.fromPretrained(folder, device)],
+    ['model.safetensors.index.json', () => TextEncoder.fromPretrained(folder, device)],
+    ['tokenizer.json', () => Tokenizer.fromPretrained(folder)],
+    ['scheduler_config.json', async () => DDIMScheduler.fromConfig(folder)],
+    ['training/state.json', () => Trainer.resume(folder)]
+  ]
+  const around = async (file: string): Promise<string> => {
+    const source = file === 'model_index.json' ? fixture('vin-full', 'transformer') : fixture('t5')
+    await writeFile(join(folder, 'config.json'), await readFile(join(source, 'config.json')))
+    await mkdir(join(folder, 'training'))
+    await rm(join(folder, file), { force: true })
+    return join(folder, file)
+  }
+
+  test.each(readers)('%s of 500 MB is refused by its size', async (file, read) => {
+    const handle = await open(await around(file), 'w')
+    await handle.truncate(500 * 2 ** 20)
+    await handle.close()
+    const before = process.resourceUsage().maxRSS
+    await expect(read()).rejects.toMatchObject({ code: 'ERR_VIN_FORMAT', message: expect.stringMatching(/at most \d+ bytes/) as string })
+    expect(process.resourceUsage().maxRSS - before).toBeLessThan(200 * 1024)
+  })
+
+  test.each(readers)('%s that is a pipe without a writer is no file', async (file, read) => {
+    execFileSync('mkfifo', [await around(file)])
+    await expect(read()).rejects.toMatchObject({ code: expect.stringMatching(/^ERR_VIN_(FORMAT|MISSING_COMPONENT)$/) as string })
+  })
+})
