@@ -160,6 +160,12 @@ Napi::Error to_js(Napi::Env env, const Error& error) {
     return thrown;
 }
 
+const char* bytes_of(const Napi::TypedArray& array) {
+    void* data = nullptr;
+    napi_get_typedarray_info(array.Env(), array, nullptr, nullptr, &data, nullptr, nullptr);
+    return static_cast<const char*>(data);
+}
+
 Napi::Array shape_to_js(Napi::Env env, const Shape& shape) {
     Napi::Array array = Napi::Array::New(env, shape.size());
     for (size_t i = 0; i < shape.size(); i++) array.Set(static_cast<uint32_t>(i), Napi::Number::New(env, static_cast<double>(shape[i])));

@@ -86,6 +86,8 @@ auto guarded(Napi::Env env, const Fn& fn) {
         throw to_js(env, Error("VIN_OUT_OF_MEMORY", "Expected more memory than the host has"));
     }
 }
+// The first byte of a typed array, which may lie in a SharedArrayBuffer.
+const char* bytes_of(const Napi::TypedArray& array);
 Napi::Array shape_to_js(Napi::Env env, const Shape& shape);
 Shape shape_from_js(const Napi::Value& value);
 int32_t dtype_from_js(const std::string& name);

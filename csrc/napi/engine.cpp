@@ -46,7 +46,7 @@ public:
             }
             if (static_cast<int64_t>(array.ElementLength()) != elements(shape))
                 throw Error("VIN_INVALID", "Expected " + std::to_string(elements(shape)) + " values for the shape " + to_string(shape) + " but received " + std::to_string(array.ElementLength()));
-            const char* source = static_cast<const char*>(array.ArrayBuffer().Data()) + array.ByteOffset();
+            const char* source = bytes_of(array);
             auto bytes = std::make_shared<std::vector<char>>(source, source + array.ByteLength());
             const HandleRef handle = new_handle(engine, shape, dtype);
             Command command;

@@ -78,7 +78,7 @@ Napi::Value write_safetensors_js(const Napi::CallbackInfo& info) {
             const int64_t count = elements(entry.shape);
             if (count != static_cast<int64_t>(array.ElementLength()))
                 throw Error("VIN_INVALID", "Expected " + std::to_string(count) + " values for " + name + " of shape " + to_string(entry.shape) + " but received " + std::to_string(array.ElementLength()));
-            const void* bytes = static_cast<const char*>(array.ArrayBuffer().Data()) + array.ByteOffset();
+            const void* bytes = bytes_of(array);
             const std::string dtype = text(given, "dtype", "");
             switch (array.TypedArrayType()) {
                 case napi_float32_array:

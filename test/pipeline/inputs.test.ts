@@ -101,6 +101,19 @@ test('denoise, forward, encode, decode, step and addNoise take theirs at the cal
   }
 })
 
+test('numbers in a SharedArrayBuffer are copied, wherever they are given', async () => {
+  const share = ({ data, shape }: TensorData): TensorData => {
+    const shared = new Float32Array(new SharedArrayBuffer(data.byteLength))
+    shared.set(data)
+    return { data: shared as Float32Array<ArrayBufferLike> as Float32Array, shape: [...shape] }
+  }
+  expect(await run({ latents: share(noise), promptEmbeds: share(embeds) })).toEqual(await run({ latents: noise, promptEmbeds: embeds }))
+  expect(bits(await Tensor.from(share(noise)).read())).toEqual(bits(noise))
+  const ask = (on: (value: TensorData) => TensorData) => pipeline.denoise({ latents: on(noise), promptEmbeds: on(embeds), timestep: 500 })
+  expect(bits(await ask(share))).toEqual(bits(await ask(copy)))
+  expect(await run({ onStep: ({ step }) => (step === 0 ? share(noise) : undefined) })).toEqual(bits(noise))
+})
+
 test('generate() keeps what it was called with while its model loads', async () => {
   const given = { prompt: 'a red circle', numFrames: 16, numInferenceSteps: 1, seed: 1, threads: 1, outputType: 'latents' } as const
   const latents = await randn({ seed: 8, shape: [4, 5, 8, 8] })
