@@ -1,4 +1,6 @@
 // The addon: what binding.ts calls Binding. State per environment is instance data; engines are stopped and joined when their environment goes away.
+#include <algorithm>
+
 #include "../core/backends.h"
 #include "door.h"
 
@@ -24,7 +26,9 @@ static Napi::Value create_engine(const Napi::CallbackInfo& info) {
         options.trace = text(given, "trace", "");
         options.memory_budget = static_cast<uint64_t>(number(given, "memoryBudget", 0));
         auto engine = std::make_shared<EngineState>(info.Env(), options);
-        classes(info.Env()).engines.push_back(engine);
+        auto& engines = classes(info.Env()).engines;
+        engines.erase(std::remove_if(engines.begin(), engines.end(), [](const std::weak_ptr<EngineState>& weak) { return weak.expired(); }), engines.end());
+        engines.push_back(engine);
         return wrap_engine(info.Env(), engine);
     });
 }
@@ -64,6 +68,7 @@ static Napi::Object open(Napi::Env env, Napi::Object exports) {
             if (const EngineRef engine = weak.lock()) {
                 engine->bridge.close();
                 engine->engine.stop();
+                engine->bridge.drop();
             }
     });
     exports.Set("createEngine", Napi::Function::New(env, create_engine));

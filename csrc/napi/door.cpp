@@ -1,14 +1,13 @@
 #include "door.h"
 
-#include <mutex>
-
 namespace vin {
 
 // ---- the way back ----
 
 Bridge::Bridge(Napi::Env env) : env_(env) {
     napi_value name = Napi::String::New(env, "vin-native");
-    napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, this, &Bridge::deliver, &function_);
+    if (napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, this, &Bridge::deliver, &function_) != napi_ok)
+        throw Error("VIN_OUT_OF_MEMORY", "Expected a way back to the JavaScript thread but Node gives none");
     napi_unref_threadsafe_function(env, function_);
 }
 
@@ -18,18 +17,22 @@ void Bridge::begin() {
     if (pending_++ == 0) napi_ref_threadsafe_function(env_, function_);
 }
 
-void Bridge::post(std::function<void(Napi::Env)>* settle) {
-    // When the environment is closing nobody is left to settle for; the closure may hold JavaScript references, which must not die on this thread.
-    if (closed_.load()) return;
-    napi_call_threadsafe_function(function_, settle, napi_tsfn_nonblocking);
+void Bridge::post(std::unique_ptr<Settle> settle) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (!closed_) {
+        if (napi_call_threadsafe_function(function_, settle.get(), napi_tsfn_nonblocking) == napi_ok) {
+            settle.release();
+            return;
+        }
+        closed_ = true;                      // refused, and with that this function is given up
+    }
+    // When the environment is closing nobody is left to settle for. The closure may own the last claim on the engine, whose thread this may be: it is kept.
+    late_.push_back(std::move(settle));
 }
 
 void Bridge::deliver(napi_env env, napi_value, void* context, void* data) {
-    std::unique_ptr<std::function<void(Napi::Env)>> settle(static_cast<std::function<void(Napi::Env)>*>(data));
-    if (!env) {
-        settle.release();
-        return;
-    }
+    std::unique_ptr<Settle> settle(static_cast<Settle*>(data));
+    if (!env) return;                        // the environment is gone: what the closure owns goes too
     auto* bridge = static_cast<Bridge*>(context);
     if (--bridge->pending_ == 0) napi_unref_threadsafe_function(env, bridge->function_);
     Napi::HandleScope scope(env);
@@ -41,7 +44,17 @@ void Bridge::deliver(napi_env env, napi_value, void* context, void* data) {
 }
 
 void Bridge::close() {
-    if (!closed_.exchange(true)) napi_release_threadsafe_function(function_, napi_tsfn_abort);
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (!closed_) napi_release_threadsafe_function(function_, napi_tsfn_abort);
+    closed_ = true;
+}
+
+void Bridge::drop() {
+    std::vector<std::unique_ptr<Settle>> late;
+    {
+        std::lock_guard<std::mutex> lock(mutex_);
+        late.swap(late_);
+    }
 }
 
 // ---- engines, handles, commands ----
@@ -83,16 +96,26 @@ HandleRef new_handle(const EngineRef& engine, const Shape& shape, int32_t dtype)
     return std::make_shared<Handle>(engine, shape, dtype);
 }
 
+// A command under way. Owned by the queue, then by the closure that goes back: it dies on the JavaScript thread, and never on the engine's, which it may end.
+struct Flight {
+    EngineRef engine;
+    Command command;
+};
+
+static std::unique_ptr<Bridge::Settle> way_back(Flight* flight, std::shared_ptr<Error> error, bool settles) {
+    return std::make_unique<Bridge::Settle>([owned = std::shared_ptr<Flight>(flight), error = std::move(error), settles](Napi::Env env) {
+        if (settles && owned->command.settle) owned->command.settle(env, error.get());
+    });
+}
+
 void submit(const EngineRef& engine, Command given) {
-    // Owned by the queue, then by the closure that goes back: it always dies on the JavaScript thread.
-    auto* command = new Command(std::move(given));
-    auto* keep = new EngineRef(engine);
+    auto* flight = new Flight{engine, std::move(given)};
     Bridge* bridge = &engine->bridge;
     bridge->begin();
-    const auto run = [command, keep, bridge] {
+    const auto run = [flight, bridge] {
         std::shared_ptr<Error> error;
         try {
-            command->work();
+            flight->command.work();
         } catch (const Error& e) {
             error = std::make_shared<Error>(e);
         } catch (const std::bad_alloc&) {
@@ -101,20 +124,13 @@ void submit(const EngineRef& engine, Command given) {
             error = std::make_shared<Error>("VIN_DEVICE_ERROR", e.what());
         }
         if (error)
-            for (const HandleRef& output : command->outputs) output->error = error;
-        bridge->post(new std::function<void(Napi::Env)>([command, keep, error](Napi::Env env) {
-            const std::unique_ptr<Command> owned(command);
-            const std::unique_ptr<EngineRef> engine(keep);
-            if (owned->settle) owned->settle(env, error.get());
-        }));
+            for (const HandleRef& output : flight->command.outputs) output->error = error;
+        bridge->post(way_back(flight, error, true));
     };
     try {
-        engine->engine.submit(command->cancel, run);
+        engine->engine.submit(flight->command.cancel, run);
     } catch (...) {
-        bridge->post(new std::function<void(Napi::Env)>([command, keep](Napi::Env) {
-            delete command;
-            delete keep;
-        }));
+        bridge->post(way_back(flight, nullptr, false));
         throw;
     }
 }

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -19,16 +20,20 @@ class Bridge {
 public:
     explicit Bridge(Napi::Env env);
     ~Bridge();
+    using Settle = std::function<void(Napi::Env)>;
     void begin();                            // JavaScript thread: one more command is on its way
-    void post(std::function<void(Napi::Env)>* settle);   // any thread; takes the closure, which runs and dies on the JavaScript thread
+    void post(std::unique_ptr<Settle> settle);   // any thread; takes the closure, which runs and dies on the JavaScript thread
     void close();                            // JavaScript thread: the environment is going away
+    void drop();                             // JavaScript thread, closed and nobody posts any more: lets go of what was too late to be settled
 
 private:
     static void deliver(napi_env env, napi_value, void* context, void* data);
     napi_env env_;
     napi_threadsafe_function function_ = nullptr;
     int pending_ = 0;
-    std::atomic<bool> closed_{false};
+    std::mutex mutex_;
+    bool closed_ = false;
+    std::vector<std::unique_ptr<Settle>> late_;
 };
 
 // An engine as JavaScript holds it. Handles keep it alive, so memory always goes back to the backend it came from.

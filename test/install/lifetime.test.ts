@@ -73,3 +73,42 @@ console.log('ended')
 `
   expect(await run('main.mjs', main)).toMatchObject({ code: 0, signal: null, output: expect.stringContaining('ended') })
 })
+
+test('twenty workers terminated at work leave no engine, no memory and no thread behind', async () => {
+  const worker = join(folder, 'leaves.mjs')
+  await writeFile(
+    worker,
+    program(
+      `${esm}\nimport { parentPort } from 'node:worker_threads'`,
+      `
+const job = pipeline.generate(options)
+let step = 0
+// Some have commands waiting, some read latents, some wait for a hook.
+const watched = after(3, () => pipeline.denoise({ latents: { data: new Float32Array(4 * 80 * 64), shape: [4, 80, 8, 8] }, timestep: 1, promptEmbeds }))
+watched.catch(() => {})
+for await (const event of job) if (event.type === 'step' && step++ === 1) { parentPort.postMessage('running'); void event.latents() }`
+    )
+  )
+  const load = pathToFileURL(join(root, 'dist', 'esm', 'native', 'load.js')).href
+  const main = `
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Worker } from 'node:worker_threads'
+import { loadBinding } from ${JSON.stringify(load)}
+const { memory } = loadBinding()
+const threads = () => Number(/Threads:\\s+(\\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? 0)
+const rounds = async (count) => {
+  for (let round = 0; round < count; round++) {
+    const workers = [0, 1].map(() => new Worker(${JSON.stringify(worker)}))
+    await Promise.all(workers.map(async (worker, i) => { await once(worker, 'message'); await sleep(4 * ((2 * round + i) % 7)); await worker.terminate() }))
+  }
+}
+await rounds(1)
+const before = threads()
+await rounds(9)
+console.log(JSON.stringify({ ...memory(), threads: threads() - before }))
+`
+  const { output } = await run('leaves-nothing.mjs', main)
+  expect(JSON.parse(output)).toEqual({ bytes: 0, handles: 0, engines: 0, threads: 0 })
+})
