@@ -44,7 +44,7 @@ export async function answerOf<Answer>(name: string, config: object, options?: S
 }
 
 /** The tiny pipeline of test/support as a model folder. */
-export async function writeTinyModel(folder: string): Promise<void> {
+export async function writeTinyModel(folder: string, scheduler = 'FlowMatchEulerDiscreteScheduler'): Promise<void> {
   const json = async (path: string, value: unknown): Promise<void> => writeFile(join(folder, path), JSON.stringify(value))
   await using pipeline = await tinyPipeline()
   for (const part of ['transformer', 'vae', 'text_encoder', 'tokenizer', 'scheduler']) await mkdir(join(folder, part), { recursive: true })
@@ -53,7 +53,7 @@ export async function writeTinyModel(folder: string): Promise<void> {
   await json('vae/config.json', tinyVAE)
   await json('text_encoder/config.json', { model_type: 't5', feed_forward_proj: 'gated-gelu', ...tinyTextEncoder })
   await json('tokenizer/tokenizer.json', tinyTokenizer)
-  await json('scheduler/scheduler_config.json', { _class_name: 'FlowMatchEulerDiscreteScheduler', num_train_timesteps: 1000, shift: 1 })
+  await json('scheduler/scheduler_config.json', { _class_name: scheduler, num_train_timesteps: 1000, ...(scheduler === 'DDIMScheduler' ? { clip_sample: false } : { shift: 1 }) })
   await pipeline.transformer.native.save(join(folder, 'transformer', 'diffusion_pytorch_model.safetensors'), { dtype: 'float32' })
   await pipeline.vae.native.save(join(folder, 'vae', 'diffusion_pytorch_model.safetensors'), { dtype: 'float32' })
   await pipeline.textEncoder.native.save(join(folder, 'text_encoder', 'model.safetensors'), { dtype: 'float32' })
