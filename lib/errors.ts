@@ -16,7 +16,12 @@ export type VinErrorCode =
   | 'ERR_VIN_RESUME_MISMATCH'
   | 'ERR_VIN_DISK'
 
-/** What went wrong outside the caller's arguments. `details` holds the fields that belong to the code, for example `{ file, tensor, expected, found }`. */
+/**
+What went wrong outside the caller's arguments. `details` holds the fields that belong to the code, for example `{ file, tensor, expected, found }`.
+
+`error instanceof VinError` holds for errors of every copy of the library in the process: its ES module and its CommonJS build, a bundled one, one of a test's own
+realm. So it is with all classes of the library.
+*/
 export class VinError extends Error {
   static {
     brand(this, 'VinError')

@@ -39,11 +39,11 @@ function installedFor(folder: string): Package | undefined {
 
 /** A bundle has left the package behind, which then is looked for where the bundle or the program would import it from; paths count from there where it is not. */
 function find(): Package {
-  const program = process.argv[1] === undefined ? [] : [dirname(process.argv[1])]
-  const places = [...(here === undefined ? [] : [here]), ...program, process.cwd()]
-  const nearest = places[0] as string
   const inside = here === undefined ? undefined : above(here)
-  return inside ?? places.map(installedFor).find((found) => found !== undefined) ?? { root: nearest, version: '0.0.0' }
+  if (inside !== undefined) return inside
+  const program = process.argv[1] === undefined ? undefined : dirname(process.argv[1])
+  const places = [here, program, process.cwd()].filter((place) => place !== undefined)
+  return places.map(installedFor).find((found) => found !== undefined) ?? { root: places[0] as string, version: '0.0.0' }
 }
 
 let found: Package | undefined

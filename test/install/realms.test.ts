@@ -7,7 +7,7 @@ import * as esm from '../../lib/index.js'
 import { fromNative, rangeError } from '../../lib/errors.js'
 import { errorCode, errorMessage, isError } from '../../lib/realms.js'
 import { root } from '../support/addon.js'
-import { tinyPipeline, tinyTextEncoder, tinyTokenizer, tinyTransformer } from '../support/models.js'
+import { shake, tinyPipeline, tinyTextEncoder, tinyTokenizer, tinyTransformer, tinyVAE } from '../support/models.js'
 
 const cjs = createRequire(import.meta.url)(join(root, 'dist/cjs/index.js')) as typeof esm
 const other = (text: string): unknown => runInNewContext(text)
@@ -72,6 +72,23 @@ describe('two copies in one process', () => {
     const options = { prompt: 'a red circle bounces', numFrames: 32, seed: 4, outputType: 'latents' } as const
     const expected = await pipeline.generate({ ...options, video: before })
     expect((await pipeline.generate({ ...options, video: foreign })).latents).toEqual(expected.latents)
+  })
+})
+
+describe('a pipeline of one', () => {
+  test('is trained by the other', async () => {
+    await using own = await tinyPipeline()
+    await using foreign = await cjs.VideoPipeline.fromConfig({ transformer: tinyTransformer, vae: tinyVAE }, { device: 'cpu', seed: 11, defaults: { width: 32, height: 32 } })
+    shake(foreign as unknown as esm.VideoPipeline)
+    const options = { latents: data([4, 10, 4, 4], 1), noise: data([4, 10, 4, 4], 2), promptEmbeds: data([3, 32], 3), timestep: 400 }
+    const losses: number[] = []
+    for (const pipeline of [own, foreign as unknown as esm.VideoPipeline]) {
+      const trainer = new esm.Trainer(pipeline, { trainable: 'vin', scheduler: 'RFlowScheduler' })
+      losses.push((await trainer.lossAndGradients(options)).loss)
+      await trainer.dispose()
+    }
+    expect(losses[0]).toBeGreaterThan(0)
+    expect(losses[1]).toBe(losses[0])
   })
 })
 
