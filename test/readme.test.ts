@@ -67,9 +67,9 @@ describe('shell', () => {
   })
 
   test('training on a folder of videos', { timeout: 300_000 }, async () => {
-    const line = lines.find((each) => each.includes('train'))!
+    const training = lines.filter((each) => each.includes('train'))
     if ((await findProgram('ffmpeg')) === undefined) {
-      const { status, output } = run(command(line))
+      const { status, output } = run(command(training[0]!))
       console.warn('ffmpeg is not on PATH: the training block ran only as far as its message')
       expect(status).not.toBe(0)
       expect(output).toMatch(/ffmpeg/)
@@ -87,8 +87,10 @@ describe('shell', () => {
       made++
     }
     // A thousand steps are hours: the same line with two of them.
-    const { status, output } = run(command(line.replace(/--steps \d+/, '--steps 2')))
-    expect(status, output).toBe(0)
+    for (const line of training) {
+      const { status, output } = run(command(line.replace(/--steps \d+/, '--steps 2')))
+      expect(status, output).toBe(0)
+    }
     expect(existsSync(join(folder, 'my-model', 'model_index.json'))).toBe(true)
   })
 })

@@ -16,6 +16,8 @@ export const streams = {
   posterior: 0x10005,
   /** Embeddings of words that are drawn anew; block = token id. */
   embedding: 0x10006,
+  /** Noise of held-out videos; block = evaluation within a pass over them. */
+  heldOut: 0x10007,
   /** Dropout, timestep and mask of video j of a step are stream `video + j`, its noise is stream `noise + j`; block = step. */
   video: 0x100000,
   noise: 0x200000

@@ -20,7 +20,6 @@ import { VideoPipeline } from '../pipeline/pipeline.js'
 import { requireGlobalTokens } from '../pipeline/request.js'
 import { planChunks } from '../plan/chunks.js'
 import type { Chunk } from '../plan/chunks.js'
-import { fewestVideoFrames, latentFramesOf, paperMicroBatch } from '../plan/frames.js'
 import { planKeyframes } from '../plan/keyframes.js'
 import { brand } from '../realms.js'
 import { createScheduler } from '../schedulers/index.js'
@@ -29,7 +28,8 @@ import { Buckets, bucketLength } from './buckets.js'
 import type { Batch } from './buckets.js'
 import { checkField, modelFolderFiles, readState, replaceCheckpoint } from './checkpoint.js'
 import type { CheckpointKind } from './checkpoint.js'
-import { endless, exampleAt, letGo, warnAbout } from './dataset.js'
+import { checkDataset } from './check.js'
+import { endless, exampleAt, letGo } from './dataset.js'
 import type { Dataset, DatasetNeeds, DatasetPosition, DatasetReport, Numbered, TrainingExample } from './dataset.js'
 import { checkFitOptions, fitOptionNames, runFit, warningsOf } from './fit.js'
 import type { FitOptions, StepReport } from './fit.js'
@@ -41,7 +41,6 @@ import type { ResolvedTrainerOptions, Trainable, TrainerOptions } from './option
 import { latentNoise, PhiloxRandom, streams } from './random.js'
 import { drawNoiseLevels, timestepOf } from './timesteps.js'
 import { checkVideoPixels, pixelPlanes } from './pixels.js'
-import { captionWarning } from './words.js'
 
 const KIND = 'vin-native trainer'
 /** What `save` writes, and where it may. */
@@ -83,6 +82,19 @@ const lossOptionNames = ['latents', 'noise', 'timestep', 'promptEmbeds', 'fps', 
 interface SavedBucket {
   length: number
   at: DatasetPosition[]
+}
+
+/** A video of a step, or of an evaluation, with everything that is drawn for it. */
+interface Evaluated {
+  example: TrainingExample
+  latents: TensorData
+  noise: TensorData
+  noiseLevel: number
+  frameMask: number[] | undefined
+  /** Its text, and its global tokens, are left out. */
+  dropped: boolean
+  alone: boolean
+  lossScale: number
 }
 
 function matcher(trainable: Trainable): (name: string) => boolean {
@@ -175,6 +187,8 @@ export class Trainer {
   readonly #trainsText: boolean
   #position: DatasetPosition = { epoch: 0, taken: 0 }
   #buckets: SavedBucket[] = []
+  /** Latents of held-out examples: encoded once. */
+  readonly #heldOut = new WeakMap<TrainingExample, TensorData>()
 
   /**
   @throws TypeError or RangeError for wrong options
@@ -333,9 +347,15 @@ export class Trainer {
     const dropped = random.uniform() < options.textDropout
     const alone = random.uniform() < options.globalTokenDropout
     const pattern = drawMaskPattern(random, options.maskRatios)
-    const { chunks, keyframes } = this.#chunks(frames)
+    const { chunks } = this.#chunks(frames)
     const frameMask = pattern === undefined ? undefined : drawMask(random, pattern, frames, chunks)
     const noise = { data: latentNoise(new PhiloxRandom(options.seed, streams.noise + video, this.globalStep), [channels, frames, height, width]), shape: latents.shape }
+    return this.#evaluation({ example, latents, noise, noiseLevel, frameMask, dropped, alone, lossScale: 1 / videos }, scope)
+  }
+
+  async #evaluation({ example, latents, noise, noiseLevel, frameMask, dropped, alone, lossScale }: Evaluated, scope: Scope): Promise<BackwardRequest> {
+    const [, frames, height, width] = latents.shape as [number, number, number, number]
+    const { chunks, keyframes } = this.#chunks(frames)
     const size = { height: 8 * height, width: 8 * width }
     const timestep = timestepOf(this.scheduler.trainingNoiseLevel(noiseLevel, { ...size, latentFrames: frames }), this.scheduler)
     return {
@@ -345,11 +365,43 @@ export class Trainer {
       fps: example.fps ?? this.pipeline.defaults.fps,
       ...size,
       chunks,
-      contextLossWeight: options.contextLossWeight,
-      lossScale: 1 / videos,
+      contextLossWeight: this.#options.contextLossWeight,
+      lossScale,
       ...(keyframes === undefined || alone ? {} : { keyframes }),
       ...(frameMask === undefined ? {} : { frameMask })
     }
+  }
+
+  /**
+  The mean loss of examples that training does not see, each at two noise levels. Noise and levels are the same at every call, nothing is dropped or masked, and nothing
+  changes: values along a run can be compared.
+  */
+  async heldOutLoss(examples: readonly TrainingExample[], { signal }: { signal?: AbortSignal | undefined } = {}): Promise<number> {
+    if (!Array.isArray(examples) || examples.length === 0) throw expected('an array of at least one example', 'heldOutLoss', examples, 'type')
+    const levels = [0.25, 0.75]
+    const losses: number[] = []
+    for (const [index, example] of (examples as readonly TrainingExample[]).entries()) {
+      let latents = this.#heldOut.get(example)
+      if (latents === undefined) {
+        const whole = await this.#latents(example)
+        latents = await this.#latents({ ...example, latents: whole as NonNullable<TrainingExample['latents']> }, bucketLength(this.#options.lengths, whole.shape[1] ?? 0))
+        this.#heldOut.set(example, latents)
+      }
+      for (const [k, noiseLevel] of levels.entries()) {
+        signal?.throwIfAborted()
+        const scope = new Scope()
+        try {
+          const random = new PhiloxRandom(this.#options.seed, streams.heldOut, levels.length * index + k)
+          const noise = { data: latentNoise(random, latents.shape as [number, number, number, number]), shape: latents.shape }
+          const request = await this.#evaluation({ example, latents, noise, noiseLevel, dropped: false, alone: false, frameMask: undefined, lossScale: 1 }, scope)
+          losses.push(...(await readNumbers(native(() => this.#optimizer.native.backward([request], { gradientCheckpointing: this.#options.gradientCheckpointing })))))
+        } finally {
+          scope.dispose()
+        }
+      }
+    }
+    this.#optimizer.native.zeroGradients()
+    return losses.reduce((sum, loss) => sum + loss, 0) / losses.length
   }
 
   /**
@@ -415,20 +467,7 @@ export class Trainer {
   const { clips, warnings } = await trainer.check(videoFolder('clips', { width: 64, height: 64 }))
   */
   async check(dataset: Dataset, options: { signal?: AbortSignal | undefined; onProgress?: DatasetNeeds['onProgress'] } = {}): Promise<DatasetReport> {
-    const { lengths } = this.#options
-    const microBatch = this.pipeline.has('vae') ? this.pipeline.vae.microBatch : paperMicroBatch
-    const minFrames = fewestVideoFrames(lengths[0]!, microBatch)
-    const report = (await dataset.prepare?.({ ...options, minFrames })) ?? { clips: [], warnings: [], needs: { minFrames } }
-    const warnings = warnAbout(report)
-    const short = report.clips.filter((clip) => clip.short === true).map(({ frames }) => latentFramesOf(frames, microBatch))
-    const left = warnings.find(({ code }) => code === 'clips-left-out')
-    if (left !== undefined && short.length > 0) left.message += `; lengths that begin with ${Math.min(...short)} latent frames, not ${lengths[0]}, would take the short ones`
-    const captions = report.clips.filter(({ use }) => use === 'training').map(({ prompt }) => prompt)
-    if (this.pipeline.has('tokenizer')) {
-      const warning = captionWarning(this.pipeline.tokenizer, captions, this.pipeline.transformer.config.model_max_length)
-      if (warning !== undefined) warnings.push(warning)
-    }
-    return { ...report, warnings }
+    return checkDataset(this.pipeline, this.#options.lengths, dataset, options)
   }
 
   /**

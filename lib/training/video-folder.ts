@@ -186,10 +186,10 @@ export function videoFolder(path: string, options: VideoFolderOptions): VideoFol
       }
     }
     await Promise.all(Array.from({ length: Math.min(4, availableParallelism()) }, worker))
-    const seconds = (frames: number): string => `${frames} frames (${Number((frames / fps).toFixed(1))} s)`
+    const seconds = (frames: number): string => `(${Number((frames / fps).toFixed(1))} s)`
     const clips = videos.map(({ file }): Clip => {
       const clip = inspected.get(file)!
-      if (clip.reason === undefined && clip.frames < minFrames) return { ...clip, use: 'left out', short: true, reason: `too short: ${seconds(clip.frames)} at ${fps} fps, the shortest that can be used has ${seconds(minFrames)}` }
+      if (clip.reason === undefined && clip.frames < minFrames) return { ...clip, use: 'left out', short: true, reason: `too short: ${clip.frames} frames ${seconds(clip.frames)}, a clip needs ${minFrames} ${seconds(minFrames)}` }
       return { ...clip, use: clip.reason === undefined ? 'training' : 'left out' }
     })
     const usable = clips.filter(({ use }) => use === 'training')

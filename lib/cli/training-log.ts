@@ -1,0 +1,92 @@
+// What a training run leaves in its folder beside the checkpoint: training/curve.csv, a row for every step, and training/samples/000500.gif. Until there is a checkpoint
+// nothing is written, since a folder with other files alone would not be known as ours; until then rows and pictures wait here.
+
+import { appendFile, mkdir, readFile, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import type { StepReport } from '../index.js'
+
+const columns = 'step,loss,held_out_loss,gradient_norm,learning_rate,samples_per_second,seconds'
+
+/** Milliseconds between two writes of rows. */
+const pause = 1000
+
+export class TrainingLog {
+  readonly #folder: string
+  readonly #firstStep: number
+  readonly #started = performance.now()
+  #ready: boolean
+  #begun = false
+  #rows: string[] = []
+  #pictures: { step: number; bytes: Uint8Array }[] = []
+  #last = 0
+
+  /** @param saved the folder holds a checkpoint; rows of steps that it does not hold go, since they are made again */
+  constructor(folder: string, { firstStep, saved }: { firstStep: number; saved: boolean }) {
+    this.#folder = join(folder, 'training')
+    this.#firstStep = firstStep
+    this.#ready = saved
+  }
+
+  get curve(): string {
+    return join(this.#folder, 'curve.csv')
+  }
+
+  picture(step: number): string {
+    return join(this.#folder, 'samples', `${String(step).padStart(6, '0')}.gif`)
+  }
+
+  async row({ step, loss, gradNorm, learningRate, samplesPerSecond }: StepReport, heldOut: number | undefined): Promise<void> {
+    const seconds = ((performance.now() - this.#started) / 1000).toFixed(2)
+    this.#rows.push([step, loss, heldOut ?? '', gradNorm, learningRate, samplesPerSecond.toFixed(3), seconds].join(','))
+    if (performance.now() - this.#last >= pause) await this.write()
+  }
+
+  async sample(step: number, bytes: Uint8Array): Promise<void> {
+    this.#pictures.push({ step, bytes })
+    await this.write()
+  }
+
+  /** A checkpoint is there: what waited is written. */
+  async saved(): Promise<void> {
+    this.#ready = true
+    await this.write()
+  }
+
+  async write(): Promise<void> {
+    if (!this.#ready) return
+    this.#last = performance.now()
+    for (const { step, bytes } of this.#pictures.splice(0)) {
+      const path = this.picture(step)
+      await mkdir(dirname(path), { recursive: true })
+      await writeFile(path, bytes)
+    }
+    const rows = this.#rows.splice(0)
+    if (rows.length === 0) return
+    const text = `${rows.join('\n')}\n`
+    if (this.#begun) return appendFile(this.curve, text)
+    const before = (await readFile(this.curve, 'utf8').catch(() => '')).split('\n').filter((line) => /^\d/.test(line) && Number(line.split(',')[0]) < this.#firstStep)
+    await writeFile(this.curve, [columns, ...before, text].join('\n'))
+    this.#begun = true
+  }
+}
+
+/** Time left of a run, from the median of its last steps. */
+export class StepClock {
+  readonly #times: number[] = []
+  readonly #end: number
+  #last = performance.now()
+
+  constructor(minutes: number | undefined) {
+    this.#end = performance.now() + (minutes ?? Infinity) * 60_000
+  }
+
+  /** Called after a step. @param stepsLeft undefined when only time ends the run */
+  left(stepsLeft: number | undefined): number {
+    const now = performance.now()
+    this.#times.push(now - this.#last)
+    this.#last = now
+    if (this.#times.length > 25) this.#times.shift()
+    const median = [...this.#times].sort((a, b) => a - b)[this.#times.length >> 1]!
+    return Math.max(0, Math.min(this.#end - now, stepsLeft === undefined ? Infinity : median * stepsLeft))
+  }
+}
