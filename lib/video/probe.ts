@@ -114,7 +114,7 @@ export function unreadable(path: string, error: unknown): unknown {
 }
 
 function known(word: string | undefined): string | undefined {
-  return word === undefined || word === 'unknown' || word === 'unspecified' ? undefined : word
+  return word === undefined || word === 'unknown' || word === 'unspecified' || word === 'reserved' ? undefined : word
 }
 
 /** '4:3' → 1.33; '0:1' and other nonsense is undefined. */
