@@ -26,7 +26,11 @@ export class DDIMScheduler extends Scheduler {
   readonly #alphas: Float32Array
   #numInferenceSteps = 0
 
-  /** From a diffusers config, or the path of one. */
+  /**
+  From a diffusers config, or the path of one.
+
+  @throws ERR_VIN_NOT_SUPPORTED naming the key that is not computed with: `clip_sample` too where a file does not say false, as it is true then
+  */
   static fromConfig(config: SchedulerConfig | string = {}): DDIMScheduler {
     return new DDIMScheduler(checkConfig('DDIMScheduler', config, rules, defaults, fileDefaults))
   }
