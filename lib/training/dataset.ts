@@ -1,5 +1,6 @@
 // What training reads: examples in an order that depends on integers alone, so that a resumed run sees what the undisturbed one would have seen.
 
+import { types } from 'node:util'
 import type { TensorData } from '../native/tensor.js'
 
 /** Pixels of one video: uint8 RGB [T,H,W,3]. */
@@ -111,13 +112,24 @@ export interface Numbered<Example> {
   at: DatasetPosition
 }
 
+/** The same example with arrays of its own: a data set may fill the same ones again and again, while its examples wait for their batch. */
+function withOwnNumbers<Example extends TrainingExample>(example: Example): Example {
+  if (typeof example !== 'object' || example === null) return example
+  const copy = (value: unknown): unknown => {
+    if (types.isFloat32Array(value)) return new Float32Array(value)
+    if (types.isUint8Array(value)) return new Uint8Array(value)
+    return typeof value === 'object' && value !== null && 'data' in value ? { ...value, data: copy(value.data) } : value
+  }
+  return { ...example, ...Object.fromEntries(Object.entries(example).map(([name, value]) => [name, copy(value)])) }
+}
+
 async function* pass<Example extends TrainingExample>(dataset: Dataset<Example>, epoch: number, skip: number): AsyncGenerator<Example> {
   if (dataset.examples) {
     yield* dataset.examples(epoch, skip)
     return
   }
   let index = 0
-  for await (const example of dataset) if (index++ >= skip) yield example
+  for await (const example of dataset) if (index++ >= skip) yield withOwnNumbers(example)
 }
 
 /** Pass after pass without end. A data set that yields nothing is an error. */

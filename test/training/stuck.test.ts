@@ -57,6 +57,26 @@ test('the data set of a VAE', async () => {
   await expect(trainer.fit({ [Symbol.asyncIterator]: () => ({ next }) }, { steps: 1, signal: controller.signal })).rejects.toBe('enough')
 })
 
+test('examples of a data set that fills one array again and again are those that it showed', async () => {
+  const losses = async (fresh: boolean): Promise<number[]> => {
+    const dataset = async function* (): AsyncGenerator<TrainingExample> {
+      const shared = normals(0)
+      for (let i = 0; i < 4; i++) {
+        const latents = fresh ? normals(i) : shared
+        latents.data.set(normals(i).data)
+        yield { prompt: 'a red circle', latents: latents as NonNullable<TrainingExample['latents']> }
+      }
+    }
+    const own = await tinyPipeline()
+    const trainer = new Trainer(own, { lengths: [5], textDropout: 0, batchSize: 4, seed: 3 })
+    open.push(trainer, own)
+    const seen: number[] = []
+    await trainer.fit(dataset(), { steps: 1, onStep: ({ loss }) => void seen.push(loss) })
+    return seen
+  }
+  expect(await losses(false)).toEqual(await losses(true))
+})
+
 test('lossAndGradients takes its inputs at the call', async () => {
   const trainer = new Trainer(pipeline, { lengths: [5], textDropout: 0 })
   open.push(trainer)
