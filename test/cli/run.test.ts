@@ -4,7 +4,7 @@ import { chmod, mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
-import { decodeApng } from 'fast-png'
+import { decode, decodeApng } from 'fast-png'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { events, start, vinNative, writeModel } from './support.js'
 
@@ -110,6 +110,15 @@ test('a video that cannot be written leaves its latents, and decode makes it', a
   expect(decoded).toMatchObject({ code: 0, stdout: 'decoded.y4m: 12 frames, 128 × 128, 16 fps\n' })
   await vinNative(folder, 'generate', ...options, '-o', 'again.y4m')
   expect((await readFile(join(folder, 'decoded.y4m'))).equals(await readFile(join(folder, 'again.y4m')))).toBe(true)
+})
+
+test('-o out.png of one frame is a file, beside a folder of that name too', async () => {
+  await mkdir(join(folder, 'out'))
+  await writeFile(join(folder, 'out', 'notes.txt'), 'mine')
+  const { code, stdout } = await vinNative(folder, 'generate', 'a circle', ...cpu, '--frames', '1', '-o', 'out.png')
+  expect([code, stdout]).toEqual([0, expect.stringMatching(/^out\.png: 1 frames?, 256 × 256/)])
+  expect((await readdir(folder)).sort()).toEqual(['out', 'out.png'])
+  expect(decode(await readFile(join(folder, 'out.png')))).toMatchObject({ width: 256, height: 256 })
 })
 
 test('a folder of its own choice is kept', async () => {
