@@ -6,7 +6,7 @@ import { basename, join } from 'node:path'
 import { VinError } from '../errors.js'
 import { diskError, makeFolder, placeOf, writeDurably } from '../files/disk.js'
 import { claimFolder, replaceContent, settleFolder } from '../files/folder.js'
-import type { FolderClaim } from '../files/folder.js'
+import type { FolderClaim, FolderContent } from '../files/folder.js'
 import { checkUnlocked, lockFolder } from '../files/lock.js'
 import { readSmallFile } from '../files/small-file.js'
 
@@ -51,6 +51,11 @@ async function fieldsOf(file: string): Promise<Record<string, unknown>> {
   }
 }
 
+/** Whether a folder holds a model that vin-native wrote. */
+async function isModel(folder: string): Promise<boolean> {
+  return (await fieldsOf(join(folder, 'model_index.json')))['_class_name'] === 'VinVideoPipeline'
+}
+
 function claimOf({ kind, replacesModel }: CheckpointKind): FolderClaim {
   return {
     what: `a checkpoint of kind '${kind}'`,
@@ -58,8 +63,7 @@ function claimOf({ kind, replacesModel }: CheckpointKind): FolderClaim {
       const found = (await fieldsOf(join(folder, STATE)))['kind']
       if (found === kind) return undefined
       if (typeof found === 'string') return `a checkpoint of kind '${found}'`
-      if (replacesModel && (await fieldsOf(join(folder, 'model_index.json')))['_class_name'] === 'VinVideoPipeline') return undefined
-      return names[0]
+      return replacesModel && (await isModel(folder)) ? undefined : names[0]
     }
   }
 }
@@ -102,22 +106,39 @@ Replaces the checkpoint `folder`. `write` fills an empty folder; `state` becomes
 */
 export async function replaceCheckpoint(folder: string, state: Readonly<Record<string, unknown>>, kind: CheckpointKind, write: (temporary: string) => Promise<void>): Promise<void> {
   const place = await claimCheckpoint(folder, kind)
+  await fill(folder, place, {
+    isMember: (path) => kind.files.test(path),
+    write: async (temporary) => {
+      await mkdir(join(temporary, 'training'))
+      await write(temporary)
+      await writeDurably(join(temporary, STATE), `${JSON.stringify({ kind: kind.kind, version: STATE_VERSION, ...state }, null, 2)}\n`)
+    }
+  })
+}
+
+/**
+Replaces the model folder `folder`. `write` fills an empty folder.
+
+@throws VinError ERR_VIN_DISK when it cannot be written, or holds something else than a model of vin-native, also a checkpoint; what was there stays
+*/
+export async function replaceModel(folder: string, write: (temporary: string) => Promise<void>): Promise<void> {
+  const place = await claimFolder(folder, {
+    what: 'a model of vin-native',
+    stranger: async (found, names) => (names.includes('training') ? 'training' : (await isModel(found)) ? undefined : names[0])
+  })
+  await fill(folder, place, { isMember: (path) => modelFolderFiles.test(path), write })
+}
+
+async function fill(folder: string, place: string, content: FolderContent): Promise<void> {
   try {
     const unmake = await makeFolder(place)
     try {
-      await replaceContent(place, {
-        isMember: (path) => kind.files.test(path),
-        write: async (temporary) => {
-          await mkdir(join(temporary, 'training'))
-          await write(temporary)
-          await writeDurably(join(temporary, STATE), `${JSON.stringify({ kind: kind.kind, version: STATE_VERSION, ...state }, null, 2)}\n`)
-        }
-      })
+      await replaceContent(place, content)
     } finally {
       await unmake()
     }
   } catch (error) {
-    throw diskError(error, folder, 'the checkpoint that was there is as it was')
+    throw diskError(error, folder, 'what was there is as it was')
   }
 }
 

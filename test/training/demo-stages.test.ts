@@ -1,7 +1,7 @@
 // train:demo, stage by stage at a small size: where each stage begins, that none takes a step without time, and what the exported folder holds.
 
 import { existsSync } from 'node:fs'
-import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
@@ -140,14 +140,24 @@ describe('the exported folder', () => {
     expect(await json(exported(), 'model_index.json')).toMatchObject({ num_inference_steps: modelIndex.num_inference_steps, guidance_scale: modelIndex.guidance_scale })
   })
 
-  test('keeps what a reader put beside the model', async () => {
+  test('keeps what a reader put beside the model, and nothing of the model before it', async () => {
     const target = folder('with-readme')
-    await mkdir(join(target, 'transformer'), { recursive: true })
+    await cp(exported(), target, { recursive: true })
     await writeFile(join(target, 'README.md'), 'figures')
-    await writeFile(join(target, 'transformer', 'old'), 'old')
+    await writeFile(join(target, 'transformer', 'model.safetensors'), 'old weights under another name')
     await exportModel({ folder: first(), target, dtype: 'float16', model })
     expect(await readFile(join(target, 'README.md'), 'utf8')).toBe('figures')
-    expect(existsSync(join(target, 'transformer', 'old'))).toBe(false)
+    expect(existsSync(join(target, 'transformer', 'model.safetensors'))).toBe(false)
+    expect((await readdir(target)).filter((name) => name.startsWith('.'))).toEqual([])
+  })
+
+  test('is not that of somebody else, nor a checkpoint', async () => {
+    const target = folder('theirs')
+    await mkdir(target)
+    await writeFile(join(target, 'notes.txt'), 'mine')
+    await expect(exportModel({ folder: first(), target, dtype: 'float16', model })).rejects.toMatchObject({ code: 'ERR_VIN_DISK', message: expect.stringContaining('notes.txt') as string })
+    await expect(exportModel({ folder: first(), target: join(first(), 'transformer'), dtype: 'float16', model })).rejects.toMatchObject({ code: 'ERR_VIN_DISK', message: expect.stringContaining('training') as string })
+    expect(await readdir(target)).toEqual(['notes.txt'])
   })
 })
 

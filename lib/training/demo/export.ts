@@ -1,7 +1,6 @@
 // Writes the built-in model: averaged weights in half precision, the frozen VAE, tokenizer, scheduler, and the settings of its sampler.
 
-import { cp, mkdir, readdir, readFile, rename, rm } from 'node:fs/promises'
-import { existsSync } from 'node:fs'
+import { cp, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { nativeAsync } from '../../errors.js'
 import { writeDurably } from '../../files/disk.js'
@@ -10,13 +9,13 @@ import type { DType } from '../../native/binding.js'
 import type { ModelOptions } from '../../options/model.js'
 import { VideoPipeline } from '../../pipeline/pipeline.js'
 import { createScheduler } from '../../schedulers/index.js'
-import { settleCheckpoint } from '../checkpoint.js'
+import { replaceModel, settleCheckpoint } from '../checkpoint.js'
 import { writeModelFolder } from '../trainer.js'
 
 export interface ExportOptions {
   /** Training folder. */
   folder: string
-  /** Model folder; it is replaced, except for files of a reader beside the model: README, pictures. */
+  /** Model folder; the model in it is replaced, other files stay: README, pictures. */
   target: string
   dtype: DType
   /** Settings of the sampler that the model is shipped with; absent: those of the checkpoint. */
@@ -42,29 +41,18 @@ export async function exportModel({ folder, target, dtype, shift, steps, guidanc
   const checkpoint = join(folder, 'transformer')
   if (!(await settleCheckpoint(checkpoint))) throw new RangeError(`Expected a checkpoint of the transformer in ${checkpoint} but there is none`)
   const pipeline = await VideoPipeline.fromPretrained(checkpoint, model)
-  const temporary = `${target}.next`
   try {
-    await rm(temporary, { recursive: true, force: true })
-    await mkdir(temporary, { recursive: true })
-    const scheduler = createScheduler(shift === undefined ? pipeline.scheduler : { ...pipeline.scheduler.config, shift })
-    await writeModelFolder(pipeline, temporary, scheduler, {
-      transformer: (path) => nativeAsync(() => pipeline.transformer.native.save(path, { dtype })),
-      textEncoder: (path) => nativeAsync(() => pipeline.textEncoder.native.save(path, { dtype })),
-      vae: (path) => exportVAE(folder, path, model)
+    await replaceModel(target, async (temporary) => {
+      const scheduler = createScheduler(shift === undefined ? pipeline.scheduler : { ...pipeline.scheduler.config, shift })
+      await writeModelFolder(pipeline, temporary, scheduler, {
+        transformer: (path) => nativeAsync(() => pipeline.transformer.native.save(path, { dtype })),
+        textEncoder: (path) => nativeAsync(() => pipeline.textEncoder.native.save(path, { dtype })),
+        vae: (path) => exportVAE(folder, path, model)
+      })
+      const index = join(temporary, 'model_index.json')
+      const written = JSON.parse(await readFile(index, 'utf8')) as Record<string, unknown>
+      await writeDurably(index, `${JSON.stringify({ ...written, ...(steps === undefined ? {} : { num_inference_steps: steps }), ...(guidance === undefined ? {} : { guidance_scale: guidance }) }, null, 2)}\n`)
     })
-    const index = join(temporary, 'model_index.json')
-    const written = JSON.parse(await readFile(index, 'utf8')) as Record<string, unknown>
-    await writeDurably(index, `${JSON.stringify({ ...written, ...(steps === undefined ? {} : { num_inference_steps: steps }), ...(guidance === undefined ? {} : { guidance_scale: guidance }) }, null, 2)}\n`)
-    const old = `${target}.previous`
-    await rm(old, { recursive: true, force: true })
-    if (existsSync(target)) {
-      for (const entry of await readdir(target, { withFileTypes: true })) {
-        if (entry.isFile() && !existsSync(join(temporary, entry.name))) await cp(join(target, entry.name), join(temporary, entry.name))
-      }
-      await rename(target, old)
-    }
-    await rename(temporary, target)
-    await rm(old, { recursive: true, force: true })
   } finally {
     await pipeline.dispose()
   }
