@@ -132,7 +132,7 @@ async function* encodeState({ step, seed, fingerprint, tensors }: SavedState): A
   const hash = sha()
   for (const part of parts) hash.update(part)
   const content = JSON.stringify({ step, seed: String(seed), big_seed: typeof seed === 'bigint', fingerprint })
-  const header: Record<string, unknown> = { __metadata__: { kind: STATE_KIND, content, sha256: hash.update(content).digest('hex') } }
+  const header: Record<string, unknown> = { __metadata__: { kind: STATE_KIND, content, sha256: hash.update(content).digest('hex'), format: 'pt' } }
   let offset = 0
   names.forEach((name, i) => {
     const length = parts[i]?.length ?? 0

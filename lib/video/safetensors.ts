@@ -20,7 +20,7 @@ function littleEndian(data: Float32Array): Buffer {
 
 export async function* encodeLatents({ latents, metadata }: LatentsFile): AsyncGenerator<Uint8Array> {
   const data = littleEndian(latents.data)
-  const text = JSON.stringify({ __metadata__: metadata, latents: { dtype: 'F32', shape: latents.shape, data_offsets: [0, data.length] } })
+  const text = JSON.stringify({ __metadata__: { format: 'pt', ...metadata }, latents: { dtype: 'F32', shape: latents.shape, data_offsets: [0, data.length] } })
   const bytes = Buffer.byteLength(text)
   const header = Buffer.alloc(8 + Math.ceil(bytes / 8) * 8, ' ')
   header.writeBigUInt64LE(BigInt(header.length - 8))

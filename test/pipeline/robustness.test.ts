@@ -182,6 +182,7 @@ describe('S12 a saved state', () => {
   async function rewrite(change: (fingerprint: Fingerprint) => Fingerprint): Promise<void> {
     const newest = (await readdir(folder)).sort().at(-1)!
     const { tensors, metadata } = loadBinding().readSafetensors(await readFile(join(folder, newest)))
+    expect(metadata['format']).toBe('pt')
     const { step, seed, fingerprint } = JSON.parse(metadata['content']!) as { step: number; seed: string; fingerprint: Fingerprint }
     const plain = Object.fromEntries(Object.entries(tensors).map(([name, { data, shape }]) => [name, { data: data as Float32Array, shape }]))
     await saveState(folder, { step, seed: Number(seed), fingerprint: change(fingerprint), tensors: plain })

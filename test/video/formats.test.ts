@@ -216,7 +216,7 @@ test('safetensors holds the latents bit by bit, and what decoding needs', async 
   expect(headerBytes % 8).toBe(0)
   const header = JSON.parse(bytes.toString('utf8', 8, 8 + headerBytes)) as { latents: unknown; __metadata__: Record<string, string> }
   expect(header.latents).toEqual({ dtype: 'F32', shape: [4, 4, 8, 8], data_offsets: [0, 4096] })
-  expect(header.__metadata__).toMatchObject({ num_frames: '12', fps: '16', width: '64', height: '64', seed: '7' })
+  expect(header.__metadata__).toMatchObject({ format: 'pt', num_frames: '12', fps: '16', width: '64', height: '64', seed: '7' })
   expect(JSON.parse(header.__metadata__['options']!)).toEqual({ prompt: 'a red circle', seed: '7' })
   expect(bytes.subarray(8 + headerBytes).equals(Buffer.from(video.latents.data.buffer))).toBe(true)
 })
