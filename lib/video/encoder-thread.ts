@@ -50,9 +50,10 @@ function workerFile(): string {
   return file
 }
 
+/** Without the program's own flags: some of them, as --input-type, refuse a file. */
 function startWorker(job: EncoderJob): Worker {
   try {
-    return permitted('--allow-worker', `the thread that encodes ${job.format}`, () => new Worker(workerFile(), { workerData: job, name: `vin-native ${job.format}` }))
+    return permitted('--allow-worker', `the thread that encodes ${job.format}`, () => new Worker(workerFile(), { workerData: job, name: `vin-native ${job.format}`, execArgv: [] }))
   } catch (error) {
     if (errorCode(error) === 'ERR_WORKER_INIT_FAILED') throw new VinError('ERR_VIN_OUT_OF_MEMORY', `Expected a thread for the ${job.format} encoder but the system gives none; raise the limit of processes (ulimit -u, or pids of the container)`, {}, { cause: error })
     throw error
