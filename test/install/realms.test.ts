@@ -1,6 +1,7 @@
 // Two copies of the library in one process (the sources as an ES module, dist/cjs), and values of another realm: what one makes the other takes.
+import { existsSync, readFileSync, readdirSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { runInNewContext } from 'node:vm'
 import { describe, expect, test } from 'vitest'
 import * as esm from '../../lib/index.js'
@@ -72,6 +73,30 @@ describe('two copies in one process', () => {
     const options = { prompt: 'a red circle bounces', numFrames: 32, seed: 4, outputType: 'latents' } as const
     const expected = await pipeline.generate({ ...options, video: before })
     expect((await pipeline.generate({ ...options, video: foreign })).latents).toEqual(expected.latents)
+  })
+})
+
+describe('the CommonJS build', () => {
+  const below = (folder: string): string[] => readdirSync(folder, { recursive: true, encoding: 'utf8' }).map((name) => join(folder, name))
+
+  test('imports nothing: Jest runs it where import() is not to be had', () => {
+    const files = below(join(root, 'dist/cjs')).filter((path) => path.endsWith('js'))
+    expect(files.length).toBeGreaterThan(50)
+    expect(files.filter((path) => /\bimport\(/.test(readFileSync(path, 'utf8').replace(/^\s*(\/\/|\*).*$/gm, '')))).toEqual([])
+  })
+
+  test('requires packages that are CommonJS, or have such a form', () => {
+    const packages = new Set(below(join(root, 'lib')).filter((path) => path.endsWith('.ts') && !path.includes('/cli/')).flatMap((path) => [...readFileSync(path, 'utf8').matchAll(/\bimport\('([^.'][^']*)'\)/g)].map(([, name]) => name!)))
+    expect(packages.size).toBeGreaterThan(3)
+    const typeOf = (file: string): string => {
+      for (let folder = dirname(file); ; folder = dirname(folder)) {
+        const path = join(folder, 'package.json')
+        if (existsSync(path)) return (JSON.parse(readFileSync(path, 'utf8')) as { type?: string }).type ?? 'commonjs'
+      }
+    }
+    const { resolve } = createRequire(import.meta.url)
+    const modules = [...packages].filter((name) => !resolve(name).endsWith('.cjs') && typeOf(resolve(name)) === 'module')
+    expect(modules).toEqual([])
   })
 })
 
