@@ -37,8 +37,11 @@ export async function encodePrompt(
   let tokens: string | { ids: number[]; mask: number[] } = text
   if (tokenizer !== undefined) {
     const { ids, mask, unknown, truncated } = tokenizer.encode(text, { maxLength: most })
-    if (truncated) warn({ code: 'prompt-truncated', message: `${name} was cut at ${most} tokens` })
-    if (unknown.length > 0) warn({ code: 'unknown-words', message: `${name} has words the model does not know (${unknown.join(', ')}); it knows: ${vocabularyText(tokenizer.vocabulary)}` })
+    if (truncated) {
+      const whole = tokenizer.encode(text).ids.length
+      warn({ code: 'prompt-truncated', message: `${name} was cut at ${most} tokens: ${whole - most} of ${whole} are left out` })
+    }
+    if (unknown.length > 0) warn({ code: 'unknown-words', message: `${name} has ${unknown.length} ${unknown.length === 1 ? 'word' : 'words'} the model does not know (${unknown.join(', ')}); it knows: ${vocabularyText(tokenizer.vocabulary)}` })
     tokens = { ids, mask }
   }
   const { embeds, mask } = await callHook(owner, signal, () => textEncoder.encode(tokens, { maxLength: most, signal }))

@@ -92,7 +92,7 @@ describe('S6 prompts', () => {
     // Two bytes of UTF-8 each: more than 8 KiB, though fewer than 8,192 characters.
     await expect(pipeline.generate({ ...options, prompt: 'ä'.repeat(4097) })).rejects.toMatchObject({ code: 'ERR_OUT_OF_RANGE' })
     const long = await pipeline.generate({ ...options, prompt: 'a red '.repeat(1000) })
-    expect(long.warnings).toEqual([{ code: 'prompt-truncated', message: 'prompt was cut at 12 tokens' }])
+    expect(long.warnings).toEqual([{ code: 'prompt-truncated', message: 'prompt was cut at 12 tokens: 1989 of 2001 are left out' }])
   })
 })
 

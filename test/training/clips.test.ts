@@ -95,6 +95,14 @@ describe.skipIf(ffmpeg === undefined)('a folder of clips (skipped without ffmpeg
     expect(warnings.filter(({ code }) => code === 'damaged-video')).toMatchObject([{ message: expect.stringMatching(/^1 of 7 clips are used as far as they can be read: cut\.mp4 /) }])
   })
 
+  test('a video to go on from that is cut off is a warning too', async () => {
+    const pipeline = keep(await tinyPipeline())
+    const video = await pipeline.generate({ prompt: 'a red circle', numFrames: 80, numInferenceSteps: 1, seed: 1, outputType: 'latents', video: join(folder, 'cut.mp4') })
+    expect(video.warnings).toContainEqual({ code: 'damaged-video', message: expect.stringMatching(/cut\.mp4 is damaged or cut off.*: \d+ of 64 frames at 16 fps were read$/) as string })
+    const whole = await pipeline.generate({ prompt: 'a red circle', numFrames: 80, numInferenceSteps: 1, seed: 1, outputType: 'latents', video: join(folder, 'good.mp4') })
+    expect(whole.warnings).toEqual([])
+  })
+
   test('that holds nothing usable says why', async () => {
     const bad = join(folder, '.hidden', 'bad')
     await mkdir(bad)
