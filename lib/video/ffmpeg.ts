@@ -57,7 +57,8 @@ function damageOf({ numFrames, fps: rate, duration }: VideoProbe, complaints: st
   const whole = Number.isFinite(seconds) ? Math.max(read, Math.round(seconds * fps)) : undefined
   const short = whole !== undefined && numFrames !== undefined && read < 0.98 * whole - 2
   // `[h264 @ 0x55d8c0a] ` is an address.
-  const words = complaints.trim().split('\n').at(-1)?.replace(/^(\[[^\]]*\] ?)+/, '') ?? ''
+  const lines = complaints.split('\n').map((line) => line.replace(/^(\[[^\]]*\] ?)+/, '').trim())
+  const words = lines.filter((line) => line !== '' && !line.startsWith('Last message repeated')).at(-1) ?? ''
   if (!short && words === '') return undefined
   return `damaged or cut off${words === '' ? '' : ` (ffmpeg: ${words})`}: ${read}${whole === undefined ? '' : ` of ${whole}`} frames at ${fps} fps were read`
 }

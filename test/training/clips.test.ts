@@ -8,7 +8,7 @@ import { Trainer, VAE, VAETrainer, videoFolder } from '../../lib/index.js'
 import type { StepReport, TrainingExample, TrainingWarning, VideoFolder, VinError } from '../../lib/index.js'
 import { fewestVideoFrames, latentFramesOf } from '../../lib/plan/frames.js'
 import { PhiloxRandom } from '../../lib/training/random.js'
-import { requireFfmpeg } from '../../lib/video/ffmpeg.js'
+import { readVideo, requireFfmpeg } from '../../lib/video/ffmpeg.js'
 import { tinyPipeline, tinyVAE } from '../support/models.js'
 
 const ffmpeg = await requireFfmpeg('test').catch(() => undefined)
@@ -101,6 +101,19 @@ describe.skipIf(ffmpeg === undefined)('a folder of clips (skipped without ffmpeg
     expect(video.warnings).toContainEqual({ code: 'damaged-video', message: expect.stringMatching(/cut\.mp4 is damaged or cut off.*: \d+ of 64 frames at 16 fps were read$/) as string })
     const whole = await pipeline.generate({ prompt: 'a red circle', numFrames: 80, numInferenceSteps: 1, seed: 1, outputType: 'latents', video: join(folder, 'good.mp4') })
     expect(whole.warnings).toEqual([])
+  })
+
+  test('a stream that is garbled in the middle is a warning with ffmpeg’s words', async () => {
+    const bytes = Buffer.from(await readFile(join(folder, 'good.mp4')))
+    const begin = bytes.indexOf('mdat') + 4
+    for (let at = begin + 1500; at < begin + 2200; at++) bytes[at] = (at * 7919) % 251
+    const path = join(folder, '.hidden', 'garbled.mp4')
+    await writeFile(path, bytes)
+    const warnings: TrainingWarning[] = []
+    let read = 0
+    for await (const _ of readVideo(path, { ...size, fps: 16, warn: (warning) => void warnings.push(warning) })) read++
+    expect(read).toBeGreaterThan(0)
+    expect(warnings).toMatchObject([{ code: 'damaged-video', message: expect.stringMatching(new RegExp(`garbled\\.mp4 is damaged or cut off \\(ffmpeg: (?!Last message).+\\): ${read} of 32 frames at 16 fps were read$`)) }])
   })
 
   test('that holds nothing usable says why', async () => {
