@@ -77,7 +77,7 @@ export const trainCommand = defineCommand({
     const trainer = pipeline === undefined ? await Trainer.resume(args.output, options, modelOptions(values)) : new Trainer(pipeline, options)
     const clips = own ? openClips(trainer.pipeline, args.data, { lengths: trainer.options.lengths, heldOut, seed: trainer.options.seed }) : undefined
     const dataset: Dataset = clips ?? demoWorld({ seed: trainer.options.seed })
-    const log = new TrainingLog(args.output, { firstStep: trainer.globalStep, saved: goOn })
+    const log = new TrainingLog(args.output, { firstStep: trainer.globalStep, saved: goOn, warn: (warning) => reporter.warning(warning) })
     let done = 0
     let saved: { step: number; done: number } | undefined
     let heldOutLoss: number | undefined

@@ -3,7 +3,8 @@
 
 import { appendFile, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import type { StepReport } from '../index.js'
+import type { StepReport, TrainingWarning } from '../index.js'
+import { errorMessage } from '../realms.js'
 
 const columns = 'step,loss,held_out_loss,gradient_norm,learning_rate,samples_per_second,seconds'
 
@@ -15,13 +16,16 @@ export class TrainingLog {
   readonly #firstStep: number
   readonly #started = performance.now()
   #ready: boolean
+  readonly #warn: (warning: TrainingWarning) => void
   #begun = false
+  #failed = false
   #rows: string[] = []
   #pictures: { step: number; bytes: Uint8Array }[] = []
   #last = 0
 
   /** @param saved the folder holds a checkpoint; rows of steps that it does not hold go, since they are made again */
-  constructor(folder: string, { firstStep, saved }: { firstStep: number; saved: boolean }) {
+  constructor(folder: string, { firstStep, saved, warn }: { firstStep: number; saved: boolean; warn: (warning: TrainingWarning) => void }) {
+    this.#warn = warn
     this.#folder = join(folder, 'training')
     this.#firstStep = firstStep
     this.#ready = saved
@@ -52,9 +56,19 @@ export class TrainingLog {
     await this.write()
   }
 
+  /** What cannot be written is told once and does not end the training: the checkpoint is what counts. */
   async write(): Promise<void> {
     if (!this.#ready) return
     this.#last = performance.now()
+    try {
+      await this.#write()
+    } catch (error) {
+      if (!this.#failed) this.#warn({ code: 'curve', message: `the curve and samples beside the checkpoint cannot be written: ${errorMessage(error)}` })
+      this.#failed = true
+    }
+  }
+
+  async #write(): Promise<void> {
     for (const { step, bytes } of this.#pictures.splice(0)) {
       const path = this.picture(step)
       await mkdir(dirname(path), { recursive: true })

@@ -79,6 +79,14 @@ describe.skipIf(ffmpeg === undefined)('(skipped without ffmpeg, which reads clip
     expect(whole.slice(0, 3)).toEqual(curve)
     expect(Number(whole[3]![1])).toBe(events(second.stdout).find(({ type }) => type === 'step')!['loss'])
     expect(typeof events(second.stdout).find(({ type }) => type === 'done')!['heldOutLoss']).toBe('number')
+
+    // What cannot be written beside the checkpoint is told, and the run goes on.
+    await rm(join(folder, 'out', 'training', 'curve.csv'))
+    await mkdir(join(folder, 'out', 'training', 'curve.csv'))
+    const third = await train('--steps', '2', ...options)
+    expect(third.code, third.stderr).toBe(0)
+    expect(events(third.stdout).filter(({ code }) => code === 'curve')).toHaveLength(1)
+    expect(events(third.stdout).filter(({ type }) => type === 'checkpoint')).toMatchObject([{ step: 6 }])
   }, 120_000)
 })
 

@@ -110,6 +110,9 @@ expectTypeOf<Pick<FitOptions, 'steps' | 'minutes' | 'signal' | 'onStep' | 'onGra
   evalEvery?: number | undefined
 }>()
 
+expectTypeOf<FitOptions['onWarning']>().toEqualTypeOf<((warning: TrainingWarning) => void) | undefined>()
+expectTypeOf<TrainingWarning>().toEqualTypeOf<{ code: string; message: string }>()
+
 // ---- data sets ----
 
 type Shape = [number, number, number, number]
