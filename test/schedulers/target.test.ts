@@ -57,6 +57,13 @@ describe('a folder of model_type STDiT3', () => {
   })
 })
 
+test.each(['NaN', 'Infinity', '-Infinity'])('%s is read in a config of a model, and refused by key', async (word) => {
+  const place = folder({ config: { mlp_ratio: '@' } })
+  const file = join(place, 'transformer', 'config.json')
+  writeFileSync(file, readFileSync(file, 'utf8').replace('"@"', word))
+  await expect(open(place)).rejects.toThrow(expect.objectContaining({ code: 'ERR_VIN_FORMAT', message: expect.stringMatching(`for mlp_ratio in .* but found ${word}`) as string }))
+})
+
 describe('a scheduler of another target', () => {
   const flow = { _class_name: 'FlowMatchEulerDiscreteScheduler' }
   test.each<[string, Parameters<typeof folder>[0], string, SchedulerName]>([
