@@ -1,5 +1,6 @@
 // What there is to say of a data set before anything trains on it.
 
+import { abortableCall } from '../native/cancel.js'
 import type { VideoPipeline } from '../pipeline/pipeline.js'
 import { fewestVideoFrames, latentFramesOf, paperMicroBatch } from '../plan/frames.js'
 import { warnAbout } from './dataset.js'
@@ -11,7 +12,7 @@ export async function checkDataset(pipeline: VideoPipeline, lengths: readonly nu
   const microBatch = pipeline.has('vae') ? pipeline.vae.microBatch : paperMicroBatch
   const shortest = lengths[0] ?? 1
   const minFrames = fewestVideoFrames(shortest, microBatch)
-  const report = (await dataset.prepare?.({ ...options, minFrames })) ?? { clips: [], warnings: [], needs: { minFrames } }
+  const report = (await abortableCall(() => dataset.prepare?.({ ...options, minFrames }), options.signal)) ?? { clips: [], warnings: [], needs: { minFrames } }
   const warnings = warnAbout(report)
   const short = report.clips.filter((clip) => clip.short === true).map(({ frames }) => latentFramesOf(frames, microBatch))
   const left = warnings.find(({ code }) => code === 'clips-left-out')

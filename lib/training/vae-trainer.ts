@@ -385,7 +385,7 @@ export class VAETrainer {
   async fit(dataset: Dataset<WeightedExample>, options: FitOptions): Promise<void> {
     checkNames(options, 'fit', fitOptionNames)
     checkFitOptions(options)
-    const report = await dataset.prepare?.({ signal: options.signal })
+    const report = await abortableCall(() => dataset.prepare?.({ signal: options.signal }), options.signal)
     if (report !== undefined) warnAbout(report).forEach(warningsOf(options))
     const reader = endless(dataset, this.#position)
     try {

@@ -218,6 +218,18 @@ test('examples of any data set that are too short are left out with one warning;
   await expect(trainer.fit(dataset(3, 4), { steps: 1, onWarning })).rejects.toThrow(/at least 5 latent frames/)
 })
 
+test('the signal ends a fit whose data set is looked at for ever', async () => {
+  const dataset = { prepare: () => new Promise<never>(() => {}), async *[Symbol.asyncIterator]() {} }
+  const reason = new Error('enough')
+  const vae = keep(await VAE.fromConfig(tinyVAE, { device: 'cpu', seed: 1 }))
+  for (const trainer of [keep(new Trainer(keep(await tinyPipeline()), { lengths: [5] })), keep(new VAETrainer(vae, { stage: 'spatial' }))]) {
+    const controller = new AbortController()
+    const fitted = trainer.fit(dataset, { steps: 1, signal: controller.signal })
+    controller.abort(reason)
+    await expect(fitted).rejects.toBe(reason)
+  }
+})
+
 test('fewestVideoFrames is the least number that makes so many latent frames', () => {
   for (const micro of [{ frames: 16, latentFrames: 5 }, { frames: 17, latentFrames: 5 }, { frames: 16, latentFrames: 4 }]) {
     for (let latents = 1; latents <= 23; latents++) {
