@@ -1,6 +1,7 @@
 #include "engine.h"
 
 #include <cstdlib>
+#include <system_error>
 
 #include "backends.h"
 #include "plan_backend.h"
@@ -99,7 +100,14 @@ Engine::Engine(const EngineOptions& options) : threads_(options.threads), host_{
     if (backend_.stream_open(0, &threads_, &stream_) != VIN_OK) throw Error("VIN_DEVICE_ERROR", std::string("Expected to open a stream on ") + options.device + " but " + backend_.last_error());
     memory_ = std::make_shared<PoolMemory>(&backend_, stream_, options.memory_budget);
     if (!options.trace.empty()) trace_ = std::make_unique<Trace>(options.trace);
-    thread_ = std::thread([this] { loop(); });
+    try {
+        thread_ = std::thread([this] { loop(); });
+    } catch (const std::system_error& refused) {
+        trace_.reset();
+        memory_.reset();
+        backend_.stream_close(stream_);
+        throw Error("VIN_OUT_OF_MEMORY", std::string("Expected a thread for the engine but the system gives none: ") + refused.what() + "; raise the limit of processes (ulimit -u, or pids of the container)");
+    }
 }
 
 Engine::~Engine() {

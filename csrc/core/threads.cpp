@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <system_error>
 
 namespace vin {
 
@@ -33,19 +34,39 @@ static std::unique_lock<std::mutex> acquire(std::mutex& mutex) {
     return lock;
 }
 
-Threads::Threads(int count) {
-    for (int i = 1; i < count; i++) workers_.emplace_back([this, i] { work(i); });
+// Threads that a system at its limit (ulimit -u, the cgroup's pids) keeps for others: the engine's own, and those of libuv, which ends the process without them.
+static constexpr int left_for_others = 6;
+
+static void end(std::vector<std::thread>& workers, std::mutex& mutex, std::condition_variable& wake, std::atomic<uint64_t>& version, bool& stop) {
+    {
+        std::lock_guard<std::mutex> lock(mutex);
+        stop = true;
+        version++;
+    }
+    wake.notify_all();
+    for (std::thread& worker : workers) worker.join();
+    workers.clear();
 }
 
-Threads::~Threads() {
-    {
-        std::lock_guard<std::mutex> lock(mutex_);
-        stop_ = true;
-        version_++;
-    }
-    wake_.notify_all();
-    for (std::thread& worker : workers_) worker.join();
+Threads::Threads(int count) {
+    const auto start = [this](int workers) {
+        workers_.reserve(static_cast<size_t>(std::max(0, workers)));
+        try {
+            for (int i = 1; i <= workers; i++) workers_.emplace_back([this, i] { work(i); });
+        } catch (const std::system_error&) {
+            return false;
+        }
+        return true;
+    };
+    if (start(count - 1)) return;
+    // Fewer threads do the same work; count() says how many there are.
+    const int fewer = static_cast<int>(workers_.size()) - left_for_others;
+    end(workers_, mutex_, wake_, version_, stop_);
+    stop_ = false;
+    start(fewer);
 }
+
+Threads::~Threads() { end(workers_, mutex_, wake_, version_, stop_); }
 
 // Which part of a job this thread begins with; threads that are not the pool's share the first.
 static thread_local int lane = 0;

@@ -112,6 +112,10 @@ export function openEngine(options: EngineOptions = {}): Engine {
       ...(backendPath === undefined ? {} : { backendPath })
     })
   )
+  const given = engine.info.threads
+  if (given < threads) {
+    process.emitWarning(`Expected ${threads} threads but the system gave ${given}; the work takes longer. Raise the limit of processes (ulimit -u, or pids of the container), or ask for fewer threads`, { type: 'VinNativeWarning', code: 'VIN_FEWER_THREADS' })
+  }
   const entry: Shared = { engine, binding, holders: 0 }
   shared.set(key, entry)
   return opened(entry)
