@@ -16,8 +16,9 @@ import { leading, linspace, trailing } from './spacing.js'
 const rules = {
   ...betaRules,
   solver_order: only(1, 2),
-  algorithm_type: only('dpmsolver++'),
-  solver_type: only('midpoint'),
+  // The second names come from configs of DEIS and UniPC; diffusers takes them for the first.
+  algorithm_type: only('dpmsolver++', 'deis'),
+  solver_type: only('midpoint', 'logrho', 'bh1', 'bh2'),
   // With a last σ of 0 the last step is of first order whatever these say.
   lower_order_final: only(true, false),
   euler_at_final: only(false, true),

@@ -110,6 +110,12 @@ test('keys of other schedulers are left alone, others are refused', () => {
   expect(() => createScheduler({ _class_name: 'DPMSolverMultistepScheduler', skip_prk_step: true })).toThrow(expect.objectContaining({ code: 'ERR_VIN_NOT_SUPPORTED', message: expect.stringContaining('skip_prk_step') as string }))
 })
 
+test('names of the solvers of other schedulers mean those that diffusers puts for them', async () => {
+  const run = (config: object): Promise<number[]> => runOf(createScheduler({ _class_name: 'DPMSolverMultistepScheduler', ...config }))
+  const wanted = await run({})
+  for (const config of [{ algorithm_type: 'deis' }, { solver_type: 'logrho' }, { solver_type: 'bh1' }, { solver_type: 'bh2' }]) expect(await run(config), JSON.stringify(config)).toEqual(wanted)
+})
+
 describe('what a file does not say', () => {
   const write = (config: unknown): string => {
     const place = mkdtempSync(join(folder, 'config-'))
