@@ -102,7 +102,10 @@ Engine::Engine(const EngineOptions& options) : threads_(options.threads), host_{
     if (!options.trace.empty()) trace_ = std::make_unique<Trace>(options.trace);
     try {
         thread_ = std::thread([this] { loop(); });
+        // And one more: Node ends the process when it cannot have a thread that it needs in passing.
+        std::thread([] {}).join();
     } catch (const std::system_error& refused) {
+        stop();
         trace_.reset();
         memory_.reset();
         backend_.stream_close(stream_);

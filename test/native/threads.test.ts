@@ -70,7 +70,7 @@ test.runIf(possible)('some threads fewer than asked: the work is done, and a war
 })
 
 test.runIf(possible)('hardly any, or none: it works, or says ERR_VIN_OUT_OF_MEMORY', () => {
-  const outcomes = [0, 2, 3].map((more) => child(own + more))
+  const outcomes = [0, 1, 2, 3].map((more) => child(own + more))
   for (const { threads, finite, code, message } of outcomes) {
     if (code === undefined) expect({ few: (threads ?? 99) < 4, finite }).toEqual({ few: true, finite: true })
     else expect({ code, message }).toEqual({ code: 'ERR_VIN_OUT_OF_MEMORY', message: expect.stringContaining('Expected a thread for the engine but the system gives none') as string })
