@@ -53,7 +53,7 @@ describe('a folder that is not ours is refused by name before the first step, an
     const before = hashOf(at())
     const result = await train('--data', 'clips', '--steps', '1', '--output', output)
     expect(result).toMatchObject({ code, stderr: expect.stringMatching(named) as string })
-    expect(result.stderr).toContain(output)
+    expect(result.stderr).toContain(output.slice(0, 40))
     expect(events(result.stdout).map(({ type }) => type)).toEqual(['error'])
     expect(hashOf(at())).toBe(before)
   })
