@@ -1,10 +1,13 @@
 {
   # The addon with the CPU backend. Kernels are compiled once per instruction set, each set a static library of its own (csrc/cpu/isa.h); csrc/cpu/backend.cpp
-  # refers to all of them and chooses at run time.
+  # refers to all of them and chooses at run time. Linux reads flags from cflags, macOS from xcode_settings.
   'variables': {
     'optimized': ['-O3', '-fvisibility=hidden', '-ffp-contract=fast', '-fno-math-errno', '-Wall', '-Wextra', '-Wno-unused-parameter',
                   '-Wno-missing-field-initializers'],
     'kernels': ['<!@(node tools/sources.cjs kernels)'],
+    'portable_x64': ['-msse4.2'],
+    'avx2': ['-mavx2', '-mfma', '-mf16c', '-Wno-psabi'],
+    'avx512': ['-mavx512f', '-mavx512bw', '-mavx512vl', '-mavx512dq', '-mavx2', '-mfma', '-mf16c', '-Wno-psabi'],
   },
   'target_defaults': {
     'cflags': ['-fPIC', '<@(optimized)'],
@@ -37,7 +40,7 @@
       'sources': ['<@(kernels)'],
       'defines': ['VIN_CPU_ISA=portable'],
       'cflags': ['-Wno-psabi'],
-      'conditions': [['target_arch=="x64"', { 'cflags': ['-msse4.2'] }]],
+      'conditions': [['target_arch=="x64"', { 'cflags': ['<@(portable_x64)'], 'xcode_settings': { 'OTHER_CFLAGS': ['<@(portable_x64)'] } }]],
     },
   ],
   'conditions': [
@@ -48,14 +51,16 @@
           'type': 'static_library',
           'sources': ['<@(kernels)'],
           'defines': ['VIN_CPU_ISA=avx2'],
-          'cflags': ['-mavx2', '-mfma', '-mf16c', '-Wno-psabi'],
+          'cflags': ['<@(avx2)'],
+          'xcode_settings': { 'OTHER_CFLAGS': ['<@(avx2)'] },
         },
         {
           'target_name': 'cpu-avx512',
           'type': 'static_library',
           'sources': ['<@(kernels)'],
           'defines': ['VIN_CPU_ISA=avx512'],
-          'cflags': ['-mavx512f', '-mavx512bw', '-mavx512vl', '-mavx512dq', '-mavx2', '-mfma', '-mf16c', '-Wno-psabi'],
+          'cflags': ['<@(avx512)'],
+          'xcode_settings': { 'OTHER_CFLAGS': ['<@(avx512)'] },
         },
       ],
     }],

@@ -10,7 +10,14 @@ namespace vin {
 // on a busy machine that hands a whole time slice to somebody else, once per op.
 static constexpr std::chrono::microseconds watch_before_sleep{50};
 
-static void pause() { __builtin_ia32_pause(); }
+// Leaves the core to its other hardware thread for a moment. On ARM `yield` does nothing where there is none; `isb` waits about as long as x86's pause.
+static void pause() {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("isb" ::: "memory");
+#endif
+}
 
 // How long a pause takes differs a hundredfold between processors, so the clock is asked, after a first look that needs none.
 template <class Done>

@@ -1,11 +1,25 @@
 #include "trace.h"
 
+#if defined(__linux__)
 #include <sys/syscall.h>
 #include <unistd.h>
+#else
+#include <pthread.h>
+#endif
 
 #include "error.h"
 
 namespace vin {
+
+static long long thread_id() {
+#if defined(__linux__)
+    return syscall(SYS_gettid);
+#else
+    uint64_t id = 0;
+    pthread_threadid_np(nullptr, &id);
+    return static_cast<long long>(id);
+#endif
+}
 
 Trace::Trace(const std::string& path) : file_(std::fopen(path.c_str(), "w")) {
     if (!file_) throw Error("VIN_DISK", "Expected to write the trace " + path + " but it cannot be opened", {{"file", path}});
@@ -19,8 +33,8 @@ Trace::~Trace() {
 
 void Trace::event(const char* name, int chunk, double start, double duration) {
     std::lock_guard<std::mutex> lock(mutex_);
-    std::fprintf(file_, "%s{\"name\":\"%s\",\"ph\":\"X\",\"pid\":1,\"tid\":%ld,\"ts\":%.3f,\"dur\":%.3f,\"args\":{\"chunk\":%d}}", first_ ? "" : ",\n", name,
-                 syscall(SYS_gettid), start, duration, chunk);
+    std::fprintf(file_, "%s{\"name\":\"%s\",\"ph\":\"X\",\"pid\":1,\"tid\":%lld,\"ts\":%.3f,\"dur\":%.3f,\"args\":{\"chunk\":%d}}", first_ ? "" : ",\n", name,
+                 thread_id(), start, duration, chunk);
     first_ = false;
     std::fflush(file_);
 }
