@@ -35,7 +35,7 @@ async function caught(vin, work) {
   return 'none'
 }
 
-export async function scenario(vin, { formats = ['y4m', 'gif', 'apng', 'mp4'], image = true } = {}) {
+export async function scenario(vin, { formats = ['gif', 'mp4'], image = true } = {}) {
   const folder = mkdtempSync(join(tmpdir(), 'vin-scenario-'))
   const pipeline = await vin.VideoPipeline.fromConfig(config, { device: 'cpu', threads: 1, seed: 11, defaults: { width: 32, height: 32, numInferenceSteps: 2, guidanceScale: 2 } })
   try {
