@@ -1,6 +1,8 @@
 // Encoders run on threads of their own: a timer of the JavaScript thread keeps firing, held against the same timer while nothing runs.
 
+import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { Worker } from 'node:worker_threads'
 import { expect, test, vi } from 'vitest'
 import type { Frame } from '../../lib/index.js'
 import { Video } from '../../lib/video/video.js'
@@ -39,15 +41,23 @@ async function longestGap(work: () => Promise<unknown>): Promise<number> {
   return longest
 }
 
-test.each(['gif', 'apng', 'webp', 'mp4', 'y4m', 'png'])('%s: no gap of more than 60 ms beyond the one of an idle timer', async (format) => {
+/** Half a second in which this thread is idle and another one is not, as while an encoder works: what the machine itself adds to a gap. */
+async function idleBesideWork(): Promise<void> {
+  const busy = new Worker('for (;;);', { eval: true, execArgv: [] })
+  await once(busy, 'online')
+  await sleep(500)
+  await busy.terminate()
+}
+
+test.each(['gif', 'apng', 'webp', 'mp4', 'y4m', 'png'])('%s: no gap of more than 100 ms beyond the one of an idle timer', async (format) => {
   const encode = (): Promise<unknown> => (format === 'png' ? picture.toBuffer('png') : video.toBuffer(format, { scale: format === 'webp' ? 1 : 3 }))
   const seen: { gap: number; idle: number }[] = []
-  // The best of three: work on this thread is as long in every round, a busy neighbour is not.
-  for (let round = 0; round < 3; round++) {
-    const idle = await longestGap(() => sleep(300))
+  // The best of five: work on this thread is as long in every round, a busy neighbour is not.
+  for (let round = 0; round < 5; round++) {
+    const idle = await longestGap(idleBesideWork)
     const gap = await longestGap(encode)
     seen.push({ gap, idle })
-    if (gap <= idle + 60) return
+    if (gap <= idle + 100) return
   }
   expect.fail(`saw ${JSON.stringify(seen)}`)
 })
