@@ -34,6 +34,7 @@ const cases: Record<string, [what: string, ...tests: [file: string, title: strin
   S6: ['prompts', [sampling, 'S6 prompts'], [tokenizer, 'NUL is dropped and half surrogates become U+FFFD, whole ones stay'], [tokenizer, 'a long text is cut to maxLength and keeps its end of sequence']],
   S7: ['guidance', [sampling, 'S7 guidance 0 and 1 are one evaluation a step'], ['pipeline/denoise.test.ts', 'guidance 0 is the unconditional branch, 1 the conditional one, and w mixes them']],
   S8: ['abort at every place', [sampling, 'S8 abort'], ['pipeline/job.test.ts', 'rejects with the reason within 250 ms, and the pipeline works'], ['video/save.test.ts', 'an abort rejects with its reason and leaves nothing behind']],
+  S11: ['kills at any moment', ['pipeline/killed.test.ts', 'killed at 20 moments'], ['pipeline/killed.test.ts', 'killed while the .mp4 is written'], ['training/kill.test.ts', 'a run killed twenty times'], ['training/checkpoint.test.ts', 'killed between any two operations'], ['cli/run-folder.test.ts', 'a dead holder is followed at once']],
   S12: ['states of another run', [sampling, 'S12 a saved state'], ['pipeline/resume.test.ts', 'another %s is named'], ['pipeline/resume.test.ts', 'gives way to the one before']],
   A3: ['a hook that throws', ['pipeline/hooks.test.ts', 'rejects the job with its error, the iterator too, and the pipeline is usable at once (A3)'], ['pipeline/previews.test.ts', 'an onPreview that throws rejects the job']],
   O1: [

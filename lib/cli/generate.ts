@@ -30,7 +30,7 @@ export const generateCommand = defineCommand({
     const { signal } = data as StopOnSignal
     const values = textValues(args)
     const output = checkOutput(args.output)
-    await checkOutputPlace(output, framesOf(values))
+    await checkOutputPlace(output, framesOf(values), args.preview)
     const scale = checkScale(args.scale)
     const reporter = await createReporter(args.json)
     const { job, before } = args.resume === undefined ? { job: await newJob(output), before: undefined } : await jobIn(args.resume)

@@ -14,6 +14,7 @@ import { errorCode, errorMessage } from '../realms.js'
 import { isPictureFolder, pictureFolderOf } from '../video/formats.js'
 import { isPngOfSequence } from '../video/png.js'
 import type { Values } from './options.js'
+import { previewPath } from './preview.js'
 import { standardOutput, takesStandardOutput } from './standard-output.js'
 
 export interface Job {
@@ -82,7 +83,8 @@ export function shownPath(path: string): string {
 }
 
 /** Says before hours of sampling that the video could not be written. Without `numFrames` it is not known whether a .png is one picture or a folder of them. */
-export async function checkOutputPlace(output: string, numFrames: number | undefined): Promise<void> {
+export async function checkOutputPlace(output: string, numFrames: number | undefined, preview = false): Promise<void> {
+  if (preview) await checkFile(previewPath(output))
   if (takesStandardOutput(output)) return
   if (numFrames !== undefined && isPictureFolder(output, numFrames)) await checkFolderOfFiles(pictureFolderOf(output), isPngOfSequence)
   else await checkFile(output)

@@ -18,7 +18,7 @@ export const resumeCommand = defineCommand({
   async run({ args, data }) {
     const { id, output: asked, scale, preview, values } = await readJob(args.folder)
     const output = checkOutput(args.output ?? shownPath(asked))
-    await checkOutputPlace(output, framesOf(values))
+    await checkOutputPlace(output, framesOf(values), preview)
     const reporter = await createReporter(args.json)
     // Only a folder that a run made for itself is removed at the end.
     const own = new RegExp(`(^|[/\\\\])vin-${id}[/\\\\]?$`).test(args.folder)

@@ -2,6 +2,7 @@
 // process that was killed can go.
 
 import { createHash, randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { errorCode } from '../realms.js'
 
@@ -24,10 +25,20 @@ export function hasEnded({ host, pid, started }: ProcessMark): boolean {
   if (pid === own.pid) return Math.abs(started - own.started) > 1000
   try {
     process.kill(pid, 0)
-    return false
+    return isZombie(pid)
   } catch (error) {
     // EPERM: it lives and belongs to somebody else.
     return errorCode(error) === 'ESRCH'
+  }
+}
+
+/** One that was killed keeps its number until its parent asks; in a container the first process often does not. */
+function isZombie(pid: number): boolean {
+  if (process.platform !== 'linux') return false
+  try {
+    return /\) [ZX] [^)]*$/.test(readFileSync(`/proc/${pid}/stat`, 'latin1'))
+  } catch {
+    return false
   }
 }
 

@@ -132,6 +132,9 @@ test('an output that could not be written is refused before the model is opened'
     const result = await generate('a circle', '--model', 'nowhere', '-o', output)
     expect(result).toMatchObject({ code: 4, stderr: expect.stringContaining(text) as string })
   }
+  mkdirSync(at('film.preview.apng'))
+  expect(await generate('a circle', '--model', 'nowhere', '--preview', '-o', 'film.gif')).toMatchObject({ code: 4, stderr: expect.stringContaining('film.preview.apng but it is a folder') as string })
+  execFileSync('rmdir', [at('film.preview.apng')])
   expect(hashOf(at())).toBe(before)
 })
 

@@ -1,8 +1,9 @@
 // One run at a time in a folder: who holds it is said, a dead holder is followed, and of many that follow one comes first.
-import { spawnSync } from 'node:child_process'
-import { mkdirSync, readdirSync, utimesSync, writeFileSync } from 'node:fs'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdirSync, readFileSync, readdirSync, utimesSync, writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { checkUnlocked, lockFolder } from '../../lib/files/lock.js'
 import { hasEnded, isTokenDead, newToken, thisProcess } from '../../lib/files/process-mark.js'
 import { useFolder } from './support.js'
@@ -65,4 +66,18 @@ test('a token names its process', () => {
   expect([of(deadPid()), of(process.ppid)].map(isTokenDead)).toEqual([true, false])
   for (const strange of ['', 'f'.repeat(36), 'x'.repeat(36)]) expect(isTokenDead(strange)).toBe(false)
   expect([own, { ...own, pid: 1 }, { ...own, host: 'elsewhere', pid: deadPid() }].map(hasEnded)).toEqual([false, false, false])
+})
+
+test.skipIf(process.platform !== 'linux')('a process that was killed and that nobody has asked for has ended', async () => {
+  const parent = spawn('sh', ['-c', 'sleep 0.2 & echo $!; exec sleep 60'], { stdio: ['ignore', 'pipe', 'ignore'] })
+  try {
+    const [text] = (await once(parent.stdout!, 'data')) as [Buffer]
+    const pid = Number(text.toString())
+    await vi.waitFor(() => expect(readFileSync(`/proc/${pid}/stat`, 'utf8')).toContain(') Z '))
+    process.kill(pid, 0)
+    expect(hasEnded({ ...thisProcess(), pid })).toBe(true)
+    expect(hasEnded({ ...thisProcess(), pid: parent.pid! })).toBe(false)
+  } finally {
+    parent.kill('SIGKILL')
+  }
 })
