@@ -223,6 +223,11 @@ function checkTrainable(value: unknown): Trainable {
   return value
 }
 
+/** What says which weights train, checked, with defaults. */
+export function resolveTrained({ trainable = 'all', textDropout = 0.1 }: TrainerOptions): Pick<ResolvedTrainerOptions, 'trainable' | 'textDropout'> {
+  return { trainable: checkTrainable(trainable), textDropout: checkNumber(textDropout, 'textDropout', 0, 1) }
+}
+
 /** Checked, with defaults. Does no native work. */
 export function resolveTrainerOptions(options: TrainerOptions = {}): ResolvedTrainerOptions {
   checkNames(options, 'Trainer', trainerOptionNames)
@@ -251,12 +256,11 @@ export function resolveTrainerOptions(options: TrainerOptions = {}): ResolvedTra
     batchSize: checkInteger(options.batchSize ?? 1, 'batchSize', 1, 65_536),
     latentFramesPerStep: options.latentFramesPerStep === undefined ? undefined : checkInteger(options.latentFramesPerStep, 'latentFramesPerStep', 1, 1e9),
     lengths: checkLengths(options.lengths ?? [20, 40, 80]),
-    textDropout: checkNumber(options.textDropout ?? 0.1, 'textDropout', 0, 1),
     globalTokenDropout: checkNumber(options.globalTokenDropout ?? 0, 'globalTokenDropout', 0, 1),
     maskRatios: checkMaskRatios(options.maskRatios ?? {}),
     timestepSampling: options.timestepSampling === undefined ? undefined : checkTimestepSampling(options.timestepSampling),
     contextLossWeight: checkNumber(options.contextLossWeight ?? 1, 'contextLossWeight', 0, 1e6),
-    trainable: checkTrainable(options.trainable ?? 'all'),
+    ...resolveTrained(options),
     seed: checkSeed(options.seed ?? 0),
     gradientCheckpointing: checkBoolean(options.gradientCheckpointing ?? false, 'gradientCheckpointing')
   }

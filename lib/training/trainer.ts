@@ -36,7 +36,7 @@ import type { FitOptions, StepReport } from './fit.js'
 import { drawMask, drawMaskPattern } from './masks.js'
 import { checkFiniteLosses, Optimizer, readNumbers } from './optimizer.js'
 import type { TrainedModel } from './optimizer.js'
-import { resolveTrainerOptions } from './options.js'
+import { resolveTrained, resolveTrainerOptions } from './options.js'
 import type { ResolvedTrainerOptions, Trainable, TrainerOptions } from './options.js'
 import { latentNoise, PhiloxRandom, streams } from './random.js'
 import { drawNoiseLevels, timestepOf } from './timesteps.js'
@@ -137,8 +137,10 @@ function changedOptions(said: TrainerOptions, changes: TrainerOptions): TrainerO
   return { ...kept, ...changes }
 }
 
+type Trained = Pick<ResolvedTrainerOptions, 'trainable' | 'textDropout'>
+
 /** The weights that options train, model by model. */
-function trainedModels(pipeline: VideoPipeline, { trainable, textDropout }: Pick<ResolvedTrainerOptions, 'trainable' | 'textDropout'>): TrainedModel[] {
+function trainedModels(pipeline: VideoPipeline, { trainable, textDropout }: Trained): TrainedModel[] {
   if (trainable === 'vin') requireGlobalTokens(pipeline.transformer, "trainable: 'vin'")
   const matches = matcher(trainable)
   // rope.freqs are given by a formula, y_embedding learns from dropped texts alone.
@@ -162,7 +164,7 @@ function trainedModels(pipeline: VideoPipeline, { trainable, textDropout }: Pick
 }
 
 /** @throws VinError ERR_VIN_RESUME_MISMATCH when other weights would train than those that the checkpoint has moments of */
-function checkTrained(pipeline: VideoPipeline, folder: string, before: ResolvedTrainerOptions, now: ResolvedTrainerOptions): void {
+function checkTrained(pipeline: VideoPipeline, folder: string, before: Trained, now: Trained): void {
   const [had, has] = [before, now].map((options) => trainedModels(pipeline, options).flatMap(({ prefix, names }) => names.map((name) => prefix + name)).join('\n'))
   if (had === has) return
   const field = String(before.trainable) === String(now.trainable) ? 'textDropout' : 'trainable'
@@ -575,7 +577,8 @@ export class Trainer {
     const state = await readState(folder, KIND)
     const said = restoredOptions(state['options'] as Record<string, unknown>)
     const options = changedOptions(said, changes)
-    const [before, now] = [resolveTrainerOptions(said), resolveTrainerOptions(options)]
+    // What was said may not hold without the changes.
+    const [before, now] = [resolveTrained(said), resolveTrainerOptions(options)]
     const pipeline = await VideoPipeline.fromPretrained(folder, model)
     try {
       const file = join(folder, 'training', 'state.json')

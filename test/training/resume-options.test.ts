@@ -92,6 +92,14 @@ test('other weights to train are ERR_VIN_RESUME_MISMATCH in one sentence', async
   expect(await failure(resume(whole, { textDropout: 0.5 }))).toMatchObject({ code: 'ERR_VIN_RESUME_MISMATCH', details: { field: 'textDropout', expected: '0', found: '0.5' } })
 })
 
+test('what a falling rate left behind can be taken back, though it does not hold by itself', async () => {
+  const trainer = keep(new Trainer(keep(await tinyPipeline()), { lengths: [5], textDropout: 0, warmupSteps: 100 }))
+  trainer.fallingRate(0, 15)
+  await trainer.save(join(folder, 'falling'))
+  expect((await resume(join(folder, 'falling'), { totalSteps: undefined, decayFrom: undefined })).options).toMatchObject({ warmupSteps: 100, totalSteps: undefined })
+  expect(await failure(resume(join(folder, 'falling')))).toMatchObject({ code: 'ERR_OUT_OF_RANGE' })
+})
+
 test('a batch that waited is trained on when batches become smaller', async () => {
   const dataset = {
     async *[Symbol.asyncIterator]() {
