@@ -38,6 +38,22 @@ describe('T5', () => {
     expect(bits((await both.encode(text)).embeds).equals(bits((await one.encode(text)).embeds))).toBe(true)
   })
 
+  test('a sharded snapshot in the cache of the Hub, where every file is a link into blobs, loads', async () => {
+    const tensors = stored('t5', 'model.safetensors')
+    const snapshot = join(folder, 'models--org--t5', 'snapshots', '31db6d8', 'text_encoder')
+    const blobs = join(folder, 'models--org--t5', 'blobs')
+    for (const place of [snapshot, blobs]) await mkdir(place, { recursive: true })
+    const names = Object.keys(tensors)
+    const shards = [names.slice(0, 5), names.slice(5)].map((part, i) => ({ part, file: `model-0000${i + 1}-of-00002.safetensors` }))
+    for (const { part, file } of shards) binding.writeSafetensors(join(blobs, `sha-of-${file}`), Object.fromEntries(part.map((name) => [name, tensors[name]!])))
+    await writeFile(join(blobs, 'sha-of-config.json'), JSON.stringify(readJson('t5', 'config.json')))
+    await writeFile(join(blobs, 'sha-of-model.safetensors.index.json'), JSON.stringify({ metadata: {}, weight_map: Object.fromEntries(shards.flatMap(({ part, file }) => part.map((name) => [name, file]))) }))
+    for (const file of ['config.json', 'model.safetensors.index.json', ...shards.map((shard) => shard.file)]) await symlink(`../../../blobs/sha-of-${file}`, join(snapshot, file))
+    await using encoder = await TextEncoder.fromPretrained(snapshot, { device: 'cpu' })
+    await using one = await TextEncoder.fromPretrained(fixture('t5'), { device: 'cpu' })
+    expect(bits((await encoder.encode({ ids: [5, 9, 1] })).embeds).equals(bits((await one.encode({ ids: [5, 9, 1] })).embeds))).toBe(true)
+  })
+
   test('two different embeddings under its names are refused, naming both', async () => {
     const tensors = stored('t5', 'model.safetensors')
     const { data, shape } = tensors[shared]!
