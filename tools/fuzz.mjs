@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const core = name => join(root, 'csrc/core', name)
-const sources = ['json.cpp', 'files.cpp', 'sha256.cpp', 'safetensors.cpp'].map(core)
+const sources = ['json.cpp', 'files.cpp', 'safetensors.cpp'].map(core)
 
 let seconds = 60
 let seed = 1

@@ -5,12 +5,19 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <utility>
 
 #include "error.h"
 
 namespace vin {
+
+// Asked between slices of a long read or write: false stops it with VIN_ABORTED. May be empty.
+using KeepGoing = std::function<bool()>;
+inline void check_keep_going(const KeepGoing& keep_going) {
+    if (keep_going && !keep_going()) throw Error("VIN_ABORTED", "Aborted");
+}
 
 std::string folder_of(const std::string& path);     // "." for a bare name
 std::string base_name_of(const std::string& path);

@@ -216,12 +216,11 @@ const std::vector<std::string> ignored_weights = {"decoder.*", "lm_head.*", "pos
 size_t bytes_of(FileDtype dtype) { return dtypes[static_cast<size_t>(dtype)].bytes; }
 const char* name_of(FileDtype dtype) { return dtypes[static_cast<size_t>(dtype)].name; }
 
-SafetensorsFile SafetensorsFile::open(const std::string& path, const OpenOptions& options, OpenRule rule) {
+SafetensorsFile SafetensorsFile::open(const std::string& path, const SafetensorsLimits& limits, OpenRule rule) {
     SafetensorsFile reader;
     reader.file_ = path;
     reader.handle_ = ReadFile(path, rule);
-    reader.read_header(options.limits);
-    if (options.verify) verify_sha256(reader.handle_, options.keep_going);
+    reader.read_header(limits);
     return reader;
 }
 
@@ -351,17 +350,17 @@ TextPairs parse_shard_index(const char* text, size_t bytes, const std::string& f
     return entries;
 }
 
-SafetensorsSet SafetensorsSet::open(const std::vector<std::string>& files, const OpenOptions& options) {
+SafetensorsSet SafetensorsSet::open(const std::vector<std::string>& files, const SafetensorsLimits& limits) {
     if (files.empty()) throw Error("VIN_INVALID", "Expected at least one weight file but received none");
     SafetensorsSet set;
     set.label_ = files[0];
     for (const std::string& file : files) {
         if (!ends_with(file, ".index.json")) {
-            set.add(SafetensorsFile::open(file, options));
+            set.add(SafetensorsFile::open(file, limits));
             continue;
         }
-        std::string text = read_file(file, options.limits.header_bytes);
-        auto entries = parse_shard_index(text.data(), text.size(), file, options.limits);
+        std::string text = read_file(file, limits.header_bytes);
+        auto entries = parse_shard_index(text.data(), text.size(), file, limits);
         std::unordered_map<std::string, std::string> shard_of(entries.begin(), entries.end());
         std::vector<std::string> shards;
         for (const auto& entry : entries) shards.push_back(entry.second);
@@ -371,7 +370,7 @@ SafetensorsSet SafetensorsSet::open(const std::vector<std::string>& files, const
         for (const std::string& shard : shards) check_member_file(folder + shard);
         size_t found = 0;
         for (const std::string& shard : shards) {
-            SafetensorsFile reader = SafetensorsFile::open(folder + shard, options, OpenRule::member);
+            SafetensorsFile reader = SafetensorsFile::open(folder + shard, limits, OpenRule::member);
             for (const StoredTensor& tensor : reader.tensors()) {
                 auto listed = shard_of.find(tensor.name);
                 if (listed == shard_of.end()) fail(reader.file(), tensor.name, "an entry in the weight_map of " + base_name_of(file), "none");

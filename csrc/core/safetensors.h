@@ -12,7 +12,6 @@
 
 #include "error.h"
 #include "files.h"
-#include "sha256.h"
 
 namespace vin {
 
@@ -38,12 +37,6 @@ struct StoredTensor {
     uint64_t end;
 };
 
-struct OpenOptions {
-    SafetensorsLimits limits;
-    bool verify = true;    // against SHA256SUMS, where there is one
-    KeepGoing keep_going;  // asked while verifying
-};
-
 struct ReadOptions {
     KeepGoing keep_going;  // asked before each slice of at most 4 MiB
     bool finite = false;   // NaN and infinite values are VIN_FORMAT: weights
@@ -51,7 +44,7 @@ struct ReadOptions {
 
 class SafetensorsFile {
 public:
-    static SafetensorsFile open(const std::string& path, const OpenOptions& options = {}, OpenRule rule = OpenRule::follow);
+    static SafetensorsFile open(const std::string& path, const SafetensorsLimits& limits = {}, OpenRule rule = OpenRule::follow);
     // The bytes outlive the reader; `file` is only named in errors.
     static SafetensorsFile from_bytes(const void* data, size_t bytes, const std::string& file, const SafetensorsLimits& limits = {});
 
@@ -94,8 +87,8 @@ TextPairs parse_shard_index(const char* text, size_t bytes, const std::string& f
 // is opened.
 class SafetensorsSet {
 public:
-    static SafetensorsSet open(const std::vector<std::string>& files, const OpenOptions& options = {});
-    static SafetensorsSet open(const std::string& file, const OpenOptions& options = {}) { return open(std::vector<std::string>{file}, options); }
+    static SafetensorsSet open(const std::vector<std::string>& files, const SafetensorsLimits& limits = {});
+    static SafetensorsSet open(const std::string& file, const SafetensorsLimits& limits = {}) { return open(std::vector<std::string>{file}, limits); }
 
     const std::string& label() const { return label_; }  // for errors: the first file, as it was given
     std::vector<std::string> names() const;              // sorted

@@ -21,14 +21,13 @@ Napi::Value read_safetensors_js(const Napi::CallbackInfo& info) {
         const Napi::Env env = info.Env();
         const Napi::Object options = info.Length() > 1 && info[1].IsObject() ? info[1].As<Napi::Object>() : Napi::Object::New(env);
         const bool header_only = flag(options, "headerOnly", false);
-        OpenOptions open;
-        open.limits = limits_from_js(options);
+        const SafetensorsLimits limits = limits_from_js(options);
         std::string bytes;
         SafetensorsFile file = [&] {
-            if (info[0].IsString()) return SafetensorsFile::open(info[0].As<Napi::String>().Utf8Value(), open);
+            if (info[0].IsString()) return SafetensorsFile::open(info[0].As<Napi::String>().Utf8Value(), limits);
             if (!info[0].IsTypedArray()) throw Error("VIN_INVALID", "Expected a path or a Uint8Array of a safetensors file");
             const Napi::Uint8Array array = info[0].As<Napi::Uint8Array>();
-            return SafetensorsFile::from_bytes(array.Data(), array.ByteLength(), "buffer", open.limits);
+            return SafetensorsFile::from_bytes(array.Data(), array.ByteLength(), "buffer", limits);
         }();
         Napi::Object tensors = null_object(env), metadata = null_object(env);
         for (const StoredTensor& stored : file.tensors()) {

@@ -213,10 +213,7 @@ static std::vector<WeightSpec> present_specs(std::vector<WeightSpec> specs, cons
 // Engine thread. Everything is checked before the first tensor is read.
 static void load_into(AnyModel& model, const Json& config, const std::string& config_file, const std::vector<std::string>& files, const SafetensorsLimits& limits, const std::shared_ptr<Cancel>& cancel) {
     const auto keep_going = [cancel] { return !cancel || !cancel->requested.load(); };
-    OpenOptions open;
-    open.limits = limits;
-    open.keep_going = keep_going;
-    const SafetensorsSet set = SafetensorsSet::open(files, open);
+    const SafetensorsSet set = SafetensorsSet::open(files, limits);
     std::vector<std::pair<std::string, std::string>> stored;   // canonical name, name in the file
     for (const std::string& name : set.names()) stored.push_back({canonical(model.kind, name), name});
     std::vector<WeightSpec> specs = present_specs(specs_of(model.kind, config, config_file), stored);

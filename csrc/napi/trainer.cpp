@@ -286,9 +286,9 @@ public:
             return promise(info.Env(), state->engine, nullptr, [state, path] {
                 Engine& engine = state->engine->engine;
                 const auto items = state_tensors(*state->trainer);
-                OpenOptions open;
-                open.limits.tensors = items.size() + 1;
-                const SafetensorsSet set = SafetensorsSet::open(path, open);
+                SafetensorsLimits limits;
+                limits.tensors = items.size() + 1;
+                const SafetensorsSet set = SafetensorsSet::open(path, limits);
                 std::vector<ExpectedWeight> expected;
                 for (const auto& item : items) expected.push_back({item.first, item.second.shape()});
                 check_weights(set, expected, {});
