@@ -1,9 +1,10 @@
-// One run at a time in a folder. The lock lies in the folder (proper-lockfile: a folder whose time is kept fresh, so that it means something on network drives
-// too), and beside it who holds it. A holder of this machine that has ended is followed at once; of another machine, when its lock has not been refreshed.
+// One run at a time in a folder. The lock lies in the folder: a folder of its own, which only one can make, whose time is kept fresh, so that it means something on
+// network drives too; and beside it who holds it. A holder of this machine that has ended is followed at once; of another machine, when its lock has not been refreshed.
+// proper-lockfile does most of this, but whoever loads it gets handlers of SIGINT, SIGTERM and SIGHUP that end a process whose own handlers were once().
 
-import { readFile, rm } from 'node:fs/promises'
+import { mkdir, readFile, rm, rmdir, stat, utimes } from 'node:fs/promises'
 import { join } from 'node:path'
-import { setTimeout } from 'node:timers/promises'
+import { setTimeout as wait } from 'node:timers/promises'
 import { VinError } from '../errors.js'
 import { errorCode } from '../realms.js'
 import { writeTextAtomically } from './atomic-file.js'
@@ -43,15 +44,30 @@ function held(path: string, holder: Holder | undefined): VinError {
   })
 }
 
-/** Takes one of the folder's locks; undefined: it is taken. */
-async function take(folder: string, name: string, stale: number): Promise<(() => Promise<void>) | undefined> {
-  const { default: lockfile } = await import('proper-lockfile')
+/** Whether a lock has been refreshed within so many milliseconds; undefined: there is none. */
+async function isFresh(place: string, stale: number): Promise<boolean | undefined> {
   try {
-    // A lock that somebody removed ends nothing: every file is written whole.
-    return await lockfile.lock(join(folder, name), { lockfilePath: join(folder, name), realpath: false, stale, update: stale / 6, onCompromised: () => {} })
+    return Date.now() - (await stat(place)).mtimeMs < stale
   } catch (error) {
-    if (errorCode(error) === 'ELOCKED') return undefined
+    if (errorCode(error) === 'ENOENT') return undefined
     throw error
+  }
+}
+
+/** Takes one of the folder's locks; undefined: it is taken. */
+async function take(place: string): Promise<(() => Promise<void>) | undefined> {
+  try {
+    await mkdir(place)
+  } catch (error) {
+    if (errorCode(error) === 'EEXIST') return undefined
+    throw error
+  }
+  // A lock that somebody removed ends nothing: every file is written whole.
+  const refresh = setInterval(() => void utimes(place, new Date(), new Date()).catch(() => {}), STALE_MS / 6)
+  refresh.unref()
+  return async () => {
+    clearInterval(refresh)
+    await rmdir(place).catch(() => {})
   }
 }
 
@@ -63,53 +79,59 @@ Locks a folder that is there, until `release` or the end of the process.
 */
 export async function lockFolder(folder: string, path = folder): Promise<FolderLock> {
   for (let attempt = 0; ; attempt++) {
-    let unlock = await take(folder, LOCK, STALE_MS)
+    let unlock = await take(join(folder, LOCK))
     if (unlock === undefined) {
       const holder = await holderOf(folder)
       // Between taking a lock and saying so, and between two that follow the same dead holder, a moment passes.
-      if (holder === undefined || hasEnded(holder)) unlock = await follow(folder)
-      if (unlock === undefined && (attempt === 20 || (holder !== undefined && !hasEnded(holder)))) throw held(path, holder)
+      if (await isLeft(folder)) unlock = await follow(folder)
+      else if (attempt === 20 || (holder !== undefined && !hasEnded(holder))) throw held(path, holder)
     }
     if (unlock === undefined) {
-      await setTimeout(50)
+      await wait(50)
       continue
     }
     const release = unlock
     try {
       await writeTextAtomically(join(folder, HOLDER), JSON.stringify({ ...thisProcess(), since: new Date().toISOString() } satisfies Holder))
     } catch (error) {
-      await release().catch(() => {})
+      await release()
       throw error
     }
     return {
       release: async () => {
         await rm(join(folder, HOLDER), { force: true }).catch(() => {})
-        await release().catch(() => {})
+        await release()
       }
     }
   }
 }
 
+/** Whether the lock that is there is nobody's any more: its holder has ended, or has not refreshed it. */
+async function isLeft(folder: string): Promise<boolean> {
+  const holder = await holderOf(folder)
+  return (holder !== undefined && hasEnded(holder)) || (await isFresh(join(folder, LOCK), STALE_MS)) === false
+}
+
 /** Takes over from a dead holder: one process at a time, which looks again. */
 async function follow(folder: string): Promise<(() => Promise<void>) | undefined> {
-  const done = await take(folder, TAKING, 10_000)
+  const taking = join(folder, TAKING)
+  if ((await isFresh(taking, 10_000)) === false) await rm(taking, { recursive: true, force: true })
+  const done = await take(taking)
   if (done === undefined) return undefined
   try {
-    const holder = await holderOf(folder)
-    if (holder === undefined || !hasEnded(holder)) return undefined
+    if (!(await isLeft(folder))) return undefined
     await rm(join(folder, HOLDER), { force: true })
     await rm(join(folder, LOCK), { recursive: true, force: true })
-    return await take(folder, LOCK, STALE_MS)
+    return await take(join(folder, LOCK))
   } finally {
-    await done().catch(() => {})
+    await done()
   }
 }
 
 /** @throws VinError ERR_VIN_DISK {reason: 'ELOCKED'} when another process uses the folder */
 export async function checkUnlocked(folder: string, path = folder): Promise<void> {
-  const { default: lockfile } = await import('proper-lockfile')
   const holder = await holderOf(folder)
   const own = thisProcess()
   if (holder === undefined || hasEnded(holder) || (holder.host === own.host && holder.pid === own.pid)) return
-  if (await lockfile.check(join(folder, LOCK), { lockfilePath: join(folder, LOCK), realpath: false, stale: STALE_MS })) throw held(path, holder)
+  if (await isFresh(join(folder, LOCK), STALE_MS)) throw held(path, holder)
 }

@@ -22,6 +22,14 @@ function heldBy(holder: object, ageMs = 0): void {
 const deadPid = () => spawnSync(process.execPath, ['-e', '']).pid
 const refusal = (pid: number) => ({ code: 'ERR_VIN_DISK', details: { reason: 'ELOCKED', pid } })
 
+test('a lock brings no handler of signals along: those of the program alone decide how it ends', async () => {
+  const listeners = (): number[] => ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'exit'].map((name) => process.listenerCount(name))
+  const before = listeners()
+  const lock = await lockFolder(at())
+  expect(listeners()).toEqual(before)
+  await lock.release()
+})
+
 test('a lock is had once, said with its holder, and gone when it is given back', async () => {
   const lock = await lockFolder(at(), 'my folder')
   await expect(lockFolder(at(), 'my folder')).rejects.toMatchObject({ ...refusal(process.pid), message: expect.stringMatching(/^Expected my folder for this run alone but another run of this process \(\d+\) uses it since .*; wait for it, or choose another folder$/) as string })
