@@ -105,10 +105,10 @@ describe('a scheduler of another target', () => {
 
   test('training makes it the right one', async () => {
     await using pipeline = await open(folder({ scheduler: flow }))
-    const latents = { data: new Float32Array(4 * 5 * 16).map((_, i) => Math.sin(i)), shape: [4, 5, 4, 4] }
+    const latents = { data: new Float32Array(4 * 5 * 16).map((_, i) => Math.sin(i)), shape: [4, 5, 4, 4] as [number, number, number, number] }
     const trainer = new Trainer(pipeline, { scheduler: 'DDIMScheduler', lengths: [5], seed: 1 })
     await expect(pipeline.generate({ ...short, scheduler: 'DDIMScheduler' })).rejects.toThrow(RangeError)
-    await trainer.step([{ latents, promptEmbeds }])
+    await trainer.step([{ prompt: '', latents, promptEmbeds }])
     trainer.dispose()
     const asked = await pipeline.generate({ ...short, scheduler: 'DDIMScheduler' })
     expect(bits((await pipeline.generate(short)).latents).equals(bits(asked.latents))).toBe(true)
