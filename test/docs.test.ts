@@ -49,6 +49,19 @@ describe('pages', () => {
     for (const name of matches(/\b(VIN_NATIVE_[A-Z_]+)\b/g).filter((each) => each !== 'VIN_NATIVE_PREBUILD')) expect(text, name).toContain(`\`${name}\``)
   })
 
+  test('README names the words that the built-in model knows, the prompt of its picture, and the package', () => {
+    const readme = page('README.md')
+    const { model } = JSON.parse(page('models/demo/tokenizer/tokenizer.json')) as { model: { vocab: Record<string, number> } }
+    const words = Object.keys(model.vocab).filter((word) => /^[a-z]+$/.test(word))
+    const told = /warns of others: ([\s\S]*?), and times from 0s to 32s\./.exec(readme)?.[1]?.split(/\s+/)
+    expect(told).toEqual(words)
+    expect(Object.keys(model.vocab).filter((word) => /^\d+s$/.test(word))).toEqual(Array.from({ length: 33 }, (_, second) => `${second}s`))
+    const prompt = /demoPrompt = '([^']+)'/.exec(page('tools/bootstrap.mjs'))![1]!
+    expect(readme).toContain(`("${prompt}")`)
+    const { name, version } = JSON.parse(page('package.json')) as { name: string; version: string }
+    expect(readme.match(/vin-native-[\d.]+\.tgz/g)).toEqual([`${name}-${version}.tgz`, `${name}-${version}.tgz`])
+  })
+
   test('links lead to files', () => {
     for (const name of ['README.md', 'CONTRIBUTING.md', ...filesBelow('docs').filter((file) => file.endsWith('.md')), 'examples/README.md']) {
       for (const [, target] of page(name).matchAll(/\]\(([^)\s#]+)(?:#[^)]*)?\)/g)) {
