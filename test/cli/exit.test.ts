@@ -8,6 +8,7 @@ import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { commandNames } from '../../lib/cli/commands.js'
 import { loadBinding } from '../../lib/native/load.js'
 import { packageRoot } from '../../lib/native/package-root.js'
+import { installSources, standInCompiler } from '../support/stand-in.js'
 import { start, vinNative, writeModel } from './support.js'
 
 let root = ''
@@ -183,6 +184,31 @@ exits('bench', 2, 'an unknown option', () => expectCode(2, 'bench', '--fast'))
 exits('bench', 3, 'an installed package, which has no benchmarks', async () => expect(await bench(packageWith(undefined), undefined)).toBe(3))
 exits('bench', 130, 'Ctrl-C', async () => expect(await bench(packageWith("console.log('begun'); setTimeout(() => {}, 300)"), 'begun')).toBe(130))
 
+// ---- build: in an installed copy, by a stand-in for the compiler ----
+async function build(first: string, interruptAfter: RegExp | undefined, env: NodeJS.ProcessEnv = {}, ...args: string[]): Promise<number | null> {
+  const installed = installSources()
+  try {
+    const CXX = standInCompiler(installed, first)
+    const child = spawn(process.execPath, [join(installed.root, 'dist', 'esm', 'cli', 'index.js'), 'build', '--json', ...args], { cwd: folder, env: { ...process.env, NODE_OPTIONS: '', CXX, ...env }, stdio: ['ignore', 'pipe', 'ignore'] })
+    let printed = ''
+    let asked = false
+    child.stdout.on('data', (text: Buffer) => {
+      printed += text.toString()
+      if (interruptAfter === undefined || asked || !interruptAfter.test(printed)) return
+      asked = true
+      child.kill('SIGINT')
+    })
+    return await new Promise((resolve) => child.on('close', (code) => resolve(code)))
+  } finally {
+    installed.remove()
+  }
+}
+
+exits('build', 0, 'the addon is compiled', async () => expect(await build('', undefined)).toBe(0))
+exits('build', 2, 'a number out of range', () => expectCode(2, 'build', '--jobs', '0'))
+exits('build', 4, 'no compiler', async () => expect(await build('', undefined, { PATH: '', CXX: '', PYTHON: '' })).toBe(4))
+exits('build', 130, 'Ctrl-C', async () => expect(await build('sleep 0.3', /"stage":"compiling"/)).toBe(130))
+
 // ---- doctor ----
 exits('doctor', 0, 'nothing is broken', () => expectCode(0, 'doctor'))
 exits('doctor', 1, 'the addon does not load', async () => {
@@ -201,6 +227,7 @@ const impossible: Record<string, [codes: number[], why: string]> = {
   decode: [[1], 'every failure has a code of its own: the file, the model, the disk'],
   inspect: [[1], 'it only reads'],
   bench: [[4], 'the benchmarks are their own program'],
+  build: [[1, 3], 'it opens no model; 3 is for Windows, where nothing is compiled'],
   doctor: [[3, 4, 130], 'it reports what it finds']
 }
 

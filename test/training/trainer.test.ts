@@ -176,8 +176,8 @@ describe('training', () => {
       return trainer.step([example(1), example(2), example(4), example(5)])
     }
     const [whole, split] = [await run({ batchSize: 4 }), await run({ batchSize: 2, gradientAccumulationSteps: 2 })]
-    expect(split.loss).toBeCloseTo(whole.loss, 12)
-    // Sums of gradients differ in order alone: fp32 rounding.
+    // Four videos are evaluated together, or two by two, so sums differ in order: fp32 rounding, of which a loss averages thousands.
+    expect(Math.abs(split.loss - whole.loss)).toBeLessThan(1e-7 * whole.loss)
     expect(Math.abs(split.gradNorm - whole.gradNorm)).toBeLessThan(1e-5 * whole.gradNorm)
   })
 
