@@ -4,6 +4,7 @@ import { Trainer, VAETrainer, demoWorld, evaluate, videoFolder } from '../../lib
 import type {
   Clip,
   Dataset,
+  DatasetNeeds,
   DatasetReport,
   DemoWorldExample,
   DemoWorldOptions,
@@ -137,6 +138,7 @@ expectTypeOf(videoFolder).toEqualTypeOf<(path: string, options: VideoFolderOptio
 expectTypeOf<VideoFolder>().toExtend<Dataset>()
 expectTypeOf<VideoFolder['heldOut']>().returns.toEqualTypeOf<AsyncIterable<TrainingExample>>()
 expectTypeOf<Trainer['check']>().returns.resolves.toEqualTypeOf<DatasetReport>()
+expectTypeOf<Parameters<VideoFolder['prepare']>>().toEqualTypeOf<[needs?: DatasetNeeds]>()
 expectTypeOf<DatasetReport>().toExtend<{ clips: Clip[]; warnings: TrainingWarning[] }>()
 expectTypeOf<Clip['use']>().toEqualTypeOf<'training' | 'held out' | 'left out'>()
 

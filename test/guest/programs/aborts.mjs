@@ -62,11 +62,13 @@ const kinds = [
     rmSync(`${folder}/states`, { recursive: true })
   },
   async () => {
-    const { abort, job } = start({ numInferenceSteps: 1 })
+    // A finished video is read, and stopped, by signals of its own.
+    const { job } = start({ numInferenceSteps: 1 })
     const video = await job
+    const reading = new AbortController()
     await stopped(
       (async () => {
-        for await (const { index } of video.frames()) if (index === 20) abort()
+        for await (const { index } of video.frames({ signal: reading.signal })) if (index === 20) reading.abort(new Stop())
       })()
     )
   },
@@ -74,9 +76,10 @@ const kinds = [
 ]
 
 async function encode(format) {
-  const { abort, job } = start({ numInferenceSteps: 1, numFrames: 32 })
+  const { job } = start({ numInferenceSteps: 1, numFrames: 32 })
   const video = await job
-  await stopped(video.save(`${folder}/out.${format}`, { onProgress: ({ done }) => (done === 10 ? abort() : undefined) }))
+  const saving = new AbortController()
+  await stopped(video.save(`${folder}/out.${format}`, { signal: saving.signal, onProgress: ({ done }) => (done === 10 ? saving.abort(new Stop()) : undefined) }))
 }
 
 async function round(i) {
