@@ -63,9 +63,15 @@ async function look() {
   const context = canvas.getContext('2d', { willReadFrequently: true })
   const colours = []
   for (const frame of asked.frames) {
+    // 'seeked' may come before the frame is there to be drawn. One that is shown already is not shown again.
+    const shown = new Promise((resolve) => {
+      video.requestVideoFrameCallback(resolve)
+      setTimeout(resolve, 2000)
+    })
     const seeked = happened('seeked')
     video.currentTime = (frame + 0.5) / asked.fps
     await seeked
+    await shown
     context.drawImage(video, 0, 0)
     colours.push(asked.points.map(([x, y]) => Array.from(context.getImageData(x, y, 1, 1).data.slice(0, 3))))
   }
