@@ -94,6 +94,7 @@ export class Video<Options = unknown, Plan = unknown> {
   readonly timings: Readonly<Record<string, number>>
   /** Adjustments, those of `save` included. */
   readonly warnings: VideoWarning[]
+
   static {
     // A video of another copy of this library keeps its parts to itself.
     withOwnLatents = (video) => (#parts in video ? new Video({ ...video.#parts, latents: { data: new Float32Array(video.latents.data), shape: [...video.latents.shape] } }) : video)
