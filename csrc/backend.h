@@ -16,8 +16,8 @@ extern "C" {
 typedef int32_t vin_status;
 enum {
     VIN_OK = 0,
-    VIN_INVALID = 1,        /* wrong shape, stride or scalar: a bug of the caller */
-    VIN_NOT_SUPPORTED = 2,  /* this backend lacks the op, dtype or shape */
+    VIN_INVALID = 1,       /* wrong shape, stride or scalar: a bug of the caller */
+    VIN_NOT_SUPPORTED = 2, /* this backend lacks the op, dtype or shape */
     VIN_OUT_OF_MEMORY = 3,
     VIN_DEVICE_ERROR = 4,
     VIN_ABORTED = 5,
@@ -25,11 +25,19 @@ enum {
     VIN_FORMAT = 7
 };
 
-enum { VIN_DTYPE_F32 = 0, VIN_DTYPE_BF16 = 1, VIN_DTYPE_F16 = 2, VIN_DTYPE_I32 = 3, VIN_DTYPE_U8 = 4, VIN_DTYPE_F64 = 5 };
+enum {
+    VIN_DTYPE_F32 = 0,
+    VIN_DTYPE_BF16 = 1,
+    VIN_DTYPE_F16 = 2,
+    VIN_DTYPE_I32 = 3,
+    VIN_DTYPE_U8 = 4,
+    VIN_DTYPE_F64 = 5
+};
 
 enum { VIN_ACTIVATION_NONE = 0, VIN_ACTIVATION_GELU = 1, VIN_ACTIVATION_SILU = 2 };
 
-/* A view: owns nothing. Strides count elements. data == NULL marks an absent optional operand or an output nobody wants. */
+/* A view: owns nothing. Strides count elements. data == NULL marks an absent optional operand or an output nobody
+ * wants. */
 typedef struct {
     void* data;
     int64_t shape[VIN_MAX_RANK], stride[VIN_MAX_RANK];
@@ -43,7 +51,10 @@ typedef struct {
 #define VIN_I32(field) int32_t field;
 #define VIN_F32(field) float field;
 #define VIN_F64(field) double field;
-#define VIN_OP(name, fields) typedef struct { fields } vin_##name##_args;
+#define VIN_OP(name, fields) \
+    typedef struct { \
+        fields \
+    } vin_##name##_args;
 #include "ops.def"
 #undef VIN_OP
 #undef VIN_OUT
@@ -64,7 +75,8 @@ typedef struct {
     void (*log)(const char* text);
     /* Runs body(context, 0 … tasks−1), possibly on several host threads, and returns when all have run. */
     void (*parallel)(void* pool, int64_t tasks, void (*body)(void* context, int64_t task), void* context);
-    /* Scratch memory of the calling thread, 64-byte aligned, kept until the thread asks for `slot` again; NULL: out of memory. */
+    /* Scratch memory of the calling thread, 64-byte aligned, kept until the thread asks for `slot` again; NULL: out of
+     * memory. */
     void* (*scratch)(int32_t slot, size_t bytes);
 } vin_host;
 
@@ -77,17 +89,18 @@ typedef struct {
     vin_status (*device_info)(int32_t device, vin_device_info* info);
     vin_status (*stream_open)(int32_t device, void* pool, vin_stream** stream);
     vin_status (*stream_close)(vin_stream* stream);
-    vin_status (*stream_wait)(vin_stream* stream);                         /* the host waits; engine thread only */
-    vin_status (*stream_join)(vin_stream* later, vin_stream* earlier);     /* an event between streams; the host does not wait */
-    vin_status (*capture_begin)(vin_stream* stream);                       /* may be NULL */
-    vin_status (*capture_end)(vin_stream* stream, void** graph);           /* may be NULL */
-    vin_status (*replay)(vin_stream* stream, void* graph);                 /* may be NULL */
-    vin_status (*alloc)(vin_stream* stream, size_t bytes, void** data);    /* 64-byte aligned */
+    vin_status (*stream_wait)(vin_stream* stream); /* the host waits; engine thread only */
+    vin_status (*stream_join)(vin_stream* later,
+                              vin_stream* earlier);              /* an event between streams; the host does not wait */
+    vin_status (*capture_begin)(vin_stream* stream);             /* may be NULL */
+    vin_status (*capture_end)(vin_stream* stream, void** graph); /* may be NULL */
+    vin_status (*replay)(vin_stream* stream, void* graph);       /* may be NULL */
+    vin_status (*alloc)(vin_stream* stream, size_t bytes, void** data); /* 64-byte aligned */
     vin_status (*free)(vin_stream* stream, void* data);
     vin_status (*upload)(vin_stream* stream, void* device, const void* host, size_t bytes);
     vin_status (*download)(vin_stream* stream, void* host, const void* device, size_t bytes);
 
-#define VIN_OP(name, fields) vin_status (*name)(vin_stream* stream, const vin_##name##_args* args);
+#define VIN_OP(name, fields) vin_status (*name)(vin_stream * stream, const vin_##name##_args* args);
 #include "ops.def"
 #undef VIN_OP
 

@@ -1,4 +1,5 @@
-// vin_backend over the table of driver.h: devices, streams, memory, launches, and the list of ops. An op that the CUDA backend lacks answers VIN_NOT_SUPPORTED.
+// vin_backend over the table of driver.h: devices, streams, memory, launches, and the list of ops. An op that the CUDA
+// backend lacks answers VIN_NOT_SUPPORTED.
 #include "../csrc/backend.h"
 
 #include <stdarg.h>
@@ -35,7 +36,8 @@ struct vin_stream {
     CudaStream stream;
 };
 
-namespace vin { namespace cuda {
+namespace vin {
+namespace cuda {
 
 vin_status fail(vin_status status, const char* format, ...) {
     va_list arguments;
@@ -49,11 +51,12 @@ static vin_status check(const Driver* driver, CudaResult result, const char* wha
     if (result == CUDA_SUCCESS) return VIN_OK;
     const char* text = nullptr;
     if (driver->error_text(result, &text) != CUDA_SUCCESS || !text) text = "unknown error";
-    return fail(result == CUDA_ERROR_OUT_OF_MEMORY ? VIN_OUT_OF_MEMORY : VIN_DEVICE_ERROR, "%s failed with CUDA error %d: %s", what, result, text);
+    return fail(result == CUDA_ERROR_OUT_OF_MEMORY ? VIN_OUT_OF_MEMORY : VIN_DEVICE_ERROR,
+                "%s failed with CUDA error %d: %s", what, result, text);
 }
-#define VIN_TRY(call)                         \
-    do {                                      \
-        const vin_status status_ = (call);    \
+#define VIN_TRY(call) \
+    do { \
+        const vin_status status_ = (call); \
         if (status_ != VIN_OK) return status_; \
     } while (0)
 
@@ -65,17 +68,20 @@ static vin_status driver_of(const Driver** driver) {
 
 vin_status expect_f32(const char* op, const char* operand, const vin_tensor& t, std::initializer_list<int64_t> shape) {
     if (t.dtype != VIN_DTYPE_F32) return fail(VIN_INVALID, "%s: %s has dtype %d, expected fp32", op, operand, t.dtype);
-    if (t.rank != (int)shape.size()) return fail(VIN_INVALID, "%s: %s has rank %d, expected %d", op, operand, t.rank, (int)shape.size());
+    if (t.rank != (int)shape.size())
+        return fail(VIN_INVALID, "%s: %s has rank %d, expected %d", op, operand, t.rank, (int)shape.size());
     int axis = 0;
     for (int64_t size : shape) {
         if (t.shape[axis] != size)
-            return fail(VIN_INVALID, "%s: axis %d of %s has size %lld, expected %lld", op, axis, operand, (long long)t.shape[axis], (long long)size);
+            return fail(VIN_INVALID, "%s: axis %d of %s has size %lld, expected %lld", op, axis, operand,
+                        (long long)t.shape[axis], (long long)size);
         axis++;
     }
     return VIN_OK;
 }
 
-vin_status launch_by_name(vin_stream* stream, const char* name, Grid grid, Grid block, unsigned shared_bytes, void** parameters) {
+vin_status launch_by_name(vin_stream* stream, const char* name, Grid grid, Grid block, unsigned shared_bytes,
+                          void** parameters) {
     const Driver* driver = stream->driver;
     VIN_TRY(check(driver, driver->context_set(stream->device->context), name));
     CudaFunction function;
@@ -87,16 +93,24 @@ vin_status launch_by_name(vin_stream* stream, const char* name, Grid grid, Grid 
     }
     // Up to 48 KiB every kernel may use; more has to be asked for.
     if (shared_bytes > 48 * 1024)
-        VIN_TRY(check(driver, driver->function_set_attribute(function, CUDA_FUNCTION_MAX_DYNAMIC_SHARED, (int)shared_bytes), name));
-    return check(driver, driver->launch(function, grid.x, grid.y, grid.z, block.x, block.y, block.z, shared_bytes, stream->stream, parameters, nullptr), name);
+        VIN_TRY(check(driver,
+                      driver->function_set_attribute(function, CUDA_FUNCTION_MAX_DYNAMIC_SHARED, (int)shared_bytes),
+                      name));
+    return check(driver,
+                 driver->launch(function, grid.x, grid.y, grid.z, block.x, block.y, block.z, shared_bytes,
+                                stream->stream, parameters, nullptr),
+                 name);
 }
 
-}}  // namespace vin::cuda
+}  // namespace cuda
+}  // namespace vin
 
 namespace {
 
 // Makes the stream's context this thread's: memory is taken and given back by any thread.
-vin_status enter(vin_stream* stream) { return check(stream->driver, stream->driver->context_set(stream->device->context), "entering the context"); }
+vin_status enter(vin_stream* stream) {
+    return check(stream->driver, stream->driver->context_set(stream->device->context), "entering the context");
+}
 
 vin_status device_count(int32_t* count) {
     *count = 0;
@@ -178,7 +192,8 @@ vin_status alloc(vin_stream* stream, size_t bytes, void** data) {
     *data = nullptr;
     VIN_TRY(enter(stream));
     CudaMemory memory = 0;
-    VIN_TRY(check(stream->driver, stream->driver->memory_alloc(&memory, bytes ? bytes : 1), "allocating device memory"));
+    VIN_TRY(
+        check(stream->driver, stream->driver->memory_alloc(&memory, bytes ? bytes : 1), "allocating device memory"));
     *data = reinterpret_cast<void*>(memory);
     return VIN_OK;
 }
@@ -186,28 +201,33 @@ vin_status alloc(vin_stream* stream, size_t bytes, void** data) {
 vin_status free_memory(vin_stream* stream, void* data) {
     if (!data) return VIN_OK;
     VIN_TRY(enter(stream));
-    return check(stream->driver, stream->driver->memory_free(reinterpret_cast<CudaMemory>(data)), "freeing device memory");
+    return check(stream->driver, stream->driver->memory_free(reinterpret_cast<CudaMemory>(data)),
+                 "freeing device memory");
 }
 
 // Copies wait: the host's memory belongs to the caller again when they return.
 vin_status upload(vin_stream* stream, void* device, const void* host, size_t bytes) {
     if (bytes == 0) return VIN_OK;
     VIN_TRY(enter(stream));
-    VIN_TRY(check(stream->driver, stream->driver->copy_to_device(reinterpret_cast<CudaMemory>(device), host, bytes, stream->stream), "copying to the device"));
+    VIN_TRY(check(stream->driver,
+                  stream->driver->copy_to_device(reinterpret_cast<CudaMemory>(device), host, bytes, stream->stream),
+                  "copying to the device"));
     return stream_wait(stream);
 }
 
 vin_status download(vin_stream* stream, void* host, const void* device, size_t bytes) {
     if (bytes == 0) return VIN_OK;
     VIN_TRY(enter(stream));
-    VIN_TRY(check(stream->driver, stream->driver->copy_to_host(host, reinterpret_cast<CudaMemory>(device), bytes, stream->stream), "copying to the host"));
+    VIN_TRY(check(stream->driver,
+                  stream->driver->copy_to_host(host, reinterpret_cast<CudaMemory>(device), bytes, stream->stream),
+                  "copying to the host"));
     return stream_wait(stream);
 }
 
 const char* last_error() { return error_text; }
 
-#define VIN_OP(name, fields)                                                                           \
-    vin_status lacks_##name(vin_stream*, const vin_##name##_args*) {                                   \
+#define VIN_OP(name, fields) \
+    vin_status lacks_##name(vin_stream*, const vin_##name##_args*) { \
         return fail(VIN_NOT_SUPPORTED, "The CUDA backend has no " #name ": use device 'cpu' for it"); \
     }
 #include "../csrc/ops.def"
@@ -215,11 +235,14 @@ const char* last_error() { return error_text; }
 
 }  // namespace
 
-extern "C" __attribute__((visibility("default"))) vin_status vin_backend_entry(uint32_t host_abi, const vin_host*, vin_backend* backend) {
+extern "C" __attribute__((visibility("default"))) vin_status vin_backend_entry(uint32_t host_abi, const vin_host*,
+                                                                               vin_backend* backend) {
     // The host compares these two with its own; its struct may be smaller than ours until they are found equal.
     backend->abi = VIN_ABI;
     backend->size = sizeof *backend;
-    if (host_abi != VIN_ABI) return fail(VIN_INVALID, "This CUDA backend was built for ABI %d, the host has %u: install both of one version", VIN_ABI, host_abi);
+    if (host_abi != VIN_ABI)
+        return fail(VIN_INVALID, "This CUDA backend was built for ABI %d, the host has %u: install both of one version",
+                    VIN_ABI, host_abi);
     memset(backend, 0, sizeof *backend);
     backend->abi = VIN_ABI;
     backend->size = sizeof *backend;

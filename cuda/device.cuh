@@ -2,7 +2,8 @@
 //   nvcc                 kernels for the GPU; launchers are hidden (VIN_HOST 0)
 //   g++                  launchers for the plug-in; kernels are declared, not compiled (VIN_DEVICE 0)
 //   g++ -DVIN_EMULATED   both: kernels run on the host, on the fibers of emu/
-// A kernel uses only what this file declares. Its parameters are passed by value: numbers, pointers and plain structs of them.
+// A kernel uses only what this file declares. Its parameters are passed by value: numbers, pointers and plain structs
+// of them.
 #pragma once
 #if defined(__CUDACC__) || defined(__CUDACC_RTC__)
 #define VIN_DEVICE 1
@@ -33,9 +34,11 @@
 #define VIN_DEVICE_FUNCTION static __device__ __forceinline__
 #define VIN_EMULATED_KERNEL(kernel)
 
-namespace vin { namespace cuda {
+namespace vin {
+namespace cuda {
 
-// `count` elements of the block's dynamic shared memory from byte `offset` on. Offsets are laid out with shared_bytes<T>(count).
+// `count` elements of the block's dynamic shared memory from byte `offset` on. Offsets are laid out with
+// shared_bytes<T>(count).
 template <class T>
 struct SharedArray {
     T* data;
@@ -47,10 +50,12 @@ VIN_DEVICE_FUNCTION SharedArray<T> shared_array(int offset, int count) {
     return {reinterpret_cast<T*>(vin_shared_memory + offset)};
 }
 
-}}  // namespace vin::cuda
+}  // namespace cuda
+}  // namespace vin
 #endif
 
-namespace vin { namespace cuda {
+namespace vin {
+namespace cuda {
 
 // Bytes that an array takes in shared memory: a multiple of 16, and under the emulator a red zone behind it.
 #if defined(VIN_EMULATED)
@@ -63,4 +68,5 @@ constexpr int shared_bytes(int count) {
     return (count * (int)sizeof(T) + 15) / 16 * 16 + shared_red_zone;
 }
 
-}}  // namespace vin::cuda
+}  // namespace cuda
+}  // namespace vin

@@ -1,63 +1,73 @@
-// The CUDA driver API as one table of functions, the plug-in's only door to a GPU. NVIDIA's driver fills it (driver.cpp), or the emulator (emu/driver.cpp).
-// Types have the sizes of cuda.h, which is not needed: handles are opaque pointers, results are ints, 0 is success.
+// The CUDA driver API as one table of functions, the plug-in's only door to a GPU. NVIDIA's driver fills it
+// (driver.cpp), or the emulator (emu/driver.cpp). Types have the sizes of cuda.h, which is not needed: handles are
+// opaque pointers, results are ints, 0 is success.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
 
-namespace vin { namespace cuda {
+namespace vin {
+namespace cuda {
 
 typedef int CudaResult;
 typedef int CudaDevice;
-typedef uint64_t CudaMemory;       // CUdeviceptr
+typedef uint64_t CudaMemory;  // CUdeviceptr
 typedef struct CUctx_st* CudaContext;
 typedef struct CUmod_st* CudaModule;
 typedef struct CUfunc_st* CudaFunction;
 typedef struct CUstream_st* CudaStream;
 typedef struct CUevent_st* CudaEvent;
 
-enum : CudaResult { CUDA_SUCCESS = 0, CUDA_ERROR_INVALID_VALUE = 1, CUDA_ERROR_OUT_OF_MEMORY = 2, CUDA_ERROR_NOT_FOUND = 500, CUDA_ERROR_LAUNCH_FAILED = 719 };
+enum : CudaResult {
+    CUDA_SUCCESS = 0,
+    CUDA_ERROR_INVALID_VALUE = 1,
+    CUDA_ERROR_OUT_OF_MEMORY = 2,
+    CUDA_ERROR_NOT_FOUND = 500,
+    CUDA_ERROR_LAUNCH_FAILED = 719
+};
 enum : unsigned { CUDA_STREAM_NON_BLOCKING = 1, CUDA_EVENT_DISABLE_TIMING = 2 };
 enum : int { CUDA_FUNCTION_MAX_DYNAMIC_SHARED = 8 };
 
 // field, symbol of libcuda, parameters
-#define VIN_DRIVER_TABLE(CALL)                                                                                                       \
-    CALL(init, "cuInit", (unsigned flags))                                                                                           \
-    CALL(driver_version, "cuDriverGetVersion", (int* version))                                                                       \
-    CALL(device_count, "cuDeviceGetCount", (int* count))                                                                             \
-    CALL(device_get, "cuDeviceGet", (CudaDevice * device, int ordinal))                                                              \
-    CALL(device_name, "cuDeviceGetName", (char* name, int length, CudaDevice device))                                                \
-    CALL(context_retain, "cuDevicePrimaryCtxRetain", (CudaContext * context, CudaDevice device))                                     \
-    CALL(context_set, "cuCtxSetCurrent", (CudaContext context))                                                                      \
-    CALL(memory_info, "cuMemGetInfo_v2", (size_t * free, size_t* total))                                                             \
-    CALL(module_load, "cuModuleLoadData", (CudaModule * module, const void* image))                                                  \
-    CALL(module_function, "cuModuleGetFunction", (CudaFunction * function, CudaModule module, const char* name))                     \
-    CALL(function_set_attribute, "cuFuncSetAttribute", (CudaFunction function, int attribute, int value))                            \
-    CALL(memory_alloc, "cuMemAlloc_v2", (CudaMemory * memory, size_t bytes))                                                         \
-    CALL(memory_free, "cuMemFree_v2", (CudaMemory memory))                                                                           \
-    CALL(copy_to_device, "cuMemcpyHtoDAsync_v2", (CudaMemory to, const void* from, size_t bytes, CudaStream stream))                 \
-    CALL(copy_to_host, "cuMemcpyDtoHAsync_v2", (void* to, CudaMemory from, size_t bytes, CudaStream stream))                         \
-    CALL(fill_bytes, "cuMemsetD8Async", (CudaMemory to, unsigned char value, size_t bytes, CudaStream stream))                       \
-    CALL(stream_create, "cuStreamCreate", (CudaStream * stream, unsigned flags))                                                     \
-    CALL(stream_destroy, "cuStreamDestroy_v2", (CudaStream stream))                                                                  \
-    CALL(stream_synchronize, "cuStreamSynchronize", (CudaStream stream))                                                             \
-    CALL(stream_wait_event, "cuStreamWaitEvent", (CudaStream stream, CudaEvent event, unsigned flags))                               \
-    CALL(event_create, "cuEventCreate", (CudaEvent * event, unsigned flags))                                                         \
-    CALL(event_record, "cuEventRecord", (CudaEvent event, CudaStream stream))                                                        \
-    CALL(event_destroy, "cuEventDestroy_v2", (CudaEvent event))                                                                      \
-    CALL(launch, "cuLaunchKernel",                                                                                                   \
-         (CudaFunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y,              \
-          unsigned block_z, unsigned shared_bytes, CudaStream stream, void** parameters, void** extra))                              \
+#define VIN_DRIVER_TABLE(CALL) \
+    CALL(init, "cuInit", (unsigned flags)) \
+    CALL(driver_version, "cuDriverGetVersion", (int* version)) \
+    CALL(device_count, "cuDeviceGetCount", (int* count)) \
+    CALL(device_get, "cuDeviceGet", (CudaDevice * device, int ordinal)) \
+    CALL(device_name, "cuDeviceGetName", (char* name, int length, CudaDevice device)) \
+    CALL(context_retain, "cuDevicePrimaryCtxRetain", (CudaContext * context, CudaDevice device)) \
+    CALL(context_set, "cuCtxSetCurrent", (CudaContext context)) \
+    CALL(memory_info, "cuMemGetInfo_v2", (size_t* free, size_t* total)) \
+    CALL(module_load, "cuModuleLoadData", (CudaModule * module, const void* image)) \
+    CALL(module_function, "cuModuleGetFunction", (CudaFunction * function, CudaModule module, const char* name)) \
+    CALL(function_set_attribute, "cuFuncSetAttribute", (CudaFunction function, int attribute, int value)) \
+    CALL(memory_alloc, "cuMemAlloc_v2", (CudaMemory * memory, size_t bytes)) \
+    CALL(memory_free, "cuMemFree_v2", (CudaMemory memory)) \
+    CALL(copy_to_device, "cuMemcpyHtoDAsync_v2", (CudaMemory to, const void* from, size_t bytes, CudaStream stream)) \
+    CALL(copy_to_host, "cuMemcpyDtoHAsync_v2", (void* to, CudaMemory from, size_t bytes, CudaStream stream)) \
+    CALL(fill_bytes, "cuMemsetD8Async", (CudaMemory to, unsigned char value, size_t bytes, CudaStream stream)) \
+    CALL(stream_create, "cuStreamCreate", (CudaStream * stream, unsigned flags)) \
+    CALL(stream_destroy, "cuStreamDestroy_v2", (CudaStream stream)) \
+    CALL(stream_synchronize, "cuStreamSynchronize", (CudaStream stream)) \
+    CALL(stream_wait_event, "cuStreamWaitEvent", (CudaStream stream, CudaEvent event, unsigned flags)) \
+    CALL(event_create, "cuEventCreate", (CudaEvent * event, unsigned flags)) \
+    CALL(event_record, "cuEventRecord", (CudaEvent event, CudaStream stream)) \
+    CALL(event_destroy, "cuEventDestroy_v2", (CudaEvent event)) \
+    CALL(launch, "cuLaunchKernel", \
+         (CudaFunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, \
+          unsigned block_y, unsigned block_z, unsigned shared_bytes, CudaStream stream, void** parameters, \
+          void** extra)) \
     CALL(error_text, "cuGetErrorString", (CudaResult result, const char** text))
 
 struct Driver {
 #define VIN_DRIVER_FIELD(field, symbol, parameters) CudaResult(*field) parameters;
     VIN_DRIVER_TABLE(VIN_DRIVER_FIELD)
 #undef VIN_DRIVER_FIELD
-    const void* image;             // the compiled kernels: a fatbin, or what the emulator takes for one
-    const char *name, *build;      // vin_backend's
+    const void* image;         // the compiled kernels: a fatbin, or what the emulator takes for one
+    const char *name, *build;  // vin_backend's
 };
 
 // The driver of this plug-in, opened at the first call. NULL: *why says what is missing.
 const Driver* open_driver(const char** why);
 
-}}  // namespace vin::cuda
+}  // namespace cuda
+}  // namespace vin

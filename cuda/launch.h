@@ -8,30 +8,37 @@
 #include "../csrc/backend.h"
 #include "driver.h"
 
-namespace vin { namespace cuda {
+namespace vin {
+namespace cuda {
 
 struct Grid {
     unsigned x = 1, y = 1, z = 1;
 };
 
-// A kernel by name, with the types of its parameters: VIN_KERNEL_OF(fusion_blend_kernel). Nothing is called through it on the host.
+// A kernel by name, with the types of its parameters: VIN_KERNEL_OF(fusion_blend_kernel). Nothing is called through it
+// on the host.
 template <class... P>
 struct Kernel {
     const char* name;
 };
 template <class... P>
 Kernel<P...> kernel_of(void (*)(P...), const char* name);
-#define VIN_KERNEL_OF(kernel) (decltype(::vin::cuda::kernel_of(&kernel, ""))){#kernel}
+#define VIN_KERNEL_OF(kernel) \
+    (decltype(::vin::cuda::kernel_of(&kernel, ""))) { #kernel }
 
 // Sets the text of vin_backend.last_error and returns `status`.
 __attribute__((format(printf, 2, 3))) vin_status fail(vin_status status, const char* format, ...);
 
-vin_status launch_by_name(vin_stream* stream, const char* name, Grid grid, Grid block, unsigned shared_bytes, void** parameters);
+vin_status launch_by_name(vin_stream* stream, const char* name, Grid grid, Grid block, unsigned shared_bytes,
+                          void** parameters);
 
-// Queues kernel(arguments…) on the stream. Arguments are converted to the kernel's own parameter types and copied before this returns.
+// Queues kernel(arguments…) on the stream. Arguments are converted to the kernel's own parameter types and copied
+// before this returns.
 template <class... P>
-vin_status launch(Grid grid, Grid block, unsigned shared_bytes, vin_stream* stream, Kernel<P...> kernel, std::common_type_t<P>... arguments) {
-    static_assert((std::is_trivially_copyable<P>::value && ...), "a kernel's parameters are copied to the device as bytes");
+vin_status launch(Grid grid, Grid block, unsigned shared_bytes, vin_stream* stream, Kernel<P...> kernel,
+                  std::common_type_t<P>... arguments) {
+    static_assert((std::is_trivially_copyable<P>::value && ...),
+                  "a kernel's parameters are copied to the device as bytes");
     std::tuple<P...> copies(arguments...);
     return std::apply(
         [&](P&... each) {
@@ -52,7 +59,8 @@ inline int64_t count(const vin_tensor& t) {
 // VIN_OK if `t` is fp32 with this shape, else fails naming op and operand.
 vin_status expect_f32(const char* op, const char* operand, const vin_tensor& t, std::initializer_list<int64_t> shape);
 
-}}  // namespace vin::cuda
+}  // namespace cuda
+}  // namespace vin
 
 // ops that the CUDA backend has
 extern "C" {

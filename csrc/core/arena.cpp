@@ -25,7 +25,7 @@ void* RecordingMemory::take(size_t bytes) {
         offset = plan.peak;
         if (!free_.empty()) {
             auto last = std::prev(free_.end());
-            if (last->first + last->second == plan.peak) {           // grow the hole at the end instead of leaving it
+            if (last->first + last->second == plan.peak) {  // grow the hole at the end instead of leaving it
                 offset = last->first;
                 free_.erase(last);
             }
@@ -54,7 +54,8 @@ void RecordingMemory::give(void* data, size_t bytes) {
 }
 
 void* ReplayMemory::take(size_t) {
-    if (next_ >= plan_.offsets.size()) throw Error("VIN_INVALID", "Expected the real pass to allocate as the dry run did");
+    if (next_ >= plan_.offsets.size())
+        throw Error("VIN_INVALID", "Expected the real pass to allocate as the dry run did");
     return base_ + plan_.offsets[next_++];
 }
 

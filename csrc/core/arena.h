@@ -1,5 +1,6 @@
-// The planned arena. The first pass of a model call runs on the plan backend and records every take and give: offsets and the peak follow. The real pass
-// replays the same takes at those offsets in one block, so the loop allocates nothing (architecture.md §6).
+// The planned arena. The first pass of a model call runs on the plan backend and records every take and give: offsets
+// and the peak follow. The real pass replays the same takes at those offsets in one block, so the loop allocates
+// nothing (architecture.md §6).
 #pragma once
 #include <map>
 #include <memory>
@@ -23,7 +24,7 @@ public:
     void give(void* data, size_t bytes) override;
 
 private:
-    std::map<size_t, size_t> free_;          // offset → size of the holes below plan.peak
+    std::map<size_t, size_t> free_;  // offset → size of the holes below plan.peak
 };
 
 class ReplayMemory : public Memory {

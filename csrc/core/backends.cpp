@@ -22,7 +22,9 @@ static std::string choose_isa(const std::string& isa) {
     if (std::find(isas.begin(), isas.end(), chosen) == isas.end()) {
         std::string list;
         for (const std::string& name : isas) list += (list.empty() ? "" : ", ") + name;
-        throw Error("VIN_NOT_SUPPORTED", "Expected one of the instruction sets " + list + " of this machine but received " + chosen, {{"isa", chosen}});
+        throw Error("VIN_NOT_SUPPORTED",
+                    "Expected one of the instruction sets " + list + " of this machine but received " + chosen,
+                    {{"isa", chosen}});
     }
     return chosen;
 }
@@ -38,7 +40,12 @@ double cpu_peak(const std::string& isa, int threads) {
     const double operations_of_a_round = vin_cpu_multiply_adds(work.isa.c_str(), 1);
     for (;; work.rounds *= 2) {
         const auto start = std::chrono::steady_clock::now();
-        pool.parallel(tasks, [](void* given, int64_t) { vin_cpu_multiply_adds(static_cast<Work*>(given)->isa.c_str(), static_cast<Work*>(given)->rounds); }, &work);
+        pool.parallel(
+            tasks,
+            [](void* given, int64_t) {
+                vin_cpu_multiply_adds(static_cast<Work*>(given)->isa.c_str(), static_cast<Work*>(given)->rounds);
+            },
+            &work);
         const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
         if (seconds > 0.01) return operations_of_a_round * static_cast<double>(work.rounds * tasks) / seconds;
     }
@@ -47,29 +54,40 @@ double cpu_peak(const std::string& isa, int threads) {
 static vin_backend open_plugin(const vin_host& host, const std::string& path) {
     // Plug-ins are never closed: an exiting thread may still stand in their code.
     void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-    if (!library) throw Error("VIN_DEVICE_ERROR", "Expected to load the backend " + path + " but " + dlerror(), {{"file", path}, {"reason", "dlopen"}});
-    auto entry = reinterpret_cast<vin_status (*)(uint32_t, const vin_host*, vin_backend*)>(dlsym(library, "vin_backend_entry"));
-    if (!entry) throw Error("VIN_DEVICE_ERROR", "Expected the symbol vin_backend_entry in " + path + " but it has none", {{"file", path}, {"reason", "abi"}});
+    if (!library)
+        throw Error("VIN_DEVICE_ERROR", "Expected to load the backend " + path + " but " + dlerror(),
+                    {{"file", path}, {"reason", "dlopen"}});
+    auto entry =
+        reinterpret_cast<vin_status (*)(uint32_t, const vin_host*, vin_backend*)>(dlsym(library, "vin_backend_entry"));
+    if (!entry)
+        throw Error("VIN_DEVICE_ERROR", "Expected the symbol vin_backend_entry in " + path + " but it has none",
+                    {{"file", path}, {"reason", "abi"}});
     vin_backend backend = {};
-    static const vin_host kept_host = host;  // plug-ins keep the pointer; all engines of a process share these functions
+    static const vin_host kept_host =
+        host;  // plug-ins keep the pointer; all engines of a process share these functions
     const vin_status status = entry(VIN_ABI, &kept_host, &backend);
     if (status != VIN_OK || backend.abi != VIN_ABI || backend.size != sizeof(vin_backend))
         throw Error("VIN_DEVICE_ERROR",
-                    "Expected a backend of ABI " + std::to_string(VIN_ABI) + " and size " + std::to_string(sizeof(vin_backend)) + " in " + path + " but found ABI " + std::to_string(backend.abi) +
-                        " and size " + std::to_string(backend.size),
+                    "Expected a backend of ABI " + std::to_string(VIN_ABI) + " and size " +
+                        std::to_string(sizeof(vin_backend)) + " in " + path + " but found ABI " +
+                        std::to_string(backend.abi) + " and size " + std::to_string(backend.size),
                     {{"file", path}, {"reason", "abi"}});
     return backend;
 }
 
-vin_backend open_backend(const vin_host& host, const std::string& device, const std::string& isa, const std::string& plugin_path) {
+vin_backend open_backend(const vin_host& host, const std::string& device, const std::string& isa,
+                         const std::string& plugin_path) {
     if (device != "cpu") {
-        if (plugin_path.empty()) throw Error("VIN_NOT_SUPPORTED", "Expected a backend file for the device " + device + " but none was given");
+        if (plugin_path.empty())
+            throw Error("VIN_NOT_SUPPORTED",
+                        "Expected a backend file for the device " + device + " but none was given");
         return open_plugin(host, plugin_path);
     }
     const std::string chosen = choose_isa(isa);
     vin_backend backend = {};
     static const vin_host kept_host = host;
-    if (vin_cpu_backend(&kept_host, chosen.c_str(), &backend) != VIN_OK) throw Error("VIN_DEVICE_ERROR", "Expected to open the CPU backend but it refused " + chosen);
+    if (vin_cpu_backend(&kept_host, chosen.c_str(), &backend) != VIN_OK)
+        throw Error("VIN_DEVICE_ERROR", "Expected to open the CPU backend but it refused " + chosen);
     return backend;
 }
 

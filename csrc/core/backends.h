@@ -8,12 +8,14 @@
 
 namespace vin {
 
-// device: "cpu" or the name of a plug-in's device; isa: "" for the best one. Throws VIN_NOT_SUPPORTED or VIN_DEVICE_ERROR with the reason.
-vin_backend open_backend(const vin_host& host, const std::string& device, const std::string& isa, const std::string& plugin_path);
+// device: "cpu" or the name of a plug-in's device; isa: "" for the best one. Throws VIN_NOT_SUPPORTED or
+// VIN_DEVICE_ERROR with the reason.
+vin_backend open_backend(const vin_host& host, const std::string& device, const std::string& isa,
+                         const std::string& plugin_path);
 // Instruction sets of this machine that were built in, worst first.
 std::vector<std::string> cpu_isas();
-// fp32 operations per second of `threads` threads that do nothing but multiply-adds in registers (isa "": the best one): the measured peak of benchmarks.
-// Takes about 20 ms of the calling thread. Throws VIN_NOT_SUPPORTED.
+// fp32 operations per second of `threads` threads that do nothing but multiply-adds in registers (isa "": the best
+// one): the measured peak of benchmarks. Takes about 20 ms of the calling thread. Throws VIN_NOT_SUPPORTED.
 double cpu_peak(const std::string& isa, int threads);
 
 }  // namespace vin

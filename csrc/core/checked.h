@@ -1,5 +1,5 @@
-// Checked arithmetic for all size code: shapes, spans, byte counts, padding. `exact_add`, `exact_mul` and `exact_sub` return false when the exact
-// result does not fit; the `checked_` forms throw, naming what was computed.
+// Checked arithmetic for all size code: shapes, spans, byte counts, padding. `exact_add`, `exact_mul` and `exact_sub`
+// return false when the exact result does not fit; the `checked_` forms throw, naming what was computed.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -11,13 +11,20 @@
 
 namespace vin {
 
-// The exact a + b, a - b, a * b in T, or false. Operands may be of any integer type: the builtins compare with the infinitely wide result.
+// The exact a + b, a - b, a * b in T, or false. Operands may be of any integer type: the builtins compare with the
+// infinitely wide result.
 template <class T, class A, class B>
-[[nodiscard]] inline bool exact_add(T* out, A a, B b) { return !__builtin_add_overflow(a, b, out); }
+[[nodiscard]] inline bool exact_add(T* out, A a, B b) {
+    return !__builtin_add_overflow(a, b, out);
+}
 template <class T, class A, class B>
-[[nodiscard]] inline bool exact_sub(T* out, A a, B b) { return !__builtin_sub_overflow(a, b, out); }
+[[nodiscard]] inline bool exact_sub(T* out, A a, B b) {
+    return !__builtin_sub_overflow(a, b, out);
+}
 template <class T, class A, class B>
-[[nodiscard]] inline bool exact_mul(T* out, A a, B b) { return !__builtin_mul_overflow(a, b, out); }
+[[nodiscard]] inline bool exact_mul(T* out, A a, B b) {
+    return !__builtin_mul_overflow(a, b, out);
+}
 
 // Next multiple of `alignment` (a power of two).
 template <class T>
@@ -29,20 +36,25 @@ template <class T>
     return true;
 }
 
-// Number of elements of a shape; false for a negative dimension or an overflow. A rank of 0 is a scalar: one element. A zero among the dimensions
-// does not excuse the others: [0, 2^63-1, 2^63-1] is false, since code that multiplies in another order would overflow.
+// Number of elements of a shape; false for a negative dimension or an overflow. A rank of 0 is a scalar: one element. A
+// zero among the dimensions does not excuse the others: [0, 2^63-1, 2^63-1] is false, since code that multiplies in
+// another order would overflow.
 [[nodiscard]] inline bool element_count(uint64_t* out, const int64_t* shape, size_t rank) {
     uint64_t product = 1;
     bool empty = false;
     for (size_t i = 0; i < rank; i++) {
         if (shape[i] < 0) return false;
-        if (shape[i] == 0) empty = true;
-        else if (!exact_mul(&product, product, shape[i])) return false;
+        if (shape[i] == 0)
+            empty = true;
+        else if (!exact_mul(&product, product, shape[i]))
+            return false;
     }
     *out = empty ? 0 : product;
     return true;
 }
-[[nodiscard]] inline bool element_count(uint64_t* out, const std::vector<int64_t>& shape) { return element_count(out, shape.data(), shape.size()); }
+[[nodiscard]] inline bool element_count(uint64_t* out, const std::vector<int64_t>& shape) {
+    return element_count(out, shape.data(), shape.size());
+}
 
 [[noreturn]] inline void throw_overflow(const char* what) {
     throw Error("VIN_INVALID", std::string("Expected ") + what + " that fits 64 bits but the exact value does not");

@@ -26,7 +26,9 @@ void* PoolMemory::take(size_t bytes) {
         kept_bytes_ -= size;
     } else {
         const auto refuse = [&](uint64_t free) {
-            throw Error("VIN_OUT_OF_MEMORY", "Expected " + std::to_string(size) + " bytes of memory but only " + std::to_string(free) + " are free; ask for a smaller or shorter video, or raise memoryBudget",
+            throw Error("VIN_OUT_OF_MEMORY",
+                        "Expected " + std::to_string(size) + " bytes of memory but only " + std::to_string(free) +
+                            " are free; ask for a smaller or shorter video, or raise memoryBudget",
                         {{"asked", std::to_string(size)}, {"free", std::to_string(free)}});
         };
         if (budget_ && bytes_ + size > budget_) refuse(budget_ > bytes_ ? budget_ - bytes_ : 0);
@@ -93,11 +95,17 @@ static void* host_scratch(int32_t slot, size_t bytes) {
     return slots.data[slot];
 }
 
-static void host_parallel(void* pool, int64_t tasks, void (*body)(void*, int64_t), void* context) { static_cast<Threads*>(pool)->parallel(tasks, body, context); }
+static void host_parallel(void* pool, int64_t tasks, void (*body)(void*, int64_t), void* context) {
+    static_cast<Threads*>(pool)->parallel(tasks, body, context);
+}
 static void host_log(const char* text) { std::fprintf(stderr, "vin-native: %s\n", text); }
 
-Engine::Engine(const EngineOptions& options) : threads_(options.threads), host_{host_log, host_parallel, host_scratch}, backend_(open_backend(host_, options.device, options.isa, options.backend_path)) {
-    if (backend_.stream_open(0, &threads_, &stream_) != VIN_OK) throw Error("VIN_DEVICE_ERROR", std::string("Expected to open a stream on ") + options.device + " but " + backend_.last_error());
+Engine::Engine(const EngineOptions& options)
+    : threads_(options.threads), host_{host_log, host_parallel, host_scratch},
+      backend_(open_backend(host_, options.device, options.isa, options.backend_path)) {
+    if (backend_.stream_open(0, &threads_, &stream_) != VIN_OK)
+        throw Error("VIN_DEVICE_ERROR",
+                    std::string("Expected to open a stream on ") + options.device + " but " + backend_.last_error());
     memory_ = std::make_shared<PoolMemory>(&backend_, stream_, options.memory_budget);
     if (!options.trace.empty()) trace_ = std::make_unique<Trace>(options.trace);
     try {
@@ -109,7 +117,9 @@ Engine::Engine(const EngineOptions& options) : threads_(options.threads), host_{
         trace_.reset();
         memory_.reset();
         backend_.stream_close(stream_);
-        throw Error("VIN_OUT_OF_MEMORY", std::string("Expected a thread for the engine but the system gives none: ") + refused.what() + "; raise the limit of processes (ulimit -u, or pids of the container)");
+        throw Error("VIN_OUT_OF_MEMORY", std::string("Expected a thread for the engine but the system gives none: ") +
+                                             refused.what() +
+                                             "; raise the limit of processes (ulimit -u, or pids of the container)");
     }
 }
 
@@ -148,7 +158,7 @@ void Engine::loop() {
         {
             std::unique_lock<std::mutex> lock(mutex_);
             wake_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
-            if (queue_.empty()) return;      // stopping: what waits still runs, and finds its cancel flag set
+            if (queue_.empty()) return;  // stopping: what waits still runs, and finds its cancel flag set
             command = std::move(queue_.front());
             queue_.pop_front();
             running_ = command.cancel;
@@ -189,12 +199,14 @@ static ArenaPlan plan_of(Ops ops, int tasks_in_flight, const std::function<void(
     return std::move(recording->plan);
 }
 
-size_t Engine::plan_bytes(int tasks_in_flight, const std::function<void(Ops&)>& fn) const { return plan_of(base(nullptr), tasks_in_flight, fn).peak; }
+size_t Engine::plan_bytes(int tasks_in_flight, const std::function<void(Ops&)>& fn) const {
+    return plan_of(base(nullptr), tasks_in_flight, fn).peak;
+}
 
 void Engine::planned(const Cancel* cancel, int tasks_in_flight, const std::function<void(Ops&)>& fn) {
     const ArenaPlan plan = plan_of(base(cancel), tasks_in_flight, fn);
     if (!arena_ || arena_->bytes < plan.peak) {
-        arena_.reset();                      // before the larger one is asked for, and not kept: no later plan takes a block of this size
+        arena_.reset();  // before the larger one is asked for, and not kept: no later plan takes a block of this size
         memory_->trim();
         arena_ = std::make_shared<Storage>(memory_, plan.peak);
     }
@@ -214,7 +226,8 @@ void Engine::upload(void* device, const void* host, size_t bytes) {
 }
 
 void Engine::download(void* host, const void* device, size_t bytes) {
-    if (backend_.download(stream_, host, device, bytes) != VIN_OK || backend_.stream_wait(stream_) != VIN_OK) throw Error("VIN_DEVICE_ERROR", backend_.last_error());
+    if (backend_.download(stream_, host, device, bytes) != VIN_OK || backend_.stream_wait(stream_) != VIN_OK)
+        throw Error("VIN_DEVICE_ERROR", backend_.last_error());
 }
 
 }  // namespace vin

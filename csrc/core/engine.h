@@ -1,4 +1,5 @@
-// The engine: one backend, one stream, one thread that runs commands in order, and the worker threads ops split themselves over.
+// The engine: one backend, one stream, one thread that runs commands in order, and the worker threads ops split
+// themselves over.
 #pragma once
 #include <condition_variable>
 #include <deque>
@@ -20,11 +21,12 @@ namespace vin {
 // Memory of handles and weights: blocks of the backend, kept for the next tensor of the same size. Any thread.
 class PoolMemory : public Memory {
 public:
-    PoolMemory(const vin_backend* backend, vin_stream* stream, uint64_t budget) : backend_(backend), stream_(stream), budget_(budget) {}
+    PoolMemory(const vin_backend* backend, vin_stream* stream, uint64_t budget)
+        : backend_(backend), stream_(stream), budget_(budget) {}
     ~PoolMemory() override;
     void* take(size_t bytes) override;
     void give(void* data, size_t bytes) override;
-    void trim();                             // hands kept blocks back to the backend
+    void trim();  // hands kept blocks back to the backend
 
     struct Stats {
         uint64_t bytes, peak, allocations;
@@ -36,7 +38,7 @@ private:
     void trim_locked();
     const vin_backend* backend_;
     vin_stream* stream_;
-    const uint64_t budget_;                  // 0: what the device has
+    const uint64_t budget_;  // 0: what the device has
     std::mutex mutex_;
     std::unordered_map<size_t, std::vector<void*>> kept_;
     uint64_t kept_bytes_ = 0, bytes_ = 0, peak_ = 0, allocations_ = 0;
@@ -45,19 +47,20 @@ private:
 struct EngineOptions {
     std::string device = "cpu", isa, backend_path, trace;
     int threads = 1;
-    uint64_t memory_budget = 0;              // bytes; 0: no limit of our own
+    uint64_t memory_budget = 0;  // bytes; 0: no limit of our own
 };
 
 class Engine {
 public:
     explicit Engine(const EngineOptions& options);
-    ~Engine();                               // cancels what runs, drops what waits, joins
+    ~Engine();  // cancels what runs, drops what waits, joins
     Engine(const Engine&) = delete;
 
     // Runs `work` on the engine's thread after everything submitted before. Work must not throw.
     void submit(std::shared_ptr<Cancel> cancel, std::function<void()> work);
 
-    // On the engine's thread: `fn` twice, first on the plan backend, then for real inside one block of exactly the planned size.
+    // On the engine's thread: `fn` twice, first on the plan backend, then for real inside one block of exactly the
+    // planned size.
     void planned(const Cancel* cancel, int tasks_in_flight, const std::function<void(Ops&)>& fn);
     // On the engine's thread: ops whose tensors come from the pool.
     Ops direct(const Cancel* cancel);
@@ -71,8 +74,8 @@ public:
     const vin_backend& backend() const { return backend_; }
     int threads() const { return threads_.count(); }
     uint64_t commands() const { return commands_.load(); }
-    void release();                          // engine's thread: gives the arena and kept blocks back
-    void stop();                             // cancels what runs and waits, then joins
+    void release();  // engine's thread: gives the arena and kept blocks back
+    void stop();     // cancels what runs and waits, then joins
 
 private:
     struct Command {
@@ -88,7 +91,7 @@ private:
     vin_stream* stream_ = nullptr;
     std::shared_ptr<PoolMemory> memory_;
     std::unique_ptr<Trace> trace_;
-    std::shared_ptr<Storage> arena_;         // grown to the largest plan seen
+    std::shared_ptr<Storage> arena_;  // grown to the largest plan seen
     std::mutex mutex_;
     std::condition_variable wake_;
     std::deque<Command> queue_;

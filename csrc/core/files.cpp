@@ -45,16 +45,22 @@ const char* errno_name(int error) {
 }
 
 [[noreturn]] void throw_not_a_file(const std::string& path, const std::string& expected, const std::string& found) {
-    throw Error("VIN_FORMAT", path + ": expected " + expected + " but found " + found, {{"file", path}, {"expected", expected}, {"found", found}});
+    throw Error("VIN_FORMAT", path + ": expected " + expected + " but found " + found,
+                {{"file", path}, {"expected", expected}, {"found", found}});
 }
 
 const char* kind_of(mode_t mode) {
-    return S_ISDIR(mode) ? "a folder" : S_ISLNK(mode) ? "a symbolic link" : S_ISFIFO(mode) ? "a pipe" : S_ISSOCK(mode) ? "a socket" : "a device";
+    return S_ISDIR(mode)    ? "a folder"
+           : S_ISLNK(mode)  ? "a symbolic link"
+           : S_ISFIFO(mode) ? "a pipe"
+           : S_ISSOCK(mode) ? "a socket"
+                            : "a device";
 }
 
 void check_member_info(const std::string& path, const struct stat& info) {
     if (!S_ISREG(info.st_mode)) throw_not_a_file(path, "a regular file", kind_of(info.st_mode));
-    if (info.st_nlink > 1) throw_not_a_file(path, "a file with one name", "a hard link, one of " + std::to_string(info.st_nlink));
+    if (info.st_nlink > 1)
+        throw_not_a_file(path, "a file with one name", "a hard link, one of " + std::to_string(info.st_nlink));
 }
 
 [[noreturn]] void throw_open(const std::string& path, int error) {
@@ -70,7 +76,8 @@ std::string real_path(const std::string& path) {
 }
 
 bool is_inside(const std::string& path, const std::string& folder) {
-    return folder == "/" || (path.size() > folder.size() && path.compare(0, folder.size(), folder) == 0 && path[folder.size()] == '/');
+    return folder == "/" ||
+           (path.size() > folder.size() && path.compare(0, folder.size(), folder) == 0 && path[folder.size()] == '/');
 }
 
 // The regular file that a member's path stands for, and what is known of it before it is opened.
@@ -104,9 +111,11 @@ std::string repository_of(const std::string& folder) {
 
 std::string foreign_format(const char* start, size_t bytes) {
     static const std::pair<std::string, const char*> starts[] = {
-        {"version https://git-lfs", "a Git LFS pointer; run git lfs pull in its repository, or download the file itself"},
+        {"version https://git-lfs",
+         "a Git LFS pointer; run git lfs pull in its repository, or download the file itself"},
         {"GGUF", "a GGUF file; take the model's safetensors files, GGUF is not read"},
-        {"PK\3\4", "a zip archive, as torch.save writes one; convert a PyTorch checkpoint with safetensors.torch.save_file, unpack any other archive"},
+        {"PK\3\4", "a zip archive, as torch.save writes one; convert a PyTorch checkpoint with "
+                   "safetensors.torch.save_file, unpack any other archive"},
         {"\x80\2", "a Python pickle; convert it with safetensors.torch.save_file"},
         {"\x80\3", "a Python pickle; convert it with safetensors.torch.save_file"},
         {"\x80\4", "a Python pickle; convert it with safetensors.torch.save_file"},
@@ -119,7 +128,8 @@ std::string foreign_format(const char* start, size_t bytes) {
         if (bytes >= begin.size() && memcmp(start, begin.data(), begin.size()) == 0) return what;
     size_t at = bytes >= 3 && memcmp(start, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
     while (at < bytes && strchr(" \t\r\n", start[at]) && start[at]) at++;
-    if (at + 1 < bytes && start[at] == '<' && (start[at + 1] == '!' || start[at + 1] == '?' || isalpha(static_cast<unsigned char>(start[at + 1]))))
+    if (at + 1 < bytes && start[at] == '<' &&
+        (start[at + 1] == '!' || start[at + 1] == '?' || isalpha(static_cast<unsigned char>(start[at + 1]))))
         return "an HTML or XML page, as a failed download leaves it; download the file again";
     return "";
 }
@@ -140,7 +150,8 @@ void check_member_file(const std::string& path) {
 }
 
 ReadFile::ReadFile(const std::string& path, OpenRule rule) : path_(path) {
-    if (path.find('\0') != std::string::npos) throw_not_a_file(path.substr(0, path.find('\0')), "a path without NUL", "one");
+    if (path.find('\0') != std::string::npos)
+        throw_not_a_file(path.substr(0, path.find('\0')), "a path without NUL", "one");
     struct stat before;
     const std::string target = rule == OpenRule::member ? member_target(path, &before) : path;
     // O_NONBLOCK: opening a pipe must not wait for its writer. It means nothing for regular files.
@@ -179,7 +190,8 @@ void ReadFile::read_at(uint64_t offset, void* out, size_t bytes) const {
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) throw_disk(path_, "read", errno);
         if (got == 0)
-            throw_not_a_file(path_, std::to_string(size_) + " bytes as when it was opened", "the end at byte " + std::to_string(offset));
+            throw_not_a_file(path_, std::to_string(size_) + " bytes as when it was opened",
+                             "the end at byte " + std::to_string(offset));
         to += got;
         offset += static_cast<uint64_t>(got);
         bytes -= static_cast<size_t>(got);
@@ -188,7 +200,8 @@ void ReadFile::read_at(uint64_t offset, void* out, size_t bytes) const {
 
 std::string read_file(const std::string& path, uint64_t max_bytes, OpenRule rule) {
     ReadFile file(path, rule);
-    if (file.size() > max_bytes) throw_not_a_file(path, "at most " + std::to_string(max_bytes) + " bytes", std::to_string(file.size()));
+    if (file.size() > max_bytes)
+        throw_not_a_file(path, "at most " + std::to_string(max_bytes) + " bytes", std::to_string(file.size()));
     std::string bytes(static_cast<size_t>(file.size()), '\0');
     file.read_at(0, &bytes[0], bytes.size());
     return bytes;
@@ -197,7 +210,8 @@ std::string read_file(const std::string& path, uint64_t max_bytes, OpenRule rule
 AtomicFile::AtomicFile(const std::string& path) : path_(path) {
     static std::atomic<uint64_t> count{0};
     if (path.find('\0') != std::string::npos) throw Error("VIN_INVALID", "Expected a path without NUL to write to");
-    // The final name may already be as long as names can be, so it is not part of this one. A leftover of a killed process with our pid is skipped.
+    // The final name may already be as long as names can be, so it is not part of this one. A leftover of a killed
+    // process with our pid is skipped.
     do {
         temporary_ = folder_of(path) + "/.vin-" + std::to_string(getpid()) + "-" + std::to_string(count++) + ".tmp";
         fd_ = open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);

@@ -1,5 +1,5 @@
-// bfloat16 and IEEE half as bit patterns. Narrowing rounds to nearest, ties to even; NaN stays NaN (quiet), a finite value beyond the range
-// becomes infinite.
+// bfloat16 and IEEE half as bit patterns. Narrowing rounds to nearest, ties to even; NaN stays NaN (quiet), a finite
+// value beyond the range becomes infinite.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -38,7 +38,8 @@ inline uint16_t float_to_float16(float value) {
     uint16_t sign = static_cast<uint16_t>(bits >> 16 & 0x8000u);
     if (magnitude > 0x7F800000u) return sign | 0x7E00u;
     if (magnitude >= 0x477FF000u) return sign | 0x7C00u;  // 65520 and above round to infinity
-    if (magnitude < 0x38800000u) {                         // below 2^-14: a multiple of 2^-24, rounded by adding 0.5 whose last bit is worth 2^-24
+    if (magnitude <
+        0x38800000u) {  // below 2^-14: a multiple of 2^-24, rounded by adding 0.5 whose last bit is worth 2^-24
         float rounded = float_of(magnitude) + 0.5f;
         return static_cast<uint16_t>(sign | (bits_of(rounded) - bits_of(0.5f)));
     }

@@ -16,7 +16,8 @@ namespace vin {
 namespace {
 
 constexpr size_t depth_ceiling = 512;
-constexpr size_t few_members = 8;  // compared one by one, which is faster than an index for the three members of a tensor's entry
+constexpr size_t few_members =
+    8;  // compared one by one, which is faster than an index for the three members of a tensor's entry
 
 // A host program may have called setlocale: numbers are read and written in the C locale, with a point.
 locale_t c_locale() {
@@ -84,7 +85,8 @@ void append_escaped(std::string* out, const std::string& text) {
 }
 
 std::string write_double(double value) {
-    if (!std::isfinite(value)) throw Error("VIN_INVALID", "Expected a finite number for JSON but received " + std::to_string(value));
+    if (!std::isfinite(value))
+        throw Error("VIN_INVALID", "Expected a finite number for JSON but received " + std::to_string(value));
     CNumericLocale locale;
     char text[40];
     for (int digits = 15; digits <= 17; digits++) {
@@ -133,12 +135,14 @@ std::string describe(const Json* json) {
     if (const std::string* s = json->text()) return quoted(*s);
     if (const JsonArray* a = json->array()) return "an array of " + std::to_string(a->size());
     if (const JsonObject* o = json->object()) return "an object of " + std::to_string(o->members().size());
-    if (const JsonNumber* n = json->number(); n && !n->exact && !std::isfinite(n->value)) return std::isnan(n->value) ? "NaN" : "an infinite number";
+    if (const JsonNumber* n = json->number(); n && !n->exact && !std::isfinite(n->value))
+        return std::isnan(n->value) ? "NaN" : "an infinite number";
     return write_json(*json);
 }
 
 [[noreturn]] void fail_text(const std::string& file, const std::string& expected, const std::string& found) {
-    throw Error("VIN_FORMAT", file + ": expected " + expected + " but found " + found, {{"file", file}, {"expected", expected}, {"found", found}});
+    throw Error("VIN_FORMAT", file + ": expected " + expected + " but found " + found,
+                {{"file", file}, {"expected", expected}, {"found", found}});
 }
 
 std::string brief_number(double value) {
@@ -167,7 +171,8 @@ size_t valid_utf8(const char* text, size_t bytes) {
 std::string quoted(const std::string& text) {
     constexpr size_t most = 80;
     size_t length = std::min(text.size(), most);
-    while (length < text.size() && length > 0 && (static_cast<unsigned char>(text[length]) & 0xC0) == 0x80) length--;  // not inside a sequence
+    while (length < text.size() && length > 0 && (static_cast<unsigned char>(text[length]) & 0xC0) == 0x80)
+        length--;  // not inside a sequence
     std::string out = "\"";
     append_escaped(&out, text.substr(0, length));
     return out + (length < text.size() ? "…\"" : "\"");
@@ -179,7 +184,8 @@ const Json* JsonObject::find(const std::string& key) const {
             if (member.first == key) return &member.second;
         return nullptr;
     }
-    auto at = std::lower_bound(by_key_.begin(), by_key_.end(), key, [this](uint32_t i, const std::string& k) { return members_[i].first < k; });
+    auto at = std::lower_bound(by_key_.begin(), by_key_.end(), key,
+                               [this](uint32_t i, const std::string& k) { return members_[i].first < k; });
     return at != by_key_.end() && members_[*at].first == key ? &members_[*at].second : nullptr;
 }
 
@@ -194,7 +200,8 @@ void JsonObject::set(std::string key, Json value) {
         return;
     }
     const std::string& added = members_.back().first;
-    auto at = std::lower_bound(by_key_.begin(), by_key_.end(), added, [this](uint32_t i, const std::string& k) { return members_[i].first < k; });
+    auto at = std::lower_bound(by_key_.begin(), by_key_.end(), added,
+                               [this](uint32_t i, const std::string& k) { return members_[i].first < k; });
     by_key_.insert(at, static_cast<uint32_t>(members_.size() - 1));
 }
 
@@ -208,7 +215,8 @@ const std::string* JsonObject::index() {
     }
     by_key_.resize(members_.size());
     for (uint32_t i = 0; i < by_key_.size(); i++) by_key_[i] = i;
-    std::sort(by_key_.begin(), by_key_.end(), [this](uint32_t a, uint32_t b) { return members_[a].first < members_[b].first; });
+    std::sort(by_key_.begin(), by_key_.end(),
+              [this](uint32_t a, uint32_t b) { return members_[a].first < members_[b].first; });
     for (size_t i = 1; i < by_key_.size(); i++)
         if (members_[by_key_[i]].first == members_[by_key_[i - 1]].first) return &members_[by_key_[i]].first;
     return nullptr;
@@ -218,7 +226,8 @@ const std::string* JsonObject::index() {
 class JsonParser {
 public:
     JsonParser(const char* text, size_t bytes, const std::string& file, const JsonLimits& limits)
-        : begin_(text), p_(text), end_(text + bytes), file_(file), limits_(limits), depth_(std::min(limits.depth, depth_ceiling)) {}
+        : begin_(text), p_(text), end_(text + bytes), file_(file), limits_(limits),
+          depth_(std::min(limits.depth, depth_ceiling)) {}
 
     Json document() {
         Json json;
@@ -240,7 +249,9 @@ private:
         for (const char* q = p_; q != begin_ && q[-1] != '\n'; q--) column++;
         fail_with(expected + " at line " + std::to_string(line) + ", column " + std::to_string(column), found);
     }
-    [[noreturn]] void fail_with(const std::string& expected, const std::string& found) const { fail_text(file_, expected, found); }
+    [[noreturn]] void fail_with(const std::string& expected, const std::string& found) const {
+        fail_text(file_, expected, found);
+    }
 
     void skip_space() {
         while (p_ != end_ && (*p_ == ' ' || *p_ == '\n' || *p_ == '\r' || *p_ == '\t')) p_++;
@@ -266,8 +277,14 @@ private:
             case '{': return object(out, depth);
             case '[': return array(out, depth);
             case '"': return string(&out->value.emplace<std::string>());
-            case 't': word("true"); out->value = true; return;
-            case 'f': word("false"); out->value = false; return;
+            case 't':
+                word("true");
+                out->value = true;
+                return;
+            case 'f':
+                word("false");
+                out->value = false;
+                return;
             case 'n': word("null"); return;
             default:
                 if (!limits_.nonfinite || !nonfinite(out)) number(out);
@@ -276,7 +293,8 @@ private:
     }
 
     bool nonfinite(Json* out) {
-        static const std::pair<const char*, double> names[] = {{"NaN", std::nan("")}, {"Infinity", HUGE_VAL}, {"-Infinity", -HUGE_VAL}};
+        static const std::pair<const char*, double> names[] = {
+            {"NaN", std::nan("")}, {"Infinity", HUGE_VAL}, {"-Infinity", -HUGE_VAL}};
         for (const auto& [name, value] : names) {
             const size_t length = strlen(name);
             if (static_cast<size_t>(end_ - p_) < length || memcmp(p_, name, length) != 0) continue;
@@ -311,7 +329,8 @@ private:
                 skip_space();
             } while (take(','));
             if (!take('}')) fail("',' or '}'");
-            if (const std::string* twice = object.index()) fail_with("every key of an object once", quoted(*twice) + " twice");
+            if (const std::string* twice = object.index())
+                fail_with("every key of an object once", quoted(*twice) + " twice");
         }
     }
 
@@ -422,8 +441,10 @@ private:
 };
 
 Json parse_json(const char* text, size_t bytes, const std::string& file, const JsonLimits& limits) {
-    if (bytes > limits.bytes) fail_text(file, "at most " + std::to_string(limits.bytes) + " bytes of JSON", std::to_string(bytes));
-    if (bytes > UINT32_MAX) fail_text(file, "at most 4294967295 bytes of JSON", std::to_string(bytes));  // members are counted in 32 bits
+    if (bytes > limits.bytes)
+        fail_text(file, "at most " + std::to_string(limits.bytes) + " bytes of JSON", std::to_string(bytes));
+    if (bytes > UINT32_MAX)
+        fail_text(file, "at most 4294967295 bytes of JSON", std::to_string(bytes));  // members are counted in 32 bits
     if (const std::string foreign = foreign_format(text, bytes); !foreign.empty()) fail_text(file, "JSON", foreign);
     // Editors of other systems put a byte order mark in front.
     if (bytes >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) text += 3, bytes -= 3;
@@ -440,7 +461,8 @@ std::string write_json(const Json& json) {
 
 void JsonField::fail(const std::string& expected) const {
     std::string found = describe(json_);
-    std::string text = file_ + ": expected " + expected + (path_.empty() ? "" : " for " + path_) + " but found " + found;
+    std::string text =
+        file_ + ": expected " + expected + (path_.empty() ? "" : " for " + path_) + " but found " + found;
     throw Error("VIN_FORMAT", text, {{"file", file_}, {"key", path_}, {"expected", expected}, {"found", found}});
 }
 
@@ -453,7 +475,8 @@ JsonField JsonField::operator[](const std::string& key) const {
 JsonField JsonField::operator[](size_t index) const {
     const JsonArray* array = json_ ? json_->array() : nullptr;
     if (!array) fail("an array");
-    return JsonField(index < array->size() ? &(*array)[index] : nullptr, file_, path_ + "[" + std::to_string(index) + "]");
+    return JsonField(index < array->size() ? &(*array)[index] : nullptr, file_,
+                     path_ + "[" + std::to_string(index) + "]");
 }
 
 size_t JsonField::size() const {
@@ -474,17 +497,21 @@ int64_t JsonField::integer(int64_t min, int64_t max) const {
     const JsonNumber* n = json_ ? json_->number() : nullptr;
     if (!n || !n->exact || n->integer < min || n->integer > max) {
         bool any = min == INT64_MIN && max == INT64_MAX;
-        fail(any ? "an integer" : max == INT64_MAX ? "an integer of at least " + std::to_string(min)
-                                                   : "an integer from " + std::to_string(min) + " to " + std::to_string(max));
+        fail(any                ? "an integer"
+             : max == INT64_MAX ? "an integer of at least " + std::to_string(min)
+                                : "an integer from " + std::to_string(min) + " to " + std::to_string(max));
     }
     return n->integer;
 }
 
-int64_t JsonField::integer_or(int64_t fallback, int64_t min, int64_t max) const { return present_and_not_null() ? integer(min, max) : fallback; }
+int64_t JsonField::integer_or(int64_t fallback, int64_t min, int64_t max) const {
+    return present_and_not_null() ? integer(min, max) : fallback;
+}
 
 double JsonField::number(double min, double max) const {
     const JsonNumber* n = json_ ? json_->number() : nullptr;
-    if (!n || !(n->value >= min && n->value <= max)) fail("a number from " + brief_number(min) + " to " + brief_number(max));
+    if (!n || !(n->value >= min && n->value <= max))
+        fail("a number from " + brief_number(min) + " to " + brief_number(max));
     return n->value;
 }
 
@@ -495,7 +522,9 @@ double JsonField::number() const {
 }
 
 double JsonField::number_or(double fallback) const { return present_and_not_null() ? number() : fallback; }
-double JsonField::number_or(double fallback, double min, double max) const { return present_and_not_null() ? number(min, max) : fallback; }
+double JsonField::number_or(double fallback, double min, double max) const {
+    return present_and_not_null() ? number(min, max) : fallback;
+}
 
 bool JsonField::boolean() const {
     const bool* b = json_ ? json_->boolean() : nullptr;

@@ -1,6 +1,6 @@
-// Strict JSON for untrusted files: valid UTF-8 (a byte order mark in front is passed over), no duplicate keys, no lone surrogates, nothing after the value, and caps on bytes, depth and
-// values that hold before memory is taken. JsonField adds where a value stands, so that a wrong config value is reported as file, key and what
-// was expected.
+// Strict JSON for untrusted files: valid UTF-8 (a byte order mark in front is passed over), no duplicate keys, no lone
+// surrogates, nothing after the value, and caps on bytes, depth and values that hold before memory is taken. JsonField
+// adds where a value stands, so that a wrong config value is reported as file, key and what was expected.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -18,12 +18,13 @@ struct JsonLimits {
     size_t bytes = size_t{1} << 20;   // a config; tokenizer.json and safetensors headers ask for more
     size_t depth = 64;                // nested arrays and objects; never more than 512, which bounds the stack
     size_t values = size_t{1} << 22;  // a value takes about 40 bytes, while "0," takes two of the file
-    bool nonfinite = false;           // Infinity, -Infinity and NaN are numbers, as Python's json writes them into configs
+    bool nonfinite = false;  // Infinity, -Infinity and NaN are numbers, as Python's json writes them into configs
 };
 
 struct Json;
 
-// A number as double (finite, unless JsonLimits::nonfinite), and exactly as int64 if its text is an integer (no fraction, no exponent, not -0) that fits.
+// A number as double (finite, unless JsonLimits::nonfinite), and exactly as int64 if its text is an integer (no
+// fraction, no exponent, not -0) that fits.
 struct JsonNumber {
     double value = 0;
     int64_t integer = 0;
@@ -71,7 +72,8 @@ struct Json {
 // `file` is only named in errors. Throws VIN_FORMAT.
 Json parse_json(const char* text, size_t bytes, const std::string& file, const JsonLimits& limits = {});
 
-// Compact text without spaces; numbers in the fewest digits that read back as the same double. A number that is not finite throws VIN_INVALID.
+// Compact text without spaces; numbers in the fewest digits that read back as the same double. A number that is not
+// finite throws VIN_INVALID.
 std::string write_json(const Json& json);
 
 // Text for an error message: quoted, control characters escaped, cut after about 80 bytes.
@@ -80,23 +82,24 @@ std::string quoted(const std::string& text);
 // The offset of the first byte that is not UTF-8 (RFC 3629: no surrogates, no overlong forms), or `bytes`.
 size_t valid_utf8(const char* text, size_t bytes);
 
-// A value and where it stands: `JsonField config(json, "config.json"); int64_t depth = config["depth"].integer(1, 4096);`
-// An absent key is a field too: asking it for a value is the error. The json outlives the field. `_or` takes null for absent, as Python writers do.
+// A value and where it stands: `JsonField config(json, "config.json"); int64_t depth = config["depth"].integer(1,
+// 4096);` An absent key is a field too: asking it for a value is the error. The json outlives the field. `_or` takes
+// null for absent, as Python writers do.
 class JsonField {
 public:
     JsonField(const Json& json, std::string file) : json_(&json), file_(std::move(file)) {}
 
-    JsonField operator[](const std::string& key) const;   // of an object
-    JsonField operator[](size_t index) const;             // of an array
+    JsonField operator[](const std::string& key) const;  // of an object
+    JsonField operator[](size_t index) const;            // of an array
     bool present() const { return json_ != nullptr; }
     bool present_and_not_null() const { return json_ && !json_->is_null(); }
-    size_t size() const;                                  // of an array
-    std::vector<std::string> keys() const;                // of an object, in the order of the text
+    size_t size() const;                    // of an array
+    std::vector<std::string> keys() const;  // of an object, in the order of the text
 
     int64_t integer(int64_t min = INT64_MIN, int64_t max = INT64_MAX) const;
     int64_t integer_or(int64_t fallback, int64_t min = INT64_MIN, int64_t max = INT64_MAX) const;
-    double number(double min, double max) const;          // min ≤ value ≤ max
-    double number() const;                                // any finite number
+    double number(double min, double max) const;  // min ≤ value ≤ max
+    double number() const;                        // any finite number
     double number_or(double fallback) const;
     double number_or(double fallback, double min, double max) const;
     bool boolean() const;
@@ -108,11 +111,12 @@ public:
 
     const Json* json() const { return json_; }
     const std::string& file() const { return file_; }
-    const std::string& path() const { return path_; }     // "rope.axes[2]"
+    const std::string& path() const { return path_; }  // "rope.axes[2]"
     [[noreturn]] void fail(const std::string& expected) const;
 
 private:
-    JsonField(const Json* json, std::string file, std::string path) : json_(json), file_(std::move(file)), path_(std::move(path)) {}
+    JsonField(const Json* json, std::string file, std::string path)
+        : json_(json), file_(std::move(file)), path_(std::move(path)) {}
 
     const Json* json_;
     std::string file_, path_;

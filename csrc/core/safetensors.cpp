@@ -21,7 +21,8 @@ struct DtypeRow {
     const char* name;
     size_t bytes;
 };
-constexpr DtypeRow dtypes[] = {{"F64", 8}, {"F32", 4}, {"F16", 2}, {"BF16", 2}, {"I64", 8}, {"I32", 4}, {"U8", 1}};  // in the order of FileDtype
+constexpr DtypeRow dtypes[] = {{"F64", 8}, {"F32", 4}, {"F16", 2}, {"BF16", 2},
+                               {"I64", 8}, {"I32", 4}, {"U8", 1}};  // in the order of FileDtype
 
 std::string number(uint64_t value) { return std::to_string(value); }
 
@@ -32,10 +33,12 @@ std::string shape_text(const std::vector<int64_t>& shape) {
 }
 
 [[noreturn]] void fail(const std::string& file, const std::string& expected, const std::string& found) {
-    throw Error("VIN_FORMAT", file + ": expected " + expected + " but found " + found, {{"file", file}, {"expected", expected}, {"found", found}});
+    throw Error("VIN_FORMAT", file + ": expected " + expected + " but found " + found,
+                {{"file", file}, {"expected", expected}, {"found", found}});
 }
 
-[[noreturn]] void fail(const std::string& file, const std::string& tensor, const std::string& expected, const std::string& found) {
+[[noreturn]] void fail(const std::string& file, const std::string& tensor, const std::string& expected,
+                       const std::string& found) {
     throw Error("VIN_FORMAT", file + ": expected " + expected + " for tensor " + quoted(tensor) + " but found " + found,
                 {{"file", file}, {"tensor", tensor}, {"expected", expected}, {"found", found}});
 }
@@ -50,8 +53,13 @@ std::string brief(const Json& json) {
 void refuse_foreign(const std::string& file, const char* start, size_t bytes) {
     const std::string foreign = foreign_format(start, bytes);
     if (!foreign.empty()) fail(file, "a safetensors file", foreign);
-    const bool text = valid_utf8(start, bytes) + 4 > bytes && std::all_of(start, start + bytes, [](char c) { return static_cast<unsigned char>(c) >= 0x20 || c == '\n' || c == '\r' || c == '\t'; });
-    if (text) fail(file, "a safetensors file", "a text that begins " + quoted(std::string(start, valid_utf8(start, bytes))) + "; download the file again");
+    const bool text = valid_utf8(start, bytes) + 4 > bytes && std::all_of(start, start + bytes, [](char c) {
+                          return static_cast<unsigned char>(c) >= 0x20 || c == '\n' || c == '\r' || c == '\t';
+                      });
+    if (text)
+        fail(file, "a safetensors file",
+             "a text that begins " + quoted(std::string(start, valid_utf8(start, bytes))) +
+                 "; download the file again");
 }
 
 FileDtype read_dtype(const std::string& file, const std::string& name, const Json& json) {
@@ -60,7 +68,8 @@ FileDtype read_dtype(const std::string& file, const std::string& name, const Jso
     for (size_t i = 0; i < std::size(dtypes); i++)
         if (*text == dtypes[i].name) return static_cast<FileDtype>(i);
     throw Error("VIN_NOT_SUPPORTED",
-                file + ": tensor " + quoted(name) + " has dtype " + quoted(*text) + "; supported are F64 F32 F16 BF16 I64 I32 U8",
+                file + ": tensor " + quoted(name) + " has dtype " + quoted(*text) +
+                    "; supported are F64 F32 F16 BF16 I64 I32 U8",
                 {{"file", file}, {"tensor", name}, {"found", *text}});
 }
 
@@ -69,9 +78,11 @@ bool tensor_bytes(const std::vector<int64_t>& shape, FileDtype dtype, uint64_t* 
     return element_count(count, shape) && exact_mul(bytes, *count, bytes_of(dtype));
 }
 
-StoredTensor read_entry(const std::string& file, const std::string& name, const Json& json, const SafetensorsLimits& limits, uint64_t data_bytes) {
+StoredTensor read_entry(const std::string& file, const std::string& name, const Json& json,
+                        const SafetensorsLimits& limits, uint64_t data_bytes) {
     if (name.size() > limits.name_bytes)
-        fail(file, name, "a name of at most " + number(limits.name_bytes) + " bytes (limit)", number(name.size()) + " bytes");
+        fail(file, name, "a name of at most " + number(limits.name_bytes) + " bytes (limit)",
+             number(name.size()) + " bytes");
     const JsonObject* entry = json.object();
     if (!entry) fail(file, name, "an object with dtype, shape and data_offsets", brief(json));
     for (const JsonMember& member : entry->members())
@@ -95,23 +106,28 @@ StoredTensor read_entry(const std::string& file, const std::string& name, const 
     }
 
     uint64_t span[2];
-    if (!offsets->array() || offsets->array()->size() != 2) fail(file, name, "two integers as data_offsets", brief(*offsets));
+    if (!offsets->array() || offsets->array()->size() != 2)
+        fail(file, name, "two integers as data_offsets", brief(*offsets));
     for (size_t i = 0; i < 2; i++) {
         const Json& offset = (*offsets->array())[i];
         const JsonNumber* n = offset.number();
-        if (!n || !n->exact || n->integer < 0) fail(file, name, "integers of at least 0 as data_offsets", brief(offset));
+        if (!n || !n->exact || n->integer < 0)
+            fail(file, name, "integers of at least 0 as data_offsets", brief(offset));
         span[i] = static_cast<uint64_t>(n->integer);
     }
     tensor.begin = span[0];
     tensor.end = span[1];
     if (tensor.begin > tensor.end)
-        fail(file, name, "data that begins before it ends", "begin " + number(tensor.begin) + ", end " + number(tensor.end));
+        fail(file, name, "data that begins before it ends",
+             "begin " + number(tensor.begin) + ", end " + number(tensor.end));
     if (tensor.end > data_bytes)
-        fail(file, name, "data within the file's " + number(data_bytes) + " bytes of data", "an end at byte " + number(tensor.end));
+        fail(file, name, "data within the file's " + number(data_bytes) + " bytes of data",
+             "an end at byte " + number(tensor.end));
 
     uint64_t bytes;
     std::string kind = shape_text(tensor.shape) + " of " + name_of(tensor.dtype);
-    if (!tensor_bytes(tensor.shape, tensor.dtype, &tensor.count, &bytes)) fail(file, name, "a shape whose size fits 64 bits", kind);
+    if (!tensor_bytes(tensor.shape, tensor.dtype, &tensor.count, &bytes))
+        fail(file, name, "a shape whose size fits 64 bits", kind);
     if (bytes != tensor.end - tensor.begin)
         fail(file, name, number(bytes) + " bytes of data, which is " + kind + ",", number(tensor.end - tensor.begin));
     return tensor;
@@ -124,7 +140,8 @@ void check_spans(const std::string& file, const std::vector<StoredTensor>& tenso
     for (const StoredTensor& tensor : tensors) {
         std::string expected = "data from byte " + number(at) + " on";
         if (tensor.begin < at)
-            fail(file, tensor.name, expected, "an overlap: it begins at byte " + number(tensor.begin) + ", inside tensor " + quoted(before->name));
+            fail(file, tensor.name, expected,
+                 "an overlap: it begins at byte " + number(tensor.begin) + ", inside tensor " + quoted(before->name));
         if (tensor.begin > at) fail(file, tensor.name, expected, "a hole: it begins at byte " + number(tensor.begin));
         at = tensor.end;
         before = &tensor;
@@ -181,12 +198,14 @@ std::string join_lines(const std::vector<std::string>& names) {
     return text;
 }
 
-[[noreturn]] void fail_to_write(const std::string& path, const std::string& name, const std::string& expected, const std::string& found) {
+[[noreturn]] void fail_to_write(const std::string& path, const std::string& name, const std::string& expected,
+                                const std::string& found) {
     throw Error("VIN_INVALID", "Expected " + expected + " for tensor " + quoted(name) + " but received " + found,
                 {{"file", path}, {"tensor", name}, {"expected", expected}, {"found", found}});
 }
 
-void narrow(const std::string& path, const TensorToWrite& tensor, uint64_t first, const float* values, size_t count, uint8_t* out) {
+void narrow(const std::string& path, const TensorToWrite& tensor, uint64_t first, const float* values, size_t count,
+            uint8_t* out) {
     auto each = [&](auto to) {
         for (size_t i = 0; i < count; i++) {
             auto stored = to(values[i]);
@@ -201,8 +220,9 @@ void narrow(const std::string& path, const TensorToWrite& tensor, uint64_t first
             for (size_t i = 0; i < count; i++)
                 if (std::isfinite(values[i]) && (float_to_float16(values[i]) & 0x7FFFu) == 0x7C00u)
                     throw Error("VIN_NONFINITE",
-                                "Expected values below 65520 for float16 but tensor " + quoted(tensor.name) + " holds " + std::to_string(values[i]) +
-                                    " at element " + number(first + i) + "; write bfloat16 or float32 instead",
+                                "Expected values below 65520 for float16 but tensor " + quoted(tensor.name) +
+                                    " holds " + std::to_string(values[i]) + " at element " + number(first + i) +
+                                    "; write bfloat16 or float32 instead",
                                 {{"file", path}, {"tensor", tensor.name}});
             return each(float_to_float16);
         default: fail_to_write(path, tensor.name, "a floating dtype to convert fp32 values to", name_of(tensor.dtype));
@@ -224,7 +244,8 @@ SafetensorsFile SafetensorsFile::open(const std::string& path, const Safetensors
     return reader;
 }
 
-SafetensorsFile SafetensorsFile::from_bytes(const void* data, size_t bytes, const std::string& file, const SafetensorsLimits& limits) {
+SafetensorsFile SafetensorsFile::from_bytes(const void* data, size_t bytes, const std::string& file,
+                                            const SafetensorsLimits& limits) {
     static const uint8_t none = 0;
     SafetensorsFile reader;
     reader.file_ = file;
@@ -252,20 +273,25 @@ void SafetensorsFile::read_header(const SafetensorsLimits& limits) {
     const size_t started = static_cast<size_t>(std::min<uint64_t>(sizeof start, size()));
     read_at(0, start, started);
     if (length > limits.header_bytes || length > size() - 8 || start[8] != '{') refuse_foreign(file_, start, started);
-    if (length > limits.header_bytes) fail(file_, "a header of at most " + number(limits.header_bytes) + " bytes (limit)", number(length));
+    if (length > limits.header_bytes)
+        fail(file_, "a header of at most " + number(limits.header_bytes) + " bytes (limit)", number(length));
     if (length > size() - 8)
-        fail(file_, "a header that ends within the file's " + number(size()) + " bytes", "one of " + number(length) + " bytes after the first 8");
+        fail(file_, "a header that ends within the file's " + number(size()) + " bytes",
+             "one of " + number(length) + " bytes after the first 8");
     data_begin_ = 8 + length;
     uint64_t data_bytes = size() - data_begin_;
 
     std::string text(static_cast<size_t>(length), '\0');
     read_at(8, &text[0], text.size());
-    if (text[0] != '{') fail(file_, "'{' as the first byte of the header", quoted(text.substr(0, valid_utf8(text.data(), 1))));
+    if (text[0] != '{')
+        fail(file_, "'{' as the first byte of the header", quoted(text.substr(0, valid_utf8(text.data(), 1))));
 
-    // An entry of rank r is 6 + r values; the rest leaves room for metadata of 16 bytes each. More values would only cost memory.
+    // An entry of rank r is 6 + r values; the rest leaves room for metadata of 16 bytes each. More values would only
+    // cost memory.
     JsonLimits json_limits;
     json_limits.bytes = text.size();
-    json_limits.values = static_cast<size_t>(std::min<uint64_t>(length, (limits.tensors + 1) * (limits.rank + 8) + length / 16));
+    json_limits.values =
+        static_cast<size_t>(std::min<uint64_t>(length, (limits.tensors + 1) * (limits.rank + 8) + length / 16));
     Json json = parse_json(text.data(), text.size(), file_, json_limits);
     text = std::string();
     const std::vector<JsonMember>& members = json.object()->members();  // it begins with '{'
@@ -276,13 +302,15 @@ void SafetensorsFile::read_header(const SafetensorsLimits& limits) {
     if (metadata && !metadata->is_null()) {
         if (!metadata->object()) fail(file_, "an object of strings as __metadata__", brief(*metadata));
         for (const JsonMember& member : metadata->object()->members()) {
-            if (!member.second.text()) fail(file_, "strings in __metadata__", brief(member.second) + " for " + quoted(member.first));
+            if (!member.second.text())
+                fail(file_, "strings in __metadata__", brief(member.second) + " for " + quoted(member.first));
             metadata_.emplace_back(member.first, *member.second.text());
         }
     }
     tensors_.reserve(static_cast<size_t>(count));
     for (const JsonMember& member : members)
-        if (&member.second != metadata) tensors_.push_back(read_entry(file_, member.first, member.second, limits, data_bytes));
+        if (&member.second != metadata)
+            tensors_.push_back(read_entry(file_, member.first, member.second, limits, data_bytes));
     // An empty tensor shares its begin with the one that holds the byte there, and comes first.
     std::sort(tensors_.begin(), tensors_.end(), [](const StoredTensor& a, const StoredTensor& b) {
         return a.begin != b.begin ? a.begin < b.begin : a.end != b.end ? a.end < b.end : a.name < b.name;
@@ -300,22 +328,29 @@ template <class T>
 void SafetensorsFile::read_as(const StoredTensor& tensor, T* out, const ReadOptions& options) const {
     size_t width = bytes_of(tensor.dtype), slice_count = slice_bytes / width;
     bool direct = sizeof(T) == width && (tensor.dtype == FileDtype::F32 || tensor.dtype == FileDtype::F64);
-    std::vector<uint8_t> slice(direct ? 0 : static_cast<size_t>(std::min<uint64_t>(slice_bytes, tensor.end - tensor.begin)));
+    std::vector<uint8_t> slice(
+        direct ? 0 : static_cast<size_t>(std::min<uint64_t>(slice_bytes, tensor.end - tensor.begin)));
     for (uint64_t first = 0; first < tensor.count; first += slice_count) {
         check_keep_going(options.keep_going);
         size_t count = static_cast<size_t>(std::min<uint64_t>(slice_count, tensor.count - first));
         T* to = out + first;
-        read_at(data_begin_ + tensor.begin + first * width, direct ? static_cast<void*>(to) : slice.data(), count * width);
+        read_at(data_begin_ + tensor.begin + first * width, direct ? static_cast<void*>(to) : slice.data(),
+                count * width);
         if (!direct) convert(tensor.dtype, slice.data(), count, to);
         if (!options.finite) continue;
         for (size_t i = 0; i < count; i++)
             if (!std::isfinite(to[i]))
-                fail(file_, tensor.name, "finite values", (std::isnan(to[i]) ? "NaN" : "an infinite value") + (" at element " + number(first + i)));
+                fail(file_, tensor.name, "finite values",
+                     (std::isnan(to[i]) ? "NaN" : "an infinite value") + (" at element " + number(first + i)));
     }
 }
 
-void SafetensorsFile::read(const StoredTensor& tensor, float* out, const ReadOptions& options) const { read_as(tensor, out, options); }
-void SafetensorsFile::read(const StoredTensor& tensor, double* out, const ReadOptions& options) const { read_as(tensor, out, options); }
+void SafetensorsFile::read(const StoredTensor& tensor, float* out, const ReadOptions& options) const {
+    read_as(tensor, out, options);
+}
+void SafetensorsFile::read(const StoredTensor& tensor, double* out, const ReadOptions& options) const {
+    read_as(tensor, out, options);
+}
 
 void SafetensorsFile::read_bytes(const StoredTensor& tensor, void* out, const ReadOptions& options) const {
     for (uint64_t at = tensor.begin; at < tensor.end; at += slice_bytes) {
@@ -339,7 +374,8 @@ TextPairs parse_shard_index(const char* text, size_t bytes, const std::string& f
     TextPairs entries;
     if (!map.present() || !map.json()->object()) map.fail("an object of shard names");
     const std::vector<JsonMember>& members = map.json()->object()->members();
-    if (members.size() > limits.tensors) fail(file, "at most " + number(limits.tensors) + " tensors (limit)", number(members.size()));
+    if (members.size() > limits.tensors)
+        fail(file, "at most " + number(limits.tensors) + " tensors (limit)", number(members.size()));
     for (const auto& [name, shard] : members) {
         const std::string* base = shard.text();
         bool good = base && base->size() <= 255 && ends_with(*base, ".safetensors") &&
@@ -373,9 +409,11 @@ SafetensorsSet SafetensorsSet::open(const std::vector<std::string>& files, const
             SafetensorsFile reader = SafetensorsFile::open(folder + shard, limits, OpenRule::member);
             for (const StoredTensor& tensor : reader.tensors()) {
                 auto listed = shard_of.find(tensor.name);
-                if (listed == shard_of.end()) fail(reader.file(), tensor.name, "an entry in the weight_map of " + base_name_of(file), "none");
+                if (listed == shard_of.end())
+                    fail(reader.file(), tensor.name, "an entry in the weight_map of " + base_name_of(file), "none");
                 if (listed->second != shard)
-                    fail(reader.file(), tensor.name, "it only in " + listed->second + ", as " + base_name_of(file) + " says,", "it here too");
+                    fail(reader.file(), tensor.name,
+                         "it only in " + listed->second + ", as " + base_name_of(file) + " says,", "it here too");
                 found++;
             }
             set.add(std::move(reader));
@@ -433,7 +471,8 @@ bool SafetensorsSet::same(const std::string& a, const std::string& b, const Keep
     return true;
 }
 
-void check_weights(const SafetensorsSet& set, const std::vector<ExpectedWeight>& expected, const std::vector<std::string>& ignored) {
+void check_weights(const SafetensorsSet& set, const std::vector<ExpectedWeight>& expected,
+                   const std::vector<std::string>& ignored) {
     std::vector<std::string> missing, unexpected, wrong, integers;
     std::unordered_map<std::string, const ExpectedWeight*> known;
     for (const ExpectedWeight& weight : expected) {
@@ -444,7 +483,8 @@ void check_weights(const SafetensorsSet& set, const std::vector<ExpectedWeight>&
         if (tensor->dtype == FileDtype::I64 || tensor->dtype == FileDtype::I32 || tensor->dtype == FileDtype::U8)
             integers.push_back(weight.name + " (" + name_of(tensor->dtype) + ")");
         if (tensor->shape != weight.shape && !(weight.scalar && tensor->shape.empty()))
-            wrong.push_back(weight.name + " (expected " + shape_text(weight.shape) + ", found " + shape_text(tensor->shape) + ")");
+            wrong.push_back(weight.name + " (expected " + shape_text(weight.shape) + ", found " +
+                            shape_text(tensor->shape) + ")");
     }
     for (const std::string& name : set.names())
         if (!known.count(name) && !matches(name, ignored)) unexpected.push_back(name);
@@ -454,15 +494,21 @@ void check_weights(const SafetensorsSet& set, const std::vector<ExpectedWeight>&
     list_names(&text, "unexpected", unexpected);
     list_names(&text, "of another shape", wrong);
     list_names(&text, "of integers", integers);
-    throw Error("VIN_FORMAT", set.label() + ": expected the " + number(expected.size()) + " tensors of this config but found " + text,
-                {{"file", set.label()}, {"missing", join_lines(missing)}, {"unexpected", join_lines(unexpected)}, {"wrongShape", join_lines(wrong)}, {"integers", join_lines(integers)}});
+    throw Error("VIN_FORMAT",
+                set.label() + ": expected the " + number(expected.size()) + " tensors of this config but found " + text,
+                {{"file", set.label()},
+                 {"missing", join_lines(missing)},
+                 {"unexpected", join_lines(unexpected)},
+                 {"wrongShape", join_lines(wrong)},
+                 {"integers", join_lines(integers)}});
 }
 
 std::function<void(uint64_t, size_t, float*)> values_at(const float* data) {
     return [data](uint64_t first, size_t count, float* out) { memcpy(out, data + first, count * sizeof(float)); };
 }
 
-void write_safetensors(const std::string& path, std::vector<TensorToWrite> tensors, const TextPairs& metadata, const KeepGoing& keep_going) {
+void write_safetensors(const std::string& path, std::vector<TensorToWrite> tensors, const TextPairs& metadata,
+                       const KeepGoing& keep_going) {
     const SafetensorsLimits limits;
     // Wide dtypes first: every tensor is then aligned to its own dtype, since the header is padded to 8 bytes.
     std::sort(tensors.begin(), tensors.end(), [](const TensorToWrite& a, const TensorToWrite& b) {
@@ -474,14 +520,18 @@ void write_safetensors(const std::string& path, std::vector<TensorToWrite> tenso
     std::vector<uint64_t> counts;
     for (const TensorToWrite& tensor : tensors) {
         if (tensor.name.size() > limits.name_bytes)
-            fail_to_write(path, tensor.name, "a name of at most " + number(limits.name_bytes) + " bytes", number(tensor.name.size()));
-        if (tensor.name == "__metadata__") fail_to_write(path, tensor.name, "a name that the format does not use itself", "it");
-        if (valid_utf8(tensor.name.data(), tensor.name.size()) != tensor.name.size()) fail_to_write(path, tensor.name, "a UTF-8 name", "other bytes");
+            fail_to_write(path, tensor.name, "a name of at most " + number(limits.name_bytes) + " bytes",
+                          number(tensor.name.size()));
+        if (tensor.name == "__metadata__")
+            fail_to_write(path, tensor.name, "a name that the format does not use itself", "it");
+        if (valid_utf8(tensor.name.data(), tensor.name.size()) != tensor.name.size())
+            fail_to_write(path, tensor.name, "a UTF-8 name", "other bytes");
         if (tensor.shape.size() > limits.rank)
             fail_to_write(path, tensor.name, "a rank of at most " + number(limits.rank), number(tensor.shape.size()));
         uint64_t count, bytes, end;
         if (!tensor_bytes(tensor.shape, tensor.dtype, &count, &bytes) || !exact_add(&end, at, bytes) || end > INT64_MAX)
-            fail_to_write(path, tensor.name, "a shape of dimensions from 0 whose size fits 63 bits", shape_text(tensor.shape));
+            fail_to_write(path, tensor.name, "a shape of dimensions from 0 whose size fits 63 bits",
+                          shape_text(tensor.shape));
         if (count && !tensor.bytes && !tensor.values) fail_to_write(path, tensor.name, "data", "none");
         JsonArray shape;
         for (int64_t dimension : tensor.shape) shape.emplace_back(dimension);
@@ -494,7 +544,8 @@ void write_safetensors(const std::string& path, std::vector<TensorToWrite> tenso
         at = end;
     }
     if (tensors.size() > limits.tensors)
-        throw Error("VIN_INVALID", "Expected at most " + number(limits.tensors) + " tensors but received " + number(tensors.size()));
+        throw Error("VIN_INVALID",
+                    "Expected at most " + number(limits.tensors) + " tensors but received " + number(tensors.size()));
     JsonObject header, strings;
     strings.set("format", "pt");
     for (const auto& [key, value] : metadata) {
@@ -510,8 +561,8 @@ void write_safetensors(const std::string& path, std::vector<TensorToWrite> tenso
     std::string text = write_json(std::move(header));
     text.resize(checked_align_up(text.size(), 8, "a header length"), ' ');
     if (text.size() > limits.header_bytes)
-        throw Error("VIN_INVALID",
-                    "Expected a header of at most " + number(limits.header_bytes) + " bytes but names and metadata take " + number(text.size()));
+        throw Error("VIN_INVALID", "Expected a header of at most " + number(limits.header_bytes) +
+                                       " bytes but names and metadata take " + number(text.size()));
 
     AtomicFile file(path);
     uint64_t length = text.size();

@@ -1,6 +1,7 @@
-// safetensors: 8 bytes of header length, a JSON header {name: {dtype, shape, data_offsets}}, then the tensors' bytes without holes. One validated
-// reader for paths, buffers and shards. Everything is checked against the real file before memory is taken; data is read with pread, never mapped,
-// so a file that shrinks in use is an error. VIN_FORMAT says file, tensor, expected, found; VIN_NOT_SUPPORTED names the tensor of another dtype.
+// safetensors: 8 bytes of header length, a JSON header {name: {dtype, shape, data_offsets}}, then the tensors' bytes
+// without holes. One validated reader for paths, buffers and shards. Everything is checked against the real file before
+// memory is taken; data is read with pread, never mapped, so a file that shrinks in use is an error. VIN_FORMAT says
+// file, tensor, expected, found; VIN_NOT_SUPPORTED names the tensor of another dtype.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -44,9 +45,11 @@ struct ReadOptions {
 
 class SafetensorsFile {
 public:
-    static SafetensorsFile open(const std::string& path, const SafetensorsLimits& limits = {}, OpenRule rule = OpenRule::follow);
+    static SafetensorsFile open(const std::string& path, const SafetensorsLimits& limits = {},
+                                OpenRule rule = OpenRule::follow);
     // The bytes outlive the reader; `file` is only named in errors.
-    static SafetensorsFile from_bytes(const void* data, size_t bytes, const std::string& file, const SafetensorsLimits& limits = {});
+    static SafetensorsFile from_bytes(const void* data, size_t bytes, const std::string& file,
+                                      const SafetensorsLimits& limits = {});
 
     const std::string& file() const { return file_; }
     const std::vector<StoredTensor>& tensors() const { return tensors_; }  // in the order of their data
@@ -56,9 +59,11 @@ public:
     // `out` takes tensor.count values. Any dtype converts; integers beyond 2^24 (float) or 2^53 (double) are rounded.
     void read(const StoredTensor& tensor, float* out, const ReadOptions& options = {}) const;
     void read(const StoredTensor& tensor, double* out, const ReadOptions& options = {}) const;
-    // The bytes as they are stored, little endian; `out` takes tensor.count · bytes_of(tensor.dtype). `finite` is not looked at.
+    // The bytes as they are stored, little endian; `out` takes tensor.count · bytes_of(tensor.dtype). `finite` is not
+    // looked at.
     void read_bytes(const StoredTensor& tensor, void* out, const ReadOptions& options = {}) const;
-    void read_tensor(const std::string& name, float* out, const ReadOptions& options = {}) const;  // an absent name is VIN_FORMAT
+    void read_tensor(const std::string& name, float* out,
+                     const ReadOptions& options = {}) const;  // an absent name is VIN_FORMAT
 
 private:
     friend class SafetensorsSet;
@@ -79,16 +84,19 @@ private:
     TextPairs metadata_;
 };
 
-// `weight_map` of model.safetensors.index.json: (tensor, shard). Shards are base names that end in .safetensors: nothing outside the index's own
-// folder.
-TextPairs parse_shard_index(const char* text, size_t bytes, const std::string& file, const SafetensorsLimits& limits = {});
+// `weight_map` of model.safetensors.index.json: (tensor, shard). Shards are base names that end in .safetensors:
+// nothing outside the index's own folder.
+TextPairs parse_shard_index(const char* text, size_t bytes, const std::string& file,
+                            const SafetensorsLimits& limits = {});
 
-// The tensors of several files under one set of names. A file that ends in .index.json stands for its shards; all shards are checked before one
-// is opened.
+// The tensors of several files under one set of names. A file that ends in .index.json stands for its shards; all
+// shards are checked before one is opened.
 class SafetensorsSet {
 public:
     static SafetensorsSet open(const std::vector<std::string>& files, const SafetensorsLimits& limits = {});
-    static SafetensorsSet open(const std::string& file, const SafetensorsLimits& limits = {}) { return open(std::vector<std::string>{file}, limits); }
+    static SafetensorsSet open(const std::string& file, const SafetensorsLimits& limits = {}) {
+        return open(std::vector<std::string>{file}, limits);
+    }
 
     const std::string& label() const { return label_; }  // for errors: the first file, as it was given
     std::vector<std::string> names() const;              // sorted
@@ -116,9 +124,11 @@ struct ExpectedWeight {
 // Known buffers of published checkpoints that no model here reads. A star at the end stands for any rest.
 extern const std::vector<std::string> ignored_weights;  // decoder.* lm_head.* pos_embed* loss.*
 
-// Compares names, shapes and kinds of numbers before anything is read, so that nothing is half-loaded: VIN_FORMAT lists missing, unexpected and
-// wrong-shaped tensors and integers, which are no weights (those of a quantised model need their scales).
-void check_weights(const SafetensorsSet& set, const std::vector<ExpectedWeight>& expected, const std::vector<std::string>& ignored = ignored_weights);
+// Compares names, shapes and kinds of numbers before anything is read, so that nothing is half-loaded: VIN_FORMAT lists
+// missing, unexpected and wrong-shaped tensors and integers, which are no weights (those of a quantised model need
+// their scales).
+void check_weights(const SafetensorsSet& set, const std::vector<ExpectedWeight>& expected,
+                   const std::vector<std::string>& ignored = ignored_weights);
 
 struct TensorToWrite {
     std::string name;
@@ -126,15 +136,17 @@ struct TensorToWrite {
     std::vector<int64_t> shape;
     // Either the bytes as they go into the file …
     const void* bytes = nullptr;
-    // … or fp32 values to convert (to F64, F32, F16, BF16): fills values [first, first + count) of the tensor, called in order, at most 2^20 at
-    // a time.
+    // … or fp32 values to convert (to F64, F32, F16, BF16): fills values [first, first + count) of the tensor, called
+    // in order, at most 2^20 at a time.
     std::function<void(uint64_t first, size_t count, float* out)> values;
 };
 
 std::function<void(uint64_t, size_t, float*)> values_at(const float* data);
 
 // The metadata gets "format": "pt" where it has no format: transformers opens no file without one.
-// Atomic (AtomicFile): VIN_DISK, VIN_ABORTED, or VIN_NONFINITE for a finite value beyond float16's range leave nothing behind.
-void write_safetensors(const std::string& path, std::vector<TensorToWrite> tensors, const TextPairs& metadata = {}, const KeepGoing& keep_going = {});
+// Atomic (AtomicFile): VIN_DISK, VIN_ABORTED, or VIN_NONFINITE for a finite value beyond float16's range leave nothing
+// behind.
+void write_safetensors(const std::string& path, std::vector<TensorToWrite> tensors, const TextPairs& metadata = {},
+                       const KeepGoing& keep_going = {});
 
 }  // namespace vin

@@ -16,7 +16,9 @@ Ghost::Ghost(const Tensor& tensor) {
 // The view of `ghost` in another storage of the same layout.
 static Tensor mirrored(const Ghost& ghost, const Tensor& whole) {
     Shape stride(ghost.view.stride, ghost.view.stride + ghost.view.rank);
-    return whole.strided(ghost.shape(), stride, static_cast<int64_t>(reinterpret_cast<size_t>(ghost.view.data) / dtype_bytes(ghost.view.dtype)));
+    return whole.strided(
+        ghost.shape(), stride,
+        static_cast<int64_t>(reinterpret_cast<size_t>(ghost.view.data) / dtype_bytes(ghost.view.dtype)));
 }
 
 static bool covers_storage(const Ghost& ghost) {
@@ -57,7 +59,8 @@ Tensor Tape::begin(Ops& ops, const Ghost& input) {
         const Shape whole = {static_cast<int64_t>(input.storage_bytes / dtype_bytes(input.view.dtype))};
         entry.gradient = Tensor::allocate(ops.memory, whole, input.view.dtype);
         fill(ops, entry.gradient, 0);
-    } else if (!entry.leaf && entry.gradient.storage().use_count() > 1) {   // shared with another tensor's gradient: write to a copy
+    } else if (!entry.leaf &&
+               entry.gradient.storage().use_count() > 1) {  // shared with another tensor's gradient: write to a copy
         Tensor own = Tensor::allocate(ops.memory, entry.gradient.shape(), entry.gradient.dtype());
         copy_into(ops, own, entry.gradient);
         entry.gradient = own;
@@ -80,12 +83,14 @@ void Tape::run(Ops& ops, size_t floor) {
     while (nodes_.size() > floor) {
         Node node = std::move(nodes_.back());
         nodes_.pop_back();
-        const Tensor gradient = entries_.at(node.output).gradient;   // a rule without a gradient has nothing to do
+        const Tensor gradient = entries_.at(node.output).gradient;  // a rule without a gradient has nothing to do
         if (gradient) node.rule(ops);
         entries_.erase(node.output);
     }
 }
 
-void Tape::alias(const Tensor& output, const Ghost& other) { entries_[output.storage()->id].gradient = entries_.at(other.id).gradient; }
+void Tape::alias(const Tensor& output, const Ghost& other) {
+    entries_[output.storage()->id].gradient = entries_.at(other.id).gradient;
+}
 
 }  // namespace vin

@@ -1,5 +1,6 @@
-// Reverse-mode differentiation over ops. Each differentiable op records a rule that turns the gradient of its output into gradients of its inputs.
-// A storage has at most one gradient, of the same layout: a view's gradient is the same view of it.
+// Reverse-mode differentiation over ops. Each differentiable op records a rule that turns the gradient of its output
+// into gradients of its inputs. A storage has at most one gradient, of the same layout: a view's gradient is the same
+// view of it.
 #pragma once
 #include <functional>
 #include <unordered_map>
@@ -11,13 +12,14 @@ namespace vin {
 
 struct Ops;
 
-// What a rule keeps of a tensor whose values it does not need: enough to find and shape its gradient, without holding its memory.
+// What a rule keeps of a tensor whose values it does not need: enough to find and shape its gradient, without holding
+// its memory.
 struct Ghost {
     uint64_t id = 0;
     size_t storage_bytes = 0;
-    vin_tensor view = {};                    // view.data is the offset into the storage
+    vin_tensor view = {};  // view.data is the offset into the storage
     Ghost() = default;
-    Ghost(const Tensor& tensor);             // implicit on purpose: a Tensor goes wherever a Ghost does
+    Ghost(const Tensor& tensor);  // implicit on purpose: a Tensor goes wherever a Ghost does
     Shape shape() const { return Shape(view.shape, view.shape + view.rank); }
 };
 
@@ -36,7 +38,8 @@ public:
     Tensor gradient(const Ghost& output) const;
     // Where a kernel may add the gradient of a leaf directly; absent when it is not wanted.
     Tensor leaf_gradient(const Tensor& weight) const;
-    // Adds `gradient` to the gradient of `input`. The tape may keep `gradient` itself, so a rule must not write to it afterwards.
+    // Adds `gradient` to the gradient of `input`. The tape may keep `gradient` itself, so a rule must not write to it
+    // afterwards.
     void add(Ops& ops, const Ghost& input, const Tensor& gradient);
     // The gradient of `input` as one zeroed or already begun tensor, to be added to.
     Tensor begin(Ops& ops, const Ghost& input);
@@ -49,7 +52,7 @@ public:
 
 private:
     struct Entry {
-        Tensor gradient;                     // absent until something is added
+        Tensor gradient;  // absent until something is added
         bool leaf = false;
     };
     struct Node {

@@ -8,7 +8,9 @@ namespace vin {
 
 static std::atomic<uint64_t> next_id{1};
 
-Storage::Storage(std::shared_ptr<Memory> from, size_t size) : bytes(size), id(next_id++), memory(std::move(from)) { data = memory->take(bytes); }
+Storage::Storage(std::shared_ptr<Memory> from, size_t size) : bytes(size), id(next_id++), memory(std::move(from)) {
+    data = memory->take(bytes);
+}
 
 Storage::Storage(std::shared_ptr<Storage> whole, size_t offset, size_t size)
     : data(static_cast<char*>(whole->data) + offset), bytes(size), id(next_id++), parent(std::move(whole)) {}
@@ -20,8 +22,10 @@ Storage::~Storage() {
 size_t dtype_bytes(int32_t dtype) {
     switch (dtype) {
         case VIN_DTYPE_F64: return 8;
-        case VIN_DTYPE_F32: case VIN_DTYPE_I32: return 4;
-        case VIN_DTYPE_BF16: case VIN_DTYPE_F16: return 2;
+        case VIN_DTYPE_F32:
+        case VIN_DTYPE_I32: return 4;
+        case VIN_DTYPE_BF16:
+        case VIN_DTYPE_F16: return 2;
         default: return 1;
     }
 }
@@ -47,7 +51,8 @@ std::string to_string(const Shape& shape) {
 }
 
 static void set_dense(vin_tensor& view, const Shape& shape) {
-    if (shape.size() > VIN_MAX_RANK) throw Error("VIN_INVALID", "Expected a tensor of rank 5 or less but found shape " + to_string(shape));
+    if (shape.size() > VIN_MAX_RANK)
+        throw Error("VIN_INVALID", "Expected a tensor of rank 5 or less but found shape " + to_string(shape));
     view.rank = static_cast<int32_t>(shape.size());
     int64_t stride = 1;
     for (int i = view.rank - 1; i >= 0; i--) {
@@ -65,7 +70,8 @@ Tensor::Tensor(std::shared_ptr<Storage> storage, const Shape& shape, int32_t dty
 }
 
 Tensor Tensor::allocate(const std::shared_ptr<Memory>& memory, const Shape& shape, int32_t dtype) {
-    return Tensor(std::make_shared<Storage>(memory, static_cast<size_t>(elements(shape)) * dtype_bytes(dtype)), shape, dtype);
+    return Tensor(std::make_shared<Storage>(memory, static_cast<size_t>(elements(shape)) * dtype_bytes(dtype)), shape,
+                  dtype);
 }
 
 int64_t Tensor::numel() const {
@@ -84,16 +90,20 @@ bool Tensor::contiguous() const {
 }
 
 Tensor Tensor::reshape(const Shape& shape) const {
-    if (elements(shape) != numel()) throw Error("VIN_INVALID", "Expected a shape of " + std::to_string(numel()) + " elements but found " + to_string(shape));
+    if (elements(shape) != numel())
+        throw Error("VIN_INVALID",
+                    "Expected a shape of " + std::to_string(numel()) + " elements but found " + to_string(shape));
     Tensor out = *this;
     if (contiguous()) {
         set_dense(out.view_, shape);
         return out;
     }
-    // Walk both shapes from the front: groups of axes with equal products; inside a group the old axes must be mergeable.
+    // Walk both shapes from the front: groups of axes with equal products; inside a group the old axes must be
+    // mergeable.
     int old_axis = 0;
     size_t new_axis = 0;
-    if (shape.size() > VIN_MAX_RANK) throw Error("VIN_INVALID", "Expected a tensor of rank 5 or less but found shape " + to_string(shape));
+    if (shape.size() > VIN_MAX_RANK)
+        throw Error("VIN_INVALID", "Expected a tensor of rank 5 or less but found shape " + to_string(shape));
     out.view_.rank = static_cast<int32_t>(shape.size());
     while (new_axis < shape.size() || old_axis < view_.rank) {
         int64_t old_product = old_axis < view_.rank ? view_.shape[old_axis] : 1;
@@ -103,21 +113,29 @@ Tensor Tensor::reshape(const Shape& shape) const {
         if (old_axis < view_.rank) old_axis++;
         if (new_axis < shape.size()) new_axis++;
         while (old_product != new_product) {
-            if (old_product < new_product) old_product *= view_.shape[old_axis++];
-            else new_product *= shape[new_axis++];
+            if (old_product < new_product)
+                old_product *= view_.shape[old_axis++];
+            else
+                new_product *= shape[new_axis++];
         }
         int64_t stride = 1;
         bool first = true;
         for (int i = old_axis - 1; i >= old_begin; i--) {
             if (view_.shape[i] == 1) continue;
-            if (first) stride = view_.stride[i];
-            else if (view_.stride[i] != stride) throw Error("VIN_INVALID", "Expected a contiguous tensor to reshape " + to_string(this->shape()) + " to " + to_string(shape));
+            if (first)
+                stride = view_.stride[i];
+            else if (view_.stride[i] != stride)
+                throw Error("VIN_INVALID", "Expected a contiguous tensor to reshape " + to_string(this->shape()) +
+                                               " to " + to_string(shape));
             first = false;
             stride *= view_.shape[i];
         }
         int64_t inner = 1;
         for (int i = old_axis - 1; i >= old_begin; i--)
-            if (view_.shape[i] != 1) { inner = view_.stride[i]; break; }
+            if (view_.shape[i] != 1) {
+                inner = view_.stride[i];
+                break;
+            }
         for (size_t i = new_axis; i-- > new_begin;) {
             out.view_.shape[i] = shape[i];
             out.view_.stride[i] = inner;
@@ -130,10 +148,13 @@ Tensor Tensor::reshape(const Shape& shape) const {
 Tensor Tensor::slice(int axis, int64_t begin, int64_t end) const {
     if (axis < 0) axis += view_.rank;
     if (axis < 0 || axis >= view_.rank || begin < 0 || end < begin || end > view_.shape[axis])
-        throw Error("VIN_INVALID", "Expected a range inside axis " + std::to_string(axis) + " of " + to_string(shape()) + " but found " + std::to_string(begin) + " to " + std::to_string(end));
+        throw Error("VIN_INVALID", "Expected a range inside axis " + std::to_string(axis) + " of " +
+                                       to_string(shape()) + " but found " + std::to_string(begin) + " to " +
+                                       std::to_string(end));
     Tensor out = *this;
     out.view_.shape[axis] = end - begin;
-    out.view_.data = static_cast<char*>(view_.data) + begin * view_.stride[axis] * static_cast<int64_t>(dtype_bytes(view_.dtype));
+    out.view_.data =
+        static_cast<char*>(view_.data) + begin * view_.stride[axis] * static_cast<int64_t>(dtype_bytes(view_.dtype));
     return out;
 }
 
@@ -149,10 +170,14 @@ Tensor Tensor::permute(std::initializer_list<int> axes) const {
 
 Tensor Tensor::expand(const Shape& shape) const {
     Tensor out = *this;
-    if (static_cast<int>(shape.size()) != view_.rank) throw Error("VIN_INVALID", "Expected rank " + std::to_string(view_.rank) + " to expand " + to_string(this->shape()) + " but found " + to_string(shape));
+    if (static_cast<int>(shape.size()) != view_.rank)
+        throw Error("VIN_INVALID", "Expected rank " + std::to_string(view_.rank) + " to expand " +
+                                       to_string(this->shape()) + " but found " + to_string(shape));
     for (int i = 0; i < view_.rank; i++) {
         if (view_.shape[i] == shape[i]) continue;
-        if (view_.shape[i] != 1) throw Error("VIN_INVALID", "Expected a shape that broadcasts to " + to_string(shape) + " but found " + to_string(this->shape()));
+        if (view_.shape[i] != 1)
+            throw Error("VIN_INVALID", "Expected a shape that broadcasts to " + to_string(shape) + " but found " +
+                                           to_string(this->shape()));
         out.view_.shape[i] = shape[i];
         out.view_.stride[i] = 0;
     }
@@ -173,7 +198,8 @@ Tensor Tensor::strided(const Shape& shape, const Shape& stride, int64_t offset) 
 Tensor Tensor::same_view_of(const std::shared_ptr<Storage>& other) const {
     Tensor out = *this;
     out.storage_ = other;
-    out.view_.data = static_cast<char*>(other->data) + (static_cast<char*>(view_.data) - static_cast<char*>(storage_->data));
+    out.view_.data =
+        static_cast<char*>(other->data) + (static_cast<char*>(view_.data) - static_cast<char*>(storage_->data));
     return out;
 }
 

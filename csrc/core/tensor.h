@@ -1,4 +1,5 @@
-// Tensors: a counted block of device memory (Storage) and a strided view of it. Views share memory; the gradient of a view is the same view of its storage's gradient.
+// Tensors: a counted block of device memory (Storage) and a strided view of it. Views share memory; the gradient of a
+// view is the same view of its storage's gradient.
 #pragma once
 #include <cstdint>
 #include <initializer_list>
@@ -20,9 +21,9 @@ struct Memory {
 struct Storage {
     void* data = nullptr;
     size_t bytes = 0;
-    const uint64_t id;                       // never reused: the tape's key
-    std::shared_ptr<Memory> memory;          // gets the block back; null when `parent` owns it
-    std::shared_ptr<Storage> parent;         // a named part of a larger block (weights of one model)
+    const uint64_t id;                // never reused: the tape's key
+    std::shared_ptr<Memory> memory;   // gets the block back; null when `parent` owns it
+    std::shared_ptr<Storage> parent;  // a named part of a larger block (weights of one model)
 
     Storage(std::shared_ptr<Memory> from, size_t size);
     Storage(std::shared_ptr<Storage> whole, size_t offset, size_t size);
@@ -35,8 +36,8 @@ using Shape = std::vector<int64_t>;
 
 size_t dtype_bytes(int32_t dtype);
 const char* dtype_name(int32_t dtype);
-int64_t elements(const Shape& shape);        // checked: throws VIN_INVALID on overflow
-std::string to_string(const Shape& shape);   // [4, 20, 24, 40]
+int64_t elements(const Shape& shape);       // checked: throws VIN_INVALID on overflow
+std::string to_string(const Shape& shape);  // [4, 20, 24, 40]
 
 class Tensor {
 public:
@@ -54,16 +55,20 @@ public:
     int32_t dtype() const { return view_.dtype; }
     Shape shape() const { return Shape(view_.shape, view_.shape + view_.rank); }
     bool contiguous() const;
-    bool covers_storage() const { return contiguous() && static_cast<size_t>(numel()) * dtype_bytes(dtype()) == storage_->bytes; }
+    bool covers_storage() const {
+        return contiguous() && static_cast<size_t>(numel()) * dtype_bytes(dtype()) == storage_->bytes;
+    }
 
     // Views. Each throws VIN_INVALID when it cannot be made without a copy.
-    Tensor reshape(const Shape& shape) const;                          // adjacent axes merge or split
+    Tensor reshape(const Shape& shape) const;  // adjacent axes merge or split
     Tensor slice(int axis, int64_t begin, int64_t end) const;
     Tensor permute(std::initializer_list<int> axes) const;
-    Tensor expand(const Shape& shape) const;                           // axes of size 1 get stride 0
-    Tensor strided(const Shape& shape, const Shape& stride, int64_t offset = 0) const;   // elements, relative to this view
-    Tensor rows() const { return reshape({rank() ? numel() / (size(-1) ? size(-1) : 1) : 1, size(-1)}); }   // [R, last]
-    Tensor same_view_of(const std::shared_ptr<Storage>& other) const;  // the mirrored view in another storage of the same layout
+    Tensor expand(const Shape& shape) const;  // axes of size 1 get stride 0
+    Tensor strided(const Shape& shape, const Shape& stride,
+                   int64_t offset = 0) const;  // elements, relative to this view
+    Tensor rows() const { return reshape({rank() ? numel() / (size(-1) ? size(-1) : 1) : 1, size(-1)}); }  // [R, last]
+    Tensor same_view_of(
+        const std::shared_ptr<Storage>& other) const;  // the mirrored view in another storage of the same layout
 
 private:
     std::shared_ptr<Storage> storage_;

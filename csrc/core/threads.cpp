@@ -6,11 +6,13 @@
 
 namespace vin {
 
-// A thread that finds nothing to do watches for this long before it sleeps: ops follow one another faster than a wake-up takes. It never yields instead:
-// on a busy machine that hands a whole time slice to somebody else, once per op.
+// A thread that finds nothing to do watches for this long before it sleeps: ops follow one another faster than a
+// wake-up takes. It never yields instead: on a busy machine that hands a whole time slice to somebody else, once per
+// op.
 static constexpr std::chrono::microseconds watch_before_sleep{50};
 
-// Leaves the core to its other hardware thread for a moment. On ARM `yield` does nothing where there is none; `isb` waits about as long as x86's pause.
+// Leaves the core to its other hardware thread for a moment. On ARM `yield` does nothing where there is none; `isb`
+// waits about as long as x86's pause.
 static void pause() {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
@@ -19,7 +21,8 @@ static void pause() {
 #endif
 }
 
-// How long a pause takes differs a hundredfold between processors, so the clock is asked, after a first look that needs none.
+// How long a pause takes differs a hundredfold between processors, so the clock is asked, after a first look that needs
+// none.
 template <class Done>
 static void watch(const Done& done) {
     for (int i = 0; i < 32; i++, pause())
@@ -30,7 +33,8 @@ static void watch(const Done& done) {
             if (done()) return;
 }
 
-// The mutex is held for a few instructions, and threads that finish a job want it at the same moment: sleeping for it would cost more than the job.
+// The mutex is held for a few instructions, and threads that finish a job want it at the same moment: sleeping for it
+// would cost more than the job.
 static std::unique_lock<std::mutex> acquire(std::mutex& mutex) {
     std::unique_lock<std::mutex> lock(mutex, std::try_to_lock);
     for (int i = 0; i < 100 && !lock.owns_lock(); i++) {
@@ -41,10 +45,12 @@ static std::unique_lock<std::mutex> acquire(std::mutex& mutex) {
     return lock;
 }
 
-// Threads that a system at its limit (ulimit -u, the cgroup's pids) keeps for others: the engine's own, and those of libuv, which ends the process without them.
+// Threads that a system at its limit (ulimit -u, the cgroup's pids) keeps for others: the engine's own, and those of
+// libuv, which ends the process without them.
 static constexpr int left_for_others = 6;
 
-static void end(std::vector<std::thread>& workers, std::mutex& mutex, std::condition_variable& wake, std::atomic<uint64_t>& version, bool& stop) {
+static void end(std::vector<std::thread>& workers, std::mutex& mutex, std::condition_variable& wake,
+                std::atomic<uint64_t>& version, bool& stop) {
     {
         std::lock_guard<std::mutex> lock(mutex);
         stop = true;
@@ -60,9 +66,7 @@ Threads::Threads(int count) {
         workers_.reserve(static_cast<size_t>(std::max(0, workers)));
         try {
             for (int i = 1; i <= workers; i++) workers_.emplace_back([this, i] { work(i); });
-        } catch (const std::system_error&) {
-            return false;
-        }
+        } catch (const std::system_error&) { return false; }
         return true;
     };
     if (start(count - 1)) return;
@@ -78,7 +82,8 @@ Threads::~Threads() { end(workers_, mutex_, wake_, version_, stop_); }
 // Which part of a job this thread begins with; threads that are not the pool's share the first.
 static thread_local int lane = 0;
 
-Threads::Job::Job(void (*body)(void*, int64_t), void* context, int64_t tasks, int parts) : body(body), context(context), parts(parts) {
+Threads::Job::Job(void (*body)(void*, int64_t), void* context, int64_t tasks, int parts)
+    : body(body), context(context), parts(parts) {
     for (int i = 0; i < parts; i++) {
         part[i].next.store(tasks * i / parts, std::memory_order_relaxed);
         part[i].end = tasks * (i + 1) / parts;
@@ -86,7 +91,8 @@ Threads::Job::Job(void (*body)(void*, int64_t), void* context, int64_t tasks, in
 }
 
 bool Threads::Job::open() const {
-    return std::any_of(part, part + parts, [](const Part& p) { return p.next.load(std::memory_order_relaxed) < p.end; });
+    return std::any_of(part, part + parts,
+                       [](const Part& p) { return p.next.load(std::memory_order_relaxed) < p.end; });
 }
 
 void Threads::Job::drain() {
@@ -109,7 +115,8 @@ void Threads::parallel(int64_t tasks, void (*body)(void*, int64_t), void* contex
     }
     wake_.notify_all();
     job.drain();
-    // Every task has been begun. The job lies on this stack: it may go when no worker can find it and none is still at it.
+    // Every task has been begun. The job lies on this stack: it may go when no worker can find it and none is still at
+    // it.
     {
         const auto lock = acquire(mutex_);
         jobs_.erase(std::find(jobs_.begin(), jobs_.end(), &job));

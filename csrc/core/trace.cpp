@@ -22,7 +22,8 @@ static long long thread_id() {
 }
 
 Trace::Trace(const std::string& path) : file_(std::fopen(path.c_str(), "w")) {
-    if (!file_) throw Error("VIN_DISK", "Expected to write the trace " + path + " but it cannot be opened", {{"file", path}});
+    if (!file_)
+        throw Error("VIN_DISK", "Expected to write the trace " + path + " but it cannot be opened", {{"file", path}});
     std::fputs("[\n", file_);
 }
 
@@ -33,8 +34,10 @@ Trace::~Trace() {
 
 void Trace::event(const char* name, int chunk, double start, double duration) {
     std::lock_guard<std::mutex> lock(mutex_);
-    std::fprintf(file_, "%s{\"name\":\"%s\",\"ph\":\"X\",\"pid\":1,\"tid\":%lld,\"ts\":%.3f,\"dur\":%.3f,\"args\":{\"chunk\":%d}}", first_ ? "" : ",\n", name,
-                 thread_id(), start, duration, chunk);
+    std::fprintf(
+        file_,
+        "%s{\"name\":\"%s\",\"ph\":\"X\",\"pid\":1,\"tid\":%lld,\"ts\":%.3f,\"dur\":%.3f,\"args\":{\"chunk\":%d}}",
+        first_ ? "" : ",\n", name, thread_id(), start, duration, chunk);
     first_ = false;
     std::fflush(file_);
 }

@@ -1,4 +1,5 @@
-// VIN_NATIVE_TRACE: a Chrome trace of ops (chrome://tracing, Perfetto): name, chunk, thread, start and duration in microseconds.
+// VIN_NATIVE_TRACE: a Chrome trace of ops (chrome://tracing, Perfetto): name, chunk, thread, start and duration in
+// microseconds.
 #pragma once
 #include <chrono>
 #include <cstdio>
@@ -11,7 +12,9 @@ class Trace {
 public:
     explicit Trace(const std::string& path);
     ~Trace();
-    double now() const { return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - begin_).count(); }
+    double now() const {
+        return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - begin_).count();
+    }
     void event(const char* name, int chunk, double start, double duration);
 
 private:

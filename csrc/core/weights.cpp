@@ -13,7 +13,8 @@ Weights::Weights(const std::shared_ptr<Memory>& memory, std::vector<WeightSpec> 
     }
     block_ = std::make_shared<Storage>(memory, total);
     for (size_t i = 0; i < specs_.size(); i++) {
-        auto storage = std::make_shared<Storage>(block_, offsets[i], static_cast<size_t>(elements(specs_[i].shape)) * 4);
+        auto storage =
+            std::make_shared<Storage>(block_, offsets[i], static_cast<size_t>(elements(specs_[i].shape)) * 4);
         tensors_.push_back(Tensor(storage, specs_[i].shape));
         index_[specs_[i].name] = i;
     }
@@ -21,7 +22,9 @@ Weights::Weights(const std::shared_ptr<Memory>& memory, std::vector<WeightSpec> 
 
 const Tensor& Weights::at(const std::string& name) const {
     auto found = index_.find(name);
-    if (found == index_.end()) throw Error("VIN_MISSING_COMPONENT", "Expected the weight " + name + " in this model but it has none", {{"tensor", name}});
+    if (found == index_.end())
+        throw Error("VIN_MISSING_COMPONENT", "Expected the weight " + name + " in this model but it has none",
+                    {{"tensor", name}});
     return tensors_[found->second];
 }
 

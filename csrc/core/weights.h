@@ -9,15 +9,15 @@
 
 namespace vin {
 
-enum class Init { zero, one, normal, xavier, table, rope };   // demo.md §3.4
+enum class Init { zero, one, normal, xavier, table, rope };  // demo.md §3.4
 
 struct WeightSpec {
     std::string name;
     Shape shape;
     Init init = Init::xavier;
-    float std = 0.02f;                       // of `normal`
-    bool optional = false;                   // may be missing in a file
-    bool scalar = false;                     // a file may hold one number for all elements
+    float std = 0.02f;      // of `normal`
+    bool optional = false;  // may be missing in a file
+    bool scalar = false;    // a file may hold one number for all elements
 };
 
 class Weights {
@@ -31,7 +31,8 @@ public:
     bool has(const std::string& name) const { return index_.count(name) > 0; }
     const std::vector<WeightSpec>& specs() const { return specs_; }
     const Tensor& tensor(size_t i) const { return tensors_[i]; }
-    // All weights as one row, the padding between them included (it is never written and starts as 0 where the caller filled it).
+    // All weights as one row, the padding between them included (it is never written and starts as 0 where the caller
+    // filled it).
     Tensor whole() const { return Tensor(block_, {static_cast<int64_t>(block_->bytes / 4)}); }
     size_t bytes() const { return block_ ? block_->bytes : 0; }
 

@@ -1,22 +1,29 @@
-// g = gradient · clip; m = β₁ m + (1 − β₁) g; v = β₂ v + (1 − β₂) g²; w −= lr · (weight_decay · w + (m / correction1) / (√(v / correction2) + eps)).
-// Coefficients are computed in fp64, elements in fp32.
+// g = gradient · clip; m = β₁ m + (1 − β₁) g; v = β₂ v + (1 − β₂) g²; w −= lr · (weight_decay · w + (m / correction1) /
+// (√(v / correction2) + eps)). Coefficients are computed in fp64, elements in fp32.
 #include "check.h"
 
-namespace vin { namespace cpu { namespace VIN_CPU_ISA {
+namespace vin {
+namespace cpu {
+namespace VIN_CPU_ISA {
 
 vin_status adamw(vin_stream* stream, const vin_adamw_args* args) {
-    const vin_tensor &weight = args->weight, &first = args->first_moment, &second = args->second_moment, &gradient = args->gradient, &clip = args->clip;
+    const vin_tensor &weight = args->weight, &first = args->first_moment, &second = args->second_moment,
+                     &gradient = args->gradient, &clip = args->clip;
     if (vin_status status = expect_like("adamw", "weight", weight, VIN_DTYPE_F32, VIN_DENSE, weight)) return status;
-    if (vin_status status = expect_like("adamw", "first_moment", first, VIN_DTYPE_F32, VIN_DENSE, weight)) return status;
-    if (vin_status status = expect_like("adamw", "second_moment", second, VIN_DTYPE_F32, VIN_DENSE, weight)) return status;
+    if (vin_status status = expect_like("adamw", "first_moment", first, VIN_DTYPE_F32, VIN_DENSE, weight))
+        return status;
+    if (vin_status status = expect_like("adamw", "second_moment", second, VIN_DTYPE_F32, VIN_DENSE, weight))
+        return status;
     if (vin_status status = expect_like("adamw", "gradient", gradient, VIN_DTYPE_F32, VIN_DENSE, weight)) return status;
     if (vin_status status = expect_if_present("adamw", "clip", clip, VIN_DTYPE_F32, VIN_DENSE, 1)) return status;
     const float factor = present(clip) ? f32(clip)[0] : 1.f;
-    const float keep1 = (float)args->beta1, take1 = (float)(1 - args->beta1), keep2 = (float)args->beta2, take2 = (float)(1 - args->beta2);
-    const float keep_weight = (float)(1 - args->learning_rate * args->weight_decay), step = (float)(args->learning_rate / args->correction1);
+    const float keep1 = (float)args->beta1, take1 = (float)(1 - args->beta1), keep2 = (float)args->beta2,
+                take2 = (float)(1 - args->beta2);
+    const float keep_weight = (float)(1 - args->learning_rate * args->weight_decay),
+                step = (float)(args->learning_rate / args->correction1);
     const float inverse_root = (float)(1 / sqrt(args->correction2)), eps = (float)args->eps;
     parallel_rows(stream, count(weight), 8, [&](int64_t begin, int64_t end) {
-        float *__restrict w = f32(weight), *__restrict m = f32(first), *__restrict v = f32(second);
+        float* __restrict w = f32(weight), * __restrict m = f32(first), * __restrict v = f32(second);
         const float* __restrict dw = f32(gradient);
         for (int64_t i = begin; i < end; i++) {
             const float g = dw[i] * factor;
@@ -28,4 +35,6 @@ vin_status adamw(vin_stream* stream, const vin_adamw_args* args) {
     return VIN_OK;
 }
 
-}}}
+}  // namespace VIN_CPU_ISA
+}  // namespace cpu
+}  // namespace vin

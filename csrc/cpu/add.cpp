@@ -2,7 +2,9 @@
 #include "check.h"
 #include "strided.h"
 
-namespace vin { namespace cpu { namespace VIN_CPU_ISA {
+namespace vin {
+namespace cpu {
+namespace VIN_CPU_ISA {
 
 vin_status add(vin_stream* stream, const vin_add_args* args) {
     const vin_tensor &y = args->y, &a = args->a, &b = args->b;
@@ -13,4 +15,6 @@ vin_status add(vin_stream* stream, const vin_add_args* args) {
     return VIN_OK;
 }
 
-}}}
+}  // namespace VIN_CPU_ISA
+}  // namespace cpu
+}  // namespace vin

@@ -1,20 +1,24 @@
-// y = softmax(scale · q kᵀ + bias) v for each (b, h), lse = log Σ exp of the scaled scores. Scores live in tiles of 96 keys × 96 queries only (online softmax):
-// with the running maximum m and sum l of a query, a new tile multiplies what was summed before by 2^(m_old − m_new).
+// y = softmax(scale · q kᵀ + bias) v for each (b, h), lse = log Σ exp of the scaled scores. Scores live in tiles of 96
+// keys × 96 queries only (online softmax): with the running maximum m and sum l of a query, a new tile multiplies what
+// was summed before by 2^(m_old − m_new).
 #include "attention.h"
 
-namespace vin { namespace cpu { namespace VIN_CPU_ISA {
+namespace vin {
+namespace cpu {
+namespace VIN_CPU_ISA {
 
 // Scratch of one block of queries.
 struct QueryBlock {
-    float *packed_q;                            // panels [d][tile_columns]
-    float *scores;                              // [key_block][stride]
-    float *panels_v;                            // [keys][tile_columns] per tile_columns of d
-    float *sums;                                // [queries][sums_stride]
-    float *maximum, *total, *shrink;            // [stride] each; base 2
+    float* packed_q;                  // panels [d][tile_columns]
+    float* scores;                    // [key_block][stride]
+    float* panels_v;                  // [keys][tile_columns] per tile_columns of d
+    float* sums;                      // [queries][sums_stride]
+    float *maximum, *total, *shrink;  // [stride] each; base 2
     int64_t stride, sums_stride;
 };
 
-// Turns a tile of scores into weights 2^(s − m) and updates m and l. Two vectors of queries at a time hide the latency of a maximum.
+// Turns a tile of scores into weights 2^(s − m) and updates m and l. Two vectors of queries at a time hide the latency
+// of a maximum.
 static void update_softmax(const QueryBlock& block, int64_t keys) {
     for (int64_t n = 0; n < block.stride; n += W) {
         float* const column = block.scores + n;
@@ -44,12 +48,13 @@ static void update_softmax(const QueryBlock& block, int64_t keys) {
     }
 }
 
-static void attend(const QueryBlock& block, const vin_attention_args& args, int64_t b, int64_t h, int64_t query, int64_t queries) {
+static void attend(const QueryBlock& block, const vin_attention_args& args, int64_t b, int64_t h, int64_t query,
+                   int64_t queries) {
     const int64_t K = args.k.shape[2], d = args.q.shape[3], Q = args.q.shape[2];
     const HeadRows q = head_rows(args.q, b, h), k = head_rows(args.k, b, h), v = head_rows(args.v, b, h);
     pack_queries(block.packed_q, q, query, queries, d, args.scale * log2_e);
     for (int64_t n = 0; n < block.stride; n++) {
-        block.maximum[n] = -3e38f;              // finite, so that a tile of −∞ scores leaves no NaN
+        block.maximum[n] = -3e38f;  // finite, so that a tile of −∞ scores leaves no NaN
         block.total[n] = 0;
     }
     memset(block.sums, 0, (size_t)(queries * block.sums_stride) * sizeof(float));
@@ -75,28 +80,35 @@ static void attend(const QueryBlock& block, const vin_attention_args& args, int6
         const HeadRows y = head_rows(args.y, b, h);
         for (int64_t n = 0; n < queries; n++) {
             const vf inverse = set1(block.total[n] == 0 ? 0 : 1 / block.total[n]);
-            for (int64_t i = 0; i < d; i += W) store_up_to(y.row(query + n) + i, load(block.sums + n * block.sums_stride + i) * inverse, d - i);
+            for (int64_t i = 0; i < d; i += W)
+                store_up_to(y.row(query + n) + i, load(block.sums + n * block.sums_stride + i) * inverse, d - i);
         }
     }
 }
 
 vin_status attention(vin_stream* stream, const vin_attention_args* args) {
     if (vin_status status = expect_attention("attention", args->q, args->k, args->v, args->bias)) return status;
-    const int64_t B = args->q.shape[0], H = args->q.shape[1], Q = args->q.shape[2], d = args->q.shape[3], K = args->k.shape[2];
-    if (vin_status status = expect_if_present("attention", "y", args->y, VIN_DTYPE_F32, VIN_ROWS, B, H, Q, d)) return status;
-    if (vin_status status = expect_if_present("attention", "lse", args->lse, VIN_DTYPE_F32, VIN_DENSE, B, H, Q)) return status;
+    const int64_t B = args->q.shape[0], H = args->q.shape[1], Q = args->q.shape[2], d = args->q.shape[3],
+                  K = args->k.shape[2];
+    if (vin_status status = expect_if_present("attention", "y", args->y, VIN_DTYPE_F32, VIN_ROWS, B, H, Q, d))
+        return status;
+    if (vin_status status = expect_if_present("attention", "lse", args->lse, VIN_DTYPE_F32, VIN_DENSE, B, H, Q))
+        return status;
     if (B == 0 || H == 0 || Q == 0) return VIN_OK;
 
     // Small heads (temporal attention: 20 × 20) share a task.
     const int64_t queries = even_part(Q, query_block, W), blocks = divide_up(Q, queries);
-    const int64_t items = B * H * blocks, items_per_task = max((int64_t)1, min_task_products / max((int64_t)1, 2 * queries * K * d));
+    const int64_t items = B * H * blocks,
+                  items_per_task = max((int64_t)1, min_task_products / max((int64_t)1, 2 * queries * K * d));
     const int64_t padded_d = round_up(d, tile_columns), stride = queries, sums_stride = round_up(d, W);
     Failure failure;
     parallel(stream, divide_up(items, items_per_task), [&](int64_t task) {
-        const int64_t packed = round_up(queries, tile_columns) * d, scores = key_block * stride, panels = key_block * padded_d, sums = queries * sums_stride;
+        const int64_t packed = round_up(queries, tile_columns) * d, scores = key_block * stride,
+                      panels = key_block * padded_d, sums = queries * sums_stride;
         float* at = scratch(stream, slot_task_a, packed + scores + panels + sums + 3 * stride);
         if (!at) return failure.raise();
-        QueryBlock block = {at, at + packed, at + packed + scores, at + packed + scores + panels, nullptr, nullptr, nullptr, stride, sums_stride};
+        QueryBlock block = {at,      at + packed, at + packed + scores, at + packed + scores + panels, nullptr, nullptr,
+                            nullptr, stride,      sums_stride};
         block.maximum = block.sums + sums;
         block.total = block.maximum + stride;
         block.shrink = block.total + stride;
@@ -108,4 +120,6 @@ vin_status attention(vin_stream* stream, const vin_attention_args* args) {
     return failure.status("attention");
 }
 
-}}}
+}  // namespace VIN_CPU_ISA
+}  // namespace cpu
+}  // namespace vin

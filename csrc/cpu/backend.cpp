@@ -1,4 +1,5 @@
-// The CPU backend beside its kernels: memory, streams, device and the choice of an instruction set. A call has finished when it returns.
+// The CPU backend beside its kernels: memory, streams, device and the choice of an instruction set. A call has finished
+// when it returns.
 #include "cpu_backend.h"
 
 #include <stdarg.h>
@@ -25,11 +26,12 @@ struct vin_stream {
     void* pool;
 };
 
-namespace vin { namespace cpu {
+namespace vin {
+namespace cpu {
 
-#define VIN_ISA(isa)                                    \
-    namespace isa {                                     \
-    void fill_table(vin_backend* backend);              \
+#define VIN_ISA(isa) \
+    namespace isa { \
+    void fill_table(vin_backend* backend); \
     double multiply_adds(int64_t rounds, float* value); \
     }
 VIN_ISA(portable)
@@ -52,8 +54,8 @@ bool always() { return true; }
 #if defined(__x86_64__)
 bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 bool has_avx512() {
-    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512dq");
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
 }
 #endif
 
@@ -130,8 +132,9 @@ vin_status stream_close(vin_stream* stream) {
 vin_status stream_wait(vin_stream*) { return VIN_OK; }
 vin_status stream_join(vin_stream*, vin_stream*) { return VIN_OK; }
 
-// 64 bytes more than asked for, so that a whole vector may be read at the last element, and no request is for nothing. Arenas lie on huge pages where the
-// system grants them on request: kernels stream through tens of megabytes, and small pages would cost a miss of the translation cache every 64 lines.
+// 64 bytes more than asked for, so that a whole vector may be read at the last element, and no request is for nothing.
+// Arenas lie on huge pages where the system grants them on request: kernels stream through tens of megabytes, and small
+// pages would cost a miss of the translation cache every 64 lines.
 vin_status alloc(vin_stream*, size_t bytes, void** data) {
     constexpr size_t huge_page = size_t{1} << 21;
     const size_t unit = bytes >= 2 * huge_page ? huge_page : 64;
@@ -163,9 +166,10 @@ vin_status transfer(vin_stream*, void* to, const void* from, size_t bytes) {
 
 const char* last_error() { return error_text; }
 
-}
+}  // namespace
 
-}}
+}  // namespace cpu
+}  // namespace vin
 
 extern "C" vin_status vin_cpu_fail(vin_status status, const char* format, ...) {
     va_list arguments;
@@ -185,7 +189,8 @@ int vin_cpu_isas(const char** names) {
 vin_status vin_cpu_backend(const vin_host* host, const char* isa, vin_backend* backend) {
     using namespace vin::cpu;
     const Isa* chosen = find_isa(isa);
-    if (!chosen) return vin_cpu_fail(VIN_NOT_SUPPORTED, "cpu: expected an instruction set of this machine, found %s", isa);
+    if (!chosen)
+        return vin_cpu_fail(VIN_NOT_SUPPORTED, "cpu: expected an instruction set of this machine, found %s", isa);
     cpu_host = host;
     memset(backend, 0, sizeof *backend);
     backend->abi = VIN_ABI;

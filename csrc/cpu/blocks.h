@@ -1,12 +1,16 @@
-// A long fp64 sum in blocks: the tasks sum their blocks, the caller adds the block sums in order. Blocks follow from the shape alone.
+// A long fp64 sum in blocks: the tasks sum their blocks, the caller adds the block sums in order. Blocks follow from
+// the shape alone.
 #pragma once
 #include "check.h"
 
-namespace vin { namespace cpu { namespace VIN_CPU_ISA {
+namespace vin {
+namespace cpu {
+namespace VIN_CPU_ISA {
 
 // total = Σ over blocks of block_sum(block); scratch slot 0 of the calling thread holds them.
 template <class BlockSum>
-static inline vin_status sum_blocks(vin_stream* stream, const char* op, int64_t blocks, double* total, const BlockSum& block_sum) {
+static inline vin_status sum_blocks(vin_stream* stream, const char* op, int64_t blocks, double* total,
+                                    const BlockSum& block_sum) {
     *total = 0;
     if (blocks == 0) return VIN_OK;
     double* sums = (double*)stream->host->scratch(0, (size_t)blocks * 8);
@@ -16,4 +20,6 @@ static inline vin_status sum_blocks(vin_stream* stream, const char* op, int64_t 
     return VIN_OK;
 }
 
-}}}
+}  // namespace VIN_CPU_ISA
+}  // namespace cpu
+}  // namespace vin

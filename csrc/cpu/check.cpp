@@ -53,17 +53,18 @@ bool has_layout(const vin_tensor& t, int32_t layout) {
     return true;
 }
 
-}
+}  // namespace
 
-extern "C" vin_status vin_cpu_expect(const char* op, const char* operand, const vin_tensor* found, int32_t dtype, int32_t layout, int32_t rank,
-                                     const int64_t* shape) {
+extern "C" vin_status vin_cpu_expect(const char* op, const char* operand, const vin_tensor* found, int32_t dtype,
+                                     int32_t layout, int32_t rank, const int64_t* shape) {
     bool fits = found->rank == rank;
     for (int32_t i = 0; fits && i < rank; i++) fits = shape[i] < 0 ? found->shape[i] >= 0 : found->shape[i] == shape[i];
     const bool typed = dtype < 0 || found->dtype == dtype;
     if (!fits || !typed || !has_layout(*found, layout)) {
         const int32_t known_rank = found->rank < 0 ? 0 : found->rank > VIN_MAX_RANK ? VIN_MAX_RANK : found->rank;
-        return vin_cpu_fail(VIN_INVALID, "%s: expected %s %s %s (%s), found %s %s with strides %s", op, operand, dtype_name(dtype),
-                            shape_text(rank, shape).data, layout_name(layout), dtype_name(found->dtype), shape_text(known_rank, found->shape).data,
+        return vin_cpu_fail(VIN_INVALID, "%s: expected %s %s %s (%s), found %s %s with strides %s", op, operand,
+                            dtype_name(dtype), shape_text(rank, shape).data, layout_name(layout),
+                            dtype_name(found->dtype), shape_text(known_rank, found->shape).data,
                             shape_text(known_rank, found->stride).data);
     }
     int64_t elements = 1;
@@ -72,10 +73,12 @@ extern "C" vin_status vin_cpu_expect(const char* op, const char* operand, const 
     return VIN_OK;
 }
 
-extern "C" vin_status vin_cpu_expect_indices(const char* op, const char* operand, const vin_tensor* found, int64_t limit) {
+extern "C" vin_status vin_cpu_expect_indices(const char* op, const char* operand, const vin_tensor* found,
+                                             int64_t limit) {
     const int32_t* index = (const int32_t*)found->data;
     for (int64_t i = 0; i < found->shape[0]; i++)
         if (index[i] < 0 || index[i] >= limit)
-            return vin_cpu_fail(VIN_INVALID, "%s: expected %s from 0 to %lld, found %d at %lld", op, operand, (long long)limit - 1, (int)index[i], (long long)i);
+            return vin_cpu_fail(VIN_INVALID, "%s: expected %s from 0 to %lld, found %d at %lld", op, operand,
+                                (long long)limit - 1, (int)index[i], (long long)i);
     return VIN_OK;
 }

@@ -1,7 +1,9 @@
 // flag [1] becomes code + 1 when x [R, C] holds a NaN or Inf and flag is still 0.
 #include "check.h"
 
-namespace vin { namespace cpu { namespace VIN_CPU_ISA {
+namespace vin {
+namespace cpu {
+namespace VIN_CPU_ISA {
 
 static bool all_finite(const float* x, int64_t n) {
     uint32_t any = 0;
@@ -22,10 +24,13 @@ vin_status check_finite(vin_stream* stream, const vin_check_finite_args* args) {
     int32_t found = 0;
     parallel_rows(stream, R, C, [&](int64_t begin, int64_t end) {
         for (int64_t r = begin; r < end; r++)
-            if (!all_finite(f32(x) + r * x.stride[0], C)) __atomic_store_n(&found, 1, __ATOMIC_RELAXED);  // every writer writes the same
+            if (!all_finite(f32(x) + r * x.stride[0], C))
+                __atomic_store_n(&found, 1, __ATOMIC_RELAXED);  // every writer writes the same
     });
     if (found) i32(flag)[0] = args->code + 1;
     return VIN_OK;
 }
 
-}}}
+}  // namespace VIN_CPU_ISA
+}  // namespace cpu
+}  // namespace vin

@@ -1,9 +1,12 @@
-// y = x between any dtypes. bf16 and f16 round to nearest even, i32 and u8 drop the fraction and saturate (NaN becomes 0).
+// y = x between any dtypes. bf16 and f16 round to nearest even, i32 and u8 drop the fraction and saturate (NaN becomes
+// 0).
 #include "check.h"
 #include "convert.h"
 #include "strided.h"
 
-namespace vin { namespace cpu { namespace VIN_CPU_ISA {
+namespace vin {
+namespace cpu {
+namespace VIN_CPU_ISA {
 
 // Every value of every dtype is exact in fp64, so one conversion each way is enough.
 template <int FROM, int TO>
@@ -15,18 +18,21 @@ typedef void (*Convert)(void*, int64_t, const void*, int64_t, int64_t);
 
 template <int FROM>
 static Convert converter_to(int32_t to) {
-    static const Convert table[] = {convert_run<FROM, 0>, convert_run<FROM, 1>, convert_run<FROM, 2>, convert_run<FROM, 3>, convert_run<FROM, 4>, convert_run<FROM, 5>};
+    static const Convert table[] = {convert_run<FROM, 0>, convert_run<FROM, 1>, convert_run<FROM, 2>,
+                                    convert_run<FROM, 3>, convert_run<FROM, 4>, convert_run<FROM, 5>};
     return table[to];
 }
 static Convert converter(int32_t from, int32_t to) {
-    static Convert (*const table[])(int32_t) = {converter_to<0>, converter_to<1>, converter_to<2>, converter_to<3>, converter_to<4>, converter_to<5>};
+    static Convert (*const table[])(int32_t) = {converter_to<0>, converter_to<1>, converter_to<2>,
+                                                converter_to<3>, converter_to<4>, converter_to<5>};
     return table[from](to);
 }
 
 static void copy_f32(void* y, int64_t step_y, const void* x, int64_t step_x, int64_t n) {
     float* to = (float*)y;
     const float* from = (const float*)x;
-    if (step_y == 1 && step_x == 1) memmove(to, from, (size_t)n * 4);
+    if (step_y == 1 && step_x == 1)
+        memmove(to, from, (size_t)n * 4);
     else if (step_y == 1)
         for (int64_t i = 0; i < n; i++) to[i] = from[i * step_x];
     else
@@ -69,4 +75,6 @@ vin_status copy(vin_stream* stream, const vin_copy_args* args) {
     return VIN_OK;
 }
 
-}}}
+}  // namespace VIN_CPU_ISA
+}  // namespace cpu
+}  // namespace vin

@@ -1,7 +1,10 @@
-// average = decay · average + (1 − decay) · weight, in fp64 and rounded once: a decay near 1 leaves little for the second term.
+// average = decay · average + (1 − decay) · weight, in fp64 and rounded once: a decay near 1 leaves little for the
+// second term.
 #include "check.h"
 
-namespace vin { namespace cpu { namespace VIN_CPU_ISA {
+namespace vin {
+namespace cpu {
+namespace VIN_CPU_ISA {
 
 vin_status ema(vin_stream* stream, const vin_ema_args* args) {
     const vin_tensor &average = args->average, &weight = args->weight;
@@ -16,4 +19,6 @@ vin_status ema(vin_stream* stream, const vin_ema_args* args) {
     return VIN_OK;
 }
 
-}}}
+}  // namespace VIN_CPU_ISA
+}  // namespace cpu
+}  // namespace vin

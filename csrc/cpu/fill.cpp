@@ -3,7 +3,9 @@
 #include "convert.h"
 #include "strided.h"
 
-namespace vin { namespace cpu { namespace VIN_CPU_ISA {
+namespace vin {
+namespace cpu {
+namespace VIN_CPU_ISA {
 
 template <int DTYPE>
 static void fill_all(vin_stream* stream, const vin_tensor& y, double value) {
@@ -29,4 +31,6 @@ vin_status fill(vin_stream* stream, const vin_fill_args* args) {
     return VIN_OK;
 }
 
-}}}
+}  // namespace VIN_CPU_ISA
+}  // namespace cpu
+}  // namespace vin

@@ -2,7 +2,9 @@
 #include "check.h"
 #include "strided.h"
 
-namespace vin { namespace cpu { namespace VIN_CPU_ISA {
+namespace vin {
+namespace cpu {
+namespace VIN_CPU_ISA {
 
 static inline float value_of(uint8_t x) { return (float)(x / 127.5 - 1); }
 
@@ -19,4 +21,6 @@ vin_status from_pixels(vin_stream* stream, const vin_from_pixels_args* args) {
     return VIN_OK;
 }
 
-}}}
+}  // namespace VIN_CPU_ISA
+}  // namespace cpu
+}  // namespace vin

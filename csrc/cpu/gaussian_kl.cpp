@@ -2,7 +2,9 @@
 #include "blocks.h"
 #include "moments.h"
 
-namespace vin { namespace cpu { namespace VIN_CPU_ISA {
+namespace vin {
+namespace cpu {
+namespace VIN_CPU_ISA {
 
 vin_status gaussian_kl(vin_stream* stream, const vin_gaussian_kl_args* args) {
     const vin_tensor &loss = args->loss, &moments = args->moments;
@@ -26,4 +28,6 @@ vin_status gaussian_kl(vin_stream* stream, const vin_gaussian_kl_args* args) {
     return status;
 }
 
-}}}
+}  // namespace VIN_CPU_ISA
+}  // namespace cpu
+}  // namespace vin

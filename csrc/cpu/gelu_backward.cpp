@@ -1,8 +1,11 @@
-// dx = dy · gelu'(x). With u = 2 √(2/π) (x + 0.044715 x³) and s = sigmoid(u), gelu = x s and gelu' = s + x s (1 − s) u'.
+// dx = dy · gelu'(x). With u = 2 √(2/π) (x + 0.044715 x³) and s = sigmoid(u), gelu = x s and gelu' = s + x s (1 − s)
+// u'.
 #include "check.h"
 #include "strided.h"
 
-namespace vin { namespace cpu { namespace VIN_CPU_ISA {
+namespace vin {
+namespace cpu {
+namespace VIN_CPU_ISA {
 
 vin_status gelu_backward(vin_stream* stream, const vin_gelu_backward_args* args) {
     const vin_tensor &dx = args->dx, &dy = args->dy, &x = args->x;
@@ -18,4 +21,6 @@ vin_status gelu_backward(vin_stream* stream, const vin_gelu_backward_args* args)
     return VIN_OK;
 }
 
-}}}
+}  // namespace VIN_CPU_ISA
+}  // namespace cpu
+}  // namespace vin

@@ -2,11 +2,14 @@
 //   dweight[c] += Σ dz · n, dbias[c] += Σ dz, dx = rstd · (g − mean(g) − n · mean(g · n)), means over an image's group.
 #include "group_norm_channels.h"
 
-namespace vin { namespace cpu { namespace VIN_CPU_ISA {
+namespace vin {
+namespace cpu {
+namespace VIN_CPU_ISA {
 
 vin_status group_norm_backward(vin_stream* stream, const vin_group_norm_backward_args* args) {
     static const char op[] = "group_norm_backward";
-    const vin_tensor &dx = args->dx, &dweight = args->dweight, &dbias = args->dbias, &dy = args->dy, &x = args->x, &stats = args->stats;
+    const vin_tensor &dx = args->dx, &dweight = args->dweight, &dbias = args->dbias, &dy = args->dy, &x = args->x,
+                     &stats = args->stats;
     const vin_tensor &weight = args->weight, &bias = args->bias;
     if (vin_status status = expect(op, "x", x, VIN_DTYPE_F32, VIN_DENSE, -1, -1, -1)) return status;
     const GroupNormShape s = group_norm_shape(x, args->groups);
@@ -21,17 +24,22 @@ vin_status group_norm_backward(vin_stream* stream, const vin_group_norm_backward
     if (s.B == 0 || s.P == 0 || s.C == 0) return VIN_OK;
 
     double* sums = (double*)stream->host->scratch(0, (size_t)(s.B * s.blocks * s.C) * 16);
-    float* channel = (float*)stream->host->scratch(2, (size_t)(s.B * s.C) * 16);  // [B, 4, C]: mean, rstd, mean(g), mean(g · n) of each channel
-    if (!sums || !channel) return vin_cpu_fail(VIN_OUT_OF_MEMORY, "%s: no memory for the sums of %lld channels", op, (long long)(s.B * s.C));
+    float* channel = (float*)stream->host->scratch(
+        2, (size_t)(s.B * s.C) * 16);  // [B, 4, C]: mean, rstd, mean(g), mean(g · n) of each channel
+    if (!sums || !channel)
+        return vin_cpu_fail(VIN_OUT_OF_MEMORY, "%s: no memory for the sums of %lld channels", op,
+                            (long long)(s.B * s.C));
     const int64_t channels = s.C / s.groups;
     for (int64_t b = 0; b < s.B; b++)
         for (int64_t c = 0; c < s.C; c++)
-            for (int64_t k = 0; k < 2; k++) channel[(b * 4 + k) * s.C + c] = f32(stats)[(b * s.groups + c / channels) * 2 + k];
+            for (int64_t k = 0; k < 2; k++)
+                channel[(b * 4 + k) * s.C + c] = f32(stats)[(b * s.groups + c / channels) * 2 + k];
 
     const bool silu = args->silu != 0;
     const auto normalised = [&](int64_t image, int64_t row, int64_t c, int64_t left) {
         const float* mean = channel + image * 4 * s.C + c;
-        return (load_up_to(f32(x) + (image * s.P + row) * s.C + c, left) - load_up_to(mean, left)) * load_up_to(mean + s.C, left);
+        return (load_up_to(f32(x) + (image * s.P + row) * s.C + c, left) - load_up_to(mean, left)) *
+               load_up_to(mean + s.C, left);
     };
     const auto output_gradient = [&](vf n, int64_t image, int64_t row, int64_t c, int64_t left) {  // dz
         const vf g = load_up_to(f32(dy) + (image * s.P + row) * s.C + c, left);
@@ -60,8 +68,10 @@ vin_status group_norm_backward(vin_stream* stream, const vin_group_norm_backward
         for (int64_t g = 0; g < s.groups; g++)
             for (int64_t k = 0; k < 2; k++) {
                 double total = 0;
-                for (int64_t c = g * channels; c < (g + 1) * channels; c++) total += f32(weight)[c] * image_sums(s, sums, b)[2 * c + k];
-                for (int64_t c = g * channels; c < (g + 1) * channels; c++) channel[(b * 4 + 2 + k) * s.C + c] = (float)(total / (double)(s.P * channels));
+                for (int64_t c = g * channels; c < (g + 1) * channels; c++)
+                    total += f32(weight)[c] * image_sums(s, sums, b)[2 * c + k];
+                for (int64_t c = g * channels; c < (g + 1) * channels; c++)
+                    channel[(b * 4 + 2 + k) * s.C + c] = (float)(total / (double)(s.P * channels));
             }
     parallel_rows(stream, s.B * s.P, silu ? 24 * s.C : 6 * s.C, [&](int64_t begin, int64_t end) {
         for (int64_t r = begin; r < end; r++) {
@@ -72,11 +82,15 @@ vin_status group_norm_backward(vin_stream* stream, const vin_group_norm_backward
                 const vf n = normalised(image, row, c, left);
                 const vf g = output_gradient(n, image, row, c, left) * load_up_to(f32(weight) + c, left);
                 store_up_to(f32(dx) + r * s.C + c,
-                            load_up_to(of + s.C, left) * (g - load_up_to(of + 2 * s.C, left) - n * load_up_to(of + 3 * s.C, left)), left);
+                            load_up_to(of + s.C, left) *
+                                (g - load_up_to(of + 2 * s.C, left) - n * load_up_to(of + 3 * s.C, left)),
+                            left);
             }
         }
     });
     return VIN_OK;
 }
 
-}}}
+}  // namespace VIN_CPU_ISA
+}  // namespace cpu
+}  // namespace vin

@@ -1,9 +1,12 @@
-// Shared by group_norm and its backward pass: x [B, P, C] is cut into B · blocks row blocks, and fp64 sums per channel are kept for each block.
+// Shared by group_norm and its backward pass: x [B, P, C] is cut into B · blocks row blocks, and fp64 sums per channel
+// are kept for each block.
 #pragma once
 #include "check.h"
 #include "rows.h"
 
-namespace vin { namespace cpu { namespace VIN_CPU_ISA {
+namespace vin {
+namespace cpu {
+namespace VIN_CPU_ISA {
 
 struct GroupNormShape {
     int64_t B, P, C, groups, blocks, block_rows;  // blocks of one image; their number follows from the shape alone
@@ -18,19 +21,22 @@ static inline GroupNormShape group_norm_shape(const vin_tensor& x, int64_t group
 
 static inline vin_status expect_groups(const char* op, const GroupNormShape& s) {
     if (s.groups > 0 && s.C % s.groups == 0) return VIN_OK;
-    return vin_cpu_fail(VIN_INVALID, "%s: expected groups that divide %lld channels, found %lld", op, (long long)s.C, (long long)s.groups);
+    return vin_cpu_fail(VIN_INVALID, "%s: expected groups that divide %lld channels, found %lld", op, (long long)s.C,
+                        (long long)s.groups);
 }
 
 typedef double vd __attribute__((vector_size(VIN_WIDTH * 8)));
 
-// sums [B · blocks, C, 2] = Σ a and Σ a · b over the rows of a block, in fp64, where term(a, b, image, row, c, left) gives both for W channels.
+// sums [B · blocks, C, 2] = Σ a and Σ a · b over the rows of a block, in fp64, where term(a, b, image, row, c, left)
+// gives both for W channels.
 template <class Term>
 static inline void channel_sums(vin_stream* stream, const GroupNormShape& s, double* sums, const Term& term) {
     constexpr int64_t TILE = 32;  // rows that stay in cache while the channels are passed through
     parallel(stream, s.B * s.blocks, [&](int64_t task) {
         double* total = sums + task * s.C * 2;
         memset(total, 0, (size_t)s.C * 16);
-        const int64_t image = task / s.blocks, first = task % s.blocks * s.block_rows, last = min(s.P, first + s.block_rows);
+        const int64_t image = task / s.blocks, first = task % s.blocks * s.block_rows,
+                      last = min(s.P, first + s.block_rows);
         for (int64_t begin = first; begin < last; begin += TILE)
             for (int64_t c = 0; c < s.C; c += W) {
                 vd sum_a = {}, sum_ab = {};
@@ -49,7 +55,9 @@ static inline void channel_sums(vin_stream* stream, const GroupNormShape& s, dou
     });
 }
 
-static inline double* image_sums(const GroupNormShape& s, double* sums, int64_t b) { return sums + b * s.blocks * s.C * 2; }
+static inline double* image_sums(const GroupNormShape& s, double* sums, int64_t b) {
+    return sums + b * s.blocks * s.C * 2;
+}
 
 // Adds the blocks of each image in order; its sums then lie in its first block.
 static inline void add_blocks(const GroupNormShape& s, double* sums) {
@@ -58,4 +66,6 @@ static inline void add_blocks(const GroupNormShape& s, double* sums) {
             for (int64_t i = 0; i < 2 * s.C; i++) image_sums(s, sums, b)[i] += sums[(b * s.blocks + k) * s.C * 2 + i];
 }
 
-}}}
+}  // namespace VIN_CPU_ISA
+}  // namespace cpu
+}  // namespace vin

@@ -1,5 +1,6 @@
-// Vector words for CPU kernels. One kernel text is compiled once per instruction set, each time in a namespace of its own (VIN_CPU_ISA: portable, avx2,
-// avx512), so nothing inline is shared between builds: include no standard C++ header with inline code here or in a kernel.
+// Vector words for CPU kernels. One kernel text is compiled once per instruction set, each time in a namespace of its
+// own (VIN_CPU_ISA: portable, avx2, avx512), so nothing inline is shared between builds: include no standard C++ header
+// with inline code here or in a kernel.
 #pragma once
 #include <math.h>
 #include <stddef.h>
@@ -25,10 +26,12 @@ struct vin_stream {
     void* pool;
 };
 
-namespace vin { namespace cpu { namespace VIN_CPU_ISA {
+namespace vin {
+namespace cpu {
+namespace VIN_CPU_ISA {
 
 constexpr int W = VIN_WIDTH;
-typedef float vf __attribute__((vector_size(VIN_WIDTH * 4), may_alias));           // W floats
+typedef float vf __attribute__((vector_size(VIN_WIDTH * 4), may_alias));  // W floats
 typedef float vf_unaligned __attribute__((vector_size(VIN_WIDTH * 4), aligned(4), may_alias));
 typedef int32_t vi __attribute__((vector_size(VIN_WIDTH * 4), may_alias));
 
@@ -66,13 +69,14 @@ static inline float max_lane(vf x) {
     return m;
 }
 
-// exp with relative error < 2e-7 on [−87, 88]; below −87 it is 0 to within 1e-38, above 88 it stays finite at exp(88). NaN stays NaN.
+// exp with relative error < 2e-7 on [−87, 88]; below −87 it is 0 to within 1e-38, above 88 it stays finite at exp(88).
+// NaN stays NaN.
 static inline vf exp(vf x) {
     const vf limited = min(max(x, set1(-87.33654f)), set1(88.f));
-    const vf magic = set1(12582912.f);                                   // 1.5 · 2²³: adding it rounds to the nearest integer
+    const vf magic = set1(12582912.f);  // 1.5 · 2²³: adding it rounds to the nearest integer
     const vf shifted = limited * set1(1.44269504f) + magic;
     const vf n = shifted - magic;
-    const vf r = (limited - n * set1(0.693359375f)) - n * set1(-2.12194440e-4f);   // ln 2 in two parts
+    const vf r = (limited - n * set1(0.693359375f)) - n * set1(-2.12194440e-4f);  // ln 2 in two parts
     vf p = set1(1.9875691500e-4f);
     p = p * r + set1(1.3981999507e-3f);
     p = p * r + set1(8.3334519073e-3f);
@@ -82,7 +86,7 @@ static inline vf exp(vf x) {
     p = p * r * r + r + set1(1.f);
     vi bits;
     memcpy(&bits, &shifted, sizeof bits);
-    bits = bits << 23;                                                   // the low bits of `shifted` hold n
+    bits = bits << 23;  // the low bits of `shifted` hold n
     vi result;
     memcpy(&result, &p, sizeof result);
     result += bits;
@@ -91,12 +95,13 @@ static inline vf exp(vf x) {
     return x == x ? y : x;
 }
 
-// 2ˣ for x ≤ 128 with relative error < 3e-7; below −126.5 it is 0, above 127.5 infinite. NaN stays NaN. Shorter than exp: for softmax in base 2.
+// 2ˣ for x ≤ 128 with relative error < 3e-7; below −126.5 it is 0, above 127.5 infinite. NaN stays NaN. Shorter than
+// exp: for softmax in base 2.
 static inline vf exp2(vf x) {
     const vf limited = set1(-127.f) > x ? set1(-127.f) : x;
-    const vf magic = set1(12582912.f + 127.f);                           // 1.5 · 2²³ + exponent bias
+    const vf magic = set1(12582912.f + 127.f);  // 1.5 · 2²³ + exponent bias
     const vf shifted = limited + magic;
-    const vf r = limited - (shifted - magic);                            // −½ … ½
+    const vf r = limited - (shifted - magic);  // −½ … ½
     vf p = set1(1.32764725e-3f);
     p = p * r + set1(9.67554096e-3f);
     p = p * r + set1(5.55071309e-2f);
@@ -105,14 +110,14 @@ static inline vf exp2(vf x) {
     p = p * r + set1(1.f);
     vi bits;
     memcpy(&bits, &shifted, sizeof bits);
-    bits = bits << 23;                                                   // biased exponent of 2ⁿ; all zero for n = −127
+    bits = bits << 23;  // biased exponent of 2ⁿ; all zero for n = −127
     vf power;
     memcpy(&power, &bits, sizeof power);
     return p * power;
 }
 
 static inline vf sigmoid(vf x) {
-    const vf e = exp(x < vf{} ? x : -x);                                 // exp(−|x|)
+    const vf e = exp(x < vf{} ? x : -x);  // exp(−|x|)
     const vf s = set1(1.f) / (set1(1.f) + e);
     return x < vf{} ? e * s : s;
 }
@@ -123,7 +128,8 @@ static inline vf gelu_of(vf x) {
     return x / (set1(1.f) + exp2(power > set1(128.f) ? set1(128.f) : power));
 }
 
-// body(task) for task 0 … tasks−1, on the engine's threads. Tasks must own disjoint outputs, so that their order and number of threads change no bit.
+// body(task) for task 0 … tasks−1, on the engine's threads. Tasks must own disjoint outputs, so that their order and
+// number of threads change no bit.
 template <class Body>
 static inline void parallel(vin_stream* stream, int64_t tasks, const Body& body) {
     if (tasks == 1) body(0);
@@ -143,10 +149,14 @@ static inline void parallel_rows(vin_stream* stream, int64_t rows, int64_t cost_
 }
 
 // Fills `text` for last_error; defined once in cpu/backend.cpp, which is not compiled per ISA.
-}}}
+}  // namespace VIN_CPU_ISA
+}  // namespace cpu
+}  // namespace vin
 extern "C" vin_status vin_cpu_fail(vin_status status, const char* format, ...);
 
-namespace vin { namespace cpu { namespace VIN_CPU_ISA {
+namespace vin {
+namespace cpu {
+namespace VIN_CPU_ISA {
 
 static inline int64_t count(const vin_tensor& t) {
     int64_t n = 1;
@@ -157,4 +167,6 @@ static inline bool present(const vin_tensor& t) { return t.data != nullptr; }
 static inline float* f32(const vin_tensor& t) { return (float*)t.data; }
 static inline int32_t* i32(const vin_tensor& t) { return (int32_t*)t.data; }
 
-}}}
+}  // namespace VIN_CPU_ISA
+}  // namespace cpu
+}  // namespace vin

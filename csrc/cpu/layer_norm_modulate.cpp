@@ -1,11 +1,15 @@
 // y = (x − mean) · rstd · (1 + scale[group]) + shift[group], for each row of x [R, C]; scale and shift [groups, C].
-// stats [R, 2] keeps mean and rstd for the backward pass. The variance is the biased one, from a second pass over the row.
+// stats [R, 2] keeps mean and rstd for the backward pass. The variance is the biased one, from a second pass over the
+// row.
 #include "check.h"
 #include "rows.h"
 
-namespace vin { namespace cpu { namespace VIN_CPU_ISA {
+namespace vin {
+namespace cpu {
+namespace VIN_CPU_ISA {
 
-static void normalise_row(float* y, float* stats, const float* x, const float* scale, const float* shift, int64_t C, float eps) {
+static void normalise_row(float* y, float* stats, const float* x, const float* scale, const float* shift, int64_t C,
+                          float eps) {
     vf total = {};
     for (int64_t c = 0; c < C; c += W) total += load_up_to(x + c, C - c);
     const float mean = sum(total) / (float)C;
@@ -30,23 +34,31 @@ static void normalise_row(float* y, float* stats, const float* x, const float* s
 }
 
 vin_status layer_norm_modulate(vin_stream* stream, const vin_layer_norm_modulate_args* args) {
-    const vin_tensor &y = args->y, &stats = args->stats, &x = args->x, &scale = args->scale, &shift = args->shift, &group = args->group;
+    const vin_tensor &y = args->y, &stats = args->stats, &x = args->x, &scale = args->scale, &shift = args->shift,
+                     &group = args->group;
     if (vin_status status = expect("layer_norm_modulate", "x", x, VIN_DTYPE_F32, VIN_ROWS, -1, -1)) return status;
     const int64_t R = x.shape[0], C = x.shape[1];
-    if (vin_status status = expect_if_present("layer_norm_modulate", "y", y, VIN_DTYPE_F32, VIN_ROWS, R, C)) return status;
-    if (vin_status status = expect_if_present("layer_norm_modulate", "stats", stats, VIN_DTYPE_F32, VIN_DENSE, R, 2)) return status;
-    if (vin_status status = expect_if_present("layer_norm_modulate", "scale", scale, VIN_DTYPE_F32, VIN_ROWS, -1, C)) return status;
-    if (vin_status status = expect_if_present("layer_norm_modulate", "shift", shift, VIN_DTYPE_F32, VIN_ROWS, -1, C)) return status;
+    if (vin_status status = expect_if_present("layer_norm_modulate", "y", y, VIN_DTYPE_F32, VIN_ROWS, R, C))
+        return status;
+    if (vin_status status = expect_if_present("layer_norm_modulate", "stats", stats, VIN_DTYPE_F32, VIN_DENSE, R, 2))
+        return status;
+    if (vin_status status = expect_if_present("layer_norm_modulate", "scale", scale, VIN_DTYPE_F32, VIN_ROWS, -1, C))
+        return status;
+    if (vin_status status = expect_if_present("layer_norm_modulate", "shift", shift, VIN_DTYPE_F32, VIN_ROWS, -1, C))
+        return status;
     const vin_tensor* const modulations[] = {&scale, &shift};
     for (const vin_tensor* t : modulations)
         if (present(*t))
             if (vin_status status = expect_group("layer_norm_modulate", group, R, t->shape[0])) return status;
     parallel_rows(stream, R, 8 * C, [&](int64_t begin, int64_t end) {
         for (int64_t r = begin; r < end; r++)
-            normalise_row(present(y) ? f32(y) + r * y.stride[0] : nullptr, present(stats) ? f32(stats) + 2 * r : nullptr, f32(x) + r * x.stride[0],
+            normalise_row(present(y) ? f32(y) + r * y.stride[0] : nullptr,
+                          present(stats) ? f32(stats) + 2 * r : nullptr, f32(x) + r * x.stride[0],
                           group_row(scale, group, r), group_row(shift, group, r), C, args->eps);
     });
     return VIN_OK;
 }
 
-}}}
+}  // namespace VIN_CPU_ISA
+}  // namespace cpu
+}  // namespace vin

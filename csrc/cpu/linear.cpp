@@ -2,13 +2,18 @@
 #include "check.h"
 #include "gemm/output.h"
 
-namespace vin { namespace cpu { namespace VIN_CPU_ISA {
+namespace vin {
+namespace cpu {
+namespace VIN_CPU_ISA {
 
 // Too few rows for packing weight to pay: every weight is read once, in place, as dot products along K.
-static void few_rows(vin_stream* stream, int64_t R, int64_t N, int64_t K, const LinesAlongK& x, const LinesAlongK& weight, const FinishRows& out) {
-    const int64_t groups = divide_up(N, tile_columns), groups_per_task = max((int64_t)1, 262144 / max((int64_t)1, K * tile_columns));
+static void few_rows(vin_stream* stream, int64_t R, int64_t N, int64_t K, const LinesAlongK& x,
+                     const LinesAlongK& weight, const FinishRows& out) {
+    const int64_t groups = divide_up(N, tile_columns),
+                  groups_per_task = max((int64_t)1, 262144 / max((int64_t)1, K * tile_columns));
     parallel(stream, divide_up(groups, groups_per_task), [&](int64_t task) {
-        for (int64_t n = task * groups_per_task * tile_columns; n < min(N, (task + 1) * groups_per_task * tile_columns); n += tile_columns) {
+        for (int64_t n = task * groups_per_task * tile_columns; n < min(N, (task + 1) * groups_per_task * tile_columns);
+             n += tile_columns) {
             const int columns = (int)min((int64_t)tile_columns, N - n);
             for (int64_t r = 0; r < R; r++) {
                 alignas(64) float tile[tile_columns];
@@ -38,17 +43,20 @@ vin_status linear(vin_stream* stream, const vin_linear_args* args) {
     const int64_t N = weight.shape[0];
     if (vin_status status = expect("linear", "y", y, VIN_DTYPE_F32, VIN_ROWS, R, N)) return status;
     if (vin_status status = expect_if_present("linear", "bias", args->bias, VIN_DTYPE_F32, VIN_DENSE, N)) return status;
-    if (vin_status status = expect_if_present("linear", "residual", args->residual, VIN_DTYPE_F32, VIN_ROWS, R, N)) return status;
+    if (vin_status status = expect_if_present("linear", "residual", args->residual, VIN_DTYPE_F32, VIN_ROWS, R, N))
+        return status;
     if (present(args->gate)) {
         if (vin_status status = expect("linear", "gate", args->gate, VIN_DTYPE_F32, VIN_ROWS, -1, N)) return status;
         if (vin_status status = expect_group("linear", args->group, R, args->gate.shape[0])) return status;
     }
     if (args->activation < VIN_ACTIVATION_NONE || args->activation > VIN_ACTIVATION_SILU)
-        return vin_cpu_fail(VIN_INVALID, "linear: expected activation 0 (none), 1 (gelu) or 2 (silu), found %d", (int)args->activation);
+        return vin_cpu_fail(VIN_INVALID, "linear: expected activation 0 (none), 1 (gelu) or 2 (silu), found %d",
+                            (int)args->activation);
     if (R == 0 || N == 0) return VIN_OK;
 
-    const FinishRows out = {f32(y), f32(args->bias), f32(args->gate), f32(args->residual), i32(args->group), y.stride[0], args->gate.stride[0],
-                              args->residual.stride[0], args->activation};
+    const FinishRows out = {f32(y),           f32(args->bias), f32(args->gate),      f32(args->residual),
+                            i32(args->group), y.stride[0],     args->gate.stride[0], args->residual.stride[0],
+                            args->activation};
     const LinesAlongK rows = {f32(x), x.stride[0]}, columns = {f32(weight), weight.stride[0]};
     if (R <= 4) {
         few_rows(stream, R, N, K, rows, columns, out);
@@ -57,4 +65,6 @@ vin_status linear(vin_stream* stream, const vin_linear_args* args) {
     return multiply(stream, "linear", R, N, K, rows, columns, out);
 }
 
-}}}
+}  // namespace VIN_CPU_ISA
+}  // namespace cpu
+}  // namespace vin

@@ -2,13 +2,15 @@
 #include "check.h"
 #include "strided.h"
 
-namespace vin { namespace cpu { namespace VIN_CPU_ISA {
+namespace vin {
+namespace cpu {
+namespace VIN_CPU_ISA {
 
 template <int N>
 static void combine(vin_stream* stream, const vin_tensor& y, const vin_tensor* const* terms, const double* factors) {
     const vin_tensor* operands[N + 1] = {&y};
     for (int k = 0; k < N; k++) operands[k + 1] = terms[k];
-    const Walk<N + 1> w = walk<N + 1>((const vin_tensor* const(&)[N + 1])operands);
+    const Walk<N + 1> w = walk<N + 1>((const vin_tensor* const(&)[N + 1]) operands);
     for_each_run(stream, w, N, [&](const int64_t (&offset)[N + 1], int64_t n) {
         float* to = f32(y) + offset[0];
         const float* from[N];
@@ -37,13 +39,16 @@ vin_status linear_combination(vin_stream* stream, const vin_linear_combination_a
     const vin_tensor* const all[4] = {&args->a, &args->b, &args->c, &args->d};
     const double all_factors[4] = {args->fa, args->fb, args->fc, args->fd};
     static const char* const names[4] = {"a", "b", "c", "d"};
-    if (vin_status status = expect_like("linear_combination", "y", args->y, VIN_DTYPE_F32, VIN_STRIDED_OUTPUT, args->a)) return status;
+    if (vin_status status = expect_like("linear_combination", "y", args->y, VIN_DTYPE_F32, VIN_STRIDED_OUTPUT, args->a))
+        return status;
     const vin_tensor* terms[4];
     double factors[4];
     int n = 0;
     for (int k = 0; k < 4; k++) {
         if (k > 0 && !present(*all[k])) continue;
-        if (vin_status status = expect_like("linear_combination", names[k], *all[k], VIN_DTYPE_F32, VIN_STRIDED, args->y)) return status;
+        if (vin_status status =
+                expect_like("linear_combination", names[k], *all[k], VIN_DTYPE_F32, VIN_STRIDED, args->y))
+            return status;
         terms[n] = all[k];
         factors[n++] = all_factors[k];
     }
@@ -54,4 +59,6 @@ vin_status linear_combination(vin_stream* stream, const vin_linear_combination_a
     return VIN_OK;
 }
 
-}}}
+}  // namespace VIN_CPU_ISA
+}  // namespace cpu
+}  // namespace vin

@@ -1,12 +1,17 @@
-// Rotary embedding on adjacent pairs: lanes (2k, 2k + 1) of a vector turn by the (cos, sin) in the same lanes of a table line.
+// Rotary embedding on adjacent pairs: lanes (2k, 2k + 1) of a vector turn by the (cos, sin) in the same lanes of a
+// table line.
 #pragma once
 #include "check.h"
 #include "rows.h"
 
-namespace vin { namespace cpu { namespace VIN_CPU_ISA {
+namespace vin {
+namespace cpu {
+namespace VIN_CPU_ISA {
 
 #if VIN_WIDTH == 16
-#define VIN_SHUFFLE(v, f) __builtin_shufflevector(v, v, f(0), f(1), f(2), f(3), f(4), f(5), f(6), f(7), f(8), f(9), f(10), f(11), f(12), f(13), f(14), f(15))
+#define VIN_SHUFFLE(v, f) \
+    __builtin_shufflevector(v, v, f(0), f(1), f(2), f(3), f(4), f(5), f(6), f(7), f(8), f(9), f(10), f(11), f(12), \
+                            f(13), f(14), f(15))
 #elif VIN_WIDTH == 8
 #define VIN_SHUFFLE(v, f) __builtin_shufflevector(v, v, f(0), f(1), f(2), f(3), f(4), f(5), f(6), f(7))
 #else
@@ -32,8 +37,11 @@ static inline vf turn_back(vf x, vf line) {
 
 static inline vin_status expect_rope(const char* op, const vin_tensor& rope, int64_t d, int32_t rows_per_position) {
     if (!present(rope)) return VIN_OK;
-    if (d % 2) return vin_cpu_fail(VIN_INVALID, "%s: expected an even head size for rope, found %lld", op, (long long)d);
-    if (rows_per_position < 1) return vin_cpu_fail(VIN_INVALID, "%s: expected rows_per_position of at least 1, found %d", op, (int)rows_per_position);
+    if (d % 2)
+        return vin_cpu_fail(VIN_INVALID, "%s: expected an even head size for rope, found %lld", op, (long long)d);
+    if (rows_per_position < 1)
+        return vin_cpu_fail(VIN_INVALID, "%s: expected rows_per_position of at least 1, found %d", op,
+                            (int)rows_per_position);
     return expect(op, "rope", rope, VIN_DTYPE_F32, VIN_DENSE, -1, d);
 }
 // The table line of row r, or none where the table has ended.
@@ -43,4 +51,6 @@ static inline const float* rope_line(const vin_tensor& rope, int64_t r, int32_t 
     return position < rope.shape[0] ? f32(rope) + position * rope.shape[1] : nullptr;
 }
 
-}}}
+}  // namespace VIN_CPU_ISA
+}  // namespace cpu
+}  // namespace vin

@@ -1,8 +1,11 @@
-// y = Σ x over the axes where y has size 1. fp32 sums, cut into partial sums of at most 128 terms so that the rounding error of a long one stays small.
+// y = Σ x over the axes where y has size 1. fp32 sums, cut into partial sums of at most 128 terms so that the rounding
+// error of a long one stays small.
 #include "check.h"
 #include "rows.h"
 
-namespace vin { namespace cpu { namespace VIN_CPU_ISA {
+namespace vin {
+namespace cpu {
+namespace VIN_CPU_ISA {
 
 struct Axes {
     int rank;
@@ -36,7 +39,8 @@ constexpr int64_t TERMS = 128;
 
 // One output: Σ over the items of `reduced`, whose innermost axis is passed through W at a time where it is contiguous.
 static float sum_items(const float* x, const Axes& reduced) {
-    const int64_t inner = reduced.rank ? reduced.size[reduced.rank - 1] : 1, step = reduced.rank ? reduced.x[reduced.rank - 1] : 0;
+    const int64_t inner = reduced.rank ? reduced.size[reduced.rank - 1] : 1,
+                  step = reduced.rank ? reduced.x[reduced.rank - 1] : 0;
     float total = 0;
     for (int64_t item = 0; item < reduced.count; item += inner) {
         int64_t at, unused;
@@ -62,7 +66,8 @@ static float sum_items(const float* x, const Axes& reduced) {
 
 // `width` neighbouring outputs at once (column sums).
 static void sum_columns(float* y, const float* x, int64_t width, const Axes& reduced) {
-    const int64_t inner = reduced.rank ? reduced.size[reduced.rank - 1] : reduced.count, step = reduced.rank ? reduced.x[reduced.rank - 1] : 0;
+    const int64_t inner = reduced.rank ? reduced.size[reduced.rank - 1] : reduced.count,
+                  step = reduced.rank ? reduced.x[reduced.rank - 1] : 0;
     for (int64_t c = 0; c < width; c += W) {
         vf total = {};
         for (int64_t item = 0; item < reduced.count; item += inner) {
@@ -70,7 +75,8 @@ static void sum_columns(float* y, const float* x, int64_t width, const Axes& red
             reduced.offsets(item, at, unused);
             for (int64_t begin = 0; begin < inner; begin += TERMS) {
                 vf partial = {};
-                for (int64_t i = begin; i < min(inner, begin + TERMS); i++) partial += load_up_to(x + at + i * step + c, width - c);
+                for (int64_t i = begin; i < min(inner, begin + TERMS); i++)
+                    partial += load_up_to(x + at + i * step + c, width - c);
                 total += partial;
             }
         }
@@ -86,10 +92,13 @@ vin_status reduce_sum(vin_stream* stream, const vin_reduce_sum_args* args) {
     for (int i = 0; i < x.rank; i++) {
         const bool sums = i < y.rank && y.shape[i] == 1;
         shape[i] = sums ? 1 : x.shape[i];
-        if (sums) reduced.add(x.shape[i], x.stride[i], 0);
-        else kept.add(x.shape[i], x.stride[i], y.stride[i]);
+        if (sums)
+            reduced.add(x.shape[i], x.stride[i], 0);
+        else
+            kept.add(x.shape[i], x.stride[i], y.stride[i]);
     }
-    if (vin_status status = vin_cpu_expect("reduce_sum", "y", &y, VIN_DTYPE_F32, VIN_STRIDED_OUTPUT, x.rank, shape)) return status;
+    if (vin_status status = vin_cpu_expect("reduce_sum", "y", &y, VIN_DTYPE_F32, VIN_STRIDED_OUTPUT, x.rank, shape))
+        return status;
     if (kept.count == 0) return VIN_OK;
 
     const int last = kept.rank - 1;
@@ -116,4 +125,6 @@ vin_status reduce_sum(vin_stream* stream, const vin_reduce_sum_args* args) {
     return VIN_OK;
 }
 
-}}}
+}  // namespace VIN_CPU_ISA
+}  // namespace cpu
+}  // namespace vin

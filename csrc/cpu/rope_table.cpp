@@ -1,7 +1,9 @@
 // y [n, d]: (cos, sin) of position[n] · freqs[d/2], pairs adjacent; fp64 inside.
 #include "check.h"
 
-namespace vin { namespace cpu { namespace VIN_CPU_ISA {
+namespace vin {
+namespace cpu {
+namespace VIN_CPU_ISA {
 
 vin_status rope_table(vin_stream* stream, const vin_rope_table_args* args) {
     const vin_tensor &y = args->y, &position = args->position, &freqs = args->freqs;
@@ -20,4 +22,6 @@ vin_status rope_table(vin_stream* stream, const vin_rope_table_args* args) {
     return VIN_OK;
 }
 
-}}}
+}  // namespace VIN_CPU_ISA
+}  // namespace cpu
+}  // namespace vin

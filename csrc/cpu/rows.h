@@ -2,12 +2,16 @@
 #pragma once
 #include "isa.h"
 
-namespace vin { namespace cpu { namespace VIN_CPU_ISA {
+namespace vin {
+namespace cpu {
+namespace VIN_CPU_ISA {
 
 static inline vf load_up_to(const float* p, int64_t left) { return left >= W ? load(p) : load_n(p, (int)left); }
 static inline void store_up_to(float* p, vf x, int64_t left) {
-    if (left >= W) store(p, x);
-    else store_n(p, x, (int)left);
+    if (left >= W)
+        store(p, x);
+    else
+        store_n(p, x, (int)left);
 }
 // Lanes past the row become 0, so that they add nothing to a sum.
 static inline vf keep_up_to(vf x, int64_t left) {
@@ -22,4 +26,6 @@ static inline const float* group_row(const vin_tensor& t, const vin_tensor& grou
     return present(t) ? f32(t) + (present(group) ? i32(group)[r] : 0) * t.stride[0] : nullptr;
 }
 
-}}}
+}  // namespace VIN_CPU_ISA
+}  // namespace cpu
+}  // namespace vin

@@ -2,7 +2,9 @@
 #include "check.h"
 #include "strided.h"
 
-namespace vin { namespace cpu { namespace VIN_CPU_ISA {
+namespace vin {
+namespace cpu {
+namespace VIN_CPU_ISA {
 
 vin_status silu(vin_stream* stream, const vin_silu_args* args) {
     const vin_tensor &y = args->y, &x = args->x;
@@ -12,4 +14,6 @@ vin_status silu(vin_stream* stream, const vin_silu_args* args) {
     return VIN_OK;
 }
 
-}}}
+}  // namespace VIN_CPU_ISA
+}  // namespace cpu
+}  // namespace vin

@@ -2,7 +2,9 @@
 #include "check.h"
 #include "strided.h"
 
-namespace vin { namespace cpu { namespace VIN_CPU_ISA {
+namespace vin {
+namespace cpu {
+namespace VIN_CPU_ISA {
 
 vin_status silu_backward(vin_stream* stream, const vin_silu_backward_args* args) {
     const vin_tensor &dx = args->dx, &dy = args->dy, &x = args->x;
@@ -16,4 +18,6 @@ vin_status silu_backward(vin_stream* stream, const vin_silu_backward_args* args)
     return VIN_OK;
 }
 
-}}}
+}  // namespace VIN_CPU_ISA
+}  // namespace cpu
+}  // namespace vin

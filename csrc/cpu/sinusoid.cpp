@@ -1,14 +1,18 @@
-// y [n, D] = cos(x f_k), then sin(x f_k), f_k = exp(−ln(10000) · k / (D/2)). Exponent, frequency and angle are rounded to fp32, as published
-// models were trained: at x near 1000 that moves the result by 3e-5, more than any other rounding of an evaluation.
+// y [n, D] = cos(x f_k), then sin(x f_k), f_k = exp(−ln(10000) · k / (D/2)). Exponent, frequency and angle are rounded
+// to fp32, as published models were trained: at x near 1000 that moves the result by 3e-5, more than any other rounding
+// of an evaluation.
 #include "check.h"
 
-namespace vin { namespace cpu { namespace VIN_CPU_ISA {
+namespace vin {
+namespace cpu {
+namespace VIN_CPU_ISA {
 
 vin_status sinusoid(vin_stream* stream, const vin_sinusoid_args* args) {
     const vin_tensor &y = args->y, &x = args->x;
     if (vin_status status = expect("sinusoid", "x", x, VIN_DTYPE_F32, VIN_DENSE, -1)) return status;
     if (vin_status status = expect("sinusoid", "y", y, VIN_DTYPE_F32, VIN_ROWS, x.shape[0], -1)) return status;
-    if (y.shape[1] % 2) return vin_cpu_fail(VIN_INVALID, "sinusoid: expected an even width, found %lld", (long long)y.shape[1]);
+    if (y.shape[1] % 2)
+        return vin_cpu_fail(VIN_INVALID, "sinusoid: expected an even width, found %lld", (long long)y.shape[1]);
     const int64_t half = y.shape[1] / 2;
     parallel_rows(stream, x.shape[0], 200 * half, [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; i++)
@@ -23,4 +27,6 @@ vin_status sinusoid(vin_stream* stream, const vin_sinusoid_args* args) {
     return VIN_OK;
 }
 
-}}}
+}  // namespace VIN_CPU_ISA
+}  // namespace cpu
+}  // namespace vin

@@ -1,17 +1,19 @@
-// Elementwise work on operands of one shape with any strides: dimensions that lie next to each other in every operand are merged, then runs along the
-// innermost one are handed out to the threads.
+// Elementwise work on operands of one shape with any strides: dimensions that lie next to each other in every operand
+// are merged, then runs along the innermost one are handed out to the threads.
 #pragma once
 #include "rows.h"
 
-namespace vin { namespace cpu { namespace VIN_CPU_ISA {
+namespace vin {
+namespace cpu {
+namespace VIN_CPU_ISA {
 
 // N operands, the first one the output.
 template <int N>
 struct Walk {
-    int rank;                                   // outer dimensions
+    int rank;  // outer dimensions
     int64_t shape[VIN_MAX_RANK], stride[N][VIN_MAX_RANK];
-    int64_t inner, step[N];                     // innermost dimension: its size, and the stride of each operand
-    int64_t rows;                               // product of the outer dimensions
+    int64_t inner, step[N];  // innermost dimension: its size, and the stride of each operand
+    int64_t rows;            // product of the outer dimensions
 };
 
 template <int N>
@@ -101,13 +103,15 @@ static inline void map(vin_stream* stream, const vin_tensor& y, const vin_tensor
         int64_t i = 0;
         if (w.step[0] == 1 && w.step[1] == 1)
             for (; i + W <= n; i += W) store(to + i, f(load(from + i)));
-        for (; i < n; i += W) store_run(to + i * w.step[0], f(load_run(from + i * w.step[1], w.step[1], n - i)), w.step[0], n - i);
+        for (; i < n; i += W)
+            store_run(to + i * w.step[0], f(load_run(from + i * w.step[1], w.step[1], n - i)), w.step[0], n - i);
     });
 }
 
 // y = f(a, b), all fp32.
 template <class F>
-static inline void map(vin_stream* stream, const vin_tensor& y, const vin_tensor& a, const vin_tensor& b, int64_t cost, const F& f) {
+static inline void map(vin_stream* stream, const vin_tensor& y, const vin_tensor& a, const vin_tensor& b, int64_t cost,
+                       const F& f) {
     const Walk<3> w = walk<3>({&y, &a, &b});
     for_each_run(stream, w, cost, [&](const int64_t (&offset)[3], int64_t n) {
         float* to = f32(y) + offset[0];
@@ -116,10 +120,13 @@ static inline void map(vin_stream* stream, const vin_tensor& y, const vin_tensor
         if (w.step[0] == 1 && w.step[1] == 1 && w.step[2] == 1)
             for (; i + W <= n; i += W) store(to + i, f(load(left + i), load(right + i)));
         for (; i < n; i += W) {
-            const vf p = load_run(left + i * w.step[1], w.step[1], n - i), q = load_run(right + i * w.step[2], w.step[2], n - i);
+            const vf p = load_run(left + i * w.step[1], w.step[1], n - i),
+                     q = load_run(right + i * w.step[2], w.step[2], n - i);
             store_run(to + i * w.step[0], f(p, q), w.step[0], n - i);
         }
     });
 }
 
-}}}
+}  // namespace VIN_CPU_ISA
+}  // namespace cpu
+}  // namespace vin

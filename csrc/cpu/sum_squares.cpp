@@ -1,7 +1,9 @@
 // y [1] = Σ x² in fp64, x dense of any shape.
 #include "blocks.h"
 
-namespace vin { namespace cpu { namespace VIN_CPU_ISA {
+namespace vin {
+namespace cpu {
+namespace VIN_CPU_ISA {
 
 vin_status sum_squares(vin_stream* stream, const vin_sum_squares_args* args) {
     const vin_tensor &y = args->y, &x = args->x;
@@ -21,4 +23,6 @@ vin_status sum_squares(vin_stream* stream, const vin_sum_squares_args* args) {
     });
 }
 
-}}}
+}  // namespace VIN_CPU_ISA
+}  // namespace cpu
+}  // namespace vin

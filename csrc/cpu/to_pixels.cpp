@@ -2,7 +2,9 @@
 #include "check.h"
 #include "strided.h"
 
-namespace vin { namespace cpu { namespace VIN_CPU_ISA {
+namespace vin {
+namespace cpu {
+namespace VIN_CPU_ISA {
 
 static inline uint8_t pixel_of(float x) {
     const double limited = x > -1.f ? x < 1.f ? x : 1.f : -1.f;
@@ -25,4 +27,6 @@ vin_status to_pixels(vin_stream* stream, const vin_to_pixels_args* args) {
     return VIN_OK;
 }
 
-}}}
+}  // namespace VIN_CPU_ISA
+}  // namespace cpu
+}  // namespace vin

@@ -2,13 +2,18 @@
 #include "check.h"
 #include "rows.h"
 
-namespace vin { namespace cpu { namespace VIN_CPU_ISA {
+namespace vin {
+namespace cpu {
+namespace VIN_CPU_ISA {
 
 vin_status upsample_nearest_backward(vin_stream* stream, const vin_upsample_nearest_backward_args* args) {
     const vin_tensor &dx = args->dx, &dy = args->dy;
-    if (vin_status status = expect("upsample_nearest_backward", "dx", dx, VIN_DTYPE_F32, VIN_DENSE, -1, -1, -1, -1)) return status;
+    if (vin_status status = expect("upsample_nearest_backward", "dx", dx, VIN_DTYPE_F32, VIN_DENSE, -1, -1, -1, -1))
+        return status;
     const int64_t T = dx.shape[0], height = dx.shape[1], width = dx.shape[2], C = dx.shape[3], line = 2 * width * C;
-    if (vin_status status = expect("upsample_nearest_backward", "dy", dy, VIN_DTYPE_F32, VIN_DENSE, T, 2 * height, 2 * width, C)) return status;
+    if (vin_status status =
+            expect("upsample_nearest_backward", "dy", dy, VIN_DTYPE_F32, VIN_DENSE, T, 2 * height, 2 * width, C))
+        return status;
     parallel_rows(stream, T * height, 4 * width * C, [&](int64_t begin, int64_t end) {
         for (int64_t row = begin; row < end; row++)
             for (int64_t w = 0; w < width; w++) {
@@ -24,4 +29,6 @@ vin_status upsample_nearest_backward(vin_stream* stream, const vin_upsample_near
     return VIN_OK;
 }
 
-}}}
+}  // namespace VIN_CPU_ISA
+}  // namespace cpu
+}  // namespace vin

@@ -8,25 +8,31 @@ static bool denoised(const std::vector<uint8_t>& mask, int64_t begin, int64_t en
     return mask.empty() || std::any_of(mask.begin() + begin, mask.begin() + end, [](uint8_t m) { return m != 0; });
 }
 
-int64_t finite_flags_needed(const DenoiseRequest& r) { return (r.negative_text ? 2 : 1) * (static_cast<int64_t>(r.chunks.size()) + 1); }
+int64_t finite_flags_needed(const DenoiseRequest& r) {
+    return (r.negative_text ? 2 : 1) * (static_cast<int64_t>(r.chunks.size()) + 1);
+}
 
-// §3.1–§3.4 for one text of each video [B, L, D], of which the VIN reads the first vin_rows rows (0: all): everything that the chunks share.
-// tokens [B, N, S, C]; `seen`: what the VIN reads.
-static DitInputs shared_inputs(Ops& ops, const Transformer& m, const std::vector<const DenoiseRequest*>& videos, const Tensor& tokens, const Tensor& seen, const Tensor& text, int64_t vin_rows,
+// §3.1–§3.4 for one text of each video [B, L, D], of which the VIN reads the first vin_rows rows (0: all): everything
+// that the chunks share. tokens [B, N, S, C]; `seen`: what the VIN reads.
+static DitInputs shared_inputs(Ops& ops, const Transformer& m, const std::vector<const DenoiseRequest*>& videos,
+                               const Tensor& tokens, const Tensor& seen, const Tensor& text, int64_t vin_rows,
                                const Tensor& finite_flag, DenoiseTrace* trace) {
     const DenoiseRequest& first = *videos.front();
     const int64_t B = static_cast<int64_t>(videos.size()), N = tokens.size(1);
     DitInputs in;
     in.video_tokens = tokens;
-    const bool masked = std::any_of(videos.begin(), videos.end(), [](const DenoiseRequest* r) { return !r->frame_mask.empty(); });
+    const bool masked =
+        std::any_of(videos.begin(), videos.end(), [](const DenoiseRequest* r) { return !r->frame_mask.empty(); });
     std::vector<float> timesteps, fps;
     for (const DenoiseRequest* r : videos) {
         timesteps.push_back(static_cast<float>(r->timestep));
         if (masked) timesteps.push_back(0);
         fps.insert(fps.end(), masked ? 2 : 1, static_cast<float>(r->fps));
         if (!masked) continue;
-        if (r->frame_mask.empty()) in.frame_mask.insert(in.frame_mask.end(), static_cast<size_t>(N), 1);
-        else in.frame_mask.insert(in.frame_mask.end(), r->frame_mask.begin(), r->frame_mask.end());
+        if (r->frame_mask.empty())
+            in.frame_mask.insert(in.frame_mask.end(), static_cast<size_t>(N), 1);
+        else
+            in.frame_mask.insert(in.frame_mask.end(), r->frame_mask.begin(), r->frame_mask.end());
     }
     if (B == 1) fps.resize(1);
     in.t_vec = time_vector(ops, m, timesteps, fps);
@@ -34,8 +40,11 @@ static DitInputs shared_inputs(Ops& ops, const Transformer& m, const std::vector
     in.captions = captions(ops, m, text);
     if (first.use_global_tokens) {
         const int64_t C = in.t_vec.size(1);
-        const Tensor noisy = contiguous(ops, in.t_vec.reshape({B, in.t_vec.size(0) / B, C}).slice(1, 0, 1)).reshape({B, C});
-        const GlobalTokens z = read_video(ops, m, seen, first.keyframes, vin_rows ? contiguous(ops, text.slice(1, 0, vin_rows)) : text, noisy, finite_flag);
+        const Tensor noisy =
+            contiguous(ops, in.t_vec.reshape({B, in.t_vec.size(0) / B, C}).slice(1, 0, 1)).reshape({B, C});
+        const GlobalTokens z =
+            read_video(ops, m, seen, first.keyframes, vin_rows ? contiguous(ops, text.slice(1, 0, vin_rows)) : text,
+                       noisy, finite_flag);
         in.global_tokens = z.projected;
         if (trace) {
             trace->global_tokens = z.tokens.rows();
@@ -56,17 +65,24 @@ static DitInputs for_chunk(const DitInputs& in, const std::vector<Range>& ranges
     return out;
 }
 
-void denoise(Ops& ops, const Transformer& m, const DenoiseRequest& r, const Tensor& eps, const Tensor& finite_flags, DenoiseTrace* trace) {
-    const int64_t channels = eps.size(0), height = eps.size(2), width = eps.size(3), n = static_cast<int64_t>(r.chunks.size());
+void denoise(Ops& ops, const Transformer& m, const DenoiseRequest& r, const Tensor& eps, const Tensor& finite_flags,
+             DenoiseTrace* trace) {
+    const int64_t channels = eps.size(0), height = eps.size(2), width = eps.size(3),
+                  n = static_cast<int64_t>(r.chunks.size());
     const int64_t branches = r.negative_text ? 2 : 1;
-    const auto flag = [&](int64_t branch, int64_t place) { return finite_flags ? finite_flags.slice(0, branch * (n + 1) + place, branch * (n + 1) + place + 1) : Tensor(); };
+    const auto flag = [&](int64_t branch, int64_t place) {
+        return finite_flags ? finite_flags.slice(0, branch * (n + 1) + place, branch * (n + 1) + place + 1) : Tensor();
+    };
     if (finite_flags) fill(ops, finite_flags, 0);
 
     const Tensor tokens = video_tokens(ops, m, r.latents, 1, r.height, r.width);
-    const Tensor seen = r.use_global_tokens && r.global_tokens_from ? video_tokens(ops, m, r.global_tokens_from, 1, r.height, r.width) : tokens;
+    const Tensor seen = r.use_global_tokens && r.global_tokens_from
+                            ? video_tokens(ops, m, r.global_tokens_from, 1, r.height, r.width)
+                            : tokens;
     std::vector<DitInputs> inputs;
     for (int64_t branch = 0; branch < branches; branch++)
-        inputs.push_back(shared_inputs(ops, m, {&r}, tokens, seen, one_of_batch(branch ? r.negative_text : r.text), branch ? r.vin_negative_text_rows : r.vin_text_rows, flag(branch, 0),
+        inputs.push_back(shared_inputs(ops, m, {&r}, tokens, seen, one_of_batch(branch ? r.negative_text : r.text),
+                                       branch ? r.vin_negative_text_rows : r.vin_text_rows, flag(branch, 0),
                                        branch ? nullptr : trace));
 
     // Predictions of chunk i in both branches; a chunk that owns only conditioning frames has none.
@@ -81,15 +97,20 @@ void denoise(Ops& ops, const Transformer& m, const DenoiseRequest& r, const Tens
     parallel_tasks(ops, static_cast<int64_t>(evaluated.size()), [&](Ops& ops, int64_t i) {
         const int64_t task = evaluated[static_cast<size_t>(i)], branch = task / n, chunk = task % n;
         ops.chunk = static_cast<int>(chunk);
-        const DitInputs in = for_chunk(inputs[static_cast<size_t>(branch)], branch ? r.chunk_negative_text : r.chunk_text, static_cast<size_t>(chunk));
-        copy_into(ops, predictions[static_cast<size_t>(task)], denoise_chunk(ops, m, in, r.chunks[static_cast<size_t>(chunk)], channels, height, width, false, flag(branch, chunk + 1)));
+        const DitInputs in = for_chunk(inputs[static_cast<size_t>(branch)],
+                                       branch ? r.chunk_negative_text : r.chunk_text, static_cast<size_t>(chunk));
+        copy_into(ops, predictions[static_cast<size_t>(task)],
+                  denoise_chunk(ops, m, in, r.chunks[static_cast<size_t>(chunk)], channels, height, width, false,
+                                flag(branch, chunk + 1)));
     });
 
     // §3.6 fusion and §3.7 guidance.
     std::vector<Tensor> whole;
     for (int64_t branch = 0; branch < branches; branch++) {
         const Tensor y = branches == 1 ? eps : ops.empty(eps.shape());
-        if (static_cast<size_t>(evaluated.size()) < predictions.size() || n == 0 || r.chunks.front().start > 0 || r.chunks.back().end < eps.size(1)) fill(ops, y, 0);
+        if (static_cast<size_t>(evaluated.size()) < predictions.size() || n == 0 || r.chunks.front().start > 0 ||
+            r.chunks.back().end < eps.size(1))
+            fill(ops, y, 0);
         const auto prediction = [&](int64_t i) { return predictions[static_cast<size_t>(branch * n + i)]; };
         for (int64_t i = 0; i < n; i++) {
             const Chunk& c = r.chunks[static_cast<size_t>(i)];
@@ -99,8 +120,10 @@ void denoise(Ops& ops, const Transformer& m, const DenoiseRequest& r, const Tens
         for (int64_t i = 0; r.fuse && i + 1 < n; i++) {
             const Chunk &earlier = r.chunks[static_cast<size_t>(i)], &later = r.chunks[static_cast<size_t>(i + 1)];
             if (!prediction(i) || !prediction(i + 1) || later.start == later.first) continue;
-            call(ops, vin_fusion_blend_args{y.slice(1, later.first, later.start).view(), prediction(i).slice(1, later.first - earlier.first, later.start - earlier.first).view(),
-                                            prediction(i + 1).slice(1, 0, later.start - later.first).view()});
+            call(ops, vin_fusion_blend_args{
+                          y.slice(1, later.first, later.start).view(),
+                          prediction(i).slice(1, later.first - earlier.first, later.start - earlier.first).view(),
+                          prediction(i + 1).slice(1, 0, later.start - later.first).view()});
         }
         whole.push_back(y);
     }
@@ -111,44 +134,59 @@ void denoise(Ops& ops, const Transformer& m, const DenoiseRequest& r, const Tens
 }
 
 bool same_shape(const DenoiseRequest& a, const DenoiseRequest& b) {
-    const auto same_chunk = [](const Chunk& x, const Chunk& y) { return x.first == y.first && x.start == y.start && x.end == y.end; };
-    return a.latents.shape() == b.latents.shape() && a.height == b.height && a.width == b.width && std::equal(a.chunks.begin(), a.chunks.end(), b.chunks.begin(), b.chunks.end(), same_chunk) &&
+    const auto same_chunk = [](const Chunk& x, const Chunk& y) {
+        return x.first == y.first && x.start == y.start && x.end == y.end;
+    };
+    return a.latents.shape() == b.latents.shape() && a.height == b.height && a.width == b.width &&
+           std::equal(a.chunks.begin(), a.chunks.end(), b.chunks.begin(), b.chunks.end(), same_chunk) &&
            a.use_global_tokens == b.use_global_tokens && a.keyframes == b.keyframes;
 }
 
 int64_t chunk_rows(const Transformer& m, const DenoiseRequest& r) {
     int64_t frames = 0;
     for (const Chunk& chunk : r.chunks) frames = std::max(frames, chunk.end - chunk.first);
-    return frames * ((r.latents.size(2) + 1) / 2) * ((r.latents.size(3) + 1) / 2) + (r.use_global_tokens ? m.config.vin.num_global_tokens : 0);
+    return frames * ((r.latents.size(2) + 1) / 2) * ((r.latents.size(3) + 1) / 2) +
+           (r.use_global_tokens ? m.config.vin.num_global_tokens : 0);
 }
 
-void denoise_loss(Ops& ops, const Transformer& m, const std::vector<LossRequest>& batch, const Tensor& text, const std::vector<Tensor>& losses) {
+void denoise_loss(Ops& ops, const Transformer& m, const std::vector<LossRequest>& batch, const Tensor& text,
+                  const std::vector<Tensor>& losses) {
     const DenoiseRequest& first = batch.front().evaluation;
-    const int64_t B = static_cast<int64_t>(batch.size()), channels = first.latents.size(0), N = first.latents.size(1), height = first.latents.size(2), width = first.latents.size(3);
+    const int64_t B = static_cast<int64_t>(batch.size()), channels = first.latents.size(0), N = first.latents.size(1),
+                  height = first.latents.size(2), width = first.latents.size(3);
     std::vector<const DenoiseRequest*> videos;
     std::vector<Tensor> parts;
     for (const LossRequest& request : batch) {
         videos.push_back(&request.evaluation);
         parts.push_back(request.evaluation.latents);
     }
-    const Tensor tokens = video_tokens(ops, m, B == 1 ? first.latents : concatenate(ops, parts, 1), B, first.height, first.width);
+    const Tensor tokens =
+        video_tokens(ops, m, B == 1 ? first.latents : concatenate(ops, parts, 1), B, first.height, first.width);
     const DitInputs in = shared_inputs(ops, m, videos, tokens, tokens, text, first.vin_text_rows, {}, nullptr);
     for (const Chunk& chunk : first.chunks) {
         const auto learns = [&](const DenoiseRequest* r) { return denoised(r->frame_mask, chunk.start, chunk.end); };
         if (std::none_of(videos.begin(), videos.end(), learns)) continue;
         const size_t floor = ops.tape ? ops.tape->length() : 0;
         const int64_t F = chunk.end - chunk.first;
-        const Tensor p = denoise_chunk(ops, m, in, chunk, channels, height, width, false, {});       // [C, B · F, H, W]
+        const Tensor p = denoise_chunk(ops, m, in, chunk, channels, height, width, false, {});  // [C, B · F, H, W]
         for (int64_t b = 0; b < B; b++) {
             const LossRequest& request = batch[static_cast<size_t>(b)];
             const DenoiseRequest& r = request.evaluation;
             if (!learns(&r)) continue;
-            const int64_t denoised_frames = r.frame_mask.empty() ? N : std::count_if(r.frame_mask.begin(), r.frame_mask.end(), [](uint8_t x) { return x != 0; });
-            const double scale = 1.0 / static_cast<double>(channels * height * width * std::max<int64_t>(1, denoised_frames));
+            const int64_t denoised_frames =
+                r.frame_mask.empty()
+                    ? N
+                    : std::count_if(r.frame_mask.begin(), r.frame_mask.end(), [](uint8_t x) { return x != 0; });
+            const double scale =
+                1.0 / static_cast<double>(channels * height * width * std::max<int64_t>(1, denoised_frames));
             std::vector<float> weight;
             for (int64_t f = chunk.first; f < chunk.end; f++)
-                weight.push_back(!r.frame_mask.empty() && !r.frame_mask[static_cast<size_t>(f)] ? 0.f : f < chunk.start ? static_cast<float>(request.context_loss_weight) : 1.f);
-            squared_error(ops, losses[static_cast<size_t>(b)], p.slice(1, b * F, (b + 1) * F), request.target.slice(1, chunk.first, chunk.end), constant(ops, weight, {F}), scale, request.gradient_scale);
+                weight.push_back(!r.frame_mask.empty() && !r.frame_mask[static_cast<size_t>(f)] ? 0.f
+                                 : f < chunk.start ? static_cast<float>(request.context_loss_weight)
+                                                   : 1.f);
+            squared_error(ops, losses[static_cast<size_t>(b)], p.slice(1, b * F, (b + 1) * F),
+                          request.target.slice(1, chunk.first, chunk.end), constant(ops, weight, {F}), scale,
+                          request.gradient_scale);
         }
         if (ops.tape) ops.tape->run(ops, floor);
     }

@@ -1,4 +1,5 @@
-// One whole evaluation (model.md §3) and the training loss (§4). C++ knows no timesteps list and no method: it evaluates what it is asked.
+// One whole evaluation (model.md §3) and the training loss (§4). C++ knows no timesteps list and no method: it
+// evaluates what it is asked.
 #pragma once
 #include "dit.h"
 #include "vin.h"
@@ -10,19 +11,19 @@ struct Range {
 };
 
 struct DenoiseRequest {
-    Tensor latents;                          // [C, N, H, W]
+    Tensor latents;  // [C, N, H, W]
     double timestep = 0;
-    Tensor text, negative_text;              // [L, D]; without negative_text or with guidance_scale 1: one evaluation
+    Tensor text, negative_text;  // [L, D]; without negative_text or with guidance_scale 1: one evaluation
     double guidance_scale = 1;
     double fps = 16, height = 0, width = 0;  // pixels
     std::vector<Chunk> chunks;
     bool use_global_tokens = false;
     std::vector<int64_t> keyframes;
     bool fuse = true;
-    std::vector<uint8_t> frame_mask;         // [N] or empty
-    Tensor global_tokens_from;               // latents that the VIN reads instead
-    std::vector<Range> chunk_text, chunk_negative_text;   // rows of text per chunk; empty: all
-    int64_t vin_text_rows = 0, vin_negative_text_rows = 0;   // the VIN reads the first so many rows of text; 0: all
+    std::vector<uint8_t> frame_mask;                        // [N] or empty
+    Tensor global_tokens_from;                              // latents that the VIN reads instead
+    std::vector<Range> chunk_text, chunk_negative_text;     // rows of text per chunk; empty: all
+    int64_t vin_text_rows = 0, vin_negative_text_rows = 0;  // the VIN reads the first so many rows of text; 0: all
 };
 
 // What a test wants to see; filled for the conditional branch when `trace` is given.
@@ -31,15 +32,17 @@ struct DenoiseTrace {
     std::vector<Tensor> chunks;
 };
 
-// Writes the prediction into eps [C, N, H, W]. finite_flags i32 [branches · (chunks + 1)] may be absent; branch 0 is the text's.
-void denoise(Ops& ops, const Transformer& model, const DenoiseRequest& request, const Tensor& eps, const Tensor& finite_flags, DenoiseTrace* trace = nullptr);
+// Writes the prediction into eps [C, N, H, W]. finite_flags i32 [branches · (chunks + 1)] may be absent; branch 0 is
+// the text's.
+void denoise(Ops& ops, const Transformer& model, const DenoiseRequest& request, const Tensor& eps,
+             const Tensor& finite_flags, DenoiseTrace* trace = nullptr);
 int64_t finite_flags_needed(const DenoiseRequest& request);
 
 struct LossRequest {
-    DenoiseRequest evaluation;               // latents = x_t; one branch
-    Tensor target;                           // [C, N, H, W]
+    DenoiseRequest evaluation;  // latents = x_t; one branch
+    Tensor target;              // [C, N, H, W]
     double context_loss_weight = 1;
-    double gradient_scale = 1;               // this video's share in the summed gradient
+    double gradient_scale = 1;  // this video's share in the summed gradient
 };
 
 // Whether two videos can be evaluated as one batch, apart from the lengths of their texts.
@@ -47,8 +50,10 @@ bool same_shape(const DenoiseRequest& a, const DenoiseRequest& b);
 // Rows of the residual stream that the largest chunk of a video has.
 int64_t chunk_rows(const Transformer& model, const DenoiseRequest& request);
 
-// §4: adds the loss of each video of a batch of one shape to its entry of losses (f64 [1] each); text [B, L, D] stands for that of the requests. With a tape,
-// gradients flow to every weight. Each chunk's backward pass runs before the next chunk's forward pass, so activations never grow with the length of the videos.
-void denoise_loss(Ops& ops, const Transformer& model, const std::vector<LossRequest>& batch, const Tensor& text, const std::vector<Tensor>& losses);
+// §4: adds the loss of each video of a batch of one shape to its entry of losses (f64 [1] each); text [B, L, D] stands
+// for that of the requests. With a tape, gradients flow to every weight. Each chunk's backward pass runs before the
+// next chunk's forward pass, so activations never grow with the length of the videos.
+void denoise_loss(Ops& ops, const Transformer& model, const std::vector<LossRequest>& batch, const Tensor& text,
+                  const std::vector<Tensor>& losses);
 
 }  // namespace vin

@@ -6,12 +6,12 @@ namespace vin {
 
 // What all chunks of one evaluation share; of one video (B = 1), or of a batch of equal shape that trains together.
 struct DitInputs {
-    Tensor video_tokens;                     // [B, N, S, C], §3.2
-    Tensor t_vec;                            // [B, C], or [2B, C] with a frame mask: of t and of 0
-    Tensor mod;                              // t_block.1(SiLU(t_vec)) [B or 2B, 6C]
-    Tensor captions;                         // y_proj(text) [B, L, C]
-    Tensor global_tokens;                    // z [B, G, C] or absent
-    std::vector<uint8_t> frame_mask;         // [B · N], 1 = denoised; empty: all
+    Tensor video_tokens;              // [B, N, S, C], §3.2
+    Tensor t_vec;                     // [B, C], or [2B, C] with a frame mask: of t and of 0
+    Tensor mod;                       // t_block.1(SiLU(t_vec)) [B or 2B, 6C]
+    Tensor captions;                  // y_proj(text) [B, L, C]
+    Tensor global_tokens;             // z [B, G, C] or absent
+    std::vector<uint8_t> frame_mask;  // [B · N], 1 = denoised; empty: all
 };
 
 // [rows, …] as a batch of one: [1, rows, …]
@@ -26,14 +26,17 @@ struct Chunk {
     int64_t first, start, end;
 };
 
-Tensor captions(Ops& ops, const Transformer& model, const Tensor& text);              // text [B, L, D] → [B, L, C]
+Tensor captions(Ops& ops, const Transformer& model, const Tensor& text);  // text [B, L, D] → [B, L, C]
 // [timesteps, C]; one fps for all of them, or one for each
-Tensor time_vector(Ops& ops, const Transformer& model, const std::vector<float>& timesteps, const std::vector<float>& fps);
+Tensor time_vector(Ops& ops, const Transformer& model, const std::vector<float>& timesteps,
+                   const std::vector<float>& fps);
 // §3.2; latents [C, B · N, H, W], one video behind the other, → [B, N, S, C]. Height and width in pixels.
-Tensor video_tokens(Ops& ops, const Transformer& model, const Tensor& latents, int64_t videos, double height, double width);
+Tensor video_tokens(Ops& ops, const Transformer& model, const Tensor& latents, int64_t videos, double height,
+                    double width);
 
 // Prediction for all frames of the chunk: [out, B · (end − first), H, W], out = the first `channels` output channels.
 // `raw` repeats STDiT3's treatment of conditioning frames in the final layer (opensora.md §1.8), of one video.
-Tensor denoise_chunk(Ops& ops, const Transformer& model, const DitInputs& inputs, const Chunk& chunk, int64_t channels, int64_t height, int64_t width, bool raw, const Tensor& finite_flag);
+Tensor denoise_chunk(Ops& ops, const Transformer& model, const DitInputs& inputs, const Chunk& chunk, int64_t channels,
+                     int64_t height, int64_t width, bool raw, const Tensor& finite_flag);
 
 }  // namespace vin

@@ -27,7 +27,9 @@ static const char* const bias_table = "encoder.block.0.layer.0.SelfAttention.rel
 std::vector<WeightSpec> t5_weights(const T5Config& c) {
     const int64_t inner = c.num_heads * c.d_kv;
     std::vector<WeightSpec> specs = {{"shared.weight", {c.vocab_size, c.d_model}, Init::normal, 1.f}};
-    const auto matrix = [&](const std::string& name, int64_t out, int64_t in) { specs.push_back({name + ".weight", {out, in}, Init::xavier}); };
+    const auto matrix = [&](const std::string& name, int64_t out, int64_t in) {
+        specs.push_back({name + ".weight", {out, in}, Init::xavier});
+    };
     const auto norm = [&](const std::string& name) { specs.push_back({name + ".weight", {c.d_model}, Init::one}); };
     for (int64_t i = 0; i < c.num_layers; i++) {
         const std::string attention = block_name(i) + "0.SelfAttention.", dense = block_name(i) + "1.DenseReluDense.";
@@ -44,15 +46,20 @@ std::vector<WeightSpec> t5_weights(const T5Config& c) {
     return specs;
 }
 
-std::string t5_canonical_name(const std::string& name) { return name == "encoder.embed_tokens.weight" ? "shared.weight" : name; }
+std::string t5_canonical_name(const std::string& name) {
+    return name == "encoder.embed_tokens.weight" ? "shared.weight" : name;
+}
 
-// Half of the buckets are for keys behind the query. Of each half, half are single distances, the rest logarithmic up to max_distance.
+// Half of the buckets are for keys behind the query. Of each half, half are single distances, the rest logarithmic up
+// to max_distance.
 int32_t t5_bucket(const T5Config& c, int64_t r) {
     const int64_t half = c.num_buckets / 2, exact = half / 2, n = std::llabs(r);
     int64_t bucket = n;
     if (n >= exact) {
-        const double ratio = std::log(static_cast<double>(n) / exact) / std::log(static_cast<double>(c.max_distance) / exact);
-        bucket = std::min(half - 1, exact + static_cast<int64_t>(ratio * (half - exact) + 1e-9));   // 1e-9: powers of two lie on a boundary
+        const double ratio =
+            std::log(static_cast<double>(n) / exact) / std::log(static_cast<double>(c.max_distance) / exact);
+        bucket = std::min(half - 1, exact + static_cast<int64_t>(ratio * (half - exact) +
+                                                                 1e-9));  // 1e-9: powers of two lie on a boundary
     }
     return static_cast<int32_t>((r > 0 ? half : 0) + bucket);
 }
@@ -69,7 +76,9 @@ Tensor T5::position_bias(Ops& ops, int64_t length) const {
 
 Tensor T5::block(Ops& ops, int64_t i, const Tensor& x_, const Tensor& bias) const {
     const std::string attention = block_name(i) + "0.SelfAttention.", dense = block_name(i) + "1.DenseReluDense.";
-    const auto norm = [&](const std::string& name, const Tensor& x) { return rms_norm(ops, x, weights.at(name + ".layer_norm.weight"), config.eps); };
+    const auto norm = [&](const std::string& name, const Tensor& x) {
+        return rms_norm(ops, x, weights.at(name + ".layer_norm.weight"), config.eps);
+    };
     const auto project = [&](const std::string& name, const Tensor& x, const Epilogue& epilogue = {}) {
         return linear(ops, x, weights.at(name + ".weight"), {}, epilogue);
     };
@@ -82,20 +91,25 @@ Tensor T5::block(Ops& ops, int64_t i, const Tensor& x_, const Tensor& bias) cons
     x = project(attention + "o", y, Epilogue{VIN_ACTIVATION_NONE, {}, {}, x});
     // x += wo(gelu(wi_0 n) · (wi_1 n))
     n = norm(block_name(i) + "1", x);
-    const Tensor gated = multiply(ops, project(dense + "wi_0", n, Epilogue{VIN_ACTIVATION_GELU, {}, {}, {}}), project(dense + "wi_1", n));
+    const Tensor gated = multiply(ops, project(dense + "wi_0", n, Epilogue{VIN_ACTIVATION_GELU, {}, {}, {}}),
+                                  project(dense + "wi_1", n));
     return project(dense + "wo", gated, Epilogue{VIN_ACTIVATION_NONE, {}, {}, x});
 }
 
-Tensor T5::encode(Ops& ops, const std::vector<int32_t>& ids) const { return encode(ops, constant(ops, ids, {static_cast<int64_t>(ids.size())})); }
+Tensor T5::encode(Ops& ops, const std::vector<int32_t>& ids) const {
+    return encode(ops, constant(ops, ids, {static_cast<int64_t>(ids.size())}));
+}
 
 Tensor T5::encode(Ops& ops, const Tensor& ids) const {
     if (ids.rank() < 1 || ids.rank() > 2 || ids.dtype() != VIN_DTYPE_I32 || ids.numel() < 1)
-        throw Error("VIN_INVALID", std::string("Expected token ids int32 [L] or [B, L] but found ") + dtype_name(ids.dtype()) + " " + to_string(ids.shape()));
+        throw Error("VIN_INVALID", std::string("Expected token ids int32 [L] or [B, L] but found ") +
+                                       dtype_name(ids.dtype()) + " " + to_string(ids.shape()));
     Shape shape = ids.shape();
     shape.push_back(config.d_model);
     Tensor x = embedding(ops, weights.at("shared.weight"), ids.reshape({ids.numel()})).reshape(shape);
     const Tensor bias = position_bias(ops, ids.size(-1));
-    for (int64_t i = 0; i < config.num_layers; i++) x = checkpoint(ops, [this, i, x, bias](Ops& ops) { return block(ops, i, x, bias); });
+    for (int64_t i = 0; i < config.num_layers; i++)
+        x = checkpoint(ops, [this, i, x, bias](Ops& ops) { return block(ops, i, x, bias); });
     return rms_norm(ops, x, weights.at("encoder.final_layer_norm.weight"), config.eps);
 }
 

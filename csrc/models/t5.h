@@ -32,7 +32,7 @@ struct T5 {
     Tensor encode(Ops& ops, const Tensor& ids) const;
     Tensor encode(Ops& ops, const std::vector<int32_t>& ids) const;
 
-    Tensor position_bias(Ops& ops, int64_t length) const;             // [heads, L, L]
+    Tensor position_bias(Ops& ops, int64_t length) const;  // [heads, L, L]
     Tensor block(Ops& ops, int64_t i, const Tensor& x, const Tensor& bias) const;
 };
 

@@ -5,27 +5,29 @@
 
 namespace vin {
 
-// Batches of a step are summed along two lanes that may run at once. Which videos form a batch, and which lane takes it, follows from the step alone and not from the
-// number of threads, so the sum has one order.
+// Batches of a step are summed along two lanes that may run at once. Which videos form a batch, and which lane takes
+// it, follows from the step alone and not from the number of threads, so the sum has one order.
 static constexpr int64_t lanes_at_most = 2;
 
-// Videos of one shape are evaluated as one batch until a chunk has so many rows: a matrix product with fewer is far from the peak, one with more wins little and
-// holds more memory. Videos of more rows are alone.
+// Videos of one shape are evaluated as one batch until a chunk has so many rows: a matrix product with fewer is far
+// from the peak, one with more wins little and holds more memory. Videos of more rows are alone.
 static constexpr int64_t rows_at_once = 1024;
 
-static std::vector<WeightSpec> trained_specs(const std::vector<const Weights*>& weights, const std::vector<std::vector<std::string>>& trainable, const std::vector<std::string>& prefixes) {
+static std::vector<WeightSpec> trained_specs(const std::vector<const Weights*>& weights,
+                                             const std::vector<std::vector<std::string>>& trainable,
+                                             const std::vector<std::string>& prefixes) {
     std::vector<WeightSpec> specs;
     for (size_t m = 0; m < weights.size(); m++)
-        for (const std::string& name : trainable[m]) specs.push_back({prefixes[m] + name, weights[m]->at(name).shape()});
+        for (const std::string& name : trainable[m])
+            specs.push_back({prefixes[m] + name, weights[m]->at(name).shape()});
     return specs;
 }
 
-Trainer::Trainer(Engine& engine, const std::vector<const Weights*>& weights, const std::vector<std::vector<std::string>>& trainable, const std::vector<std::string>& prefixes)
+Trainer::Trainer(Engine& engine, const std::vector<const Weights*>& weights,
+                 const std::vector<std::vector<std::string>>& trainable, const std::vector<std::string>& prefixes)
     : gradients_(engine.memory(), trained_specs(weights, trainable, prefixes)),
-      lane_gradients_(engine.memory(), gradients_.specs()),
-      first_(engine.memory(), gradients_.specs()),
-      second_(engine.memory(), gradients_.specs()),
-      averages_(engine.memory(), gradients_.specs()) {
+      lane_gradients_(engine.memory(), gradients_.specs()), first_(engine.memory(), gradients_.specs()),
+      second_(engine.memory(), gradients_.specs()), averages_(engine.memory(), gradients_.specs()) {
     for (size_t m = 0; m < weights.size(); m++)
         for (const std::string& name : trainable[m]) {
             names_.push_back(prefixes[m] + name);
@@ -45,7 +47,8 @@ void Trainer::leaves(Tape& tape, const Weights& gradients) const {
 }
 
 void Trainer::begin(Ops& ops) {
-    for (const Weights* block : {&gradients_, &lane_gradients_, &first_, &second_, &averages_}) fill(ops, block->whole(), 0);
+    for (const Weights* block : {&gradients_, &lane_gradients_, &first_, &second_, &averages_})
+        fill(ops, block->whole(), 0);
     for (size_t i = 0; i < live_.size(); i++) copy_into(ops, averages_.tensor(i), live_[i]);
 }
 
@@ -63,38 +66,51 @@ static std::vector<std::vector<size_t>> batches_of(const Transformer& model, con
     std::vector<std::vector<size_t>> batches;
     for (size_t j = 0; j < videos.size(); j++) {
         const DenoiseRequest& request = videos[j].request.evaluation;
-        const size_t most = static_cast<size_t>(std::max<int64_t>(1, rows_at_once / std::max<int64_t>(1, chunk_rows(model, request))));
+        const size_t most =
+            static_cast<size_t>(std::max<int64_t>(1, rows_at_once / std::max<int64_t>(1, chunk_rows(model, request))));
         const auto fits = [&](const std::vector<size_t>& batch) {
             const VideoLoss& first = videos[batch.front()];
-            return batch.size() < most && text_kind(first.text) == text_kind(videos[j].text) && same_shape(first.request.evaluation, request);
+            return batch.size() < most && text_kind(first.text) == text_kind(videos[j].text) &&
+                   same_shape(first.request.evaluation, request);
         };
         const auto found = std::find_if(batches.begin(), batches.end(), fits);
-        if (found == batches.end()) batches.push_back({j});
-        else found->push_back(j);
+        if (found == batches.end())
+            batches.push_back({j});
+        else
+            found->push_back(j);
     }
     return batches;
 }
 
 // [B, L, D]
-static Tensor text_of(Ops& ops, const Transformer& model, const T5* text_encoder, const std::vector<VideoLoss>& videos, const std::vector<size_t>& batch) {
+static Tensor text_of(Ops& ops, const Transformer& model, const T5* text_encoder, const std::vector<VideoLoss>& videos,
+                      const std::vector<size_t>& batch) {
     const TextSource& first = videos[batch.front()].text;
     const int64_t B = static_cast<int64_t>(batch.size());
     if (first.null_rows == 0 && !first.embeddings) {
-        if (!text_encoder) throw Error("VIN_MISSING_COMPONENT", "Expected a text encoder that trains along, or embeddings of the prompt, but neither was given");
+        if (!text_encoder)
+            throw Error(
+                "VIN_MISSING_COMPONENT",
+                "Expected a text encoder that trains along, or embeddings of the prompt, but neither was given");
         std::vector<int32_t> ids;
         for (size_t j : batch) ids.insert(ids.end(), videos[j].text.ids.begin(), videos[j].text.ids.end());
         return text_encoder->encode(ops, constant(ops, ids, {B, static_cast<int64_t>(first.ids.size())}));
     }
     std::vector<Tensor> texts;
-    for (size_t j : batch) texts.push_back(one_of_batch(first.null_rows > 0 ? model.at("y_embedder.y_embedding").slice(0, 0, first.null_rows) : videos[j].text.embeddings));
+    for (size_t j : batch)
+        texts.push_back(one_of_batch(first.null_rows > 0
+                                         ? model.at("y_embedder.y_embedding").slice(0, 0, first.null_rows)
+                                         : videos[j].text.embeddings));
     return B == 1 ? texts.front() : concatenate(ops, texts);
 }
 
-void Trainer::backward(Ops& ops, const Transformer& model, const T5* text_encoder, const std::vector<VideoLoss>& videos, const Tensor& losses) {
+void Trainer::backward(Ops& ops, const Transformer& model, const T5* text_encoder, const std::vector<VideoLoss>& videos,
+                       const Tensor& losses) {
     ops.training = true;
     const std::vector<std::vector<size_t>> batches = batches_of(model, videos);
     // Each batch goes to the lane that has less to do so far.
-    std::vector<std::vector<size_t>> lanes(static_cast<size_t>(std::min<int64_t>(static_cast<int64_t>(batches.size()), lanes_at_most)));
+    std::vector<std::vector<size_t>> lanes(
+        static_cast<size_t>(std::min<int64_t>(static_cast<int64_t>(batches.size()), lanes_at_most)));
     std::vector<int64_t> work(lanes.size(), 0);
     for (size_t i = 0; i < batches.size(); i++) {
         const size_t lane = static_cast<size_t>(std::min_element(work.begin(), work.end()) - work.begin());
@@ -127,20 +143,26 @@ void Trainer::backward_vae(Ops& ops, const Vae& model, const VaeLoss& loss, cons
     Tape tape;
     ops.tape = &tape;
     leaves(tape, gradients_);
-    if (loss.latents) vae_decoder_loss(ops, model, loss.latents, loss.pixels, loss.weight, loss.l1, loss.mse, losses);
-    else vae_loss(ops, model, loss.pixels, loss.weight, loss.noise, loss.stage, loss.l1, loss.mse, loss.kl, losses);
+    if (loss.latents)
+        vae_decoder_loss(ops, model, loss.latents, loss.pixels, loss.weight, loss.l1, loss.mse, losses);
+    else
+        vae_loss(ops, model, loss.pixels, loss.weight, loss.noise, loss.stage, loss.l1, loss.mse, loss.kl, losses);
     tape.run(ops);
     ops.tape = nullptr;
 }
 
-void Trainer::sum_squares(Ops& ops, const Tensor& sum_of_squares) const { call(ops, vin_sum_squares_args{sum_of_squares.view(), gradients_.whole().view()}); }
+void Trainer::sum_squares(Ops& ops, const Tensor& sum_of_squares) const {
+    call(ops, vin_sum_squares_args{sum_of_squares.view(), gradients_.whole().view()});
+}
 
 void Trainer::update(Ops& ops, const AdamOptions& o, const Tensor& sum_of_squares) {
     const Tensor clip = ops.empty({1});
     call(ops, vin_clip_coefficient_args{clip.view(), sum_of_squares.view(), o.max_grad_norm});
-    const double correction1 = 1 - std::pow(o.beta1, static_cast<double>(o.step)), correction2 = 1 - std::pow(o.beta2, static_cast<double>(o.step));
+    const double correction1 = 1 - std::pow(o.beta1, static_cast<double>(o.step)),
+                 correction2 = 1 - std::pow(o.beta2, static_cast<double>(o.step));
     for (size_t i = 0; i < live_.size(); i++) {
-        call(ops, vin_adamw_args{live_[i].view(), first_.tensor(i).view(), second_.tensor(i).view(), gradients_.tensor(i).view(), clip.view(), o.learning_rates[i], o.beta1, o.beta2, o.eps,
+        call(ops, vin_adamw_args{live_[i].view(), first_.tensor(i).view(), second_.tensor(i).view(),
+                                 gradients_.tensor(i).view(), clip.view(), o.learning_rates[i], o.beta1, o.beta2, o.eps,
                                  o.weight_decays[i], correction1, correction2});
         call(ops, vin_ema_args{averages_.tensor(i).view(), live_[i].view(), o.ema_decay});
     }

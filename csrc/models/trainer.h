@@ -1,4 +1,5 @@
-// Gradients, moments and moving averages of the weights that train, and one step over them. What a step is made of — rates, masks, dropout — is decided in TypeScript.
+// Gradients, moments and moving averages of the weights that train, and one step over them. What a step is made of —
+// rates, masks, dropout — is decided in TypeScript.
 #pragma once
 #include <memory>
 #include <string>
@@ -11,7 +12,8 @@
 
 namespace vin {
 
-// Text of one video: embeddings, ids for a text encoder that trains along, or the first rows of y_embedding (text dropout).
+// Text of one video: embeddings, ids for a text encoder that trains along, or the first rows of y_embedding (text
+// dropout).
 struct TextSource {
     Tensor embeddings;
     std::vector<int32_t> ids;
@@ -19,27 +21,28 @@ struct TextSource {
 };
 
 struct VideoLoss {
-    LossRequest request;                     // `text` stands for its `evaluation.text`
+    LossRequest request;  // `text` stands for its `evaluation.text`
     TextSource text;
 };
 
 struct VaeLoss {
-    Tensor pixels, weight, noise;            // as vae_loss takes them
-    Tensor latents;                          // instead of noise: as vae_decoder_loss takes them
+    Tensor pixels, weight, noise;  // as vae_loss takes them
+    Tensor latents;                // instead of noise: as vae_decoder_loss takes them
     VaeStage stage = VaeStage::spatial;
     double l1 = 1, mse = 2, kl = 0;
 };
 
 struct AdamOptions {
-    std::vector<double> learning_rates, weight_decays;   // per name
+    std::vector<double> learning_rates, weight_decays;  // per name
     double beta1 = 0.9, beta2 = 0.999, eps = 1e-8, max_grad_norm = 0, ema_decay = 0;
-    int64_t step = 1;                        // from 1: bias correction
+    int64_t step = 1;  // from 1: bias correction
 };
 
 class Trainer {
 public:
     // `trainable[i]` are names of weights[i]; prefixes[i] stands in front of them in names().
-    Trainer(Engine& engine, const std::vector<const Weights*>& weights, const std::vector<std::vector<std::string>>& trainable, const std::vector<std::string>& prefixes);
+    Trainer(Engine& engine, const std::vector<const Weights*>& weights,
+            const std::vector<std::vector<std::string>>& trainable, const std::vector<std::string>& prefixes);
 
     const std::vector<std::string>& names() const { return names_; }
     Tensor gradient(size_t i) const { return gradients_.tensor(i); }
@@ -54,7 +57,8 @@ public:
     void begin(Ops& ops);
     void zero_gradients(Ops& ops);
     // Adds the gradients of all videos; losses f64 [videos] (before gradient_scale).
-    void backward(Ops& ops, const Transformer& model, const T5* text_encoder, const std::vector<VideoLoss>& videos, const Tensor& losses);
+    void backward(Ops& ops, const Transformer& model, const T5* text_encoder, const std::vector<VideoLoss>& videos,
+                  const Tensor& losses);
     // losses f64 [2] = reconstruction, kl
     void backward_vae(Ops& ops, const Vae& model, const VaeLoss& loss, const Tensor& losses);
     // sum_of_squares f64 [1] of all gradients: finite where they are, since fp64 holds the squares of fp32.

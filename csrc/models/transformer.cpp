@@ -4,13 +4,17 @@ namespace vin {
 
 TransformerConfig transformer_config(const JsonField& json) {
     TransformerConfig c;
-    const std::string layout = json["attention_layout"].present() ? json["attention_layout"].one_of({"factorised", "hybrid", "full"}) : "factorised";
+    const std::string layout = json["attention_layout"].present()
+                                   ? json["attention_layout"].one_of({"factorised", "hybrid", "full"})
+                                   : "factorised";
     c.layout = layout == "full" ? Layout::full : layout == "hybrid" ? Layout::hybrid : Layout::factorised;
     c.depth = json["depth"].integer(1, 1024);
     c.hidden_size = json["hidden_size"].integer(4, 65536);
     c.num_heads = json["num_heads"].integer(1, 1024);
-    if (c.hidden_size % c.num_heads != 0) json["num_heads"].fail("a divisor of hidden_size " + std::to_string(c.hidden_size));
-    if (c.hidden_size / c.num_heads > 512 || (c.hidden_size / c.num_heads) % 2 != 0) json["num_heads"].fail("heads of an even size up to 512");
+    if (c.hidden_size % c.num_heads != 0)
+        json["num_heads"].fail("a divisor of hidden_size " + std::to_string(c.hidden_size));
+    if (c.hidden_size / c.num_heads > 512 || (c.hidden_size / c.num_heads) % 2 != 0)
+        json["num_heads"].fail("heads of an even size up to 512");
     if (c.hidden_size % 4 != 0) json["hidden_size"].fail("a multiple of 4");
     c.in_channels = json["in_channels"].integer_or(4, 1, 256);
     c.caption_channels = json["caption_channels"].integer(1, 65536);
@@ -20,7 +24,9 @@ TransformerConfig transformer_config(const JsonField& json) {
     c.pred_sigma = json["pred_sigma"].boolean_or(true);
     c.input_sq_size = json["input_sq_size"].number_or(512, 1, 65536);
     c.max_latent_frames = static_cast<double>(json["max_latent_frames"].integer_or(80, 1, 1 << 20));
-    if (json["patch_size"].present_and_not_null() && json["patch_size"].integers(1, 16, 3) != std::vector<int64_t>{1, 2, 2}) json["patch_size"].fail("[1, 2, 2]");
+    if (json["patch_size"].present_and_not_null() &&
+        json["patch_size"].integers(1, 16, 3) != std::vector<int64_t>{1, 2, 2})
+        json["patch_size"].fail("[1, 2, 2]");
     const JsonField vin = json["vin"];
     if (vin.present_and_not_null()) {
         c.has_vin = c.has_time_embedder = true;
@@ -28,7 +34,8 @@ TransformerConfig transformer_config(const JsonField& json) {
         c.vin.dim = vin["dim"].integer(1, 65536);
         c.vin.num_heads = vin["num_heads"].integer(1, 1024);
         c.vin.num_blocks = vin["num_blocks"].integer_or(4, 0, 256);
-        if (c.vin.dim % c.vin.num_heads != 0 || c.vin.dim / c.vin.num_heads > 512) vin["num_heads"].fail("a divisor of vin.dim " + std::to_string(c.vin.dim) + " with heads of at most 512");
+        if (c.vin.dim % c.vin.num_heads != 0 || c.vin.dim / c.vin.num_heads > 512)
+            vin["num_heads"].fail("a divisor of vin.dim " + std::to_string(c.vin.dim) + " with heads of at most 512");
     }
     return c;
 }
@@ -36,7 +43,9 @@ TransformerConfig transformer_config(const JsonField& json) {
 // Collects specs; every Linear has a weight and a bias.
 struct Specs {
     std::vector<WeightSpec> list;
-    void add(const std::string& name, Shape shape, Init init, float std = 0.02f, bool optional = false) { list.push_back({name, std::move(shape), init, std, optional}); }
+    void add(const std::string& name, Shape shape, Init init, float std = 0.02f, bool optional = false) {
+        list.push_back({name, std::move(shape), init, std, optional});
+    }
     void linear(const std::string& name, int64_t out, int64_t in, Init init = Init::xavier, bool optional = false) {
         add(name + ".weight", {out, in}, init, 0.02f, optional);
         add(name + ".bias", {out}, Init::zero, 0, optional);
@@ -111,7 +120,7 @@ std::vector<WeightSpec> transformer_weights(const TransformerConfig& c) {
 
 Modulation modulation(Ops& ops, const Tensor& scale_shift_table, const Tensor& mod, const Tensor& group) {
     const int64_t width = scale_shift_table.size(1);
-    const Tensor rows = add(ops, mod, scale_shift_table.reshape({1, 6 * width}));   // [groups, 6·width]
+    const Tensor rows = add(ops, mod, scale_shift_table.reshape({1, 6 * width}));  // [groups, 6·width]
     const auto row = [&](int64_t i) { return rows.slice(1, i * width, (i + 1) * width); };
     return {row(0), row(1), row(2), row(3), row(4), row(5), group};
 }

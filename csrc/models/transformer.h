@@ -1,4 +1,5 @@
-// The denoiser of model.md: a DiT backbone in one of three attention layouts and, when it has one, a Video Interface Network. Configuration and weights.
+// The denoiser of model.md: a DiT backbone in one of three attention layouts and, when it has one, a Video Interface
+// Network. Configuration and weights.
 #pragma once
 #include <string>
 #include <vector>
@@ -29,7 +30,8 @@ struct TransformerConfig {
 };
 
 TransformerConfig transformer_config(const JsonField& config);
-// Names, shapes and initial values of every tensor; those of the time code and of the VIN only when the config has them.
+// Names, shapes and initial values of every tensor; those of the time code and of the VIN only when the config has
+// them.
 std::vector<WeightSpec> transformer_weights(const TransformerConfig& config);
 
 struct Transformer {
@@ -42,7 +44,8 @@ struct Transformer {
         return vin::linear(ops, x, weights.at(name + ".weight"), weights.at(name + ".bias"), epilogue);
     }
     // Linear, activation, Linear.
-    Tensor mlp(Ops& ops, const Tensor& x, const std::string& first, const std::string& second, int32_t activation, const Epilogue& epilogue = {}) const {
+    Tensor mlp(Ops& ops, const Tensor& x, const std::string& first, const std::string& second, int32_t activation,
+               const Epilogue& epilogue = {}) const {
         Epilogue inner;
         inner.activation = activation;
         return linear(ops, linear(ops, x, first, inner), second, epilogue);

@@ -5,11 +5,13 @@
 
 namespace vin {
 
-// Frames that go through the 2D VAE at once: about 2^17 pixels, so that small frames fill all threads and large ones keep memory low.
-// It follows from the frame size alone: memory does not grow with the length of a video.
-static int64_t frames_at_once(int64_t height, int64_t width) { return std::clamp<int64_t>((int64_t{1} << 17) / (height * width), 1, 16); }
+// Frames that go through the 2D VAE at once: about 2^17 pixels, so that small frames fill all threads and large ones
+// keep memory low. It follows from the frame size alone: memory does not grow with the length of a video.
+static int64_t frames_at_once(int64_t height, int64_t width) {
+    return std::clamp<int64_t>((int64_t{1} << 17) / (height * width), 1, 16);
+}
 
-static Tensor channels_last(const Tensor& x) { return x.permute({1, 2, 3, 0}); }   // [C,T,H,W] → [T,H,W,C]
+static Tensor channels_last(const Tensor& x) { return x.permute({1, 2, 3, 0}); }  // [C,T,H,W] → [T,H,W,C]
 
 static Tensor times(Ops& ops, const Tensor& x, double factor) {
     return multiply(ops, x, constant(ops, std::vector<float>{static_cast<float>(factor)}, {1, 1, 1, 1}));
@@ -20,7 +22,8 @@ static void expect(bool condition, const std::string& text) {
 }
 
 static void expect_shape(const char* name, const Tensor& x, const Shape& shape) {
-    expect(x.shape() == shape, std::string("Expected ") + name + " of shape " + to_string(shape) + " but found " + to_string(x.shape()));
+    expect(x.shape() == shape,
+           std::string("Expected ") + name + " of shape " + to_string(shape) + " but found " + to_string(x.shape()));
 }
 
 // ---- what both halves are made of ----
@@ -28,27 +31,32 @@ static void expect_shape(const char* name, const Tensor& x, const Shape& shape) 
 Tensor VaePart::norm(Ops& ops, const std::string& name, const Tensor& x, bool silu) const {
     const int64_t batch = across_frames ? 1 : x.size(0);
     const Tensor whole = x.reshape({batch, x.numel() / x.size(3) / batch, x.size(3)});
-    return group_norm(ops, whole, weight(name + ".weight"), weight(name + ".bias"), groups, silu, eps).reshape(x.shape());
+    return group_norm(ops, whole, weight(name + ".weight"), weight(name + ".bias"), groups, silu, eps)
+        .reshape(x.shape());
 }
 
 Tensor VaePart::convolution(Ops& ops, const std::string& name, const Tensor& x, const Tensor& residual) const {
     const Tensor kernel = weight(name + ".weight");
     const int pad_t = kernel.rank() == 5 ? static_cast<int>(kernel.size(2)) - 1 : 0;
-    return conv3d(ops, x, kernel, find(name + ".bias"), Convolution{1, 1, pad_t, static_cast<int>(kernel.size(-1)) / 2}, residual);
+    return conv3d(ops, x, kernel, find(name + ".bias"), Convolution{1, 1, pad_t, static_cast<int>(kernel.size(-1)) / 2},
+                  residual);
 }
 
 Tensor VaePart::pointwise(Ops& ops, const std::string& name, const Tensor& x, const Tensor& residual) const {
-    return linear(ops, x, weight(name + ".weight"), find(name + ".bias"), Epilogue{VIN_ACTIVATION_NONE, {}, {}, residual});
+    return linear(ops, x, weight(name + ".weight"), find(name + ".bias"),
+                  Epilogue{VIN_ACTIVATION_NONE, {}, {}, residual});
 }
 
 // x → norm1 → silu → conv1 → norm2 → silu → conv2, + shortcut(x)
 Tensor VaePart::residual_block(Ops& ops, const std::string& name, const Tensor& x) const {
     return checkpoint(ops, [part = *this, name, x](Ops& ops) {
-        const std::string conv = part.across_frames ? ".conv" : "", shortcut = name + (part.across_frames ? ".conv3.conv" : ".conv_shortcut");
+        const std::string conv = part.across_frames ? ".conv" : "",
+                          shortcut = name + (part.across_frames ? ".conv3.conv" : ".conv_shortcut");
         Tensor h = part.norm(ops, name + ".norm1", x, true);
         h = part.convolution(ops, name + ".conv1" + conv, h);
         h = part.norm(ops, name + ".norm2", h, true);
-        return part.convolution(ops, name + ".conv2" + conv, h, part.find(shortcut + ".weight") ? part.pointwise(ops, shortcut, x) : x);
+        return part.convolution(ops, name + ".conv2" + conv, h,
+                                part.find(shortcut + ".weight") ? part.pointwise(ops, shortcut, x) : x);
     });
 }
 
@@ -60,9 +68,12 @@ Tensor VaePart::attention_block(Ops& ops, const std::string& name, const Tensor&
         const Tensor h = part.norm(ops, name + ".group_norm", x, false).rows();
         const auto project = [&](const char* projection) { return part.pointwise(ops, name + projection, h); };
         const Tensor q = project(".to_q"), k = project(".to_k"), v = project(".to_v");
-        const auto frame = [length](const Tensor& rows, int64_t i) { return rows.slice(0, i * length, (i + 1) * length); };
+        const auto frame = [length](const Tensor& rows, int64_t i) {
+            return rows.slice(0, i * length, (i + 1) * length);
+        };
         std::vector<Tensor> frames;
-        for (int64_t i = 0; i < x.size(0); i++) frames.push_back(biased_attention(ops, frame(q, i), frame(k, i), frame(v, i), 1, {}, scale));
+        for (int64_t i = 0; i < x.size(0); i++)
+            frames.push_back(biased_attention(ops, frame(q, i), frame(k, i), frame(v, i), 1, {}, scale));
         return part.pointwise(ops, name + ".to_out.0", concatenate(ops, frames).reshape(x.shape()), x);
     });
 }
@@ -77,11 +88,13 @@ Tensor Vae::spatial_encode(Ops& ops, const Tensor& frames) const {
     Tensor h = p.convolution(ops, "encoder.conv_in", frames);
     for (int64_t i = 0; i < blocks; i++) {
         const std::string block = level("encoder.down_blocks", i);
-        for (int64_t j = 0; j < config.layers_per_block; j++) h = p.residual_block(ops, level(block + ".resnets", j), h);
+        for (int64_t j = 0; j < config.layers_per_block; j++)
+            h = p.residual_block(ops, level(block + ".resnets", j), h);
         if (i + 1 == blocks) break;
         // Zeros right and below only: an odd last row or column pairs with them.
         const Convolution halve{1, 2, 0, 0, h.size(0), h.size(1) / 2, h.size(2) / 2};
-        h = conv3d(ops, h, p.weight(block + ".downsamplers.0.conv.weight"), p.weight(block + ".downsamplers.0.conv.bias"), halve);
+        h = conv3d(ops, h, p.weight(block + ".downsamplers.0.conv.weight"),
+                   p.weight(block + ".downsamplers.0.conv.bias"), halve);
     }
     h = p.residual_block(ops, "encoder.mid_block.resnets.0", h);
     h = p.attention_block(ops, "encoder.mid_block.attentions.0", h);
@@ -101,7 +114,8 @@ Tensor Vae::spatial_decode(Ops& ops, const Tensor& z) const {
     h = p.residual_block(ops, "decoder.mid_block.resnets.1", h);
     for (int64_t i = 0; i < blocks; i++) {
         const std::string block = level("decoder.up_blocks", i);
-        for (int64_t j = 0; j <= config.layers_per_block; j++) h = p.residual_block(ops, level(block + ".resnets", j), h);
+        for (int64_t j = 0; j <= config.layers_per_block; j++)
+            h = p.residual_block(ops, level(block + ".resnets", j), h);
         if (i + 1 == blocks) break;
         h = upsample_nearest(ops, h);
         h = p.convolution(ops, block + ".upsamplers.0.conv", h);
@@ -117,13 +131,16 @@ Tensor Vae::temporal_encode(Ops& ops, const Tensor& x) const {
     const int64_t levels = static_cast<int64_t>(config.temporal_multipliers.size());
     Tensor h = p.convolution(ops, "encoder.conv_in.conv", x);
     for (int64_t i = 0; i < levels; i++) {
-        for (int64_t j = 0; j < config.temporal_res_blocks; j++) h = p.residual_block(ops, level(level("encoder.block_res_blocks", i), j), h);
+        for (int64_t j = 0; j < config.temporal_res_blocks; j++)
+            h = p.residual_block(ops, level(level("encoder.block_res_blocks", i), j), h);
         if (i + 1 == levels || !config.temporal_downsample[static_cast<size_t>(i)]) continue;
         const std::string conv = level("encoder.conv_blocks", i) + ".conv";
         // Stride 2 in time needs one frame of zeros in front: (3 − 1) + (1 − 2).
-        h = conv3d(ops, h, p.weight(conv + ".weight"), p.weight(conv + ".bias"), Convolution{2, 1, 1, 1, h.size(0) / 2, h.size(1), h.size(2)});
+        h = conv3d(ops, h, p.weight(conv + ".weight"), p.weight(conv + ".bias"),
+                   Convolution{2, 1, 1, 1, h.size(0) / 2, h.size(1), h.size(2)});
     }
-    for (int64_t j = 0; j < config.temporal_res_blocks; j++) h = p.residual_block(ops, level("encoder.res_blocks", j), h);
+    for (int64_t j = 0; j < config.temporal_res_blocks; j++)
+        h = p.residual_block(ops, level("encoder.res_blocks", j), h);
     h = p.norm(ops, "encoder.norm1", h, true);
     h = p.pointwise(ops, "encoder.conv2.conv", h);
     return p.pointwise(ops, "quant_conv.conv", h);
@@ -139,9 +156,11 @@ Tensor Vae::temporal_decode(Ops& ops, const Tensor& z) const {
     const VaePart p = temporal();
     Tensor h = p.pointwise(ops, "post_quant_conv.conv", z);
     h = p.convolution(ops, "decoder.conv1.conv", h);
-    for (int64_t j = 0; j < config.temporal_res_blocks; j++) h = p.residual_block(ops, level("decoder.res_blocks", j), h);
+    for (int64_t j = 0; j < config.temporal_res_blocks; j++)
+        h = p.residual_block(ops, level("decoder.res_blocks", j), h);
     for (int64_t i = static_cast<int64_t>(config.temporal_multipliers.size()) - 1; i >= 0; i--) {
-        for (int64_t j = 0; j < config.temporal_res_blocks; j++) h = p.residual_block(ops, level(level("decoder.block_res_blocks", i), j), h);
+        for (int64_t j = 0; j < config.temporal_res_blocks; j++)
+            h = p.residual_block(ops, level(level("decoder.block_res_blocks", i), j), h);
         if (i == 0 || !config.temporal_downsample[static_cast<size_t>(i - 1)]) continue;
         h = depth_to_time(ops, p.convolution(ops, level("decoder.conv_blocks", i - 1) + ".conv", h));
     }
@@ -164,7 +183,9 @@ static Tensor with_front(Ops& ops, const VaeConfig& config, const Tensor& x, int
     return concatenate(ops, parts);
 }
 
-static Tensor without_front(const Tensor& x, const MicroBatch& batch) { return x.slice(0, batch.front(), batch.front() + batch.frames()); }
+static Tensor without_front(const Tensor& x, const MicroBatch& batch) {
+    return x.slice(0, batch.front(), batch.front() + batch.frames());
+}
 
 static Tensor mean_of(const Tensor& moments) { return moments.slice(3, 0, VaeConfig::latent_channels); }
 
@@ -177,17 +198,21 @@ static Tensor stored_or(Ops& ops, const Tensor& stored, const std::vector<float>
 static Tensor reciprocal(Ops& ops, const Tensor& x) {
     const Tensor sign = ops.empty({x.numel(), 1, 1}), magnitude = ops.empty({x.numel(), 1});
     const Tensor one = constant(ops, std::vector<float>{1}, {1});
-    call(ops, vin_rms_norm_rope_args{sign.view(), magnitude.view(), x.reshape(sign.shape()).view(), one.view(), {}, 1, 0.f});
+    call(ops,
+         vin_rms_norm_rope_args{sign.view(), magnitude.view(), x.reshape(sign.shape()).view(), one.view(), {}, 1, 0.f});
     return multiply(ops, sign.reshape(x.shape()), magnitude.reshape(x.shape()));
 }
 
 static void expect_pixels(const Tensor& pixels) {
-    const bool large_enough = pixels.rank() == 4 && pixels.size(2) >= VaeConfig::spatial_factor && pixels.size(3) >= VaeConfig::spatial_factor;
-    expect(large_enough && pixels.size(0) == 3, "Expected pixels [3, T, H, W] of at least 8 × 8 but found " + to_string(pixels.shape()));
+    const bool large_enough = pixels.rank() == 4 && pixels.size(2) >= VaeConfig::spatial_factor &&
+                              pixels.size(3) >= VaeConfig::spatial_factor;
+    expect(large_enough && pixels.size(0) == 3,
+           "Expected pixels [3, T, H, W] of at least 8 × 8 but found " + to_string(pixels.shape()));
 }
 
 static Shape latent_shape(const Tensor& pixels, int64_t latents) {
-    return {VaeConfig::latent_channels, latents, pixels.size(2) / VaeConfig::spatial_factor, pixels.size(3) / VaeConfig::spatial_factor};
+    return {VaeConfig::latent_channels, latents, pixels.size(2) / VaeConfig::spatial_factor,
+            pixels.size(3) / VaeConfig::spatial_factor};
 }
 
 Tensor Vae::encode(Ops& ops, const Tensor& pixels) const {
@@ -215,7 +240,8 @@ void Vae::encode_into(Ops& ops, const Tensor& pixels, const Tensor& latents) con
     const Tensor per_scale = reciprocal(ops, stored_or(ops, weights.find("scale"), config.scale));
     combine_into(ops, minus_shift, -1, shift);
     for (const MicroBatch& batch : micro_batches(config, pixels.size(1))) {
-        const Tensor moments = encode_micro_batch(ops, *this, pixels.slice(1, batch.frame_begin, batch.frame_end), batch.front());
+        const Tensor moments =
+            encode_micro_batch(ops, *this, pixels.slice(1, batch.frame_begin, batch.frame_end), batch.front());
         // z = (mean − shift) / scale
         const Tensor z = multiply(ops, add(ops, mean_of(moments), minus_shift), per_scale);
         copy_into(ops, channels_last(latents.slice(1, batch.latent_begin, batch.latent_end)), z);
@@ -224,12 +250,14 @@ void Vae::encode_into(Ops& ops, const Tensor& pixels, const Tensor& latents) con
 
 // One micro-batch: latents [4,l,h,w] → frames of the 2D VAE; take(frames [t,8h,8w,3], first) for each group of them.
 template <class Take>
-static void decode_micro_batch(Ops& ops, const Vae& vae, const Tensor& latents, const MicroBatch& batch, const Take& take) {
+static void decode_micro_batch(Ops& ops, const Vae& vae, const Tensor& latents, const MicroBatch& batch,
+                               const Take& take) {
     const Tensor scale = stored_or(ops, vae.weights.find("scale"), vae.config.scale);
     const Tensor shift = stored_or(ops, vae.weights.find("shift"), vae.config.shift);
     const Tensor z = add(ops, multiply(ops, contiguous(ops, channels_last(latents)), scale), shift);
     const Tensor x = times(ops, without_front(vae.temporal_decode(ops, z), batch), 1 / vae.config.scaling_factor);
-    const int64_t group = frames_at_once(latents.size(2) * VaeConfig::spatial_factor, latents.size(3) * VaeConfig::spatial_factor);
+    const int64_t group =
+        frames_at_once(latents.size(2) * VaeConfig::spatial_factor, latents.size(3) * VaeConfig::spatial_factor);
     for (int64_t begin = 0; begin < batch.frames(); begin += group)
         take(vae.spatial_decode(ops, x.slice(0, begin, std::min(batch.frames(), begin + group))), begin);
 }
@@ -238,29 +266,37 @@ static void expect_latents(const VaeConfig& config, const Tensor& latents, int64
     const bool right_rank = latents.rank() == 4 && latents.size(0) == VaeConfig::latent_channels;
     expect(right_rank, "Expected latents [4, N, h, w] but found " + to_string(latents.shape()));
     const int64_t expected = latent_frames(config, num_frames), found = latents.size(1);
-    expect(num_frames > 0 && found == expected,
-           "Expected " + std::to_string(expected) + " latent frames for " + std::to_string(num_frames) + " video frames but found " + std::to_string(found));
+    expect(num_frames > 0 && found == expected, "Expected " + std::to_string(expected) + " latent frames for " +
+                                                    std::to_string(num_frames) + " video frames but found " +
+                                                    std::to_string(found));
 }
 
 void Vae::decode_into(Ops& ops, const Tensor& latents, int64_t num_frames, const Tensor& output) const {
     expect_latents(config, latents, num_frames);
-    expect_shape("pixels", output, {3, num_frames, latents.size(2) * VaeConfig::spatial_factor, latents.size(3) * VaeConfig::spatial_factor});
+    expect_shape(
+        "pixels", output,
+        {3, num_frames, latents.size(2) * VaeConfig::spatial_factor, latents.size(3) * VaeConfig::spatial_factor});
     for (const MicroBatch& batch : micro_batches(config, num_frames)) {
         const Tensor pixels = channels_last(output.slice(1, batch.frame_begin, batch.frame_end));
         decode_micro_batch(ops, *this, latents.slice(1, batch.latent_begin, batch.latent_end), batch,
-                           [&](const Tensor& frames, int64_t first) { copy_into(ops, pixels.slice(0, first, first + frames.size(0)), frames); });
+                           [&](const Tensor& frames, int64_t first) {
+                               copy_into(ops, pixels.slice(0, first, first + frames.size(0)), frames);
+                           });
     }
 }
 
 static Shape frames_shape(const Tensor& latents, const MicroBatch& batch) {
-    return {batch.frames(), latents.size(2) * VaeConfig::spatial_factor, latents.size(3) * VaeConfig::spatial_factor, 3};
+    return {batch.frames(), latents.size(2) * VaeConfig::spatial_factor, latents.size(3) * VaeConfig::spatial_factor,
+            3};
 }
 
 MicroBatch Vae::micro_batch(int64_t begin, int64_t end, int64_t num_frames) const {
     for (const MicroBatch& batch : micro_batches(config, num_frames))
         if (batch.latent_begin == begin && batch.latent_end == end) return batch;
-    throw Error("VIN_INVALID", "Expected the latent frames of one micro-batch of " + std::to_string(config.micro_latent_size) + " but found " +
-                                   std::to_string(begin) + " to " + std::to_string(end) + " of " + std::to_string(num_frames) + " video frames");
+    throw Error("VIN_INVALID", "Expected the latent frames of one micro-batch of " +
+                                   std::to_string(config.micro_latent_size) + " but found " + std::to_string(begin) +
+                                   " to " + std::to_string(end) + " of " + std::to_string(num_frames) +
+                                   " video frames");
 }
 
 Tensor Vae::decode_pixels(Ops& ops, const Tensor& latents, int64_t begin, int64_t end, int64_t num_frames) const {
@@ -270,27 +306,30 @@ Tensor Vae::decode_pixels(Ops& ops, const Tensor& latents, int64_t begin, int64_
     return output;
 }
 
-void Vae::decode_pixels_into(Ops& ops, const Tensor& latents, int64_t begin, int64_t end, int64_t num_frames, const Tensor& output, const Tensor& finite_flag) const {
+void Vae::decode_pixels_into(Ops& ops, const Tensor& latents, int64_t begin, int64_t end, int64_t num_frames,
+                             const Tensor& output, const Tensor& finite_flag) const {
     expect_latents(config, latents, num_frames);
     const MicroBatch batch = micro_batch(begin, end, num_frames);
     expect_shape("pixels", output, frames_shape(latents, batch));
     decode_micro_batch(ops, *this, latents.slice(1, begin, end), batch, [&](const Tensor& frames, int64_t first) {
-        check_finite(ops, finite_flag, frames.reshape({frames.size(0), frames.numel() / frames.size(0)}), static_cast<int>(batch.frame_begin + first));
+        check_finite(ops, finite_flag, frames.reshape({frames.size(0), frames.numel() / frames.size(0)}),
+                     static_cast<int>(batch.frame_begin + first));
         call(ops, vin_to_pixels_args{output.slice(0, first, first + frames.size(0)).view(), frames.view()});
     });
 }
 
 // ---- training ----
 
-void vae_loss(Ops& ops, const Vae& vae, const Tensor& pixels, const Tensor& weight, const Tensor& noise_, VaeStage stage,
-              double l1, double mse, double kl, const Tensor& loss) {
+void vae_loss(Ops& ops, const Vae& vae, const Tensor& pixels, const Tensor& weight, const Tensor& noise_,
+              VaeStage stage, double l1, double mse, double kl, const Tensor& loss) {
     const VaeConfig& config = vae.config;
     expect_pixels(pixels);
     const int64_t T = pixels.size(1), H = pixels.size(2), W = pixels.size(3);
     expect(H % VaeConfig::spatial_factor == 0 && W % VaeConfig::spatial_factor == 0,
            "Expected a height and width divisible by 8 but found " + to_string(pixels.shape()));
-    expect(stage == VaeStage::spatial || T <= config.micro_frame_size,
-           "Expected at most one micro-batch of " + std::to_string(config.micro_frame_size) + " frames but found " + std::to_string(T));
+    expect(stage == VaeStage::spatial || T <= config.micro_frame_size, "Expected at most one micro-batch of " +
+                                                                           std::to_string(config.micro_frame_size) +
+                                                                           " frames but found " + std::to_string(T));
     const MicroBatch batch = micro_batches(config, T).front();
     expect_shape("noise", noise_, latent_shape(pixels, stage == VaeStage::spatial ? T : batch.latents()));
     const int64_t cell = stage == VaeStage::temporal ? VaeConfig::spatial_factor : 1;
@@ -308,21 +347,25 @@ void vae_loss(Ops& ops, const Vae& vae, const Tensor& pixels, const Tensor& weig
     if (stage != VaeStage::spatial) prediction = without_front(vae.temporal_decode(ops, prediction), batch);
     if (stage == VaeStage::all) prediction = times(ops, prediction, 1 / config.scaling_factor);
     if (stage != VaeStage::temporal) prediction = vae.spatial_decode(ops, prediction);
-    reconstruction_loss(ops, loss.slice(0, 0, 1), prediction, target, weight ? weight.reshape({weight.numel()}) : weight, l1, mse);
+    reconstruction_loss(ops, loss.slice(0, 0, 1), prediction, target,
+                        weight ? weight.reshape({weight.numel()}) : weight, l1, mse);
 }
 
-void vae_decoder_loss(Ops& ops, const Vae& vae, const Tensor& latents, const Tensor& pixels, const Tensor& weight, double l1, double mse, const Tensor& loss) {
+void vae_decoder_loss(Ops& ops, const Vae& vae, const Tensor& latents, const Tensor& pixels, const Tensor& weight,
+                      double l1, double mse, const Tensor& loss) {
     expect_pixels(pixels);
     const int64_t frames = pixels.size(1);
     const std::vector<MicroBatch> batches = micro_batches(vae.config, frames);
-    expect(batches.size() == 1, "Expected at most one micro-batch of " + std::to_string(vae.config.micro_frame_size) + " frames but found " + std::to_string(frames));
+    expect(batches.size() == 1, "Expected at most one micro-batch of " + std::to_string(vae.config.micro_frame_size) +
+                                    " frames but found " + std::to_string(frames));
     expect_latents(vae.config, latents, frames);
     if (weight) expect_shape("weight", weight, {frames, pixels.size(2), pixels.size(3)});
     const Tensor target = contiguous(ops, channels_last(pixels));
     decode_micro_batch(ops, vae, latents, batches.front(), [&](const Tensor& prediction, int64_t first) {
         const int64_t end = first + prediction.size(0);
         const Tensor part = weight ? weight.slice(0, first, end) : weight;
-        reconstruction_loss(ops, loss.slice(0, 0, 1), prediction, target.slice(0, first, end), part ? part.reshape({part.numel()}) : part, l1, mse);
+        reconstruction_loss(ops, loss.slice(0, 0, 1), prediction, target.slice(0, first, end),
+                            part ? part.reshape({part.numel()}) : part, l1, mse);
     });
 }
 

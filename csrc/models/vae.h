@@ -1,5 +1,6 @@
-// OpenSora VAE 1.2 at any size: a 2D AutoencoderKL per frame and a causal temporal VAE over micro-batches (model.md §7, opensora.md §3).
-// Inside, everything is channels last: [T,H,W,C]. At the door videos are [3,T,H,W] in −1 … 1 and latents [4,N,h,w] with h = H / 8, w = W / 8.
+// OpenSora VAE 1.2 at any size: a 2D AutoencoderKL per frame and a causal temporal VAE over micro-batches (model.md §7,
+// opensora.md §3). Inside, everything is channels last: [T,H,W,C]. At the door videos are [3,T,H,W] in −1 … 1 and
+// latents [4,N,h,w] with h = H / 8, w = W / 8.
 #pragma once
 #include <string>
 #include <vector>
@@ -15,21 +16,23 @@ struct VaeConfig {
     static constexpr int64_t spatial_factor = 8;
     static constexpr int64_t temporal_factor = 4;
 
-    std::vector<int64_t> block_out_channels = {128, 256, 512, 512};   // 2D VAE
+    std::vector<int64_t> block_out_channels = {128, 256, 512, 512};  // 2D VAE
     int64_t layers_per_block = 2;
-    int64_t norm_num_groups = 32;                                     // of both VAEs
+    int64_t norm_num_groups = 32;  // of both VAEs
 
     int64_t temporal_filters = 128;
     int64_t temporal_res_blocks = 4;
     std::vector<int64_t> temporal_multipliers = {1, 2, 2, 4};
-    std::vector<bool> temporal_downsample = {false, true, true};      // after level 0, 1, 2
+    std::vector<bool> temporal_downsample = {false, true, true};  // after level 0, 1, 2
 
-    double scaling_factor = 0.18215;                                  // between the two VAEs
-    std::vector<float> shift = {0, 0, 0, 0}, scale = {1, 1, 1, 1};    // used when the state dict has none
-    int64_t micro_frame_size = 17;                                    // F
-    int64_t micro_latent_size = 5;                                    // L
+    double scaling_factor = 0.18215;                                // between the two VAEs
+    std::vector<float> shift = {0, 0, 0, 0}, scale = {1, 1, 1, 1};  // used when the state dict has none
+    int64_t micro_frame_size = 17;                                  // F
+    int64_t micro_latent_size = 5;                                  // L
 
-    int64_t extra_latents() const { return micro_latent_size - (micro_frame_size + temporal_factor - 1) / temporal_factor; }   // L − ⌈F/4⌉
+    int64_t extra_latents() const {
+        return micro_latent_size - (micro_frame_size + temporal_factor - 1) / temporal_factor;
+    }  // L − ⌈F/4⌉
 };
 
 // Missing keys are the published sizes. Throws VIN_FORMAT.
@@ -44,11 +47,12 @@ struct MicroBatch {
     int64_t frame_begin, frame_end, latent_begin, latent_end;
     int64_t frames() const { return frame_end - frame_begin; }
     int64_t latents() const { return latent_end - latent_begin; }
-    int64_t front() const { return VaeConfig::temporal_factor * latents() - frames(); }   // frames put in front of it
+    int64_t front() const { return VaeConfig::temporal_factor * latents() - frames(); }  // frames put in front of it
 };
 std::vector<MicroBatch> micro_batches(const VaeConfig& config, int64_t num_frames);
 int64_t latent_frames(const VaeConfig& config, int64_t num_frames);
-// The most video frames that decode from so many latent frames. Throws VIN_INVALID when the last micro-batch is too short to hold one.
+// The most video frames that decode from so many latent frames. Throws VIN_INVALID when the last micro-batch is too
+// short to hold one.
 int64_t video_frames(const VaeConfig& config, int64_t latents);
 
 // One half of the VAE: the same residual blocks with other names, norms and padding.
@@ -57,7 +61,7 @@ struct VaePart {
     std::string prefix;
     int groups;
     float eps;
-    bool across_frames;                      // statistics of the group norm: over a whole micro-batch, or frame by frame
+    bool across_frames;  // statistics of the group norm: over a whole micro-batch, or frame by frame
 
     Tensor weight(const std::string& name) const { return weights->at(prefix + name); }
     Tensor find(const std::string& name) const { return weights->find(prefix + name); }
@@ -74,8 +78,12 @@ struct Vae {
     VaeConfig config;
     Weights weights;
 
-    VaePart spatial() const { return {&weights, "spatial_vae.module.", static_cast<int>(config.norm_num_groups), 1e-6f, false}; }
-    VaePart temporal() const { return {&weights, "temporal_vae.", static_cast<int>(config.norm_num_groups), 1e-5f, true}; }
+    VaePart spatial() const {
+        return {&weights, "spatial_vae.module.", static_cast<int>(config.norm_num_groups), 1e-6f, false};
+    }
+    VaePart temporal() const {
+        return {&weights, "temporal_vae.", static_cast<int>(config.norm_num_groups), 1e-5f, true};
+    }
 
     // pixels [3,T,H,W] → posterior means after shift and scale [4,N,h,w]
     Tensor encode(Ops& ops, const Tensor& pixels) const;
@@ -84,27 +92,33 @@ struct Vae {
     void decode_into(Ops& ops, const Tensor& latents, int64_t num_frames, const Tensor& output) const;
     // One micro-batch, latent frames [begin, end) → u8 [frames,8h,8w,3]
     Tensor decode_pixels(Ops& ops, const Tensor& latents, int64_t begin, int64_t end, int64_t num_frames) const;
-    // finite_flag i32 [1], 0 before, may be absent: 1 + the video frame from which on pixels are not finite, which bytes cannot show.
-    void decode_pixels_into(Ops& ops, const Tensor& latents, int64_t begin, int64_t end, int64_t num_frames, const Tensor& output, const Tensor& finite_flag = {}) const;
+    // finite_flag i32 [1], 0 before, may be absent: 1 + the video frame from which on pixels are not finite, which
+    // bytes cannot show.
+    void decode_pixels_into(Ops& ops, const Tensor& latents, int64_t begin, int64_t end, int64_t num_frames,
+                            const Tensor& output, const Tensor& finite_flag = {}) const;
     // The micro-batch that holds exactly the latent frames [begin, end); throws VIN_INVALID when there is none.
     MicroBatch micro_batch(int64_t begin, int64_t end, int64_t num_frames) const;
 
     // The four networks, channels last.
-    Tensor spatial_encode(Ops& ops, const Tensor& frames) const;      // [T,H,W,3] → moments [T,h,w,8]
-    Tensor spatial_decode(Ops& ops, const Tensor& z) const;           // [T,h,w,4] → [T,8h,8w,3]
-    Tensor temporal_encode(Ops& ops, const Tensor& x) const;          // [4l,h,w,4] → moments [l,h,w,8]
-    Tensor temporal_decode(Ops& ops, const Tensor& z) const;          // [l,h,w,4] → [4l,h,w,4]
+    Tensor spatial_encode(Ops& ops, const Tensor& frames) const;  // [T,H,W,3] → moments [T,h,w,8]
+    Tensor spatial_decode(Ops& ops, const Tensor& z) const;       // [T,h,w,4] → [T,8h,8w,3]
+    Tensor temporal_encode(Ops& ops, const Tensor& x) const;      // [4l,h,w,4] → moments [l,h,w,8]
+    Tensor temporal_decode(Ops& ops, const Tensor& z) const;      // [l,h,w,4] → [4l,h,w,4]
 };
 
-// Adds to loss f64 [2]: Σ weight · (l1 |p − x| + mse (p − x)²) over all values, and kl · KL(posterior ‖ N(0, 1)). Then run the tape.
-// What a step sees. spatial: frames by themselves through the 2D VAE. temporal: one micro-batch of 2D latents (posterior mean · scaling_factor) through
-// the temporal VAE alone, which costs a tenth. all: one micro-batch of pixels through both.
+// Adds to loss f64 [2]: Σ weight · (l1 |p − x| + mse (p − x)²) over all values, and kl · KL(posterior ‖ N(0, 1)). Then
+// run the tape. What a step sees. spatial: frames by themselves through the 2D VAE. temporal: one micro-batch of 2D
+// latents (posterior mean · scaling_factor) through the temporal VAE alone, which costs a tenth. all: one micro-batch
+// of pixels through both.
 enum class VaeStage { spatial, temporal, all };
 
-// pixels [3,T,H,W]; weight [T,H,W], for `temporal` [T,h,w], or absent; noise of the posterior sample: [4,T,h,w] for `spatial`, else [4,l,h,w].
+// pixels [3,T,H,W]; weight [T,H,W], for `temporal` [T,h,w], or absent; noise of the posterior sample: [4,T,h,w] for
+// `spatial`, else [4,l,h,w].
 void vae_loss(Ops& ops, const Vae& vae, const Tensor& pixels, const Tensor& weight, const Tensor& noise, VaeStage stage,
               double l1, double mse, double kl, const Tensor& loss);
-// The reconstruction part alone, of latents [4,l,h,w] as encode() gives them (a micro-batch of r frames): pixels [3,r,H,W], weight [r,H,W] or absent.
-void vae_decoder_loss(Ops& ops, const Vae& vae, const Tensor& latents, const Tensor& pixels, const Tensor& weight, double l1, double mse, const Tensor& loss);
+// The reconstruction part alone, of latents [4,l,h,w] as encode() gives them (a micro-batch of r frames): pixels
+// [3,r,H,W], weight [r,H,W] or absent.
+void vae_decoder_loss(Ops& ops, const Vae& vae, const Tensor& latents, const Tensor& pixels, const Tensor& weight,
+                      double l1, double mse, const Tensor& loss);
 
 }  // namespace vin

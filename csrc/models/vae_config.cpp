@@ -1,4 +1,5 @@
-// What the VAE is called in files: config keys, weight names and shapes (opensora.md §3), and how video frames map to latent frames (model.md §7).
+// What the VAE is called in files: config keys, weight names and shapes (opensora.md §3), and how video frames map to
+// latent frames (model.md §7).
 #include <algorithm>
 
 #include "vae.h"
@@ -15,7 +16,8 @@ static std::vector<float> channel_values(const JsonField& field, const std::vect
     return values;
 }
 
-static std::vector<int64_t> sizes_or(const JsonField& field, const std::vector<int64_t>& fallback, int64_t max, size_t count) {
+static std::vector<int64_t> sizes_or(const JsonField& field, const std::vector<int64_t>& fallback, int64_t max,
+                                     size_t count) {
     if (!field.present_and_not_null()) return fallback;
     const std::vector<int64_t> sizes = field.integers(1, max, count);
     if (sizes.size() != count) field.fail("an array of " + std::to_string(count) + " integers");
@@ -23,15 +25,18 @@ static std::vector<int64_t> sizes_or(const JsonField& field, const std::vector<i
 }
 
 static void expect_groups(const JsonField& field, int64_t channels, int64_t groups) {
-    if (channels % groups) field.fail("numbers of channels that norm_num_groups " + std::to_string(groups) + " divides");
+    if (channels % groups)
+        field.fail("numbers of channels that norm_num_groups " + std::to_string(groups) + " divides");
 }
 
 VaeConfig vae_config(const JsonField& json) {
     VaeConfig c;
-    c.block_out_channels = sizes_or(json["block_out_channels"], c.block_out_channels, 4096, 4);   // 4 levels: 8× in space
+    c.block_out_channels =
+        sizes_or(json["block_out_channels"], c.block_out_channels, 4096, 4);  // 4 levels: 8× in space
     c.layers_per_block = json["layers_per_block"].integer_or(c.layers_per_block, 1, 16);
     c.norm_num_groups = json["norm_num_groups"].integer_or(c.norm_num_groups, 1, 512);
-    for (int64_t channels : c.block_out_channels) expect_groups(json["block_out_channels"], channels, c.norm_num_groups);
+    for (int64_t channels : c.block_out_channels)
+        expect_groups(json["block_out_channels"], channels, c.norm_num_groups);
     if (c.block_out_channels.back() > 512)
         json["block_out_channels"].fail("at most 512 channels in the last block, the width of its one attention head");
 
@@ -39,7 +44,8 @@ VaeConfig vae_config(const JsonField& json) {
         c.temporal_filters = temporal["filters"].integer_or(c.temporal_filters, 1, 4096);
         c.temporal_res_blocks = temporal["num_res_blocks"].integer_or(c.temporal_res_blocks, 1, 16);
         c.temporal_multipliers = sizes_or(temporal["channel_multipliers"], c.temporal_multipliers, 64, 4);
-        for (int64_t multiplier : c.temporal_multipliers) expect_groups(temporal["filters"], c.temporal_filters * multiplier, c.norm_num_groups);
+        for (int64_t multiplier : c.temporal_multipliers)
+            expect_groups(temporal["filters"], c.temporal_filters * multiplier, c.norm_num_groups);
         if (const JsonField downsample = temporal["temporal_downsample"]; downsample.present_and_not_null()) {
             if (downsample.size() != 3) downsample.fail("an array of 3 booleans");
             for (size_t i = 0; i < 3; i++) c.temporal_downsample[i] = downsample[i].boolean();
@@ -48,7 +54,8 @@ VaeConfig vae_config(const JsonField& json) {
         }
     }
 
-    json["latent_channels"].integer_or(VaeConfig::latent_channels, VaeConfig::latent_channels, VaeConfig::latent_channels);
+    json["latent_channels"].integer_or(VaeConfig::latent_channels, VaeConfig::latent_channels,
+                                       VaeConfig::latent_channels);
     c.scaling_factor = json["scaling_factor"].number_or(c.scaling_factor, 1e-6, 1e6);
     c.shift = channel_values(json["shift"], c.shift);
     c.scale = channel_values(json["scale"], c.scale);
@@ -90,7 +97,8 @@ struct Collector {
     void middle(const std::string& name, int64_t channels) {
         spatial_block(name + ".resnets.0", channels, channels);
         norm(name + ".attentions.0.group_norm", channels);
-        for (const char* projection : {"to_q", "to_k", "to_v", "to_out.0"}) matrix(name + ".attentions.0." + projection, {channels, channels}, true);
+        for (const char* projection : {"to_q", "to_k", "to_v", "to_out.0"})
+            matrix(name + ".attentions.0." + projection, {channels, channels}, true);
         spatial_block(name + ".resnets.1", channels, channels);
     }
     void temporal_block(const std::string& name, int64_t in, int64_t out) {
@@ -102,7 +110,9 @@ struct Collector {
     }
 };
 
-std::string level(const std::string& name, size_t i, const std::string& rest = "") { return name + "." + std::to_string(i) + rest; }
+std::string level(const std::string& name, size_t i, const std::string& rest = "") {
+    return name + "." + std::to_string(i) + rest;
+}
 
 void spatial_weights(Collector& w, const VaeConfig& c) {
     const std::string p = "spatial_vae.module.";
@@ -114,7 +124,8 @@ void spatial_weights(Collector& w, const VaeConfig& c) {
     w.conv2d(p + "encoder.conv_in", 3, width, 3);
     for (size_t i = 0; i <= last; i++) {
         const std::string block = level(p + "encoder.down_blocks", i);
-        for (size_t j = 0; j < layers; j++, width = channels[i]) w.spatial_block(level(block + ".resnets", j), width, channels[i]);
+        for (size_t j = 0; j < layers; j++, width = channels[i])
+            w.spatial_block(level(block + ".resnets", j), width, channels[i]);
         if (i < last) w.conv2d(block + ".downsamplers.0.conv", width, width, 3);
     }
     w.middle(p + "encoder.mid_block", width);
@@ -127,7 +138,8 @@ void spatial_weights(Collector& w, const VaeConfig& c) {
     w.middle(p + "decoder.mid_block", width);
     for (size_t i = 0; i <= last; i++) {
         const std::string block = level(p + "decoder.up_blocks", i);
-        for (size_t j = 0; j <= layers; j++, width = channels[last - i]) w.spatial_block(level(block + ".resnets", j), width, channels[last - i]);
+        for (size_t j = 0; j <= layers; j++, width = channels[last - i])
+            w.spatial_block(level(block + ".resnets", j), width, channels[last - i]);
         if (i < last) w.conv2d(block + ".upsamplers.0.conv", width, width, 3);
     }
     w.norm(p + "decoder.conv_norm_out", width);
@@ -143,7 +155,8 @@ void temporal_weights(Collector& w, const VaeConfig& c) {
     w.conv3d(p + "encoder.conv_in", z, width, 3, false);
     for (size_t i = 0; i <= last; i++) {
         const int64_t out = c.temporal_filters * c.temporal_multipliers[i];
-        for (size_t j = 0; j < blocks; j++, width = out) w.temporal_block(level(level(p + "encoder.block_res_blocks", i), j), width, out);
+        for (size_t j = 0; j < blocks; j++, width = out)
+            w.temporal_block(level(level(p + "encoder.block_res_blocks", i), j), width, out);
         if (i < last && c.temporal_downsample[i]) w.conv3d(level(p + "encoder.conv_blocks", i), width, width, 3, true);
     }
     for (size_t j = 0; j < blocks; j++) w.temporal_block(level(p + "encoder.res_blocks", j), width, width);
@@ -156,8 +169,10 @@ void temporal_weights(Collector& w, const VaeConfig& c) {
     for (size_t j = 0; j < blocks; j++) w.temporal_block(level(p + "decoder.res_blocks", j), width, width);
     for (size_t i = last + 1; i-- > 0;) {
         const int64_t out = c.temporal_filters * c.temporal_multipliers[i];
-        for (size_t j = 0; j < blocks; j++, width = out) w.temporal_block(level(level(p + "decoder.block_res_blocks", i), j), width, out);
-        if (i > 0 && c.temporal_downsample[i - 1]) w.conv3d(level(p + "decoder.conv_blocks", i - 1), width, 2 * width, 3, true);
+        for (size_t j = 0; j < blocks; j++, width = out)
+            w.temporal_block(level(level(p + "decoder.block_res_blocks", i), j), width, out);
+        if (i > 0 && c.temporal_downsample[i - 1])
+            w.conv3d(level(p + "decoder.conv_blocks", i - 1), width, 2 * width, 3, true);
     }
     w.norm(p + "decoder.norm1", width);
     w.conv3d(p + "decoder.conv_out", width, z, 3, true, Init::normal);
@@ -172,7 +187,7 @@ std::vector<WeightSpec> vae_weights(const VaeConfig& c) {
     for (const auto& [name, init] : {std::pair("shift", Init::zero), std::pair("scale", Init::one)}) {
         WeightSpec spec{name, {1, VaeConfig::latent_channels, 1, 1, 1}, init};
         spec.optional = true;
-        spec.scalar = true;   // upstream keeps a number of its config as a tensor without dimensions
+        spec.scalar = true;  // upstream keeps a number of its config as a tensor without dimensions
         w.specs.push_back(std::move(spec));
     }
     return w.specs;
@@ -183,17 +198,20 @@ std::string vae_canonical_name(const std::string& name) {
         {".query.", ".to_q."}, {".key.", ".to_k."}, {".value.", ".to_v."}, {".proj_attn.", ".to_out.0."}};
     for (const auto& [old_name, new_name] : older) {
         const size_t at = name.find(old_name);
-        if (at != std::string::npos) return name.substr(0, at) + new_name + name.substr(at + std::string(old_name).size());
+        if (at != std::string::npos)
+            return name.substr(0, at) + new_name + name.substr(at + std::string(old_name).size());
     }
     return name;
 }
 
 std::vector<MicroBatch> micro_batches(const VaeConfig& c, int64_t num_frames) {
-    if (num_frames < 1) throw Error("VIN_INVALID", "Expected at least 1 video frame but found " + std::to_string(num_frames));
+    if (num_frames < 1)
+        throw Error("VIN_INVALID", "Expected at least 1 video frame but found " + std::to_string(num_frames));
     std::vector<MicroBatch> batches;
     for (int64_t frame = 0, latent = 0; frame < num_frames;) {
         const int64_t frames = std::min(c.micro_frame_size, num_frames - frame);
-        const int64_t latents = (frames + VaeConfig::temporal_factor - 1) / VaeConfig::temporal_factor + c.extra_latents();
+        const int64_t latents =
+            (frames + VaeConfig::temporal_factor - 1) / VaeConfig::temporal_factor + c.extra_latents();
         batches.push_back({frame, frame + frames, latent, latent + latents});
         frame += frames;
         latent += latents;
@@ -201,15 +219,18 @@ std::vector<MicroBatch> micro_batches(const VaeConfig& c, int64_t num_frames) {
     return batches;
 }
 
-int64_t latent_frames(const VaeConfig& c, int64_t num_frames) { return num_frames < 1 ? 0 : micro_batches(c, num_frames).back().latent_end; }
+int64_t latent_frames(const VaeConfig& c, int64_t num_frames) {
+    return num_frames < 1 ? 0 : micro_batches(c, num_frames).back().latent_end;
+}
 
 int64_t video_frames(const VaeConfig& c, int64_t latents) {
     const int64_t whole = latents / c.micro_latent_size * c.micro_frame_size, rest = latents % c.micro_latent_size;
     if (rest == 0) return whole;
     if (rest <= c.extra_latents())
-        throw Error("VIN_INVALID", "Expected latent frames whose last micro-batch has " + std::to_string(c.extra_latents() + 1) + " to " +
-                                       std::to_string(c.micro_latent_size) + " of them but found " + std::to_string(latents) + ", which leave " +
-                                       std::to_string(rest));
+        throw Error("VIN_INVALID", "Expected latent frames whose last micro-batch has " +
+                                       std::to_string(c.extra_latents() + 1) + " to " +
+                                       std::to_string(c.micro_latent_size) + " of them but found " +
+                                       std::to_string(latents) + ", which leave " + std::to_string(rest));
     return whole + std::min(c.micro_frame_size, VaeConfig::temporal_factor * (rest - c.extra_latents()));
 }
 

@@ -11,12 +11,12 @@ static Tensor keyframe_tokens(Ops& ops, const Tensor& video_tokens, const std::v
     std::vector<Tensor> frames;
     for (int64_t frame : keyframes) frames.push_back(video_tokens.slice(1, frame, frame + 1));
     const Tensor tokens = concatenate(ops, frames, 1);
-    return tokens.reshape({tokens.size(0), tokens.size(1) * tokens.size(2), tokens.size(3)});   // [B, keyframes · S, C]
+    return tokens.reshape({tokens.size(0), tokens.size(1) * tokens.size(2), tokens.size(3)});  // [B, keyframes · S, C]
 }
 
 // The learned tokens, once for each video: [B, G, d].
 static Tensor learned_tokens(Ops& ops, const Transformer& m, int64_t videos) {
-    const Tensor& Z0 = m.at("vin.global_tokens");                                                    // [G, d]
+    const Tensor& Z0 = m.at("vin.global_tokens");  // [G, d]
     const Tensor one = Z0.reshape({1, Z0.size(0), Z0.size(1)});
     return videos == 1 ? one : concatenate(ops, std::vector<Tensor>(static_cast<size_t>(videos), one));
 }
@@ -26,12 +26,13 @@ static Tensor encode(Ops& ops, const Transformer& m, const Tensor& keys, Tensor*
     const int heads = static_cast<int>(m.config.vin.num_heads);
     const Tensor Z0 = learned_tokens(ops, m, keys.size(0));
     const Tensor q = m.linear(ops, layer_norm(ops, Z0), "vin.encoder.q_linear");
-    const Tensor kv = m.linear(ops, layer_norm(ops, keys), "vin.encoder.kv_linear");                 // [B, keys, 2d]
+    const Tensor kv = m.linear(ops, layer_norm(ops, keys), "vin.encoder.kv_linear");  // [B, keys, 2d]
     const Tensor &q_norm = m.at("vin.encoder.q_norm.weight"), &k_norm = m.at("vin.encoder.k_norm.weight");
     if (seen) {
         const int64_t d = m.config.vin.dim, h = d / heads;
         const Tensor q_heads = rms_norm_rope(ops, q.reshape({q.size(1), heads, h}), q_norm, {}, 1e-6f);
-        const Tensor k_heads = rms_norm_rope(ops, kv.rows().slice(1, 0, d).reshape({kv.size(1), heads, h}), k_norm, {}, 1e-6f);
+        const Tensor k_heads =
+            rms_norm_rope(ops, kv.rows().slice(1, 0, d).reshape({kv.size(1), heads, h}), k_norm, {}, 1e-6f);
         *seen = attention_weights(ops, q_heads, k_heads, static_cast<float>(1 / std::sqrt(static_cast<double>(h))));
     }
     Epilogue plus_Z0;
@@ -51,7 +52,8 @@ static Tensor video_of_rows(Ops& ops, const Tensor& Y) {
 }
 
 // §3.4, one block: Y [B, G + L, d].
-static Tensor process(Ops& ops, const Transformer& m, const std::string& prefix, const Tensor& Y, const Tensor& mod, const Tensor& group, Tensor* seen) {
+static Tensor process(Ops& ops, const Transformer& m, const std::string& prefix, const Tensor& Y, const Tensor& mod,
+                      const Tensor& group, Tensor* seen) {
     const int heads = static_cast<int>(m.config.vin.num_heads);
     const int64_t rows = Y.size(1);
     const Modulation s = modulation(ops, m.at(prefix + ".scale_shift_table"), mod, group);
@@ -59,28 +61,39 @@ static Tensor process(Ops& ops, const Transformer& m, const std::string& prefix,
     const Tensor &q_norm = m.at(prefix + ".attn.q_norm.weight"), &k_norm = m.at(prefix + ".attn.k_norm.weight");
     if (seen) {
         const int64_t d = m.config.vin.dim, h = d / heads;
-        const auto part = [&](int64_t column, const Tensor& norm) { return rms_norm_rope(ops, qkv.rows().slice(1, column, column + d).reshape({rows, heads, h}), norm, {}, 1e-6f); };
-        *seen = attention_weights(ops, part(0, q_norm), part(d, k_norm), static_cast<float>(1 / std::sqrt(static_cast<double>(h))));
+        const auto part = [&](int64_t column, const Tensor& norm) {
+            return rms_norm_rope(ops, qkv.rows().slice(1, column, column + d).reshape({rows, heads, h}), norm, {},
+                                 1e-6f);
+        };
+        *seen = attention_weights(ops, part(0, q_norm), part(d, k_norm),
+                                  static_cast<float>(1 / std::sqrt(static_cast<double>(h))));
     }
     const Tensor attended = self_attention(ops, qkv, heads, {Y.size(0), rows, rows, 1}, q_norm, k_norm, {}, 0);
     const Tensor Y1 = m.linear(ops, attended, prefix + ".attn.proj", {VIN_ACTIVATION_NONE, s.gate_a, group, Y});
-    return m.mlp(ops, layer_norm(ops, Y1, s.scale_m, s.shift_m, group), prefix + ".mlp.fc1", prefix + ".mlp.fc2", VIN_ACTIVATION_GELU, {VIN_ACTIVATION_NONE, s.gate_m, group, Y1});
+    return m.mlp(ops, layer_norm(ops, Y1, s.scale_m, s.shift_m, group), prefix + ".mlp.fc1", prefix + ".mlp.fc2",
+                 VIN_ACTIVATION_GELU, {VIN_ACTIVATION_NONE, s.gate_m, group, Y1});
 }
 
-GlobalTokens read_video(Ops& ops, const Transformer& m, const Tensor& video_tokens, const std::vector<int64_t>& keyframes, const Tensor& text, const Tensor& t_vec, const Tensor& finite_flag) {
-    const Tensor encoded = checkpoint(ops, [&m, video_tokens, keyframes](Ops& ops) { return encode(ops, m, keyframe_tokens(ops, video_tokens, keyframes), nullptr); });
-    Tensor Y = concatenate(ops, {encoded, m.linear(ops, text, "vin.text_proj")}, 1);                 // [Z ; text_proj(text)]
-    const Tensor mod = m.linear(ops, silu(ops, t_vec), "vin.t_block.1"), group = video_of_rows(ops, Y);   // mod [B, 6d]
+GlobalTokens read_video(Ops& ops, const Transformer& m, const Tensor& video_tokens,
+                        const std::vector<int64_t>& keyframes, const Tensor& text, const Tensor& t_vec,
+                        const Tensor& finite_flag) {
+    const Tensor encoded = checkpoint(ops, [&m, video_tokens, keyframes](Ops& ops) {
+        return encode(ops, m, keyframe_tokens(ops, video_tokens, keyframes), nullptr);
+    });
+    Tensor Y = concatenate(ops, {encoded, m.linear(ops, text, "vin.text_proj")}, 1);  // [Z ; text_proj(text)]
+    const Tensor mod = m.linear(ops, silu(ops, t_vec), "vin.t_block.1"), group = video_of_rows(ops, Y);  // mod [B, 6d]
     for (int64_t b = 0; b < m.config.vin.num_blocks; b++) {
         const std::string prefix = "vin.blocks." + std::to_string(b);
-        Y = checkpoint(ops, [&m, prefix, Y, mod, group](Ops& ops) { return process(ops, m, prefix, Y, mod, group, nullptr); });
+        Y = checkpoint(
+            ops, [&m, prefix, Y, mod, group](Ops& ops) { return process(ops, m, prefix, Y, mod, group, nullptr); });
         check_finite(ops, finite_flag, Y, vin_block_code + static_cast<int>(b));
     }
     const Tensor Z = contiguous(ops, Y.slice(1, 0, m.config.vin.num_global_tokens));
     return {Z, m.linear(ops, layer_norm(ops, Z), "vin.out_proj")};
 }
 
-GlobalAttention global_attention(Ops& ops, const Transformer& m, const Tensor& video_tokens, const std::vector<int64_t>& keyframes, const Tensor& text, const Tensor& t_vec) {
+GlobalAttention global_attention(Ops& ops, const Transformer& m, const Tensor& video_tokens,
+                                 const std::vector<int64_t>& keyframes, const Tensor& text, const Tensor& t_vec) {
     GlobalAttention seen;
     const Tensor Z = encode(ops, m, keyframe_tokens(ops, video_tokens, keyframes), &seen.encoder);
     Tensor Y = concatenate(ops, {Z, m.linear(ops, text, "vin.text_proj")}, 1);

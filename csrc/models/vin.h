@@ -5,18 +5,22 @@
 namespace vin {
 
 struct GlobalTokens {
-    Tensor tokens;                           // Z [B, G, d], after the processor
-    Tensor projected;                        // z [B, G, C], what the chunks see
+    Tensor tokens;     // Z [B, G, d], after the processor
+    Tensor projected;  // z [B, G, C], what the chunks see
 };
 
 // video_tokens [B, N, S, C]; text [B, L, D]; t_vec [B, C]. finite_flag i32 [1] may be absent.
-GlobalTokens read_video(Ops& ops, const Transformer& model, const Tensor& video_tokens, const std::vector<int64_t>& keyframes, const Tensor& text, const Tensor& t_vec, const Tensor& finite_flag);
+GlobalTokens read_video(Ops& ops, const Transformer& model, const Tensor& video_tokens,
+                        const std::vector<int64_t>& keyframes, const Tensor& text, const Tensor& t_vec,
+                        const Tensor& finite_flag);
 
-// Attention per head of one video, for pictures: encoder [heads, G, keys], one [heads, G + L, G + L] per processor block.
+// Attention per head of one video, for pictures: encoder [heads, G, keys], one [heads, G + L, G + L] per processor
+// block.
 struct GlobalAttention {
     Tensor encoder;
     std::vector<Tensor> processor;
 };
-GlobalAttention global_attention(Ops& ops, const Transformer& model, const Tensor& video_tokens, const std::vector<int64_t>& keyframes, const Tensor& text, const Tensor& t_vec);
+GlobalAttention global_attention(Ops& ops, const Transformer& model, const Tensor& video_tokens,
+                                 const std::vector<int64_t>& keyframes, const Tensor& text, const Tensor& t_vec);
 
 }  // namespace vin

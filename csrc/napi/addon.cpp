@@ -1,4 +1,5 @@
-// The addon: what binding.ts calls Binding. State per environment is instance data; engines are stopped and joined when their environment goes away.
+// The addon: what binding.ts calls Binding. State per environment is instance data; engines are stopped and joined when
+// their environment goes away.
 #include <algorithm>
 
 #include "../core/backends.h"
@@ -10,7 +11,8 @@ Classes& classes(Napi::Env env) { return *env.GetInstanceData<Classes>(); }
 
 static int threads_of(const Napi::Object& given) {
     const int threads = static_cast<int>(number(given, "threads", 1));
-    if (threads < 1 || threads > 1024) throw Error("VIN_INVALID", "Expected from 1 to 1024 threads but received " + std::to_string(threads));
+    if (threads < 1 || threads > 1024)
+        throw Error("VIN_INVALID", "Expected from 1 to 1024 threads but received " + std::to_string(threads));
     return threads;
 }
 
@@ -27,7 +29,9 @@ static Napi::Value create_engine(const Napi::CallbackInfo& info) {
         options.memory_budget = static_cast<uint64_t>(number(given, "memoryBudget", 0));
         auto engine = std::make_shared<EngineState>(info.Env(), options);
         auto& engines = classes(info.Env()).engines;
-        engines.erase(std::remove_if(engines.begin(), engines.end(), [](const std::weak_ptr<EngineState>& weak) { return weak.expired(); }), engines.end());
+        engines.erase(std::remove_if(engines.begin(), engines.end(),
+                                     [](const std::weak_ptr<EngineState>& weak) { return weak.expired(); }),
+                      engines.end());
         engines.push_back(engine);
         return wrap_engine(info.Env(), engine);
     });

@@ -6,7 +6,8 @@ namespace vin {
 
 Bridge::Bridge(Napi::Env env) : env_(env) {
     napi_value name = Napi::String::New(env, "vin-native");
-    if (napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, this, &Bridge::deliver, &function_) != napi_ok)
+    if (napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, this, &Bridge::deliver,
+                                        &function_) != napi_ok)
         throw Error("VIN_OUT_OF_MEMORY", "Expected a way back to the JavaScript thread but Node gives none");
     napi_unref_threadsafe_function(env, function_);
 }
@@ -24,15 +25,16 @@ void Bridge::post(std::unique_ptr<Settle> settle) {
             settle.release();
             return;
         }
-        closed_ = true;                      // refused, and with that this function is given up
+        closed_ = true;  // refused, and with that this function is given up
     }
-    // When the environment is closing nobody is left to settle for. The closure may own the last claim on the engine, whose thread this may be: it is kept.
+    // When the environment is closing nobody is left to settle for. The closure may own the last claim on the engine,
+    // whose thread this may be: it is kept.
     late_.push_back(std::move(settle));
 }
 
 void Bridge::deliver(napi_env env, napi_value, void* context, void* data) {
     std::unique_ptr<Settle> settle(static_cast<Settle*>(data));
-    if (!env) return;                        // the environment is gone: what the closure owns goes too
+    if (!env) return;  // the environment is gone: what the closure owns goes too
     auto* bridge = static_cast<Bridge*>(context);
     if (--bridge->pending_ == 0) napi_unref_threadsafe_function(env, bridge->function_);
     Napi::HandleScope scope(env);
@@ -88,7 +90,10 @@ EngineState::~EngineState() {
         if (engines[i] == &engine) engines.erase(engines.begin() + static_cast<std::ptrdiff_t>(i--));
 }
 
-Handle::Handle(EngineRef engine_, Shape shape_, int32_t dtype_) : engine(std::move(engine_)), shape(std::move(shape_)), dtype(dtype_) { handles++; }
+Handle::Handle(EngineRef engine_, Shape shape_, int32_t dtype_)
+    : engine(std::move(engine_)), shape(std::move(shape_)), dtype(dtype_) {
+    handles++;
+}
 Handle::~Handle() { handles--; }
 
 HandleRef new_handle(const EngineRef& engine, const Shape& shape, int32_t dtype) {
@@ -96,16 +101,18 @@ HandleRef new_handle(const EngineRef& engine, const Shape& shape, int32_t dtype)
     return std::make_shared<Handle>(engine, shape, dtype);
 }
 
-// A command under way. Owned by the queue, then by the closure that goes back: it dies on the JavaScript thread, and never on the engine's, which it may end.
+// A command under way. Owned by the queue, then by the closure that goes back: it dies on the JavaScript thread, and
+// never on the engine's, which it may end.
 struct Flight {
     EngineRef engine;
     Command command;
 };
 
 static std::unique_ptr<Bridge::Settle> way_back(Flight* flight, std::shared_ptr<Error> error, bool settles) {
-    return std::make_unique<Bridge::Settle>([owned = std::shared_ptr<Flight>(flight), error = std::move(error), settles](Napi::Env env) {
-        if (settles && owned->command.settle) owned->command.settle(env, error.get());
-    });
+    return std::make_unique<Bridge::Settle>(
+        [owned = std::shared_ptr<Flight>(flight), error = std::move(error), settles](Napi::Env env) {
+            if (settles && owned->command.settle) owned->command.settle(env, error.get());
+        });
 }
 
 void submit(const EngineRef& engine, Command given) {
@@ -116,13 +123,9 @@ void submit(const EngineRef& engine, Command given) {
         std::shared_ptr<Error> error;
         try {
             flight->command.work();
-        } catch (const Error& e) {
-            error = std::make_shared<Error>(e);
-        } catch (const std::bad_alloc&) {
+        } catch (const Error& e) { error = std::make_shared<Error>(e); } catch (const std::bad_alloc&) {
             error = std::make_shared<Error>("VIN_OUT_OF_MEMORY", "Expected more memory than the host has");
-        } catch (const std::exception& e) {
-            error = std::make_shared<Error>("VIN_DEVICE_ERROR", e.what());
-        }
+        } catch (const std::exception& e) { error = std::make_shared<Error>("VIN_DEVICE_ERROR", e.what()); }
         if (error)
             for (const HandleRef& output : flight->command.outputs) output->error = error;
         bridge->post(way_back(flight, error, true));
@@ -135,7 +138,8 @@ void submit(const EngineRef& engine, Command given) {
     }
 }
 
-Napi::Promise promise(Napi::Env env, const EngineRef& engine, std::shared_ptr<Cancel> cancel, std::function<void()> work, std::function<Napi::Value(Napi::Env)> result) {
+Napi::Promise promise(Napi::Env env, const EngineRef& engine, std::shared_ptr<Cancel> cancel,
+                      std::function<void()> work, std::function<Napi::Value(Napi::Env)> result) {
     auto deferred = std::make_shared<Napi::Promise::Deferred>(env);
     Command command;
     command.work = std::move(work);
@@ -147,9 +151,7 @@ Napi::Promise promise(Napi::Env env, const EngineRef& engine, std::shared_ptr<Ca
         }
         try {
             deferred->Resolve(result ? result(env) : env.Undefined());
-        } catch (const Napi::Error& thrown) {
-            deferred->Reject(thrown.Value());
-        } catch (const Error& thrown) {
+        } catch (const Napi::Error& thrown) { deferred->Reject(thrown.Value()); } catch (const Error& thrown) {
             deferred->Reject(to_js(env, thrown).Value());
         }
     };
@@ -168,8 +170,10 @@ Napi::Error to_js(Napi::Env env, const Error& error) {
         const bool decimal = !value.empty() && value.find_first_not_of("0123456789.-") == std::string::npos;
         char* end = nullptr;
         const double parsed = decimal ? std::strtod(value.c_str(), &end) : 0;
-        if (decimal && *end == 0) details.Set(detail.first, parsed);
-        else details.Set(detail.first, value);
+        if (decimal && *end == 0)
+            details.Set(detail.first, parsed);
+        else
+            details.Set(detail.first, value);
     }
     thrown.Value().Set("code", error.code);
     thrown.Value().Set("details", details);
@@ -184,7 +188,8 @@ const char* bytes_of(const Napi::TypedArray& array) {
 
 Napi::Array shape_to_js(Napi::Env env, const Shape& shape) {
     Napi::Array array = Napi::Array::New(env, shape.size());
-    for (size_t i = 0; i < shape.size(); i++) array.Set(static_cast<uint32_t>(i), Napi::Number::New(env, static_cast<double>(shape[i])));
+    for (size_t i = 0; i < shape.size(); i++)
+        array.Set(static_cast<uint32_t>(i), Napi::Number::New(env, static_cast<double>(shape[i])));
     return array;
 }
 
@@ -195,7 +200,8 @@ std::vector<int64_t> integers(const Napi::Value& value, const char* what) {
     for (uint32_t i = 0; i < array.Length(); i++) {
         const Napi::Value element = array[i];
         const double number = element.IsNumber() ? element.As<Napi::Number>().DoubleValue() : 0.5;
-        if (number != static_cast<double>(static_cast<int64_t>(number))) throw Error("VIN_INVALID", std::string("Expected an array of integers for ") + what);
+        if (number != static_cast<double>(static_cast<int64_t>(number)))
+            throw Error("VIN_INVALID", std::string("Expected an array of integers for ") + what);
         out.push_back(static_cast<int64_t>(number));
     }
     return out;
@@ -203,7 +209,8 @@ std::vector<int64_t> integers(const Napi::Value& value, const char* what) {
 
 Shape shape_from_js(const Napi::Value& value) {
     Shape shape = integers(value, "a shape");
-    if (shape.size() > VIN_MAX_RANK) throw Error("VIN_INVALID", "Expected a shape of rank 5 or less but found " + to_string(shape));
+    if (shape.size() > VIN_MAX_RANK)
+        throw Error("VIN_INVALID", "Expected a shape of rank 5 or less but found " + to_string(shape));
     elements(shape);
     return shape;
 }
@@ -223,7 +230,8 @@ std::vector<std::string> strings(const Napi::Value& value, const char* what) {
 int32_t dtype_from_js(const std::string& name) {
     for (int32_t dtype = VIN_DTYPE_F32; dtype <= VIN_DTYPE_F64; dtype++)
         if (name == dtype_name(dtype)) return dtype;
-    throw Error("VIN_INVALID", "Expected a dtype float32, bfloat16, float16, int32, uint8 or float64 but received " + name);
+    throw Error("VIN_INVALID",
+                "Expected a dtype float32, bfloat16, float16, int32, uint8 or float64 but received " + name);
 }
 
 bool has(const Napi::Object& object, const char* key) {
@@ -237,7 +245,9 @@ double required_number(const Napi::Object& object, const char* key) {
     return value.As<Napi::Number>().DoubleValue();
 }
 
-double number(const Napi::Object& object, const char* key, double fallback) { return has(object, key) ? required_number(object, key) : fallback; }
+double number(const Napi::Object& object, const char* key, double fallback) {
+    return has(object, key) ? required_number(object, key) : fallback;
+}
 
 bool flag(const Napi::Object& object, const char* key, bool fallback) {
     if (!has(object, key)) return fallback;
@@ -259,7 +269,8 @@ SafetensorsLimits limits_from_js(const Napi::Object& options) {
     const Napi::Object given = options.Get("limits").As<Napi::Object>();
     const auto limit = [&](const char* key, uint64_t fallback) {
         const double value = number(given, key, static_cast<double>(fallback));
-        if (!(value >= 0 && value <= 9007199254740992.0)) throw Error("VIN_INVALID", std::string("Expected a number from 0 to 2^53 for limits.") + key);
+        if (!(value >= 0 && value <= 9007199254740992.0))
+            throw Error("VIN_INVALID", std::string("Expected a number from 0 to 2^53 for limits.") + key);
         return static_cast<uint64_t>(value);
     };
     limits.header_bytes = limit("headerBytes", limits.header_bytes);

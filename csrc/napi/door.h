@@ -1,4 +1,5 @@
-// Shared pieces of the N-API door: handles of tensors, commands that leave the JavaScript thread and come back once, conversion of values and errors.
+// Shared pieces of the N-API door: handles of tensors, commands that leave the JavaScript thread and come back once,
+// conversion of values and errors.
 #pragma once
 #include <napi.h>
 
@@ -21,10 +22,11 @@ public:
     explicit Bridge(Napi::Env env);
     ~Bridge();
     using Settle = std::function<void(Napi::Env)>;
-    void begin();                            // JavaScript thread: one more command is on its way
-    void post(std::unique_ptr<Settle> settle);   // any thread; takes the closure, which runs and dies on the JavaScript thread
-    void close();                            // JavaScript thread: the environment is going away
-    void drop();                             // JavaScript thread, closed and nobody posts any more: lets go of what was too late to be settled
+    void begin();  // JavaScript thread: one more command is on its way
+    void post(
+        std::unique_ptr<Settle> settle);  // any thread; takes the closure, which runs and dies on the JavaScript thread
+    void close();                         // JavaScript thread: the environment is going away
+    void drop();  // JavaScript thread, closed and nobody posts any more: lets go of what was too late to be settled
 
 private:
     static void deliver(napi_env env, napi_value, void* context, void* data);
@@ -49,13 +51,13 @@ using EngineRef = std::shared_ptr<EngineState>;
 struct Handle {
     Handle(EngineRef engine_, Shape shape_, int32_t dtype_);
     ~Handle();
-    EngineRef engine;                        // first: released last
+    EngineRef engine;  // first: released last
     const Shape shape;
     const int32_t dtype;
     Tensor tensor;
     std::shared_ptr<Error> error;
 
-    const Tensor& value() const {            // engine thread; throws what made this tensor fail
+    const Tensor& value() const {  // engine thread; throws what made this tensor fail
         if (error) throw *error;
         return tensor;
     }
@@ -65,18 +67,20 @@ using HandleRef = std::shared_ptr<Handle>;
 
 uint64_t live_handles();
 uint64_t live_engines();
-uint64_t all_bytes();                        // of all engines of the process
+uint64_t all_bytes();  // of all engines of the process
 
-// Work for the engine's thread. `settle` runs on the JavaScript thread with the error or null. Everything captured dies on the JavaScript thread.
+// Work for the engine's thread. `settle` runs on the JavaScript thread with the error or null. Everything captured dies
+// on the JavaScript thread.
 struct Command {
     std::function<void()> work;
-    std::vector<HandleRef> outputs;          // marked as failed when work throws
+    std::vector<HandleRef> outputs;  // marked as failed when work throws
     std::function<void(Napi::Env, const Error*)> settle;
     std::shared_ptr<Cancel> cancel;
 };
 void submit(const EngineRef& engine, Command command);
 // The same, as a promise of what `result` makes on the JavaScript thread.
-Napi::Promise promise(Napi::Env env, const EngineRef& engine, std::shared_ptr<Cancel> cancel, std::function<void()> work, std::function<Napi::Value(Napi::Env)> result);
+Napi::Promise promise(Napi::Env env, const EngineRef& engine, std::shared_ptr<Cancel> cancel,
+                      std::function<void()> work, std::function<Napi::Value(Napi::Env)> result);
 
 // ---- conversion ----
 Napi::Error to_js(Napi::Env env, const Error& error);
@@ -85,9 +89,7 @@ template <class Fn>
 auto guarded(Napi::Env env, const Fn& fn) {
     try {
         return fn();
-    } catch (const Error& error) {
-        throw to_js(env, error);
-    } catch (const std::bad_alloc&) {
+    } catch (const Error& error) { throw to_js(env, error); } catch (const std::bad_alloc&) {
         throw to_js(env, Error("VIN_OUT_OF_MEMORY", "Expected more memory than the host has"));
     }
 }
@@ -96,14 +98,15 @@ const char* bytes_of(const Napi::TypedArray& array);
 Napi::Array shape_to_js(Napi::Env env, const Shape& shape);
 Shape shape_from_js(const Napi::Value& value);
 int32_t dtype_from_js(const std::string& name);
-double number(const Napi::Object& object, const char* key, double fallback);   // absent: fallback; not a number: TypeError
+double number(const Napi::Object& object, const char* key,
+              double fallback);  // absent: fallback; not a number: TypeError
 double required_number(const Napi::Object& object, const char* key);
 bool flag(const Napi::Object& object, const char* key, bool fallback);
 std::string text(const Napi::Object& object, const char* key, const std::string& fallback);
 std::vector<int64_t> integers(const Napi::Value& value, const char* what);
 std::vector<std::string> strings(const Napi::Value& value, const char* what);
-bool has(const Napi::Object& object, const char* key);                         // neither undefined nor null
-SafetensorsLimits limits_from_js(const Napi::Object& options);                 // options.limits
+bool has(const Napi::Object& object, const char* key);          // neither undefined nor null
+SafetensorsLimits limits_from_js(const Napi::Object& options);  // options.limits
 Json json_from_js(Napi::Env env, const Napi::Value& value, const std::string& file);
 
 // ---- wrappers ----

@@ -10,7 +10,8 @@ static const napi_type_tag engine_tag = {0x76696e2d6e617469, 0x656e67696e650001}
 class EngineWrap : public Napi::ObjectWrap<EngineWrap> {
 public:
     explicit EngineWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<EngineWrap>(info) {
-        if (info.Length() != 1 || !info[0].IsExternal()) throw Napi::TypeError::New(info.Env(), "Expected an Engine to be made by createEngine");
+        if (info.Length() != 1 || !info[0].IsExternal())
+            throw Napi::TypeError::New(info.Env(), "Expected an Engine to be made by createEngine");
         engine_ = *info[0].As<Napi::External<EngineRef>>().Data();
     }
 
@@ -41,11 +42,16 @@ public:
                 case napi_float32_array: dtype = VIN_DTYPE_F32; break;
                 case napi_float64_array: dtype = VIN_DTYPE_F64; break;
                 case napi_int32_array: dtype = VIN_DTYPE_I32; break;
-                case napi_uint8_array: case napi_uint8_clamped_array: dtype = VIN_DTYPE_U8; break;
-                default: throw Error("VIN_INVALID", "Expected a Float32Array, Float64Array, Int32Array or Uint8Array to upload");
+                case napi_uint8_array:
+                case napi_uint8_clamped_array: dtype = VIN_DTYPE_U8; break;
+                default:
+                    throw Error("VIN_INVALID",
+                                "Expected a Float32Array, Float64Array, Int32Array or Uint8Array to upload");
             }
             if (static_cast<int64_t>(array.ElementLength()) != elements(shape))
-                throw Error("VIN_INVALID", "Expected " + std::to_string(elements(shape)) + " values for the shape " + to_string(shape) + " but received " + std::to_string(array.ElementLength()));
+                throw Error("VIN_INVALID", "Expected " + std::to_string(elements(shape)) + " values for the shape " +
+                                               to_string(shape) + " but received " +
+                                               std::to_string(array.ElementLength()));
             const char* source = bytes_of(array);
             auto bytes = std::make_shared<std::vector<char>>(source, source + array.ByteLength());
             const HandleRef handle = new_handle(engine, shape, dtype);
@@ -69,8 +75,11 @@ public:
             const int axis = call[1].ToNumber().Int32Value();
             const int64_t begin = call[2].ToNumber().Int64Value(), end = call[3].ToNumber().Int64Value();
             Shape shape = unwrap_tensor(call[0], "slice")->shape;
-            if (axis < 0 || axis >= static_cast<int>(shape.size()) || begin < 0 || end < begin || end > shape[static_cast<size_t>(axis)])
-                throw Error("VIN_INVALID", "Expected a range inside axis " + std::to_string(axis) + " of " + to_string(shape) + " but received " + std::to_string(begin) + " to " + std::to_string(end));
+            if (axis < 0 || axis >= static_cast<int>(shape.size()) || begin < 0 || end < begin ||
+                end > shape[static_cast<size_t>(axis)])
+                throw Error("VIN_INVALID", "Expected a range inside axis " + std::to_string(axis) + " of " +
+                                               to_string(shape) + " but received " + std::to_string(begin) + " to " +
+                                               std::to_string(end));
             shape[static_cast<size_t>(axis)] = end - begin;
             return view(call, shape, [axis, begin, end](const Tensor& t) { return t.slice(axis, begin, end); });
         });
@@ -79,12 +88,15 @@ public:
         return guarded(call.Env(), [&]() -> Napi::Value {
             const Shape shape = shape_from_js(call[1]);
             if (elements(shape) != elements(unwrap_tensor(call[0], "reshape")->shape))
-                throw Error("VIN_INVALID", "Expected a shape of as many elements as " + to_string(unwrap_tensor(call[0], "reshape")->shape) + " but received " + to_string(shape));
+                throw Error("VIN_INVALID", "Expected a shape of as many elements as " +
+                                               to_string(unwrap_tensor(call[0], "reshape")->shape) + " but received " +
+                                               to_string(shape));
             return view(call, shape, [shape](const Tensor& t) { return t.reshape(shape); });
         });
     }
     Napi::Value fence(const Napi::CallbackInfo& call) {
-        return guarded(call.Env(), [&]() -> Napi::Value { return promise(call.Env(), engine(), nullptr, [] {}, nullptr); });
+        return guarded(call.Env(),
+                       [&]() -> Napi::Value { return promise(call.Env(), engine(), nullptr, [] {}, nullptr); });
     }
     Napi::Value stats(const Napi::CallbackInfo& call) {
         return guarded(call.Env(), [&]() -> Napi::Value {
@@ -126,7 +138,8 @@ public:
     }
 
 private:
-    // A handle of the same memory under another shape; the view is made on the engine's thread, behind the command that makes the tensor.
+    // A handle of the same memory under another shape; the view is made on the engine's thread, behind the command that
+    // makes the tensor.
     Napi::Value view(const Napi::CallbackInfo& call, const Shape& shape, std::function<Tensor(const Tensor&)> make) {
         const HandleRef source = unwrap_tensor(call[0], "a view");
         const HandleRef handle = new_handle(source->engine, shape, source->dtype);
@@ -142,10 +155,13 @@ private:
 Napi::Function define_engine(Napi::Env env) {
     using E = EngineWrap;
     return E::DefineClass(env, "NativeEngine",
-                          {E::InstanceAccessor<&E::info>("info"), E::InstanceMethod<&E::upload>("upload"), E::InstanceMethod<&E::op>("op"), E::InstanceMethod<&E::slice>("slice"),
-                           E::InstanceMethod<&E::reshape>("reshape"), E::InstanceMethod<&E::fence>("fence"), E::InstanceMethod<&E::stats>("stats"),
-                           E::InstanceMethod<&E::create_cancel>("createCancel"), E::InstanceMethod<&E::load>("load"), E::InstanceMethod<&E::create>("create"),
-                           E::InstanceMethod<&E::make_trainer>("createTrainer"), E::InstanceMethod<&E::dispose>("dispose")});
+                          {E::InstanceAccessor<&E::info>("info"), E::InstanceMethod<&E::upload>("upload"),
+                           E::InstanceMethod<&E::op>("op"), E::InstanceMethod<&E::slice>("slice"),
+                           E::InstanceMethod<&E::reshape>("reshape"), E::InstanceMethod<&E::fence>("fence"),
+                           E::InstanceMethod<&E::stats>("stats"), E::InstanceMethod<&E::create_cancel>("createCancel"),
+                           E::InstanceMethod<&E::load>("load"), E::InstanceMethod<&E::create>("create"),
+                           E::InstanceMethod<&E::make_trainer>("createTrainer"),
+                           E::InstanceMethod<&E::dispose>("dispose")});
 }
 
 Napi::Object wrap_engine(Napi::Env env, EngineRef engine) {

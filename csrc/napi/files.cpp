@@ -13,19 +13,23 @@ static Napi::Object null_object(Napi::Env env) {
 }
 
 static void set_own(Napi::Env env, Napi::Object& object, const std::string& key, const Napi::Value& value) {
-    object.DefineProperty(Napi::PropertyDescriptor::Value(Napi::String::New(env, key), value, static_cast<napi_property_attributes>(napi_writable | napi_enumerable | napi_configurable)));
+    object.DefineProperty(Napi::PropertyDescriptor::Value(
+        Napi::String::New(env, key), value,
+        static_cast<napi_property_attributes>(napi_writable | napi_enumerable | napi_configurable)));
 }
 
 Napi::Value read_safetensors_js(const Napi::CallbackInfo& info) {
     return guarded(info.Env(), [&]() -> Napi::Value {
         const Napi::Env env = info.Env();
-        const Napi::Object options = info.Length() > 1 && info[1].IsObject() ? info[1].As<Napi::Object>() : Napi::Object::New(env);
+        const Napi::Object options =
+            info.Length() > 1 && info[1].IsObject() ? info[1].As<Napi::Object>() : Napi::Object::New(env);
         const bool header_only = flag(options, "headerOnly", false);
         const SafetensorsLimits limits = limits_from_js(options);
         std::string bytes;
         SafetensorsFile file = [&] {
             if (info[0].IsString()) return SafetensorsFile::open(info[0].As<Napi::String>().Utf8Value(), limits);
-            if (!info[0].IsTypedArray()) throw Error("VIN_INVALID", "Expected a path or a Uint8Array of a safetensors file");
+            if (!info[0].IsTypedArray())
+                throw Error("VIN_INVALID", "Expected a path or a Uint8Array of a safetensors file");
             const Napi::Uint8Array array = info[0].As<Napi::Uint8Array>();
             return SafetensorsFile::from_bytes(array.Data(), array.ByteLength(), "buffer", limits);
         }();
@@ -40,7 +44,8 @@ Napi::Value read_safetensors_js(const Napi::CallbackInfo& info) {
                     Napi::Uint8Array data = Napi::Uint8Array::New(env, n);
                     file.read_bytes(stored, data.Data());
                     entry.Set("data", data);
-                } else if (stored.dtype == FileDtype::F64 || stored.dtype == FileDtype::I64 || stored.dtype == FileDtype::I32) {
+                } else if (stored.dtype == FileDtype::F64 || stored.dtype == FileDtype::I64 ||
+                           stored.dtype == FileDtype::I32) {
                     Napi::Float64Array data = Napi::Float64Array::New(env, n);
                     file.read(stored, data.Data());
                     entry.Set("data", data);
@@ -52,7 +57,8 @@ Napi::Value read_safetensors_js(const Napi::CallbackInfo& info) {
             }
             set_own(env, tensors, stored.name, entry);
         }
-        for (const auto& item : file.metadata()) set_own(env, metadata, item.first, Napi::String::New(env, item.second));
+        for (const auto& item : file.metadata())
+            set_own(env, metadata, item.first, Napi::String::New(env, item.second));
         Napi::Object out = Napi::Object::New(env);
         out.Set("tensors", tensors);
         out.Set("metadata", metadata);
@@ -76,25 +82,41 @@ Napi::Value write_safetensors_js(const Napi::CallbackInfo& info) {
             const Napi::TypedArray array = data.As<Napi::TypedArray>();
             const int64_t count = elements(entry.shape);
             if (count != static_cast<int64_t>(array.ElementLength()))
-                throw Error("VIN_INVALID", "Expected " + std::to_string(count) + " values for " + name + " of shape " + to_string(entry.shape) + " but received " + std::to_string(array.ElementLength()));
+                throw Error("VIN_INVALID", "Expected " + std::to_string(count) + " values for " + name + " of shape " +
+                                               to_string(entry.shape) + " but received " +
+                                               std::to_string(array.ElementLength()));
             const void* bytes = bytes_of(array);
             const std::string dtype = text(given, "dtype", "");
             switch (array.TypedArrayType()) {
                 case napi_float32_array:
-                    entry.dtype = dtype == "bfloat16" ? FileDtype::BF16 : dtype == "float16" ? FileDtype::F16 : FileDtype::F32;
+                    entry.dtype = dtype == "bfloat16"  ? FileDtype::BF16
+                                  : dtype == "float16" ? FileDtype::F16
+                                                       : FileDtype::F32;
                     entry.values = values_at(static_cast<const float*>(bytes));
                     break;
-                case napi_float64_array: entry.dtype = FileDtype::F64; entry.bytes = bytes; break;
-                case napi_int32_array: entry.dtype = FileDtype::I32; entry.bytes = bytes; break;
-                case napi_uint8_array: entry.dtype = FileDtype::U8; entry.bytes = bytes; break;
-                default: throw Error("VIN_INVALID", "Expected a Float32Array, Float64Array, Int32Array or Uint8Array for " + name);
+                case napi_float64_array:
+                    entry.dtype = FileDtype::F64;
+                    entry.bytes = bytes;
+                    break;
+                case napi_int32_array:
+                    entry.dtype = FileDtype::I32;
+                    entry.bytes = bytes;
+                    break;
+                case napi_uint8_array:
+                    entry.dtype = FileDtype::U8;
+                    entry.bytes = bytes;
+                    break;
+                default:
+                    throw Error("VIN_INVALID",
+                                "Expected a Float32Array, Float64Array, Int32Array or Uint8Array for " + name);
             }
             entries.push_back(std::move(entry));
         }
         std::vector<std::pair<std::string, std::string>> metadata;
         if (info.Length() > 2 && info[2].IsObject()) {
             const Napi::Object given = info[2].As<Napi::Object>();
-            for (const std::string& key : strings(given.GetPropertyNames(), "metadata")) metadata.push_back({key, given.Get(key).ToString().Utf8Value()});
+            for (const std::string& key : strings(given.GetPropertyNames(), "metadata"))
+                metadata.push_back({key, given.Get(key).ToString().Utf8Value()});
         }
         write_safetensors(path, std::move(entries), metadata);
         return env.Undefined();
@@ -133,7 +155,8 @@ Napi::Value parse_json_js(const Napi::CallbackInfo& info) {
             limits.bytes = static_cast<size_t>(number(given, "bytes", static_cast<double>(limits.bytes)));
             limits.nonfinite = given.Get("nonfinite").ToBoolean();
         }
-        return json_to_js(info.Env(), parse_json(reinterpret_cast<const char*>(bytes.Data()), bytes.ByteLength(), info[1].ToString().Utf8Value(), limits));
+        return json_to_js(info.Env(), parse_json(reinterpret_cast<const char*>(bytes.Data()), bytes.ByteLength(),
+                                                 info[1].ToString().Utf8Value(), limits));
     });
 }
 

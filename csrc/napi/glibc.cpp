@@ -1,6 +1,7 @@
-// Makes an addon that was linked on a new glibc and libstdc++ run on those of 2018 (glibc 2.28, GCC 8): for each function whose default version is younger, a
-// definition of this library's own that calls the older version, or does the work itself. The other objects bind to these, because exports.map hides them.
-// tools/check-symbols.mjs holds the addon to that floor and names what is missing here.
+// Makes an addon that was linked on a new glibc and libstdc++ run on those of 2018 (glibc 2.28, GCC 8): for each
+// function whose default version is younger, a definition of this library's own that calls the older version, or does
+// the work itself. The other objects bind to these, because exports.map hides them. tools/check-symbols.mjs holds the
+// addon to that floor and names what is missing here.
 #include <cstdlib>
 
 #if defined(__GLIBC__) && defined(__GLIBCXX__) && (defined(__x86_64__) || defined(__aarch64__))
@@ -58,8 +59,12 @@ int own_mutex_trylock(void* mutex) { return older_mutex_trylock(mutex); }
 int own_stat(const char* path, void* info) __asm__("stat64");
 int own_lstat(const char* path, void* info) __asm__("lstat64");
 int own_fstat(int file, void* info) __asm__("fstat64");
-int own_stat(const char* path, void* info) { return static_cast<int>(syscall(SYS_newfstatat, AT_FDCWD, path, info, 0)); }
-int own_lstat(const char* path, void* info) { return static_cast<int>(syscall(SYS_newfstatat, AT_FDCWD, path, info, AT_SYMLINK_NOFOLLOW)); }
+int own_stat(const char* path, void* info) {
+    return static_cast<int>(syscall(SYS_newfstatat, AT_FDCWD, path, info, 0));
+}
+int own_lstat(const char* path, void* info) {
+    return static_cast<int>(syscall(SYS_newfstatat, AT_FDCWD, path, info, AT_SYMLINK_NOFOLLOW));
+}
 int own_fstat(int file, void* info) { return static_cast<int>(syscall(SYS_fstat, file, info)); }
 
 // 2.32: whether counters may skip their locks. They may not: engines have threads.
@@ -75,7 +80,8 @@ void own_wait(void* condition, void* lock) { older_wait(condition, lock); }
 [[noreturn]] void own_bad_array_new_length() __asm__("_ZSt28__throw_bad_array_new_lengthv");
 void own_bad_array_new_length() { throw std::bad_array_new_length(); }
 
-// GCC 11: copying and destroying an exception_ptr, which the library did itself before, are inlined as far as these two.
+// GCC 11: copying and destroying an exception_ptr, which the library did itself before, are inlined as far as these
+// two.
 void copy_exception(void* to, const void* from) __asm__("_ZNSt15__exception_ptr13exception_ptrC1ERKS0_");
 void destroy_exception(void* pointer) __asm__("_ZNSt15__exception_ptr13exception_ptrD1Ev");
 void own_add_reference(void* pointer) __asm__("_ZNSt15__exception_ptr13exception_ptr9_M_addrefEv");

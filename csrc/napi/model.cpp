@@ -17,7 +17,8 @@ DenoiseRequest PendingRequest::resolved() const {
 
 void check_latents(const Shape& latents, const Transformer& m) {
     if (latents.size() != 4 || latents[0] != m.config.in_channels || latents[1] < 1 || latents[2] < 1 || latents[3] < 1)
-        throw Error("VIN_INVALID", "Expected latents of shape [" + std::to_string(m.config.in_channels) + ", N, H, W] but received " + to_string(latents));
+        throw Error("VIN_INVALID", "Expected latents of shape [" + std::to_string(m.config.in_channels) +
+                                       ", N, H, W] but received " + to_string(latents));
 }
 
 std::vector<Chunk> chunks_from_js(const Napi::Value& value, int64_t frames) {
@@ -28,11 +29,16 @@ std::vector<Chunk> chunks_from_js(const Napi::Value& value, int64_t frames) {
         const Napi::Value element = array[i];
         if (!element.IsObject()) throw Error("VIN_INVALID", "Expected chunks of the form {first, start, end}");
         const Napi::Object object = element.As<Napi::Object>();
-        const Chunk chunk{static_cast<int64_t>(required_number(object, "first")), static_cast<int64_t>(required_number(object, "start")), static_cast<int64_t>(required_number(object, "end"))};
+        const Chunk chunk{static_cast<int64_t>(required_number(object, "first")),
+                          static_cast<int64_t>(required_number(object, "start")),
+                          static_cast<int64_t>(required_number(object, "end"))};
         const bool after = chunks.empty() || (chunk.start >= chunks.back().end && chunk.first >= chunks.back().start);
         if (chunk.first < 0 || chunk.start < chunk.first || chunk.end <= chunk.start || chunk.end > frames || !after)
-            throw Error("VIN_INVALID", "Expected chunks in order inside " + std::to_string(frames) + " latent frames, each overlapping at most the one before, but received {first: " + std::to_string(chunk.first) +
-                                           ", start: " + std::to_string(chunk.start) + ", end: " + std::to_string(chunk.end) + "}");
+            throw Error("VIN_INVALID",
+                        "Expected chunks in order inside " + std::to_string(frames) +
+                            " latent frames, each overlapping at most the one before, but received {first: " +
+                            std::to_string(chunk.first) + ", start: " + std::to_string(chunk.start) +
+                            ", end: " + std::to_string(chunk.end) + "}");
         chunks.push_back(chunk);
     }
     return chunks;
@@ -42,10 +48,13 @@ std::vector<uint8_t> mask_from_js(const Napi::Object& object, int64_t frames) {
     std::vector<uint8_t> mask;
     if (!has(object, "frameMask")) return mask;
     for (int64_t value : integers(object.Get("frameMask"), "frameMask")) {
-        if (value != 0 && value != 1) throw Error("VIN_INVALID", "Expected 0 or 1 in frameMask but received " + std::to_string(value));
+        if (value != 0 && value != 1)
+            throw Error("VIN_INVALID", "Expected 0 or 1 in frameMask but received " + std::to_string(value));
         mask.push_back(static_cast<uint8_t>(value));
     }
-    if (static_cast<int64_t>(mask.size()) != frames) throw Error("VIN_INVALID", "Expected " + std::to_string(frames) + " values in frameMask but received " + std::to_string(mask.size()));
+    if (static_cast<int64_t>(mask.size()) != frames)
+        throw Error("VIN_INVALID", "Expected " + std::to_string(frames) + " values in frameMask but received " +
+                                       std::to_string(mask.size()));
     return mask;
 }
 
@@ -55,27 +64,34 @@ static std::vector<Range> ranges_from_js(const Napi::Object& object, const char*
     const Napi::Array array = object.Get(key).As<Napi::Array>();
     for (uint32_t i = 0; i < array.Length(); i++) {
         const Napi::Object range = array.Get(i).As<Napi::Object>();
-        ranges.push_back({static_cast<int64_t>(required_number(range, "begin")), static_cast<int64_t>(required_number(range, "end"))});
-        if (ranges.back().begin < 0 || ranges.back().end < ranges.back().begin || ranges.back().end > rows) throw Error("VIN_INVALID", std::string("Expected ranges inside the text for ") + key);
+        ranges.push_back({static_cast<int64_t>(required_number(range, "begin")),
+                          static_cast<int64_t>(required_number(range, "end"))});
+        if (ranges.back().begin < 0 || ranges.back().end < ranges.back().begin || ranges.back().end > rows)
+            throw Error("VIN_INVALID", std::string("Expected ranges inside the text for ") + key);
     }
-    if (ranges.size() != chunks) throw Error("VIN_INVALID", "Expected " + std::to_string(chunks) + " ranges for " + key + " but received " + std::to_string(ranges.size()));
+    if (ranges.size() != chunks)
+        throw Error("VIN_INVALID", "Expected " + std::to_string(chunks) + " ranges for " + key + " but received " +
+                                       std::to_string(ranges.size()));
     return ranges;
 }
 
 static int64_t rows_from_js(const Napi::Object& object, const char* key, int64_t rows) {
     if (!has(object, key)) return 0;
     const double value = required_number(object, key);
-    if (!(value >= 1 && value <= static_cast<double>(rows) && value == std::floor(value))) throw Error("VIN_INVALID", "Expected 1 to " + std::to_string(rows) + " rows for " + key);
+    if (!(value >= 1 && value <= static_cast<double>(rows) && value == std::floor(value)))
+        throw Error("VIN_INVALID", "Expected 1 to " + std::to_string(rows) + " rows for " + key);
     return static_cast<int64_t>(value);
 }
 
 static void check_text(const Shape& text, const Transformer& m, const char* what) {
     if (text.size() != 2 || text[1] != m.config.caption_channels)
-        throw Error("VIN_INVALID", "Expected " + std::string(what) + " of shape [L, " + std::to_string(m.config.caption_channels) + "] but received " + to_string(text));
+        throw Error("VIN_INVALID", "Expected " + std::string(what) + " of shape [L, " +
+                                       std::to_string(m.config.caption_channels) + "] but received " + to_string(text));
 }
 
 // Everything but the tensors: shared by denoise and by the dry run of memory().
-static DenoiseRequest plain_request(const Napi::Object& object, const Transformer& m, int64_t frames, int64_t text_rows, int64_t negative_rows) {
+static DenoiseRequest plain_request(const Napi::Object& object, const Transformer& m, int64_t frames, int64_t text_rows,
+                                    int64_t negative_rows) {
     DenoiseRequest r;
     r.timestep = required_number(object, "timestep");
     r.fps = required_number(object, "fps");
@@ -86,11 +102,16 @@ static DenoiseRequest plain_request(const Napi::Object& object, const Transforme
     r.chunks = chunks_from_js(object.Get("chunks"), frames);
     r.frame_mask = mask_from_js(object, frames);
     if (has(object, "keyframes")) {
-        if (!m.config.has_vin) throw Error("VIN_MISSING_COMPONENT", "Expected weights named vin.* for global tokens but this model has none", {{"component", "vin.*"}});
+        if (!m.config.has_vin)
+            throw Error("VIN_MISSING_COMPONENT",
+                        "Expected weights named vin.* for global tokens but this model has none",
+                        {{"component", "vin.*"}});
         r.use_global_tokens = true;
         r.keyframes = integers(object.Get("keyframes"), "keyframes");
         for (int64_t k : r.keyframes)
-            if (k < 0 || k >= frames) throw Error("VIN_INVALID", "Expected keyframes from 0 to " + std::to_string(frames - 1) + " but received " + std::to_string(k));
+            if (k < 0 || k >= frames)
+                throw Error("VIN_INVALID", "Expected keyframes from 0 to " + std::to_string(frames - 1) +
+                                               " but received " + std::to_string(k));
     }
     r.chunk_text = ranges_from_js(object, "chunkText", r.chunks.size(), text_rows);
     r.chunk_negative_text = ranges_from_js(object, "chunkNegativeText", r.chunks.size(), negative_rows);
@@ -109,8 +130,10 @@ PendingRequest request_from_js(const Napi::Object& object, const Transformer& m)
     check_text(p.text->shape, m, "text");
     if (p.negative_text) check_text(p.negative_text->shape, m, "negativeText");
     if (p.global_tokens_from && p.global_tokens_from->shape != p.latents->shape)
-        throw Error("VIN_INVALID", "Expected globalTokensFrom of the shape of latents " + to_string(p.latents->shape) + " but received " + to_string(p.global_tokens_from->shape));
-    p.request = plain_request(object, m, p.latents->shape[1], p.text->shape[0], p.negative_text ? p.negative_text->shape[0] : 0);
+        throw Error("VIN_INVALID", "Expected globalTokensFrom of the shape of latents " + to_string(p.latents->shape) +
+                                       " but received " + to_string(p.global_tokens_from->shape));
+    p.request = plain_request(object, m, p.latents->shape[1], p.text->shape[0],
+                              p.negative_text ? p.negative_text->shape[0] : 0);
     p.tasks_in_flight = static_cast<int>(number(object, "chunksInFlight", 0));
     p.cancel = optional_cancel(object);
     return p;
@@ -120,8 +143,14 @@ void raise_nonfinite(int32_t code, const Transformer& m) {
     const bool in_vin = code > (1 << 16);
     const int block = in_vin ? code - 1 - (1 << 16) : code - 1;
     std::string name = "vin.blocks." + std::to_string(block);
-    if (!in_vin) name = m.config.layout == Layout::full ? "blocks." + std::to_string(block) : (block % 2 ? "temporal_blocks." : "spatial_blocks.") + std::to_string(block / 2);
-    throw Error("VIN_NONFINITE", "Expected finite numbers but found NaN or Inf after " + name + "; check the weights, the latents and guidanceScale", {{"block", std::to_string(block)}, {"name", name}});
+    if (!in_vin)
+        name = m.config.layout == Layout::full
+                   ? "blocks." + std::to_string(block)
+                   : (block % 2 ? "temporal_blocks." : "spatial_blocks.") + std::to_string(block / 2);
+    throw Error("VIN_NONFINITE",
+                "Expected finite numbers but found NaN or Inf after " + name +
+                    "; check the weights, the latents and guidanceScale",
+                {{"block", std::to_string(block)}, {"name", name}});
 }
 
 // Throws for the first flag that is set, in the order of execution.
@@ -143,17 +172,22 @@ static FileDtype file_dtype(int32_t dtype) {
     }
 }
 
-std::function<void(uint64_t, size_t, float*)> finite_values(Engine& engine, const Tensor& tensor, const std::string& name) {
+std::function<void(uint64_t, size_t, float*)> finite_values(Engine& engine, const Tensor& tensor,
+                                                            const std::string& name) {
     return [&engine, tensor, name](uint64_t first, size_t count, float* out) {
         engine.download(out, static_cast<const char*>(tensor.view().data) + first * 4, count * 4);
         for (size_t i = 0; i < count; i++)
             if (!std::isfinite(out[i]))
-                throw Error("VIN_NONFINITE", "Expected finite weights to save but " + name + " holds " + (std::isnan(out[i]) ? "NaN" : "an infinite value") + " at element " + std::to_string(first + i) + "; nothing was written",
+                throw Error("VIN_NONFINITE",
+                            "Expected finite weights to save but " + name + " holds " +
+                                (std::isnan(out[i]) ? "NaN" : "an infinite value") + " at element " +
+                                std::to_string(first + i) + "; nothing was written",
                             {{"tensor", name}});
     };
 }
 
-void save_weights(Engine& engine, const Weights& weights, const std::string& prefix, const std::function<Tensor(const WeightSpec&)>& tensor_of, const std::string& path, int32_t dtype) {
+void save_weights(Engine& engine, const Weights& weights, const std::string& prefix,
+                  const std::function<Tensor(const WeightSpec&)>& tensor_of, const std::string& path, int32_t dtype) {
     std::vector<TensorToWrite> entries;
     std::vector<Tensor> kept;
     for (const WeightSpec& spec : weights.specs()) {
@@ -192,10 +226,14 @@ static void make(AnyModel& model, const Json& config, const std::string& file, W
     }
 }
 
-static std::string canonical(const std::string& kind, const std::string& name) { return kind == "vae" ? vae_canonical_name(name) : kind == "t5" ? t5_canonical_name(name) : name; }
+static std::string canonical(const std::string& kind, const std::string& name) {
+    return kind == "vae" ? vae_canonical_name(name) : kind == "t5" ? t5_canonical_name(name) : name;
+}
 
-// Which weights this file brings: a checkpoint may lack the VIN and the time code as wholes (a plain backbone), then those specs go.
-static std::vector<WeightSpec> present_specs(std::vector<WeightSpec> specs, const std::vector<std::pair<std::string, std::string>>& stored) {
+// Which weights this file brings: a checkpoint may lack the VIN and the time code as wholes (a plain backbone), then
+// those specs go.
+static std::vector<WeightSpec> present_specs(std::vector<WeightSpec> specs,
+                                             const std::vector<std::pair<std::string, std::string>>& stored) {
     const auto any = [&](const std::string& prefix) {
         for (const auto& entry : stored)
             if (entry.first.compare(0, prefix.size(), prefix) == 0) return true;
@@ -211,10 +249,12 @@ static std::vector<WeightSpec> present_specs(std::vector<WeightSpec> specs, cons
 }
 
 // Engine thread. Everything is checked before the first tensor is read.
-static void load_into(AnyModel& model, const Json& config, const std::string& config_file, const std::vector<std::string>& files, const SafetensorsLimits& limits, const std::shared_ptr<Cancel>& cancel) {
+static void load_into(AnyModel& model, const Json& config, const std::string& config_file,
+                      const std::vector<std::string>& files, const SafetensorsLimits& limits,
+                      const std::shared_ptr<Cancel>& cancel) {
     const auto keep_going = [cancel] { return !cancel || !cancel->requested.load(); };
     const SafetensorsSet set = SafetensorsSet::open(files, limits);
-    std::vector<std::pair<std::string, std::string>> stored;   // canonical name, name in the file
+    std::vector<std::pair<std::string, std::string>> stored;  // canonical name, name in the file
     for (const std::string& name : set.names()) stored.push_back({canonical(model.kind, name), name});
     std::vector<WeightSpec> specs = present_specs(specs_of(model.kind, config, config_file), stored);
     std::vector<std::string> ignored = ignored_weights;
@@ -230,9 +270,12 @@ static void load_into(AnyModel& model, const Json& config, const std::string& co
             } else if (set.same(name, entry.second, keep_going)) {
                 ignored.push_back(entry.second);
             } else {
-                const std::string wanted = "the same values in " + name + " and " + entry.second + ", two names of one weight,";
-                throw Error("VIN_FORMAT", set.label() + ": expected " + wanted + " but found others; save the file with one of them",
-                            {{"file", set.label()}, {"tensor", entry.second}, {"expected", wanted}, {"found", "others"}});
+                const std::string wanted =
+                    "the same values in " + name + " and " + entry.second + ", two names of one weight,";
+                throw Error(
+                    "VIN_FORMAT",
+                    set.label() + ": expected " + wanted + " but found others; save the file with one of them",
+                    {{"file", set.label()}, {"tensor", entry.second}, {"expected", wanted}, {"found", "others"}});
             }
         }
         if (name.empty()) name = spec.name;
@@ -240,7 +283,7 @@ static void load_into(AnyModel& model, const Json& config, const std::string& co
         expected.push_back({name, spec.shape, spec.optional, spec.scalar});
     }
     for (const auto& entry : stored)
-        if (entry.first.empty()) ignored.push_back(entry.second);   // an alias of another tensor
+        if (entry.first.empty()) ignored.push_back(entry.second);  // an alias of another tensor
     check_weights(set, expected, ignored);
 
     std::vector<WeightSpec> filled;
@@ -259,7 +302,8 @@ static void load_into(AnyModel& model, const Json& config, const std::string& co
     for (size_t i = 0; i < filled.size(); i++) {
         staging.resize(static_cast<size_t>(elements(filled[i].shape)));
         set.read_tensor(filled_names[i], staging.data(), read);
-        if (set.find(filled_names[i])->count < staging.size()) std::fill(staging.begin(), staging.end(), staging[0]);   // WeightSpec::scalar
+        if (set.find(filled_names[i])->count < staging.size())
+            std::fill(staging.begin(), staging.end(), staging[0]);  // WeightSpec::scalar
         engine.upload(weights.tensor(i).view().data, staging.data(), staging.size() * 4);
     }
     make(model, config, config_file, std::move(weights));
@@ -274,7 +318,8 @@ static void initialise(Engine& engine, const std::vector<WeightSpec>& specs, con
     for (size_t i = 0; i < specs.size(); i++) {
         const WeightSpec& spec = specs[i];
         const Tensor w = weights.tensor(i);
-        const double fan_out = static_cast<double>(spec.shape[0]), fan_in = static_cast<double>(elements(spec.shape)) / std::max(1.0, fan_out);
+        const double fan_out = static_cast<double>(spec.shape[0]),
+                     fan_in = static_cast<double>(elements(spec.shape)) / std::max(1.0, fan_out);
         double std = 0;
         switch (spec.init) {
             case Init::zero: fill(ops, w, 0); continue;
@@ -282,20 +327,22 @@ static void initialise(Engine& engine, const std::vector<WeightSpec>& specs, con
             case Init::rope: {
                 std::vector<float> freqs;
                 const double n = static_cast<double>(spec.shape[0]);
-                for (int64_t k = 0; k < spec.shape[0]; k++) freqs.push_back(static_cast<float>(std::pow(10000.0, -static_cast<double>(k) / n)));
+                for (int64_t k = 0; k < spec.shape[0]; k++)
+                    freqs.push_back(static_cast<float>(std::pow(10000.0, -static_cast<double>(k) / n)));
                 engine.upload(w.view().data, freqs.data(), freqs.size() * 4);
                 continue;
             }
             case Init::normal: std = spec.std; break;
             case Init::xavier: {
-                double field = 1;            // of a convolution: taps a channel sees
+                double field = 1;  // of a convolution: taps a channel sees
                 for (size_t axis = 2; axis < spec.shape.size(); axis++) field *= static_cast<double>(spec.shape[axis]);
                 std = std::sqrt(2 / (fan_in + fan_out * field));
                 break;
             }
             case Init::table: std = 1 / std::sqrt(static_cast<double>(spec.shape.back())); break;
         }
-        call(ops, vin_randn_args{w.view(), static_cast<int32_t>(seed), static_cast<int32_t>(seed >> 32), init_stream + static_cast<int32_t>(i), 0});
+        call(ops, vin_randn_args{w.view(), static_cast<int32_t>(seed), static_cast<int32_t>(seed >> 32),
+                                 init_stream + static_cast<int32_t>(i), 0});
         combine_into(ops, w, std, w);
     }
 }
@@ -303,7 +350,8 @@ static void initialise(Engine& engine, const std::vector<WeightSpec>& specs, con
 class ModelWrap : public Napi::ObjectWrap<ModelWrap> {
 public:
     explicit ModelWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<ModelWrap>(info) {
-        if (info.Length() != 1 || !info[0].IsExternal()) throw Napi::TypeError::New(info.Env(), "Expected a model to be made by an engine");
+        if (info.Length() != 1 || !info[0].IsExternal())
+            throw Napi::TypeError::New(info.Env(), "Expected a model to be made by an engine");
         model_ = *info[0].As<Napi::External<ModelRef>>().Data();
         told_ = static_cast<int64_t>(model_->weights().bytes());
         Napi::MemoryManagement::AdjustExternalMemory(info.Env(), told_);
@@ -346,14 +394,21 @@ public:
             const Napi::Object options = info[1].As<Napi::Object>();
             const int32_t dtype = dtype_from_js(text(options, "dtype", "float32"));
             const std::string prefix = text(options, "prefix", "");
-            return promise(info.Env(), model->engine, nullptr, [model, path, dtype, prefix] {
-                const Weights& weights = model->weights();
-                save_weights(model->engine->engine, weights, prefix, [&](const WeightSpec& spec) { return weights.at(spec.name); }, path, dtype);
-            }, nullptr);
+            return promise(
+                info.Env(), model->engine, nullptr,
+                [model, path, dtype, prefix] {
+                    const Weights& weights = model->weights();
+                    save_weights(
+                        model->engine->engine, weights, prefix,
+                        [&](const WeightSpec& spec) { return weights.at(spec.name); }, path, dtype);
+                },
+                nullptr);
         });
     }
     Napi::Value bytes(const Napi::CallbackInfo& info) {
-        return guarded(info.Env(), [&]() -> Napi::Value { return Napi::Number::New(info.Env(), static_cast<double>(model()->weights().bytes())); });
+        return guarded(info.Env(), [&]() -> Napi::Value {
+            return Napi::Number::New(info.Env(), static_cast<double>(model()->weights().bytes()));
+        });
     }
     Napi::Value dispose(const Napi::CallbackInfo& info) {
         if (model_) {
@@ -366,7 +421,8 @@ public:
 
     // ---- transformer ----
     const Transformer& transformer() const {
-        if (!model()->transformer) throw Error("VIN_INVALID", "Expected a transformer but this model is a " + model()->kind);
+        if (!model()->transformer)
+            throw Error("VIN_INVALID", "Expected a transformer but this model is a " + model()->kind);
         return *model()->transformer;
     }
 
@@ -383,7 +439,8 @@ public:
                 const DenoiseRequest r = pending.resolved();
                 const Tensor out = Tensor::allocate(engine.memory(), eps->shape);
                 const Tensor flags = Tensor::allocate(engine.memory(), {finite_flags_needed(r)}, VIN_DTYPE_I32);
-                engine.planned(pending.cancel.get(), pending.tasks_in_flight, [&](Ops& ops) { vin::denoise(ops, *model->transformer, r, out, flags); });
+                engine.planned(pending.cancel.get(), pending.tasks_in_flight,
+                               [&](Ops& ops) { vin::denoise(ops, *model->transformer, r, out, flags); });
                 check_flags(engine, flags, *model->transformer);
                 eps->tensor = out;
             };
@@ -408,7 +465,8 @@ public:
                 return handle;
             };
             const HandleRef eps = output("output", x);
-            const HandleRef t_vec = output("t_vec", {m.config.hidden_size}), tokens = output("video_tokens", {x[1], S, m.config.hidden_size});
+            const HandleRef t_vec = output("t_vec", {m.config.hidden_size}),
+                            tokens = output("video_tokens", {x[1], S, m.config.hidden_size});
             HandleRef Z, z;
             if (pending.request.use_global_tokens) {
                 Z = output("global_tokens", {m.config.vin.num_global_tokens, m.config.vin.dim});
@@ -438,7 +496,9 @@ public:
                 }
                 for (size_t i = 0; i < chunks.size(); i++) {
                     chunks[i]->tensor = seen.chunks[i];
-                    if (!seen.chunks[i]) chunks[i]->error = std::make_shared<Error>("VIN_INVALID", "This chunk owns only conditioning frames and was not evaluated");
+                    if (!seen.chunks[i])
+                        chunks[i]->error = std::make_shared<Error>(
+                            "VIN_INVALID", "This chunk owns only conditioning frames and was not evaluated");
                 }
             };
             submit(model->engine, std::move(command));
@@ -451,28 +511,37 @@ public:
             const ModelRef model = this->model();
             const Transformer& m = transformer();
             const Napi::Object object = info[0].As<Napi::Object>();
-            const HandleRef latents = unwrap_tensor(object.Get("latents"), "latents"), text = unwrap_tensor(object.Get("text"), "text");
+            const HandleRef latents = unwrap_tensor(object.Get("latents"), "latents"),
+                            text = unwrap_tensor(object.Get("text"), "text");
             check_latents(latents->shape, m);
             check_text(text->shape, m, "text");
-            const double timestep = required_number(object, "timestep"), fps = required_number(object, "fps"), height = required_number(object, "height"), width = required_number(object, "width");
+            const double timestep = required_number(object, "timestep"), fps = required_number(object, "fps"),
+                         height = required_number(object, "height"), width = required_number(object, "width");
             const std::vector<uint8_t> mask = mask_from_js(object, latents->shape[1]);
             const std::shared_ptr<Cancel> cancel = optional_cancel(object);
-            const HandleRef out = new_handle(model->engine, {m.config.out_channels(), latents->shape[1], latents->shape[2], latents->shape[3]});
+            const HandleRef out = new_handle(
+                model->engine, {m.config.out_channels(), latents->shape[1], latents->shape[2], latents->shape[3]});
             Command command;
             command.outputs = {out};
             command.cancel = cancel;
             command.work = [=] {
                 Engine& engine = model->engine->engine;
                 const Transformer& m = *model->transformer;
-                const Tensor result = Tensor::allocate(engine.memory(), out->shape), x = latents->value(), y = text->value();
+                const Tensor result = Tensor::allocate(engine.memory(), out->shape), x = latents->value(),
+                             y = text->value();
                 engine.planned(cancel.get(), 0, [&](Ops& ops) {
                     DitInputs in;
                     in.video_tokens = video_tokens(ops, m, x, 1, height, width);
                     in.frame_mask = mask;
-                    in.t_vec = time_vector(ops, m, mask.empty() ? std::vector<float>{static_cast<float>(timestep)} : std::vector<float>{static_cast<float>(timestep), 0}, {static_cast<float>(fps)});
+                    in.t_vec = time_vector(ops, m,
+                                           mask.empty() ? std::vector<float>{static_cast<float>(timestep)}
+                                                        : std::vector<float>{static_cast<float>(timestep), 0},
+                                           {static_cast<float>(fps)});
                     in.mod = m.linear(ops, silu(ops, in.t_vec), "t_block.1");
                     in.captions = captions(ops, m, one_of_batch(y));
-                    copy_into(ops, result, denoise_chunk(ops, m, in, {0, 0, x.size(1)}, m.config.out_channels(), x.size(2), x.size(3), true, {}));
+                    copy_into(ops, result,
+                              denoise_chunk(ops, m, in, {0, 0, x.size(1)}, m.config.out_channels(), x.size(2),
+                                            x.size(3), true, {}));
                 });
                 out->tensor = result;
             };
@@ -486,10 +555,15 @@ public:
             const ModelRef model = this->model();
             const Transformer& m = transformer();
             const PendingRequest pending = request_from_js(info[0].As<Napi::Object>(), m);
-            if (!pending.request.use_global_tokens) throw Error("VIN_INVALID", "Expected keyframes for the attention of global tokens");
+            if (!pending.request.use_global_tokens)
+                throw Error("VIN_INVALID", "Expected keyframes for the attention of global tokens");
             const Shape& x = pending.latents->shape;
-            const int64_t keys = static_cast<int64_t>(pending.request.keyframes.size()) * ((x[2] + 1) / 2) * ((x[3] + 1) / 2), heads = m.config.vin.num_heads;
-            const int64_t text_rows = pending.request.vin_text_rows ? pending.request.vin_text_rows : pending.text->shape[0], rows = m.config.vin.num_global_tokens + text_rows;
+            const int64_t keys = static_cast<int64_t>(pending.request.keyframes.size()) * ((x[2] + 1) / 2) *
+                                 ((x[3] + 1) / 2),
+                          heads = m.config.vin.num_heads;
+            const int64_t text_rows =
+                              pending.request.vin_text_rows ? pending.request.vin_text_rows : pending.text->shape[0],
+                          rows = m.config.vin.num_global_tokens + text_rows;
             Command command;
             const HandleRef encoder = new_handle(model->engine, {heads, m.config.vin.num_global_tokens, keys});
             std::vector<HandleRef> processor;
@@ -509,8 +583,11 @@ public:
                 const Transformer& m = *model->transformer;
                 Ops ops = engine.direct(pending.cancel.get());
                 const DenoiseRequest r = pending.resolved();
-                const Tensor tokens = video_tokens(ops, m, r.global_tokens_from ? r.global_tokens_from : r.latents, 1, r.height, r.width);
-                const GlobalAttention seen = global_attention(ops, m, tokens, r.keyframes, one_of_batch(r.text.slice(0, 0, text_rows)), time_vector(ops, m, {static_cast<float>(r.timestep)}, {static_cast<float>(r.fps)}));
+                const Tensor tokens =
+                    video_tokens(ops, m, r.global_tokens_from ? r.global_tokens_from : r.latents, 1, r.height, r.width);
+                const GlobalAttention seen = global_attention(
+                    ops, m, tokens, r.keyframes, one_of_batch(r.text.slice(0, 0, text_rows)),
+                    time_vector(ops, m, {static_cast<float>(r.timestep)}, {static_cast<float>(r.fps)}));
                 encoder->tensor = seen.encoder;
                 for (size_t b = 0; b < processor.size(); b++) processor[b]->tensor = seen.processor[b];
             };
@@ -528,7 +605,8 @@ public:
     Napi::Value encode(const Napi::CallbackInfo& info) {
         return guarded(info.Env(), [&]() -> Napi::Value {
             const ModelRef model = this->model();
-            const Napi::Object options = info[1].IsObject() ? info[1].As<Napi::Object>() : Napi::Object::New(info.Env());
+            const Napi::Object options =
+                info[1].IsObject() ? info[1].As<Napi::Object>() : Napi::Object::New(info.Env());
             const std::shared_ptr<Cancel> cancel = optional_cancel(options);
             Command command;
             command.cancel = cancel;
@@ -536,21 +614,27 @@ public:
             if (model->t5) {
                 std::vector<int32_t> ids;
                 for (int64_t id : integers(info[0], "ids")) {
-                    if (id < 0 || id >= model->t5->config.vocab_size) throw Error("VIN_INVALID", "Expected token ids from 0 to " + std::to_string(model->t5->config.vocab_size - 1) + " but received " + std::to_string(id));
+                    if (id < 0 || id >= model->t5->config.vocab_size)
+                        throw Error("VIN_INVALID", "Expected token ids from 0 to " +
+                                                       std::to_string(model->t5->config.vocab_size - 1) +
+                                                       " but received " + std::to_string(id));
                     ids.push_back(static_cast<int32_t>(id));
                 }
                 out = new_handle(model->engine, {static_cast<int64_t>(ids.size()), model->t5->config.d_model});
                 command.work = [=] {
                     Engine& engine = model->engine->engine;
                     const Tensor result = Tensor::allocate(engine.memory(), out->shape);
-                    engine.planned(cancel.get(), 0, [&](Ops& ops) { copy_into(ops, result, model->t5->encode(ops, ids)); });
+                    engine.planned(cancel.get(), 0,
+                                   [&](Ops& ops) { copy_into(ops, result, model->t5->encode(ops, ids)); });
                     out->tensor = result;
                 };
             } else {
                 const HandleRef pixels = unwrap_tensor(info[0], "pixels");
                 const Shape& p = pixels->shape;
-                if (p.size() != 4 || p[0] != 3 || p[1] < 1 || p[2] < 8 || p[3] < 8) throw Error("VIN_INVALID", "Expected pixels of shape [3, T, H, W] but received " + to_string(p));
-                out = new_handle(model->engine, {vae().config.latent_channels, latent_frames(vae().config, p[1]), p[2] / 8, p[3] / 8});
+                if (p.size() != 4 || p[0] != 3 || p[1] < 1 || p[2] < 8 || p[3] < 8)
+                    throw Error("VIN_INVALID", "Expected pixels of shape [3, T, H, W] but received " + to_string(p));
+                out = new_handle(model->engine,
+                                 {vae().config.latent_channels, latent_frames(vae().config, p[1]), p[2] / 8, p[3] / 8});
                 command.work = [=] {
                     Engine& engine = model->engine->engine;
                     const Tensor result = Tensor::allocate(engine.memory(), out->shape), x = pixels->value();
@@ -573,14 +657,21 @@ public:
             const HandleRef latents = unwrap_tensor(info[0], "latents");
             const Napi::Object options = info[1].As<Napi::Object>();
             const Shape& x = latents->shape;
-            if (x.size() != 4 || x[0] != config.latent_channels || x[1] < 1) throw Error("VIN_INVALID", "Expected latents of shape [" + std::to_string(config.latent_channels) + ", N, H, W] but received " + to_string(x));
+            if (x.size() != 4 || x[0] != config.latent_channels || x[1] < 1)
+                throw Error("VIN_INVALID", "Expected latents of shape [" + std::to_string(config.latent_channels) +
+                                               ", N, H, W] but received " + to_string(x));
             const int64_t frames = static_cast<int64_t>(required_number(options, "numFrames"));
             if (frames < 1 || latent_frames(config, frames) != x[1])
-                throw Error("VIN_INVALID", "Expected numFrames that make " + std::to_string(x[1]) + " latent frames but received " + std::to_string(frames));
-            const int64_t begin = bytes ? static_cast<int64_t>(required_number(options, "begin")) : 0, end = bytes ? static_cast<int64_t>(required_number(options, "end")) : x[1];
+                throw Error("VIN_INVALID", "Expected numFrames that make " + std::to_string(x[1]) +
+                                               " latent frames but received " + std::to_string(frames));
+            const int64_t begin = bytes ? static_cast<int64_t>(required_number(options, "begin")) : 0,
+                          end = bytes ? static_cast<int64_t>(required_number(options, "end")) : x[1];
             const std::shared_ptr<Cancel> cancel = optional_cancel(options);
-            const HandleRef out = bytes ? new_handle(model->engine, {vae().micro_batch(begin, end, frames).frames(), 8 * x[2], 8 * x[3], 3}, VIN_DTYPE_U8)
-                                        : new_handle(model->engine, {3, frames, 8 * x[2], 8 * x[3]});
+            const HandleRef out =
+                bytes
+                    ? new_handle(model->engine, {vae().micro_batch(begin, end, frames).frames(), 8 * x[2], 8 * x[3], 3},
+                                 VIN_DTYPE_U8)
+                    : new_handle(model->engine, {3, frames, 8 * x[2], 8 * x[3]});
             Command command;
             command.outputs = {out};
             command.cancel = cancel;
@@ -590,13 +681,17 @@ public:
                 const Tensor flag = Tensor::allocate(engine.memory(), {1}, VIN_DTYPE_I32);
                 engine.planned(cancel.get(), 0, [&](Ops& ops) {
                     fill(ops, flag, 0);
-                    if (bytes) model->vae->decode_pixels_into(ops, z, begin, end, frames, result, flag);
-                    else model->vae->decode_into(ops, z, frames, result);
+                    if (bytes)
+                        model->vae->decode_pixels_into(ops, z, begin, end, frames, result, flag);
+                    else
+                        model->vae->decode_into(ops, z, frames, result);
                 });
                 int32_t found = 0;
                 engine.download(&found, flag.view().data, sizeof found);
                 if (found)
-                    throw Error("VIN_NONFINITE", "Expected finite pixels but the VAE made NaN or Inf from video frame " + std::to_string(found - 1) + " on; check the latents and the weights of the VAE",
+                    throw Error("VIN_NONFINITE",
+                                "Expected finite pixels but the VAE made NaN or Inf from video frame " +
+                                    std::to_string(found - 1) + " on; check the latents and the weights of the VAE",
                                 {{"frame", std::to_string(found - 1)}});
                 out->tensor = result;
             };
@@ -615,7 +710,8 @@ public:
                 const Transformer& m = transformer();
                 const Shape shape = shape_from_js(object.Get("shape"));
                 check_latents(shape, m);
-                const int64_t rows = static_cast<int64_t>(required_number(object, "textRows")), negative = static_cast<int64_t>(number(object, "negativeTextRows", 0));
+                const int64_t rows = static_cast<int64_t>(required_number(object, "textRows")),
+                              negative = static_cast<int64_t>(number(object, "negativeTextRows", 0));
                 const DenoiseRequest plain = plain_request(object, m, shape[1], rows, negative);
                 bytes = engine.plan_bytes(static_cast<int>(number(object, "chunksInFlight", 0)), [&](Ops& ops) {
                     DenoiseRequest r = plain;
@@ -625,14 +721,18 @@ public:
                     vin::denoise(ops, m, r, ops.empty(shape), {});
                 });
             } else {
-                const int64_t height = static_cast<int64_t>(required_number(object, "height")), width = static_cast<int64_t>(required_number(object, "width"));
+                const int64_t height = static_cast<int64_t>(required_number(object, "height")),
+                              width = static_cast<int64_t>(required_number(object, "width"));
                 const VaeConfig& config = vae().config;
                 const int64_t frames = config.micro_frame_size, latents = latent_frames(config, frames);
                 const bool encoding = text(object, "operation", "decode") == "encode";
                 bytes = engine.plan_bytes(0, [&](Ops& ops) {
                     const Tensor z = ops.empty({config.latent_channels, latents, height / 8, width / 8});
-                    if (encoding) vae().encode_into(ops, ops.empty({3, frames, height, width}), z);
-                    else vae().decode_pixels_into(ops, z, 0, latents, frames, ops.empty({frames, height, width, 3}, VIN_DTYPE_U8));
+                    if (encoding)
+                        vae().encode_into(ops, ops.empty({3, frames, height, width}), z);
+                    else
+                        vae().decode_pixels_into(ops, z, 0, latents, frames,
+                                                 ops.empty({frames, height, width, 3}, VIN_DTYPE_U8));
                 });
             }
             return Napi::Number::New(info.Env(), static_cast<double>(bytes));
@@ -649,10 +749,14 @@ static const napi_type_tag model_tag = {0x76696e2d6e617469, 0x6d6f64656c000001};
 Napi::Function define_model(Napi::Env env) {
     using M = ModelWrap;
     return M::DefineClass(env, "NativeModel",
-                          {M::InstanceAccessor<&M::kind>("kind"), M::InstanceMethod<&M::weights>("weights"), M::InstanceMethod<&M::weight>("weight"), M::InstanceMethod<&M::save>("save"),
-                           M::InstanceMethod<&M::bytes>("bytes"), M::InstanceMethod<&M::dispose>("dispose"), M::InstanceMethod<&M::denoise>("denoise"), M::InstanceMethod<&M::trace>("trace"),
-                           M::InstanceMethod<&M::forward>("forward"), M::InstanceMethod<&M::attention>("attention"), M::InstanceMethod<&M::encode>("encode"), M::InstanceMethod<&M::decode>("decode"),
-                           M::InstanceMethod<&M::decode_pixels>("decodePixels"), M::InstanceMethod<&M::memory>("memory")});
+                          {M::InstanceAccessor<&M::kind>("kind"), M::InstanceMethod<&M::weights>("weights"),
+                           M::InstanceMethod<&M::weight>("weight"), M::InstanceMethod<&M::save>("save"),
+                           M::InstanceMethod<&M::bytes>("bytes"), M::InstanceMethod<&M::dispose>("dispose"),
+                           M::InstanceMethod<&M::denoise>("denoise"), M::InstanceMethod<&M::trace>("trace"),
+                           M::InstanceMethod<&M::forward>("forward"), M::InstanceMethod<&M::attention>("attention"),
+                           M::InstanceMethod<&M::encode>("encode"), M::InstanceMethod<&M::decode>("decode"),
+                           M::InstanceMethod<&M::decode_pixels>("decodePixels"),
+                           M::InstanceMethod<&M::memory>("memory")});
 }
 
 static Napi::Object wrap_model(Napi::Env env, ModelRef model) {
@@ -662,7 +766,8 @@ static Napi::Object wrap_model(Napi::Env env, ModelRef model) {
 }
 
 ModelRef unwrap_model(const Napi::Value& value) {
-    if (!value.IsObject() || !value.As<Napi::Object>().CheckTypeTag(&model_tag)) throw Error("VIN_INVALID", "Expected a model of the engine");
+    if (!value.IsObject() || !value.As<Napi::Object>().CheckTypeTag(&model_tag))
+        throw Error("VIN_INVALID", "Expected a model of the engine");
     return ModelWrap::Unwrap(value.As<Napi::Object>())->model();
 }
 
@@ -672,13 +777,16 @@ Napi::Promise load_model(const Napi::CallbackInfo& info, const EngineRef& engine
     model->kind = info[0].ToString().Utf8Value();
     const std::vector<std::string> files = strings(info[2], "files");
     if (files.empty()) throw Error("VIN_INVALID", "Expected at least one file of weights");
-    const Napi::Object options = info.Length() > 3 && info[3].IsObject() ? info[3].As<Napi::Object>() : Napi::Object::New(info.Env());
+    const Napi::Object options =
+        info.Length() > 3 && info[3].IsObject() ? info[3].As<Napi::Object>() : Napi::Object::New(info.Env());
     const std::string config_file = text(options, "configFile", "config.json");
     auto config = std::make_shared<Json>(json_from_js(info.Env(), info[1], config_file));
-    specs_of(model->kind, *config, config_file);   // a bad configuration fails before anything is queued
+    specs_of(model->kind, *config, config_file);  // a bad configuration fails before anything is queued
     const SafetensorsLimits limits = limits_from_js(options);
     const std::shared_ptr<Cancel> cancel = optional_cancel(options);
-    return promise(info.Env(), engine, cancel, [=] { load_into(*model, *config, config_file, files, limits, cancel); }, [model](Napi::Env env) -> Napi::Value { return wrap_model(env, model); });
+    return promise(
+        info.Env(), engine, cancel, [=] { load_into(*model, *config, config_file, files, limits, cancel); },
+        [model](Napi::Env env) -> Napi::Value { return wrap_model(env, model); });
 }
 
 Napi::Value create_model(const Napi::CallbackInfo& info, const EngineRef& engine) {
@@ -687,7 +795,8 @@ Napi::Value create_model(const Napi::CallbackInfo& info, const EngineRef& engine
     model->kind = info[0].ToString().Utf8Value();
     const Json config = json_from_js(info.Env(), info[1], "config.json");
     bool lossless = true;
-    const uint64_t seed = info[2].IsBigInt() ? info[2].As<Napi::BigInt>().Uint64Value(&lossless) : static_cast<uint64_t>(info[2].ToNumber().Int64Value());
+    const uint64_t seed = info[2].IsBigInt() ? info[2].As<Napi::BigInt>().Uint64Value(&lossless)
+                                             : static_cast<uint64_t>(info[2].ToNumber().Int64Value());
     const std::vector<WeightSpec> specs = specs_of(model->kind, config, "config.json");
     make(*model, config, "config.json", Weights(engine->engine.memory(), specs));
     Command command;

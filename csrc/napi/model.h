@@ -9,12 +9,12 @@
 namespace vin {
 
 struct AnyModel {
-    EngineRef engine;                        // first: released last
+    EngineRef engine;  // first: released last
     std::string kind;
     std::unique_ptr<Transformer> transformer;
     std::unique_ptr<Vae> vae;
     std::unique_ptr<T5> t5;
-    std::shared_ptr<Error> error;            // what made its first filling fail; engine thread
+    std::shared_ptr<Error> error;  // what made its first filling fail; engine thread
 
     const Weights& weights() const { return transformer ? transformer->weights : vae ? vae->weights : t5->weights; }
 };
@@ -27,16 +27,19 @@ struct PendingRequest {
     int tasks_in_flight = 0;
     std::shared_ptr<Cancel> cancel;
 
-    DenoiseRequest resolved() const;         // engine thread
+    DenoiseRequest resolved() const;  // engine thread
 };
 PendingRequest request_from_js(const Napi::Object& object, const Transformer& model);
 std::vector<Chunk> chunks_from_js(const Napi::Value& value, int64_t latent_frames);
 std::vector<uint8_t> mask_from_js(const Napi::Object& object, int64_t latent_frames);
 void check_latents(const Shape& latents, const Transformer& model);
 [[noreturn]] void raise_nonfinite(int32_t code, const Transformer& model);
-// What a file of weights takes from a tensor; VIN_NONFINITE for NaN or Inf, so that such weights replace none that are good.
-std::function<void(uint64_t first, size_t count, float* out)> finite_values(Engine& engine, const Tensor& tensor, const std::string& name);
+// What a file of weights takes from a tensor; VIN_NONFINITE for NaN or Inf, so that such weights replace none that are
+// good.
+std::function<void(uint64_t first, size_t count, float* out)> finite_values(Engine& engine, const Tensor& tensor,
+                                                                            const std::string& name);
 // Writes one state dict: `tensor_of(spec)` is what stands under its name.
-void save_weights(Engine& engine, const Weights& weights, const std::string& prefix, const std::function<Tensor(const WeightSpec&)>& tensor_of, const std::string& path, int32_t dtype);
+void save_weights(Engine& engine, const Weights& weights, const std::string& prefix,
+                  const std::function<Tensor(const WeightSpec&)>& tensor_of, const std::string& path, int32_t dtype);
 
 }  // namespace vin

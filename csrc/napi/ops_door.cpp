@@ -1,4 +1,5 @@
-// Every op of ops.def by name, for tests and for the arithmetic of schedulers. The description comes from the same list as the table.
+// Every op of ops.def by name, for tests and for the arithmetic of schedulers. The description comes from the same list
+// as the table.
 #include <cstddef>
 #include <cstring>
 
@@ -8,7 +9,7 @@ namespace vin {
 
 struct Field {
     const char* name;
-    const char* kind;                        // out in opt i32 f32 f64
+    const char* kind;  // out in opt i32 f32 f64
     size_t offset;
 };
 
@@ -27,10 +28,12 @@ static const std::vector<OpEntry>& table() {
 #define VIN_I32(field) Field{#field, "i32", offsetof(Args, field)},
 #define VIN_F32(field) Field{#field, "f32", offsetof(Args, field)},
 #define VIN_F64(field) Field{#field, "f64", offsetof(Args, field)},
-#define VIN_OP(op, list)                                                                       \
-    [] {                                                                                       \
-        using Args = vin_##op##_args;                                                          \
-        return OpEntry{#op, sizeof(Args), {list}, [](Ops& ops, const void* args) { call(ops, *static_cast<const Args*>(args)); }}; \
+#define VIN_OP(op, list) \
+    [] { \
+        using Args = vin_##op##_args; \
+        return OpEntry{#op, sizeof(Args), {list}, [](Ops& ops, const void* args) { \
+                           call(ops, *static_cast<const Args*>(args)); \
+                       }}; \
     }(),
 #include "../ops.def"
 #undef VIN_OP
@@ -65,7 +68,8 @@ Napi::Value describe_ops(const Napi::CallbackInfo& info) {
 
 Napi::Value call_op(const Napi::CallbackInfo& info, const EngineRef& engine) {
     const Napi::Env env = info.Env();
-    if (!info[0].IsString() || !info[1].IsObject()) throw Error("VIN_INVALID", "Expected the name of an op and its arguments");
+    if (!info[0].IsString() || !info[1].IsObject())
+        throw Error("VIN_INVALID", "Expected the name of an op and its arguments");
     const std::string name = info[0].As<Napi::String>().Utf8Value();
     const OpEntry* op = nullptr;
     for (const OpEntry& candidate : table())
@@ -79,12 +83,14 @@ Napi::Value call_op(const Napi::CallbackInfo& info, const EngineRef& engine) {
         if (!known) throw Error("VIN_INVALID", "Expected a field of the op " + name + " but received " + key);
     }
     const double times = info[2].IsNumber() ? info[2].As<Napi::Number>().DoubleValue() : 1;
-    if (!(times >= 1 && times <= 1e9)) throw Error("VIN_INVALID", "Expected to call the op " + name + " at least once but received " + std::to_string(times));
+    if (!(times >= 1 && times <= 1e9))
+        throw Error("VIN_INVALID",
+                    "Expected to call the op " + name + " at least once but received " + std::to_string(times));
     auto args = std::make_shared<std::vector<char>>(op->size, 0);
     struct Operand {
         size_t offset;
         HandleRef handle;
-        bool made;                           // by this call
+        bool made;  // by this call
     };
     auto operands = std::make_shared<std::vector<Operand>>();
     Command command;
@@ -96,7 +102,8 @@ Napi::Value call_op(const Napi::CallbackInfo& info, const EngineRef& engine) {
         if (kind == "i32" || kind == "f32" || kind == "f64") {
             const double number = required_number(given, field.name);
             if (kind == "i32") {
-                const int32_t v = static_cast<int32_t>(static_cast<int64_t>(number));   // unsigned words of a seed arrive as their low 32 bits
+                const int32_t v = static_cast<int32_t>(
+                    static_cast<int64_t>(number));  // unsigned words of a seed arrive as their low 32 bits
                 std::memcpy(args->data() + field.offset, &v, sizeof v);
             } else if (kind == "f32") {
                 const float v = static_cast<float>(number);
@@ -107,7 +114,8 @@ Napi::Value call_op(const Napi::CallbackInfo& info, const EngineRef& engine) {
             continue;
         }
         if (absent) {
-            if (kind == "in") throw Error("VIN_INVALID", "Expected a tensor for " + std::string(field.name) + " of " + name);
+            if (kind == "in")
+                throw Error("VIN_INVALID", "Expected a tensor for " + std::string(field.name) + " of " + name);
             continue;
         }
         // An output is described by { shape, dtype } or given as a tensor that is written in place.
@@ -118,16 +126,20 @@ Napi::Value call_op(const Napi::CallbackInfo& info, const EngineRef& engine) {
         }
         if (described) {
             const Napi::Object object = value.As<Napi::Object>();
-            const HandleRef handle = new_handle(engine, shape_from_js(object.Get("shape")), dtype_from_js(text(object, "dtype", "float32")));
+            const HandleRef handle =
+                new_handle(engine, shape_from_js(object.Get("shape")), dtype_from_js(text(object, "dtype", "float32")));
             operands->push_back({field.offset, handle, true});
             command.outputs.push_back(handle);
             outputs.Set(field.name, wrap_tensor(env, handle));
         } else {
             const HandleRef handle = unwrap_tensor(value, field.name);
-            if (handle->engine != engine) throw Error("VIN_INVALID", "Expected tensors of one engine but " + std::string(field.name) + " belongs to another");
+            if (handle->engine != engine)
+                throw Error("VIN_INVALID",
+                            "Expected tensors of one engine but " + std::string(field.name) + " belongs to another");
             operands->push_back({field.offset, handle, false});
             if (kind == "out") {
-                command.outputs.push_back(handle);   // what stands in it after a failure is undefined: its handle fails alike
+                command.outputs.push_back(
+                    handle);  // what stands in it after a failure is undefined: its handle fails alike
                 outputs.Set(field.name, value);
             }
         }

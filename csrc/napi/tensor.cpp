@@ -8,7 +8,8 @@ namespace vin {
 class TensorWrap : public Napi::ObjectWrap<TensorWrap> {
 public:
     explicit TensorWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<TensorWrap>(info) {
-        if (info.Length() != 1 || !info[0].IsExternal()) throw Napi::TypeError::New(info.Env(), "Expected a Tensor to be made by an engine");
+        if (info.Length() != 1 || !info[0].IsExternal())
+            throw Napi::TypeError::New(info.Env(), "Expected a Tensor to be made by an engine");
         handle_ = *info[0].As<Napi::External<HandleRef>>().Data();
         told_ = static_cast<int64_t>(handle_->bytes());
         Napi::MemoryManagement::AdjustExternalMemory(info.Env(), told_);
@@ -25,7 +26,8 @@ public:
         return guarded(info.Env(), [&]() -> Napi::Value { return shape_to_js(info.Env(), handle()->shape); });
     }
     Napi::Value dtype(const Napi::CallbackInfo& info) {
-        return guarded(info.Env(), [&]() -> Napi::Value { return Napi::String::New(info.Env(), dtype_name(handle()->dtype)); });
+        return guarded(info.Env(),
+                       [&]() -> Napi::Value { return Napi::String::New(info.Env(), dtype_name(handle()->dtype)); });
     }
     Napi::Value ready(const Napi::CallbackInfo& info) {
         return guarded(info.Env(), [&]() -> Napi::Value {
@@ -56,10 +58,14 @@ public:
                 if (!bytes->empty()) std::memcpy(buffer.Data(), bytes->data(), bytes->size());
                 const size_t n = bytes->size() / dtype_bytes(dtype);
                 Napi::Object out = Napi::Object::New(env);
-                if (dtype == VIN_DTYPE_F32) out.Set("data", Napi::Float32Array::New(env, n, buffer, 0));
-                else if (dtype == VIN_DTYPE_F64) out.Set("data", Napi::Float64Array::New(env, n, buffer, 0));
-                else if (dtype == VIN_DTYPE_I32) out.Set("data", Napi::Int32Array::New(env, n, buffer, 0));
-                else out.Set("data", Napi::Uint8Array::New(env, n, buffer, 0));
+                if (dtype == VIN_DTYPE_F32)
+                    out.Set("data", Napi::Float32Array::New(env, n, buffer, 0));
+                else if (dtype == VIN_DTYPE_F64)
+                    out.Set("data", Napi::Float64Array::New(env, n, buffer, 0));
+                else if (dtype == VIN_DTYPE_I32)
+                    out.Set("data", Napi::Int32Array::New(env, n, buffer, 0));
+                else
+                    out.Set("data", Napi::Uint8Array::New(env, n, buffer, 0));
                 out.Set("shape", shape_to_js(env, handle->shape));
                 return out;
             };
@@ -97,12 +103,16 @@ static const napi_type_tag cancel_tag = {0x76696e2d6e617469, 0x63616e63656c0001}
 
 Napi::Function define_tensor(Napi::Env env) {
     return TensorWrap::DefineClass(env, "NativeTensor",
-                                   {TensorWrap::InstanceAccessor<&TensorWrap::shape>("shape"), TensorWrap::InstanceAccessor<&TensorWrap::dtype>("dtype"),
-                                    TensorWrap::InstanceMethod<&TensorWrap::ready>("ready"), TensorWrap::InstanceMethod<&TensorWrap::read>("read"),
+                                   {TensorWrap::InstanceAccessor<&TensorWrap::shape>("shape"),
+                                    TensorWrap::InstanceAccessor<&TensorWrap::dtype>("dtype"),
+                                    TensorWrap::InstanceMethod<&TensorWrap::ready>("ready"),
+                                    TensorWrap::InstanceMethod<&TensorWrap::read>("read"),
                                     TensorWrap::InstanceMethod<&TensorWrap::dispose>("dispose")});
 }
 
-Napi::Function define_cancel(Napi::Env env) { return CancelWrap::DefineClass(env, "NativeCancel", {CancelWrap::InstanceMethod<&CancelWrap::cancel>("cancel")}); }
+Napi::Function define_cancel(Napi::Env env) {
+    return CancelWrap::DefineClass(env, "NativeCancel", {CancelWrap::InstanceMethod<&CancelWrap::cancel>("cancel")});
+}
 
 Napi::Object wrap_tensor(Napi::Env env, HandleRef handle) {
     Napi::Object object = classes(env).tensor.New({Napi::External<HandleRef>::New(env, &handle)});
@@ -111,11 +121,14 @@ Napi::Object wrap_tensor(Napi::Env env, HandleRef handle) {
 }
 
 HandleRef unwrap_tensor(const Napi::Value& value, const char* what) {
-    if (!value.IsObject() || !value.As<Napi::Object>().CheckTypeTag(&tensor_tag)) throw Error("VIN_INVALID", std::string("Expected a tensor of the engine for ") + what);
+    if (!value.IsObject() || !value.As<Napi::Object>().CheckTypeTag(&tensor_tag))
+        throw Error("VIN_INVALID", std::string("Expected a tensor of the engine for ") + what);
     return TensorWrap::Unwrap(value.As<Napi::Object>())->handle();
 }
 
-HandleRef optional_tensor(const Napi::Object& object, const char* key) { return has(object, key) ? unwrap_tensor(object.Get(key), key) : nullptr; }
+HandleRef optional_tensor(const Napi::Object& object, const char* key) {
+    return has(object, key) ? unwrap_tensor(object.Get(key), key) : nullptr;
+}
 
 Napi::Object wrap_cancel(Napi::Env env) {
     Napi::Object object = classes(env).cancel.New({});
@@ -126,7 +139,8 @@ Napi::Object wrap_cancel(Napi::Env env) {
 std::shared_ptr<Cancel> optional_cancel(const Napi::Object& object) {
     if (!has(object, "cancel")) return nullptr;
     const Napi::Value value = object.Get("cancel");
-    if (!value.IsObject() || !value.As<Napi::Object>().CheckTypeTag(&cancel_tag)) throw Error("VIN_INVALID", "Expected a cancel flag of the engine for cancel");
+    if (!value.IsObject() || !value.As<Napi::Object>().CheckTypeTag(&cancel_tag))
+        throw Error("VIN_INVALID", "Expected a cancel flag of the engine for cancel");
     return CancelWrap::Unwrap(value.As<Napi::Object>())->state;
 }
 

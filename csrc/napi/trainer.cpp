@@ -11,7 +11,7 @@
 namespace vin {
 
 struct TrainerState {
-    EngineRef engine;                        // first: released last
+    EngineRef engine;  // first: released last
     std::vector<ModelRef> models;
     std::unique_ptr<Trainer> trainer;
 
@@ -35,7 +35,9 @@ static PendingVideo video_from_js(const Napi::Object& object, const Transformer&
     p.target = unwrap_tensor(object.Get("target"), "target");
     p.text = optional_tensor(object, "text");
     check_latents(p.latents->shape, m);
-    if (p.target->shape != p.latents->shape) throw Error("VIN_INVALID", "Expected a target of shape " + to_string(p.latents->shape) + " but received " + to_string(p.target->shape));
+    if (p.target->shape != p.latents->shape)
+        throw Error("VIN_INVALID", "Expected a target of shape " + to_string(p.latents->shape) + " but received " +
+                                       to_string(p.target->shape));
     const int64_t frames = p.latents->shape[1];
     DenoiseRequest& r = p.video.request.evaluation;
     r.timestep = required_number(object, "timestep");
@@ -45,21 +47,28 @@ static PendingVideo video_from_js(const Napi::Object& object, const Transformer&
     r.chunks = chunks_from_js(object.Get("chunks"), frames);
     r.frame_mask = mask_from_js(object, frames);
     if (has(object, "keyframes")) {
-        if (!m.config.has_vin) throw Error("VIN_MISSING_COMPONENT", "Expected weights named vin.* for global tokens but this model has none", {{"component", "vin.*"}});
+        if (!m.config.has_vin)
+            throw Error("VIN_MISSING_COMPONENT",
+                        "Expected weights named vin.* for global tokens but this model has none",
+                        {{"component", "vin.*"}});
         r.use_global_tokens = true;
         r.keyframes = integers(object.Get("keyframes"), "keyframes");
         for (int64_t k : r.keyframes)
-            if (k < 0 || k >= frames) throw Error("VIN_INVALID", "Expected keyframes from 0 to " + std::to_string(frames - 1) + " but received " + std::to_string(k));
+            if (k < 0 || k >= frames)
+                throw Error("VIN_INVALID", "Expected keyframes from 0 to " + std::to_string(frames - 1) +
+                                               " but received " + std::to_string(k));
     }
     p.video.request.context_loss_weight = number(object, "contextLossWeight", 1);
     p.video.request.gradient_scale = number(object, "lossScale", 1);
     p.video.text.null_rows = static_cast<int64_t>(number(object, "nullText", 0));
     if (p.video.text.null_rows < 0 || p.video.text.null_rows > m.config.model_max_length)
-        throw Error("VIN_INVALID", "Expected nullText from 0 to " + std::to_string(m.config.model_max_length) + " but received " + std::to_string(p.video.text.null_rows));
+        throw Error("VIN_INVALID", "Expected nullText from 0 to " + std::to_string(m.config.model_max_length) +
+                                       " but received " + std::to_string(p.video.text.null_rows));
     if (has(object, "ids"))
         for (int64_t id : integers(object.Get("ids"), "ids")) p.video.text.ids.push_back(static_cast<int32_t>(id));
     if (p.text && (p.text->shape.size() != 2 || p.text->shape[1] != m.config.caption_channels))
-        throw Error("VIN_INVALID", "Expected text of shape [L, " + std::to_string(m.config.caption_channels) + "] but received " + to_string(p.text->shape));
+        throw Error("VIN_INVALID", "Expected text of shape [L, " + std::to_string(m.config.caption_channels) +
+                                       "] but received " + to_string(p.text->shape));
     return p;
 }
 
@@ -67,7 +76,10 @@ static PendingVideo video_from_js(const Napi::Object& object, const Transformer&
 static void check_gradients(Engine& engine, const Trainer& trainer, double norm, double max_norm) {
     const double clipped = max_norm > 0 ? std::min(norm, max_norm) : norm;
     if (std::isfinite(norm) && clipped <= std::sqrt(static_cast<double>(std::numeric_limits<float>::max()))) return;
-    if (std::isfinite(norm)) throw Error("VIN_NONFINITE", "Expected gradients whose squares float32 holds but their norm is " + std::to_string(norm) + ", weights are as before; set maxGradNorm or lower the learning rate");
+    if (std::isfinite(norm))
+        throw Error("VIN_NONFINITE", "Expected gradients whose squares float32 holds but their norm is " +
+                                         std::to_string(norm) +
+                                         ", weights are as before; set maxGradNorm or lower the learning rate");
     Ops ops = engine.direct(nullptr);
     std::string name;
     for (size_t i = 0; i < trainer.names().size() && name.empty(); i++) {
@@ -77,14 +89,18 @@ static void check_gradients(Engine& engine, const Trainer& trainer, double norm,
         engine.download(&value, sum.view().data, sizeof value);
         if (!std::isfinite(value)) name = trainer.names()[i];
     }
-    throw Error("VIN_NONFINITE", "Expected finite gradients but that of " + name + " holds NaN or Inf, weights are as before; lower the learning rate or leave out the videos of this step",
-                {{"weight", name}});
+    throw Error(
+        "VIN_NONFINITE",
+        "Expected finite gradients but that of " + name +
+            " holds NaN or Inf, weights are as before; lower the learning rate or leave out the videos of this step",
+        {{"weight", name}});
 }
 
 class TrainerWrap : public Napi::ObjectWrap<TrainerWrap> {
 public:
     explicit TrainerWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<TrainerWrap>(info) {
-        if (info.Length() != 1 || !info[0].IsExternal()) throw Napi::TypeError::New(info.Env(), "Expected a trainer to be made by an engine");
+        if (info.Length() != 1 || !info[0].IsExternal())
+            throw Napi::TypeError::New(info.Env(), "Expected a trainer to be made by an engine");
         state_ = *info[0].As<Napi::External<TrainerRef>>().Data();
     }
     const TrainerRef& state() const {
@@ -102,7 +118,9 @@ public:
             for (uint32_t i = 0; i < array.Length(); i++) {
                 videos->push_back(video_from_js(array.Get(i).As<Napi::Object>(), *model->transformer));
                 for (int32_t id : videos->back().video.text.ids)
-                    if (!text || id < 0 || id >= text->t5->config.vocab_size) throw Error("VIN_INVALID", "Expected token ids of the trained text encoder but received " + std::to_string(id));
+                    if (!text || id < 0 || id >= text->t5->config.vocab_size)
+                        throw Error("VIN_INVALID", "Expected token ids of the trained text encoder but received " +
+                                                       std::to_string(id));
             }
             const Napi::Object options = info[1].As<Napi::Object>();
             const bool checkpointing = flag(options, "gradientCheckpointing", false);
@@ -138,21 +156,38 @@ public:
             const AnyModel* model = state->of("vae");
             if (!model) throw Error("VIN_INVALID", "Expected a trainer of a VAE");
             const Napi::Object object = info[0].As<Napi::Object>();
-            const HandleRef pixels = unwrap_tensor(object.Get("pixels"), "pixels"), weight = optional_tensor(object, "weight");
+            const HandleRef pixels = unwrap_tensor(object.Get("pixels"), "pixels"),
+                            weight = optional_tensor(object, "weight");
             const Shape& p = pixels->shape;
-            if (p.size() != 4 || p[0] != 3) throw Error("VIN_INVALID", "Expected pixels of shape [3, T, H, W] but received " + to_string(p));
+            if (p.size() != 4 || p[0] != 3)
+                throw Error("VIN_INVALID", "Expected pixels of shape [3, T, H, W] but received " + to_string(p));
             const std::string name = text(object, "stage", "all");
             if (name != "spatial" && name != "temporal" && name != "decoder" && name != "all")
                 throw Error("VIN_INVALID", "Expected the stage spatial, temporal, decoder or all but received " + name);
             const std::string given = name == "decoder" ? "latents" : "noise";
             const HandleRef latents = unwrap_tensor(object.Get(given), given.c_str());
-            const VaeStage stage = name == "spatial" ? VaeStage::spatial : name == "temporal" ? VaeStage::temporal : VaeStage::all;
+            const VaeStage stage = name == "spatial"    ? VaeStage::spatial
+                                   : name == "temporal" ? VaeStage::temporal
+                                                        : VaeStage::all;
             const int64_t cell = stage == VaeStage::temporal ? VaeConfig::spatial_factor : 1;
             const Shape weight_shape = {p[1], p[2] / cell, p[3] / cell};
-            if (weight && weight->shape != weight_shape) throw Error("VIN_INVALID", "Expected a weight of shape " + to_string(weight_shape) + " but received " + to_string(weight->shape));
-            const VaeLoss scalars{{}, {}, {}, {}, stage, required_number(object, "l1"), required_number(object, "mse"), required_number(object, "kl")};
-            const Shape shape = {VaeConfig::latent_channels, stage == VaeStage::spatial ? p[1] : latent_frames(model->vae->config, p[1]), p[2] / 8, p[3] / 8};
-            if (latents->shape != shape) throw Error("VIN_INVALID", "Expected " + given + " of shape " + to_string(shape) + " but received " + to_string(latents->shape));
+            if (weight && weight->shape != weight_shape)
+                throw Error("VIN_INVALID", "Expected a weight of shape " + to_string(weight_shape) + " but received " +
+                                               to_string(weight->shape));
+            const VaeLoss scalars{{},
+                                  {},
+                                  {},
+                                  {},
+                                  stage,
+                                  required_number(object, "l1"),
+                                  required_number(object, "mse"),
+                                  required_number(object, "kl")};
+            const Shape shape = {VaeConfig::latent_channels,
+                                 stage == VaeStage::spatial ? p[1] : latent_frames(model->vae->config, p[1]), p[2] / 8,
+                                 p[3] / 8};
+            if (latents->shape != shape)
+                throw Error("VIN_INVALID", "Expected " + given + " of shape " + to_string(shape) + " but received " +
+                                               to_string(latents->shape));
             const std::shared_ptr<Cancel> cancel = optional_cancel(object);
             const HandleRef losses = new_handle(state->engine, {2}, VIN_DTYPE_F64);
             Command command;
@@ -165,7 +200,8 @@ public:
                 if (weight) loss.weight = weight->value();
                 (given == "noise" ? loss.noise : loss.latents) = latents->value();
                 const Tensor out = Tensor::allocate(engine.memory(), {2}, VIN_DTYPE_F64);
-                engine.planned(cancel.get(), 0, [&](Ops& ops) { state->trainer->backward_vae(ops, *model->vae, loss, out); });
+                engine.planned(cancel.get(), 0,
+                               [&](Ops& ops) { state->trainer->backward_vae(ops, *model->vae, loss, out); });
                 losses->tensor = out;
             };
             submit(state->engine, std::move(command));
@@ -188,7 +224,8 @@ public:
     Napi::Value names(const Napi::CallbackInfo& info) {
         return guarded(info.Env(), [&]() -> Napi::Value {
             Napi::Array list = Napi::Array::New(info.Env());
-            for (const std::string& name : state()->trainer->names()) list.Set(list.Length(), Napi::String::New(info.Env(), name));
+            for (const std::string& name : state()->trainer->names())
+                list.Set(list.Length(), Napi::String::New(info.Env(), name));
             return list;
         });
     }
@@ -215,7 +252,8 @@ public:
                 std::vector<double> out;
                 const Napi::Array array = object.Get(key).As<Napi::Array>();
                 for (uint32_t i = 0; i < array.Length(); i++) out.push_back(array.Get(i).ToNumber().DoubleValue());
-                if (out.size() != state->trainer->names().size()) throw Error("VIN_INVALID", "Expected one number per trainable weight for " + std::string(key));
+                if (out.size() != state->trainer->names().size())
+                    throw Error("VIN_INVALID", "Expected one number per trainable weight for " + std::string(key));
                 return out;
             };
             AdamOptions options;
@@ -227,7 +265,9 @@ public:
             options.max_grad_norm = required_number(object, "maxGradNorm");
             options.ema_decay = required_number(object, "emaDecay");
             options.step = static_cast<int64_t>(required_number(object, "step"));
-            if (options.step < 1) throw Error("VIN_INVALID", "Expected a step of at least 1 but received " + std::to_string(options.step));
+            if (options.step < 1)
+                throw Error("VIN_INVALID",
+                            "Expected a step of at least 1 but received " + std::to_string(options.step));
             const HandleRef norm = new_handle(state->engine, {1}, VIN_DTYPE_F64);
             Command command;
             command.outputs = {norm};
@@ -265,53 +305,67 @@ public:
         return guarded(info.Env(), [&]() -> Napi::Value {
             const TrainerRef state = this->state();
             const std::string path = info[0].ToString().Utf8Value();
-            return promise(info.Env(), state->engine, nullptr, [state, path] {
-                Engine& engine = state->engine->engine;
-                std::vector<TensorToWrite> entries;
-                for (const auto& item : state_tensors(*state->trainer)) {
-                    TensorToWrite entry;
-                    entry.name = item.first;
-                    entry.shape = item.second.shape();
-                    entry.values = finite_values(engine, item.second, item.first);
-                    entries.push_back(std::move(entry));
-                }
-                write_safetensors(path, std::move(entries));
-            }, nullptr);
+            return promise(
+                info.Env(), state->engine, nullptr,
+                [state, path] {
+                    Engine& engine = state->engine->engine;
+                    std::vector<TensorToWrite> entries;
+                    for (const auto& item : state_tensors(*state->trainer)) {
+                        TensorToWrite entry;
+                        entry.name = item.first;
+                        entry.shape = item.second.shape();
+                        entry.values = finite_values(engine, item.second, item.first);
+                        entries.push_back(std::move(entry));
+                    }
+                    write_safetensors(path, std::move(entries));
+                },
+                nullptr);
         });
     }
     Napi::Value load_state(const Napi::CallbackInfo& info) {
         return guarded(info.Env(), [&]() -> Napi::Value {
             const TrainerRef state = this->state();
             const std::string path = info[0].ToString().Utf8Value();
-            return promise(info.Env(), state->engine, nullptr, [state, path] {
-                Engine& engine = state->engine->engine;
-                const auto items = state_tensors(*state->trainer);
-                SafetensorsLimits limits;
-                limits.tensors = items.size() + 1;
-                const SafetensorsSet set = SafetensorsSet::open(path, limits);
-                std::vector<ExpectedWeight> expected;
-                for (const auto& item : items) expected.push_back({item.first, item.second.shape()});
-                check_weights(set, expected, {});
-                std::vector<float> staging;
-                for (const auto& item : items) {
-                    staging.resize(static_cast<size_t>(item.second.numel()));
-                    set.read_tensor(item.first, staging.data());
-                    engine.upload(item.second.view().data, staging.data(), staging.size() * 4);
-                }
-            }, nullptr);
+            return promise(
+                info.Env(), state->engine, nullptr,
+                [state, path] {
+                    Engine& engine = state->engine->engine;
+                    const auto items = state_tensors(*state->trainer);
+                    SafetensorsLimits limits;
+                    limits.tensors = items.size() + 1;
+                    const SafetensorsSet set = SafetensorsSet::open(path, limits);
+                    std::vector<ExpectedWeight> expected;
+                    for (const auto& item : items) expected.push_back({item.first, item.second.shape()});
+                    check_weights(set, expected, {});
+                    std::vector<float> staging;
+                    for (const auto& item : items) {
+                        staging.resize(static_cast<size_t>(item.second.numel()));
+                        set.read_tensor(item.first, staging.data());
+                        engine.upload(item.second.view().data, staging.data(), staging.size() * 4);
+                    }
+                },
+                nullptr);
         });
     }
     Napi::Value save_average(const Napi::CallbackInfo& info) {
         return guarded(info.Env(), [&]() -> Napi::Value {
             const TrainerRef state = this->state();
             const size_t index = static_cast<size_t>(info[0].ToNumber().Int64Value());
-            if (index >= state->models.size()) throw Error("VIN_INVALID", "Expected the index of a trained model but received " + std::to_string(index));
+            if (index >= state->models.size())
+                throw Error("VIN_INVALID",
+                            "Expected the index of a trained model but received " + std::to_string(index));
             const std::string path = info[1].ToString().Utf8Value();
             const int32_t dtype = dtype_from_js(text(info[2].As<Napi::Object>(), "dtype", "float32"));
-            return promise(info.Env(), state->engine, nullptr, [=] {
-                const Weights& weights = state->models[index]->weights();
-                save_weights(state->engine->engine, weights, "", [&](const WeightSpec& spec) { return state->trainer->average_of(weights, spec.name); }, path, dtype);
-            }, nullptr);
+            return promise(
+                info.Env(), state->engine, nullptr,
+                [=] {
+                    const Weights& weights = state->models[index]->weights();
+                    save_weights(
+                        state->engine->engine, weights, "",
+                        [&](const WeightSpec& spec) { return state->trainer->average_of(weights, spec.name); }, path,
+                        dtype);
+                },
+                nullptr);
         });
     }
     Napi::Value dispose(const Napi::CallbackInfo& info) {
@@ -325,11 +379,13 @@ private:
 
 Napi::Function define_trainer(Napi::Env env) {
     using T = TrainerWrap;
-    return T::DefineClass(env, "NativeTrainer",
-                          {T::InstanceMethod<&T::backward>("backward"), T::InstanceMethod<&T::backward_vae>("backwardVae"), T::InstanceMethod<&T::zero_gradients>("zeroGradients"),
-                           T::InstanceMethod<&T::names>("names"), T::InstanceMethod<&T::gradient>("gradient"), T::InstanceMethod<&T::update>("update"),
-                           T::InstanceMethod<&T::save_state>("saveState"), T::InstanceMethod<&T::load_state>("loadState"), T::InstanceMethod<&T::save_average>("saveAverage"),
-                           T::InstanceMethod<&T::dispose>("dispose")});
+    return T::DefineClass(
+        env, "NativeTrainer",
+        {T::InstanceMethod<&T::backward>("backward"), T::InstanceMethod<&T::backward_vae>("backwardVae"),
+         T::InstanceMethod<&T::zero_gradients>("zeroGradients"), T::InstanceMethod<&T::names>("names"),
+         T::InstanceMethod<&T::gradient>("gradient"), T::InstanceMethod<&T::update>("update"),
+         T::InstanceMethod<&T::save_state>("saveState"), T::InstanceMethod<&T::load_state>("loadState"),
+         T::InstanceMethod<&T::save_average>("saveAverage"), T::InstanceMethod<&T::dispose>("dispose")});
 }
 
 Napi::Value create_trainer(const Napi::CallbackInfo& info, const EngineRef& engine) {

@@ -5,22 +5,25 @@
 namespace vin {
 
 static void before(const Ops& ops) {
-    if (ops.cancel && ops.cancel->requested.load(std::memory_order_relaxed)) throw Error("VIN_ABORTED", "The job was cancelled");
+    if (ops.cancel && ops.cancel->requested.load(std::memory_order_relaxed))
+        throw Error("VIN_ABORTED", "The job was cancelled");
 }
 
 [[noreturn]] static void raise(const Ops& ops, const char* name, vin_status status) {
-    static const char* const codes[] = {"VIN_OK", "VIN_INVALID", "VIN_NOT_SUPPORTED", "VIN_OUT_OF_MEMORY", "VIN_DEVICE_ERROR", "VIN_ABORTED", "VIN_NONFINITE", "VIN_FORMAT"};
+    static const char* const codes[] = {"VIN_OK",           "VIN_INVALID", "VIN_NOT_SUPPORTED", "VIN_OUT_OF_MEMORY",
+                                        "VIN_DEVICE_ERROR", "VIN_ABORTED", "VIN_NONFINITE",     "VIN_FORMAT"};
     const char* text = ops.backend->last_error ? ops.backend->last_error() : "";
-    throw Error(codes[status], text && *text ? text : std::string(name) + " failed on " + ops.backend->name, {{"op", name}, {"backend", ops.backend->name}});
+    throw Error(codes[status], text && *text ? text : std::string(name) + " failed on " + ops.backend->name,
+                {{"op", name}, {"backend", ops.backend->name}});
 }
 
-#define VIN_OP(name, fields)                                                        \
-    void call(Ops& ops, const vin_##name##_args& args) {                            \
-        before(ops);                                                                \
-        const double start = ops.trace ? ops.trace->now() : 0;                      \
-        const vin_status status = ops.backend->name(ops.stream, &args);             \
+#define VIN_OP(name, fields) \
+    void call(Ops& ops, const vin_##name##_args& args) { \
+        before(ops); \
+        const double start = ops.trace ? ops.trace->now() : 0; \
+        const vin_status status = ops.backend->name(ops.stream, &args); \
         if (ops.trace) ops.trace->event(#name, ops.chunk, start, ops.trace->now() - start); \
-        if (status != VIN_OK) raise(ops, #name, status);                            \
+        if (status != VIN_OK) raise(ops, #name, status); \
     }
 #include "../ops.def"
 #undef VIN_OP

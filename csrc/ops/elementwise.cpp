@@ -1,10 +1,13 @@
-// Elementwise ops, copies and sums. Binary ops broadcast axes of size 1; their gradients are summed back over those axes.
+// Elementwise ops, copies and sums. Binary ops broadcast axes of size 1; their gradients are summed back over those
+// axes.
 #include "ops.h"
 
 namespace vin {
 
 static Shape broadcast(const Tensor& a, const Tensor& b) {
-    if (a.rank() != b.rank()) throw Error("VIN_INVALID", "Expected tensors of one rank but found " + to_string(a.shape()) + " and " + to_string(b.shape()));
+    if (a.rank() != b.rank())
+        throw Error("VIN_INVALID",
+                    "Expected tensors of one rank but found " + to_string(a.shape()) + " and " + to_string(b.shape()));
     Shape shape = a.shape();
     for (int i = 0; i < b.rank(); i++)
         if (shape[static_cast<size_t>(i)] == 1) shape[static_cast<size_t>(i)] = b.size(i);
@@ -82,13 +85,16 @@ Tensor silu(Ops& ops, const Tensor& x) {
 
 Tensor gated_residual(Ops& ops, const Tensor& x, const Tensor& gate, const Tensor& group, const Tensor& residual) {
     Tensor y = ops.empty(x.shape());
-    call(ops, vin_gated_residual_args{y.rows().view(), x.rows().view(), gate.view(), group.view(), residual.rows().view()});
+    call(ops,
+         vin_gated_residual_args{y.rows().view(), x.rows().view(), gate.view(), group.view(), residual.rows().view()});
     if (ops.wants(x) || ops.wants(gate) || ops.wants(residual)) {
         ops.tape->record(y, [x, gate, group, residual = Ghost(residual), output = Ghost(y)](Ops& ops) {
             Tape& tape = *ops.tape;
             const Tensor dy = tape.gradient(output);
-            const Tensor dx = tape.wants(x) ? ops.empty(x.shape()) : Tensor(), dgate = tape.wants(gate) ? ops.empty(gate.shape()) : Tensor();
-            call(ops, vin_gated_residual_backward_args{dx ? dx.rows().view() : dx.view(), dgate.view(), dy.rows().view(), x.rows().view(), gate.view(), group.view()});
+            const Tensor dx = tape.wants(x) ? ops.empty(x.shape()) : Tensor(),
+                         dgate = tape.wants(gate) ? ops.empty(gate.shape()) : Tensor();
+            call(ops, vin_gated_residual_backward_args{dx ? dx.rows().view() : dx.view(), dgate.view(),
+                                                       dy.rows().view(), x.rows().view(), gate.view(), group.view()});
             if (dx) tape.add(ops, x, dx);
             if (dgate) tape.add(ops, gate, dgate);
             tape.add(ops, residual, dy);
@@ -101,7 +107,9 @@ Tensor contiguous(Ops& ops, const Tensor& x) {
     if (x.contiguous()) return x;
     Tensor y = ops.empty(x.shape(), x.dtype());
     copy_into(ops, y, x);
-    if (ops.wants(x)) ops.tape->record(y, [x = Ghost(x), output = Ghost(y)](Ops& ops) { ops.tape->add(ops, x, ops.tape->gradient(output)); });
+    if (ops.wants(x))
+        ops.tape->record(
+            y, [x = Ghost(x), output = Ghost(y)](Ops& ops) { ops.tape->add(ops, x, ops.tape->gradient(output)); });
     return y;
 }
 
@@ -121,20 +129,23 @@ Tensor concatenate(Ops& ops, const std::vector<Tensor>& parts, int axis) {
         begin += part.size(axis);
     }
     if (wanted) {
-        ops.tape->record(y, [ghosts = std::vector<Ghost>(parts.begin(), parts.end()), axis, output = Ghost(y)](Ops& ops) {
-            const Tensor dy = ops.tape->gradient(output);
-            int64_t begin = 0;
-            for (const Ghost& part : ghosts) {
-                const int64_t end = begin + part.view.shape[axis];
-                ops.tape->add(ops, part, dy.slice(axis, begin, end));
-                begin = end;
-            }
-        });
+        ops.tape->record(y,
+                         [ghosts = std::vector<Ghost>(parts.begin(), parts.end()), axis, output = Ghost(y)](Ops& ops) {
+                             const Tensor dy = ops.tape->gradient(output);
+                             int64_t begin = 0;
+                             for (const Ghost& part : ghosts) {
+                                 const int64_t end = begin + part.view.shape[axis];
+                                 ops.tape->add(ops, part, dy.slice(axis, begin, end));
+                                 begin = end;
+                             }
+                         });
     }
     return y;
 }
 
-void add_into(Ops& ops, const Tensor& y, const Tensor& a, const Tensor& b) { call(ops, vin_add_args{y.view(), a.view(), b.view()}); }
+void add_into(Ops& ops, const Tensor& y, const Tensor& a, const Tensor& b) {
+    call(ops, vin_add_args{y.view(), a.view(), b.view()});
+}
 void copy_into(Ops& ops, const Tensor& y, const Tensor& x) { call(ops, vin_copy_args{y.view(), x.view()}); }
 void fill(Ops& ops, const Tensor& y, double value) { call(ops, vin_fill_args{y.view(), value}); }
 void combine_into(Ops& ops, const Tensor& y, double fa, const Tensor& a, double fb, const Tensor& b) {

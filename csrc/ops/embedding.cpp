@@ -9,9 +9,11 @@ Tensor sinusoid(Ops& ops, const Tensor& x, int64_t channels) {
     return y;
 }
 
-Tensor position_embedding_2d(Ops& ops, int64_t rows, int64_t columns, int64_t channels, double scale, int64_t base_size) {
+Tensor position_embedding_2d(Ops& ops, int64_t rows, int64_t columns, int64_t channels, double scale,
+                             int64_t base_size) {
     Tensor y = ops.empty({rows * columns, channels});
-    call(ops, vin_position_embedding_2d_args{y.view(), static_cast<int32_t>(rows), static_cast<int32_t>(columns), scale, static_cast<int32_t>(base_size)});
+    call(ops, vin_position_embedding_2d_args{y.view(), static_cast<int32_t>(rows), static_cast<int32_t>(columns), scale,
+                                             static_cast<int32_t>(base_size)});
     return y;
 }
 

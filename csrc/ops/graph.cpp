@@ -16,7 +16,7 @@ Tensor checkpoint(Ops& ops, const std::function<Tensor(Ops&)>& fn) {
     ops.tape = tape;
     tape->record(y, [fn, output = Ghost(y)](Ops& ops) {
         const size_t floor = ops.tape->length();
-        ops.checkpointing = false;           // one level: what is inside is recorded now
+        ops.checkpointing = false;  // one level: what is inside is recorded now
         const Tensor again = fn(ops);
         ops.checkpointing = true;
         ops.tape->alias(again, output);
@@ -27,7 +27,9 @@ Tensor checkpoint(Ops& ops, const std::function<Tensor(Ops&)>& fn) {
 
 void parallel_tasks(Ops& ops, int64_t tasks, const std::function<void(Ops&, int64_t)>& body) {
     if (tasks == 0) return;
-    const int64_t slots = std::min<int64_t>(tasks, ops.tasks_in_flight > 0 ? ops.tasks_in_flight : ops.threads ? ops.threads->count() : 1);
+    const int64_t slots = std::min<int64_t>(tasks, ops.tasks_in_flight > 0 ? ops.tasks_in_flight
+                                                   : ops.threads           ? ops.threads->count()
+                                                                           : 1);
     const auto task_ops = [&](std::shared_ptr<Memory> memory, int64_t task) {
         Ops inner = ops;
         inner.memory = std::move(memory);
@@ -56,7 +58,8 @@ void parallel_tasks(Ops& ops, int64_t tasks, const std::function<void(Ops&, int6
     size_t peak = 0;
     if (plans)
         for (const ArenaPlan& plan : *plans) peak = std::max(peak, plan.peak);
-    std::unique_ptr<Storage> block = plans ? std::make_unique<Storage>(ops.memory, static_cast<size_t>(slots) * peak) : nullptr;
+    std::unique_ptr<Storage> block =
+        plans ? std::make_unique<Storage>(ops.memory, static_cast<size_t>(slots) * peak) : nullptr;
 
     std::atomic<int64_t> next{0};
     std::mutex mutex;
@@ -65,11 +68,15 @@ void parallel_tasks(Ops& ops, int64_t tasks, const std::function<void(Ops&, int6
     const auto lane = [&](int64_t slot) {
         for (int64_t task = next++; task < tasks; task = next++) {
             try {
-                Ops inner = task_ops(plans ? std::make_shared<ReplayMemory>((*plans)[static_cast<size_t>(task)], static_cast<char*>(block->data) + static_cast<size_t>(slot) * peak) : ops.memory, task);
+                Ops inner = task_ops(plans ? std::make_shared<ReplayMemory>((*plans)[static_cast<size_t>(task)],
+                                                                            static_cast<char*>(block->data) +
+                                                                                static_cast<size_t>(slot) * peak)
+                                           : ops.memory,
+                                     task);
                 body(inner, task);
             } catch (...) {
                 std::lock_guard<std::mutex> lock(mutex);
-                if (task < failed_task) {    // the first task's error, whichever thread met one first
+                if (task < failed_task) {  // the first task's error, whichever thread met one first
                     failed_task = task;
                     failure = std::current_exception();
                 }
@@ -78,7 +85,9 @@ void parallel_tasks(Ops& ops, int64_t tasks, const std::function<void(Ops&, int6
         }
     };
     if (ops.threads) {
-        ops.threads->parallel(slots, [](void* context, int64_t slot) { (*static_cast<decltype(lane)*>(context))(slot); }, const_cast<void*>(static_cast<const void*>(&lane)));
+        ops.threads->parallel(
+            slots, [](void* context, int64_t slot) { (*static_cast<decltype(lane)*>(context))(slot); },
+            const_cast<void*>(static_cast<const void*>(&lane)));
     } else {
         lane(0);
     }
@@ -91,12 +100,17 @@ void check_finite(Ops& ops, const Tensor& flag, const Tensor& x, int code) {
 
 static Tensor uploaded(Ops& ops, const void* data, const Shape& shape, int32_t dtype) {
     Tensor t = ops.empty(shape, dtype);
-    if (ops.backend->upload && ops.backend->upload(ops.stream, t.view().data, data, static_cast<size_t>(t.numel()) * 4) != VIN_OK)
+    if (ops.backend->upload &&
+        ops.backend->upload(ops.stream, t.view().data, data, static_cast<size_t>(t.numel()) * 4) != VIN_OK)
         throw Error("VIN_DEVICE_ERROR", "Expected to copy " + to_string(shape) + " to the device but it failed");
     return t;
 }
 
-Tensor constant(Ops& ops, const std::vector<float>& values, const Shape& shape) { return uploaded(ops, values.data(), shape, VIN_DTYPE_F32); }
-Tensor constant(Ops& ops, const std::vector<int32_t>& values, const Shape& shape) { return uploaded(ops, values.data(), shape, VIN_DTYPE_I32); }
+Tensor constant(Ops& ops, const std::vector<float>& values, const Shape& shape) {
+    return uploaded(ops, values.data(), shape, VIN_DTYPE_F32);
+}
+Tensor constant(Ops& ops, const std::vector<int32_t>& values, const Shape& shape) {
+    return uploaded(ops, values.data(), shape, VIN_DTYPE_I32);
+}
 
 }  // namespace vin

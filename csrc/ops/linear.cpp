@@ -7,18 +7,23 @@ static void expect(bool condition, const std::string& text) {
     if (!condition) throw Error("VIN_INVALID", text);
 }
 
-static Tensor plain_linear(Ops& ops, const Tensor& x, const Tensor& weight, const Tensor& bias, const Epilogue& epilogue) {
+static Tensor plain_linear(Ops& ops, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                           const Epilogue& epilogue) {
     Shape shape = x.shape();
     shape.back() = weight.size(0);
     Tensor y = ops.empty(shape);
     const Tensor residual = epilogue.residual ? epilogue.residual.rows() : Tensor();
-    call(ops, vin_linear_args{y.rows().view(), x.rows().view(), weight.view(), bias.view(), epilogue.gate.view(), epilogue.group.view(), residual.view(), epilogue.activation});
+    call(ops, vin_linear_args{y.rows().view(), x.rows().view(), weight.view(), bias.view(), epilogue.gate.view(),
+                              epilogue.group.view(), residual.view(), epilogue.activation});
     return y;
 }
 
 Tensor linear(Ops& ops, const Tensor& x, const Tensor& weight_, const Tensor& bias, const Epilogue& epilogue) {
-    const Tensor weight = weight_.rank() == 2 ? weight_ : weight_.reshape({weight_.size(0), weight_.numel() / weight_.size(0)});
-    expect(x.size(-1) == weight.size(1), "linear: expected " + std::to_string(weight.size(1)) + " columns for the weight " + to_string(weight.shape()) + " but found " + to_string(x.shape()));
+    const Tensor weight =
+        weight_.rank() == 2 ? weight_ : weight_.reshape({weight_.size(0), weight_.numel() / weight_.size(0)});
+    expect(x.size(-1) == weight.size(1), "linear: expected " + std::to_string(weight.size(1)) +
+                                             " columns for the weight " + to_string(weight.shape()) + " but found " +
+                                             to_string(x.shape()));
     if (!ops.training) return plain_linear(ops, x, weight, bias, epilogue);
 
     Tensor y = plain_linear(ops, x, weight, bias, {});
@@ -28,7 +33,8 @@ Tensor linear(Ops& ops, const Tensor& x, const Tensor& weight_, const Tensor& bi
             const Tensor dy = tape.gradient(output).rows();
             const Tensor dx = tape.wants(x) ? ops.empty(x.shape()) : Tensor();
             const Tensor dweight = tape.leaf_gradient(weight), dbias = tape.leaf_gradient(bias);
-            call(ops, vin_linear_backward_args{dx ? dx.rows().view() : dx.view(), dweight.view(), dbias.view(), dy.view(), x.rows().view(), weight.view()});
+            call(ops, vin_linear_backward_args{dx ? dx.rows().view() : dx.view(), dweight.view(), dbias.view(),
+                                               dy.view(), x.rows().view(), weight.view()});
             if (dx) tape.add(ops, x, dx);
         });
     }
@@ -38,19 +44,28 @@ Tensor linear(Ops& ops, const Tensor& x, const Tensor& weight_, const Tensor& bi
     return epilogue.residual ? add(ops, y, epilogue.residual) : y;
 }
 
-Tensor conv3d(Ops& ops, const Tensor& x, const Tensor& weight_, const Tensor& bias, const Convolution& c, const Tensor& residual) {
-    const Tensor weight = weight_.rank() == 5 ? weight_ : weight_.reshape({weight_.size(0), weight_.size(1), 1, weight_.size(2), weight_.size(3)});
-    expect(x.rank() == 4 && x.size(3) == weight.size(1), "conv3d: expected [T, H, W, " + std::to_string(weight.size(1)) + "] but found " + to_string(x.shape()));
-    const auto size = [](int64_t given, int64_t input, int stride) { return given ? given : (input + stride - 1) / stride; };
-    Tensor y = ops.empty({size(c.out_t, x.size(0), c.stride_t), size(c.out_h, x.size(1), c.stride_s), size(c.out_w, x.size(2), c.stride_s), weight.size(0)});
+Tensor conv3d(Ops& ops, const Tensor& x, const Tensor& weight_, const Tensor& bias, const Convolution& c,
+              const Tensor& residual) {
+    const Tensor weight =
+        weight_.rank() == 5 ? weight_
+                            : weight_.reshape({weight_.size(0), weight_.size(1), 1, weight_.size(2), weight_.size(3)});
+    expect(x.rank() == 4 && x.size(3) == weight.size(1),
+           "conv3d: expected [T, H, W, " + std::to_string(weight.size(1)) + "] but found " + to_string(x.shape()));
+    const auto size = [](int64_t given, int64_t input, int stride) {
+        return given ? given : (input + stride - 1) / stride;
+    };
+    Tensor y = ops.empty({size(c.out_t, x.size(0), c.stride_t), size(c.out_h, x.size(1), c.stride_s),
+                          size(c.out_w, x.size(2), c.stride_s), weight.size(0)});
     const bool fused = !ops.training;
-    call(ops, vin_conv3d_args{y.view(), x.view(), weight.view(), bias.view(), (fused ? residual : Tensor()).view(), c.stride_t, c.stride_s, c.pad_t, c.pad_s});
+    call(ops, vin_conv3d_args{y.view(), x.view(), weight.view(), bias.view(), (fused ? residual : Tensor()).view(),
+                              c.stride_t, c.stride_s, c.pad_t, c.pad_s});
     if (ops.wants(x) || ops.wants(weight) || ops.wants(bias)) {
         ops.tape->record(y, [x, weight, bias, c, output = Ghost(y)](Ops& ops) {
             Tape& tape = *ops.tape;
             const Tensor dx = tape.wants(x) ? ops.empty(x.shape()) : Tensor();
             const Tensor dweight = tape.leaf_gradient(weight), dbias = tape.leaf_gradient(bias);
-            call(ops, vin_conv3d_backward_args{dx.view(), dweight.view(), dbias.view(), tape.gradient(output).view(), x.view(), weight.view(), c.stride_t, c.stride_s, c.pad_t, c.pad_s});
+            call(ops, vin_conv3d_backward_args{dx.view(), dweight.view(), dbias.view(), tape.gradient(output).view(),
+                                               x.view(), weight.view(), c.stride_t, c.stride_s, c.pad_t, c.pad_s});
             if (dx) tape.add(ops, x, dx);
         });
     }

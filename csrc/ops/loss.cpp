@@ -3,19 +3,24 @@
 
 namespace vin {
 
-void squared_error(Ops& ops, const Tensor& loss, const Tensor& prediction, const Tensor& target, const Tensor& frame_weight, double scale, double gradient_scale) {
+void squared_error(Ops& ops, const Tensor& loss, const Tensor& prediction, const Tensor& target,
+                   const Tensor& frame_weight, double scale, double gradient_scale) {
     call(ops, vin_squared_error_args{loss.view(), prediction.view(), target.view(), frame_weight.view(), scale});
     if (!ops.wants(prediction)) return;
     const Tensor d = ops.empty(prediction.shape());
-    call(ops, vin_squared_error_backward_args{d.view(), prediction.view(), target.view(), frame_weight.view(), scale * gradient_scale});
+    call(ops, vin_squared_error_backward_args{d.view(), prediction.view(), target.view(), frame_weight.view(),
+                                              scale * gradient_scale});
     ops.tape->add(ops, prediction, d);
 }
 
-void reconstruction_loss(Ops& ops, const Tensor& loss, const Tensor& prediction, const Tensor& target, const Tensor& weight, double l1, double mse) {
-    call(ops, vin_reconstruction_loss_args{loss.view(), prediction.rows().view(), target.rows().view(), weight.view(), l1, mse});
+void reconstruction_loss(Ops& ops, const Tensor& loss, const Tensor& prediction, const Tensor& target,
+                         const Tensor& weight, double l1, double mse) {
+    call(ops, vin_reconstruction_loss_args{loss.view(), prediction.rows().view(), target.rows().view(), weight.view(),
+                                           l1, mse});
     if (!ops.wants(prediction)) return;
     const Tensor d = ops.empty(prediction.shape());
-    call(ops, vin_reconstruction_loss_backward_args{d.rows().view(), prediction.rows().view(), target.rows().view(), weight.view(), l1, mse});
+    call(ops, vin_reconstruction_loss_backward_args{d.rows().view(), prediction.rows().view(), target.rows().view(),
+                                                    weight.view(), l1, mse});
     ops.tape->add(ops, prediction, d);
 }
 
@@ -33,7 +38,8 @@ Tensor gaussian_sample(Ops& ops, const Tensor& moments, const Tensor& noise) {
     if (ops.wants(moments)) {
         ops.tape->record(y, [moments, noise, output = Ghost(y)](Ops& ops) {
             const Tensor d = ops.empty(moments.shape());
-            call(ops, vin_gaussian_sample_backward_args{d.rows().view(), ops.tape->gradient(output).rows().view(), moments.rows().view(), noise.rows().view()});
+            call(ops, vin_gaussian_sample_backward_args{d.rows().view(), ops.tape->gradient(output).rows().view(),
+                                                        moments.rows().view(), noise.rows().view()});
             ops.tape->add(ops, moments, d);
         });
     }

@@ -9,7 +9,8 @@
 
 #include "fiber.h"
 
-namespace vin { namespace emu {
+namespace vin {
+namespace emu {
 
 __thread Thread* current;
 KernelEntry* kernels;
@@ -17,7 +18,8 @@ KernelEntry* kernels;
 Schedule::Schedule(const std::string& text) {
     if (text == "rr") kind_ = ascending;
     if (text == "reverse") kind_ = reverse;
-    if (text.rfind("random:", 0) == 0 && text.size() > 7 && text.find_first_not_of("0123456789", 7) == std::string::npos) {
+    if (text.rfind("random:", 0) == 0 && text.size() > 7 &&
+        text.find_first_not_of("0123456789", 7) == std::string::npos) {
         kind_ = random;
         generator_.seed(strtoull(text.c_str() + 7, nullptr, 10));
     }
@@ -35,25 +37,25 @@ namespace {
 
 struct BlockThread : Thread {
     Fiber* fiber = nullptr;
-    const char* file = nullptr;        // the barrier it waits at
+    const char* file = nullptr;  // the barrier it waits at
     int line = 0;
     bool exited = false;
 };
 
-constexpr int margin = 256;            // bytes in front of and behind the shared memory of a block
-constexpr unsigned char unused = 0xFF; // what nobody has written: a NaN
+constexpr int margin = 256;             // bytes in front of and behind the shared memory of a block
+constexpr unsigned char unused = 0xFF;  // what nobody has written: a NaN
 
 // One block at a time: its threads, its shared memory, and what it did wrong.
 struct Block {
     const Launch& launch;
     std::vector<BlockThread> threads;
     std::vector<int> order;
-    std::vector<BlockThread*> ready;   // released by a barrier, last one first
-    size_t next = 0;                   // into order: threads before it have started
+    std::vector<BlockThread*> ready;  // released by a barrier, last one first
+    size_t next = 0;                  // into order: threads before it have started
     size_t waiting = 0, exited = 0;
 
     std::vector<unsigned char> shared;
-    std::vector<std::pair<int, int>> arrays;   // declared parts of the shared memory: begin, end
+    std::vector<std::pair<int, int>> arrays;  // declared parts of the shared memory: begin, end
 
     std::vector<std::unique_ptr<Fiber>> fibers;
     std::vector<Fiber*> idle;
@@ -80,14 +82,17 @@ struct Block {
 
 Block* running;
 
-std::string triple(Index3 i) { return "(" + std::to_string(i.x) + ", " + std::to_string(i.y) + ", " + std::to_string(i.z) + ")"; }
+std::string triple(Index3 i) {
+    return "(" + std::to_string(i.x) + ", " + std::to_string(i.y) + ", " + std::to_string(i.z) + ")";
+}
 
 std::string site(const char* file, int line) {
     const char* slash = strrchr(file, '/');
     return std::string(slash ? slash + 1 : file) + ":" + std::to_string(line);
 }
 
-// Ends the block: the thread that is running never goes on, nor do the others. Kernels hold nothing that needs to be released.
+// Ends the block: the thread that is running never goes on, nor do the others. Kernels hold nothing that needs to be
+// released.
 [[noreturn]] void stop(const std::string& text) {
     running->fault = text;
     Fiber* own = static_cast<BlockThread*>(current)->fiber;
@@ -95,7 +100,8 @@ std::string site(const char* file, int line) {
     __builtin_unreachable();
 }
 
-// Runs threads that have not started yet, one after another on this stack, until one of them waits at a barrier: the fiber then belongs to it, until it exits.
+// Runs threads that have not started yet, one after another on this stack, until one of them waits at a barrier: the
+// fiber then belongs to it, until it exits.
 void run_threads(void* argument) {
     Fiber* own = static_cast<Fiber*>(argument);
     for (;;) {
@@ -118,12 +124,15 @@ std::string Block::place(const BlockThread& thread) const { return "thread " + t
 // Every thread has either arrived at a barrier or exited: they may go on if they all wait at the same one.
 void Block::meet() {
     if (waiting == 0 || waiting + exited < threads.size()) return;
-    const BlockThread& first = *std::find_if(threads.begin(), threads.end(), [](const BlockThread& t) { return !t.exited; });
+    const BlockThread& first =
+        *std::find_if(threads.begin(), threads.end(), [](const BlockThread& t) { return !t.exited; });
     for (const BlockThread& thread : threads) {
         if (thread.exited)
-            stop("barrier divergence: " + place(first) + " waits at " + site(first.file, first.line) + ", " + place(thread) + " has exited");
+            stop("barrier divergence: " + place(first) + " waits at " + site(first.file, first.line) + ", " +
+                 place(thread) + " has exited");
         if (thread.line != first.line || strcmp(thread.file, first.file) != 0)
-            stop("barrier divergence: " + place(first) + " waits at " + site(first.file, first.line) + ", " + place(thread) + " at " + site(thread.file, thread.line));
+            stop("barrier divergence: " + place(first) + " waits at " + site(first.file, first.line) + ", " +
+                 place(thread) + " at " + site(thread.file, thread.line));
     }
     release();
 }
@@ -154,7 +163,8 @@ void Block::check_shared() {
     int begin = -margin;
     const auto check = [&](int end) {
         for (int at = begin; at < end && fault.empty(); at++)
-            if (shared[margin + at] != unused) fault = "shared memory was written outside of its arrays, at byte " + std::to_string(at);
+            if (shared[margin + at] != unused)
+                fault = "shared memory was written outside of its arrays, at byte " + std::to_string(at);
     };
     for (const auto& [first, end] : arrays) {
         check(first);
@@ -210,9 +220,11 @@ unsigned char* shared_memory(int offset, int bytes) {
     Block& block = *running;
     const int size = static_cast<int>(block.launch.shared_bytes);
     if (offset < 0 || bytes < 0 || offset > size || bytes > size - offset)
-        stop("an array takes bytes " + std::to_string(offset) + " to " + std::to_string(static_cast<int64_t>(offset) + bytes) + " of shared memory, the launch asked for " +
+        stop("an array takes bytes " + std::to_string(offset) + " to " +
+             std::to_string(static_cast<int64_t>(offset) + bytes) + " of shared memory, the launch asked for " +
              std::to_string(size));
-    if (offset % 16 != 0) stop("an array begins at byte " + std::to_string(offset) + " of shared memory, expected a multiple of 16");
+    if (offset % 16 != 0)
+        stop("an array begins at byte " + std::to_string(offset) + " of shared memory, expected a multiple of 16");
     const std::pair<int, int> range(offset, offset + bytes);
     if (std::find(block.arrays.begin(), block.arrays.end(), range) == block.arrays.end()) block.arrays.push_back(range);
     return block.shared.data() + margin + offset;
@@ -220,7 +232,8 @@ unsigned char* shared_memory(int offset, int bytes) {
 
 void shared_out_of_bounds(int index, int count) {
     const BlockThread& thread = *static_cast<BlockThread*>(current);
-    stop("shared memory out of bounds: " + running->place(thread) + " uses element " + std::to_string(index) + " of an array of " + std::to_string(count));
+    stop("shared memory out of bounds: " + running->place(thread) + " uses element " + std::to_string(index) +
+         " of an array of " + std::to_string(count));
 }
 
 std::string run_launch(const Launch& launch, Schedule& schedule) {
@@ -234,11 +247,13 @@ std::string run_launch(const Launch& launch, Schedule& schedule) {
         const unsigned linear = static_cast<unsigned>(order[i]), x = launch.grid.x, y = launch.grid.y;
         const Index3 index = {linear % x, linear / x % y, linear / x / y};
         block.run(index);
-        if (!block.fault.empty()) report = std::string(launch.kernel->name) + ", block " + triple(index) + ": " + block.fault;
+        if (!block.fault.empty())
+            report = std::string(launch.kernel->name) + ", block " + triple(index) + ": " + block.fault;
     }
     running = nullptr;
     current = nullptr;
     return report;
 }
 
-}}  // namespace vin::emu
+}  // namespace emu
+}  // namespace vin

@@ -1,4 +1,5 @@
-// Runs the blocks of one launch on the host, one after another: a fiber per CUDA thread that waits at a barrier, a plain loop over those that never wait.
+// Runs the blocks of one launch on the host, one after another: a fiber per CUDA thread that waits at a barrier, a
+// plain loop over those that never wait.
 #pragma once
 #include <stdint.h>
 
@@ -7,9 +8,11 @@
 
 #include "device.h"
 
-namespace vin { namespace emu {
+namespace vin {
+namespace emu {
 
-// In which order blocks and threads run: `rr` (ascending), `reverse`, `random:<seed>`. A correct kernel gives the same bits under each.
+// In which order blocks and threads run: `rr` (ascending), `reverse`, `random:<seed>`. A correct kernel gives the same
+// bits under each.
 class Schedule {
 public:
     explicit Schedule(const std::string& text);
@@ -32,4 +35,5 @@ struct Launch {
 // The empty text, or what the kernel did wrong: which barrier, block, threads and lines.
 std::string run_launch(const Launch& launch, Schedule& schedule);
 
-}}  // namespace vin::emu
+}  // namespace emu
+}  // namespace vin

@@ -1,15 +1,18 @@
-// What device.cuh declares, on the host: indices are fields of the running thread's record, shared memory is the block's arena, a barrier switches fibers.
+// What device.cuh declares, on the host: indices are fields of the running thread's record, shared memory is the
+// block's arena, a barrier switches fibers.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
 
-namespace vin { namespace emu {
+namespace vin {
+namespace emu {
 
 struct Index3 {
     unsigned x, y, z;
 };
 
-// The record of the CUDA thread that runs now. A plain pointer: a thread_local with a constructor would be checked at each use.
+// The record of the CUDA thread that runs now. A plain pointer: a thread_local with a constructor would be checked at
+// each use.
 struct Thread {
     Index3 thread_index, block_index, block_size, grid_size;
 };
@@ -53,7 +56,8 @@ struct Signature {
         function(*static_cast<P*>(parameters[I])...);
     }
     static void call(const void* function, void* const* parameters) {
-        unpack(reinterpret_cast<void (*)(P...)>(reinterpret_cast<uintptr_t>(function)), parameters, typename MakeIndices<sizeof...(P)>::type());
+        unpack(reinterpret_cast<void (*)(P...)>(reinterpret_cast<uintptr_t>(function)), parameters,
+               typename MakeIndices<sizeof...(P)>::type());
     }
 };
 
@@ -61,12 +65,18 @@ struct RegisterKernel {
     KernelEntry entry;
     template <class... P>
     RegisterKernel(const char* name, void (*function)(P...))
-        : entry{name, &Signature<P...>::call, reinterpret_cast<const void*>(function), Signature<P...>::bytes(), (int)sizeof...(P), kernels} {
+        : entry{name,
+                &Signature<P...>::call,
+                reinterpret_cast<const void*>(function),
+                Signature<P...>::bytes(),
+                (int)sizeof...(P),
+                kernels} {
         kernels = &entry;
     }
 };
 
-}}  // namespace vin::emu
+}  // namespace emu
+}  // namespace vin
 
 #define threadIdx (::vin::emu::current->thread_index)
 #define blockIdx (::vin::emu::current->block_index)
@@ -78,7 +88,8 @@ struct RegisterKernel {
 // Makes a kernel known by its name, as the module's symbol table does on a GPU.
 #define VIN_EMULATED_KERNEL(kernel) static ::vin::emu::RegisterKernel kernel##_registered(#kernel, &kernel);
 
-namespace vin { namespace cuda {
+namespace vin {
+namespace cuda {
 
 template <class T>
 struct SharedArray {
@@ -94,4 +105,5 @@ static inline SharedArray<T> shared_array(int offset, int count) {
     return {reinterpret_cast<T*>(emu::shared_memory(offset, count * (int)sizeof(T))), count};
 }
 
-}}  // namespace vin::cuda
+}  // namespace cuda
+}  // namespace vin

@@ -1,5 +1,6 @@
-// Fills the table of driver.h on the host. Streams run what they are given at once, in order. Every allocation ends at a protected page and begins as NaNs, freed
-// pages stay protected; launches are checked against the limits of the emulated architecture; a kernel's fault fails every later call, as on a GPU.
+// Fills the table of driver.h on the host. Streams run what they are given at once, in order. Every allocation ends at
+// a protected page and begins as NaNs, freed pages stay protected; launches are checked against the limits of the
+// emulated architecture; a kernel's fault fails every later call, as on a GPU.
 //   VIN_EMU_ARCH = 75 80 86 89 90 100 120 (80)     VIN_EMU_SCHED = rr, reverse, random:<seed> (rr)
 #include "../driver.h"
 
@@ -17,7 +18,8 @@
 
 #include "block.h"
 
-namespace vin { namespace cuda {
+namespace vin {
+namespace cuda {
 struct CUctx_st {};
 struct CUmod_st {};
 struct CUfunc_st {
@@ -26,9 +28,11 @@ struct CUfunc_st {
 };
 struct CUstream_st {};
 struct CUevent_st {};
-}}  // namespace vin::cuda
+}  // namespace cuda
+}  // namespace vin
 
-namespace vin { namespace emu {
+namespace vin {
+namespace emu {
 
 using namespace vin::cuda;
 
@@ -40,9 +44,9 @@ const char image[] = "emulated kernels";
 
 struct Architecture {
     const char* name;
-    int shared_opt_in;                 // bytes a block may have if it asks
+    int shared_opt_in;  // bytes a block may have if it asks
 };
-const Architecture architectures[] = {{"75", 64 << 10},  {"80", 163 << 10},  {"86", 99 << 10},  {"89", 99 << 10},
+const Architecture architectures[] = {{"75", 64 << 10},  {"80", 163 << 10},  {"86", 99 << 10}, {"89", 99 << 10},
                                       {"90", 227 << 10}, {"100", 227 << 10}, {"120", 99 << 10}};
 
 // Everything of the one emulated device; held by `mutex` during each call, a launch included.
@@ -50,11 +54,11 @@ std::mutex mutex;
 CUctx_st context;
 CUmod_st module;
 std::map<std::string, std::unique_ptr<CUfunc_st>> functions;
-std::map<uintptr_t, size_t> allocations;   // first byte → size
+std::map<uintptr_t, size_t> allocations;  // first byte → size
 const Architecture* architecture;
 std::unique_ptr<Schedule> schedule;
 CudaResult sticky = CUDA_SUCCESS;
-std::string report;                        // what error_text tells of the last error
+std::string report;  // what error_text tells of the last error
 thread_local bool has_context = false;
 
 CudaResult refuse(CudaResult result, const std::string& text) {
@@ -67,15 +71,17 @@ CudaResult state() {
     if (sticky != CUDA_SUCCESS) return sticky;
     return has_context ? CUDA_SUCCESS : refuse(CUDA_ERROR_INVALID_CONTEXT, "this thread has no context");
 }
-#define VIN_STATE()                                        \
-    std::lock_guard<std::mutex> lock(mutex);               \
+#define VIN_STATE() \
+    std::lock_guard<std::mutex> lock(mutex); \
     if (const CudaResult result_ = state()) return result_
 
 CudaResult init(unsigned) { return CUDA_SUCCESS; }
 CudaResult driver_version(int* version) { return *version = 13000, CUDA_SUCCESS; }
 CudaResult device_count(int* count) { return *count = 1, CUDA_SUCCESS; }
 CudaResult device_get(CudaDevice* device, int ordinal) {
-    if (ordinal != 0) return refuse(CUDA_ERROR_INVALID_VALUE, "there is one emulated device, 0, but " + std::to_string(ordinal) + " was asked for");
+    if (ordinal != 0)
+        return refuse(CUDA_ERROR_INVALID_VALUE,
+                      "there is one emulated device, 0, but " + std::to_string(ordinal) + " was asked for");
     *device = 0;
     return CUDA_SUCCESS;
 }
@@ -113,10 +119,13 @@ CudaResult module_function(CudaFunction* function, CudaModule, const char* name)
 }
 CudaResult function_set_attribute(CudaFunction function, int attribute, int value) {
     VIN_STATE();
-    if (attribute != CUDA_FUNCTION_MAX_DYNAMIC_SHARED || value < 0) return refuse(CUDA_ERROR_INVALID_VALUE, "the emulator does not know this attribute");
+    if (attribute != CUDA_FUNCTION_MAX_DYNAMIC_SHARED || value < 0)
+        return refuse(CUDA_ERROR_INVALID_VALUE, "the emulator does not know this attribute");
     if (value > architecture->shared_opt_in)
-        return refuse(CUDA_ERROR_INVALID_VALUE, std::string(function->kernel->name) + " asks for " + std::to_string(value) + " bytes of shared memory, sm_" +
-                                                    architecture->name + " has " + std::to_string(architecture->shared_opt_in));
+        return refuse(CUDA_ERROR_INVALID_VALUE, std::string(function->kernel->name) + " asks for " +
+                                                    std::to_string(value) + " bytes of shared memory, sm_" +
+                                                    architecture->name + " has " +
+                                                    std::to_string(architecture->shared_opt_in));
     function->max_shared = value;
     return CUDA_SUCCESS;
 }
@@ -138,7 +147,8 @@ CudaResult memory_alloc(CudaMemory* memory, size_t bytes) {
 CudaResult memory_free(CudaMemory memory) {
     VIN_STATE();
     const auto found = allocations.find(memory);
-    if (found == allocations.end()) return refuse(CUDA_ERROR_INVALID_VALUE, "memory is freed that was not allocated, or twice");
+    if (found == allocations.end())
+        return refuse(CUDA_ERROR_INVALID_VALUE, "memory is freed that was not allocated, or twice");
     const size_t size = (found->second + alignment - 1) / alignment * alignment, room = mapped(size);
     void* base = reinterpret_cast<void*>(memory + size - room);
     madvise(base, room, MADV_DONTNEED);
@@ -163,7 +173,8 @@ CudaResult copy_to_device(CudaMemory to, const void* from, size_t bytes, CudaStr
 }
 CudaResult copy_to_host(void* to, CudaMemory from, size_t bytes, CudaStream) {
     VIN_STATE();
-    if (!inside(from, bytes)) return refuse(CUDA_ERROR_INVALID_VALUE, "a copy begins or ends outside of its allocation");
+    if (!inside(from, bytes))
+        return refuse(CUDA_ERROR_INVALID_VALUE, "a copy begins or ends outside of its allocation");
     memcpy(to, reinterpret_cast<const void*>(from), bytes);
     return CUDA_SUCCESS;
 }
@@ -174,7 +185,8 @@ CudaResult fill_bytes(CudaMemory to, unsigned char value, size_t bytes, CudaStre
     return CUDA_SUCCESS;
 }
 
-// Streams and events hold nothing while everything runs at once; they are objects of their own so that a memory checker sees use after destruction.
+// Streams and events hold nothing while everything runs at once; they are objects of their own so that a memory checker
+// sees use after destruction.
 CudaResult stream_create(CudaStream* stream, unsigned) {
     VIN_STATE();
     *stream = new CUstream_st;
@@ -214,14 +226,17 @@ std::string limits(const CUfunc_st& function, Index3 grid, Index3 block, unsigne
     if (threads > 1024) return "a block has at most 1024 threads, not " + number(threads);
     if (block.z > 64) return "a block has at most 64 threads along z, not " + number(block.z);
     if (grid.x > 0x7fffffff) return "a grid has at most 2147483647 blocks along x, not " + number(grid.x);
-    if (grid.y > 65535 || grid.z > 65535) return "a grid has at most 65535 blocks along y and z, not " + number(std::max(grid.y, grid.z));
+    if (grid.y > 65535 || grid.z > 65535)
+        return "a grid has at most 65535 blocks along y and z, not " + number(std::max(grid.y, grid.z));
     if (shared_bytes > static_cast<unsigned>(function.max_shared))
-        return number(shared_bytes) + " bytes of shared memory were not asked for: " + number(static_cast<uint64_t>(function.max_shared)) + " may be used";
+        return number(shared_bytes) +
+               " bytes of shared memory were not asked for: " + number(static_cast<uint64_t>(function.max_shared)) +
+               " may be used";
     return "";
 }
 
-CudaResult launch(CudaFunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y, unsigned block_z,
-                  unsigned shared_bytes, CudaStream, void** parameters, void**) {
+CudaResult launch(CudaFunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,
+                  unsigned block_y, unsigned block_z, unsigned shared_bytes, CudaStream, void** parameters, void**) {
     VIN_STATE();
     const KernelEntry& kernel = *function->kernel;
     const Index3 grid = {grid_x, grid_y, grid_z}, block = {block_x, block_y, block_z};
@@ -270,9 +285,11 @@ const char* fill(Driver& driver) {
 }
 
 }  // namespace
-}}  // namespace vin::emu
+}  // namespace emu
+}  // namespace vin
 
-namespace vin { namespace cuda {
+namespace vin {
+namespace cuda {
 
 const Driver* open_driver(const char** why) {
     static Driver driver = {};
@@ -281,4 +298,5 @@ const Driver* open_driver(const char** why) {
     return problem ? nullptr : &driver;
 }
 
-}}  // namespace vin::cuda
+}  // namespace cuda
+}  // namespace vin

@@ -3,7 +3,9 @@
 #include "../rows.h"
 #include "gemm.h"
 
-namespace vin { namespace cpu { namespace VIN_CPU_ISA {
+namespace vin {
+namespace cpu {
+namespace VIN_CPU_ISA {
 
 static inline void fetch_rows(const float* data, int64_t stride, int rows, int columns) {
     for (int r = 0; r < rows; r++)
@@ -13,10 +15,13 @@ static inline void fetch_rows(const float* data, int64_t stride, int rows, int c
 struct StoreRows {
     float* data;
     int64_t stride;
-    void fetch(int64_t row, int rows, int64_t column, int columns) const { fetch_rows(data + row * stride + column, stride, rows, columns); }
+    void fetch(int64_t row, int rows, int64_t column, int columns) const {
+        fetch_rows(data + row * stride + column, stride, rows, columns);
+    }
     void operator()(const float* tile, int64_t row, int rows, int64_t column, int columns) const {
         for (int r = 0; r < rows; r++)
-            for (int c = 0; c < columns; c += W) store_up_to(data + (row + r) * stride + column + c, load(tile + r * tile_columns + c), columns - c);
+            for (int c = 0; c < columns; c += W)
+                store_up_to(data + (row + r) * stride + column + c, load(tile + r * tile_columns + c), columns - c);
     }
 };
 
@@ -32,8 +37,8 @@ struct AddRows {
     }
 };
 
-// y = residual + gate[group] · activation(product + bias), done while a tile is in the first-level cache; what is null is left out.
-// residual may be y itself: an element is read where it is written.
+// y = residual + gate[group] · activation(product + bias), done while a tile is in the first-level cache; what is null
+// is left out. residual may be y itself: an element is read where it is written.
 struct FinishRows {
     float* y;
     const float *bias, *gate, *residual;
@@ -41,7 +46,9 @@ struct FinishRows {
     int64_t y_row, gate_row, residual_row;
     int32_t activation;
 
-    void fetch(int64_t row, int rows, int64_t column, int columns) const { fetch_rows(y + row * y_row + column, y_row, rows, columns); }
+    void fetch(int64_t row, int rows, int64_t column, int columns) const {
+        fetch_rows(y + row * y_row + column, y_row, rows, columns);
+    }
     void operator()(const float* tile, int64_t row, int rows, int64_t column, int columns) const {
         for (int r = 0; r < rows; r++, tile += tile_columns) {
             const float* gate_at = gate ? gate + (group ? group[row + r] : 0) * gate_row + column : nullptr;
@@ -61,9 +68,11 @@ struct FinishRows {
 };
 
 // sums[N] += Σ_rows x[R, N]: rows in at most 32 parts that are summed on their own, then added in order.
-static inline vin_status add_column_sums(vin_stream* stream, const char* what, float* sums, const float* x, int64_t R, int64_t N, int64_t stride) {
+static inline vin_status add_column_sums(vin_stream* stream, const char* what, float* sums, const float* x, int64_t R,
+                                         int64_t N, int64_t stride) {
     if (R == 0 || N == 0) return VIN_OK;
-    const int64_t rows = max(divide_up(R, 32), divide_up(65536, N)), parts = divide_up(R, rows), padded = round_up(N, W);
+    const int64_t rows = max(divide_up(R, 32), divide_up(65536, N)), parts = divide_up(R, rows),
+                  padded = round_up(N, W);
     float* const partial = scratch(stream, slot_partial_sums, parts * padded);
     if (!partial) return vin_cpu_fail(VIN_OUT_OF_MEMORY, "%s found no scratch memory", what);
     parallel(stream, parts, [&](int64_t part) {
@@ -73,8 +82,11 @@ static inline vin_status add_column_sums(vin_stream* stream, const char* what, f
             for (int64_t n = 0; n < N; n += W) store(to + n, load(to + n) + load_up_to(x + r * stride + n, N - n));
     });
     for (int64_t part = 0; part < parts; part++)
-        for (int64_t n = 0; n < N; n += W) store_up_to(sums + n, load_up_to(sums + n, N - n) + load(partial + part * padded + n), N - n);
+        for (int64_t n = 0; n < N; n += W)
+            store_up_to(sums + n, load_up_to(sums + n, N - n) + load(partial + part * padded + n), N - n);
     return VIN_OK;
 }
 
-}}}
+}  // namespace VIN_CPU_ISA
+}  // namespace cpu
+}  // namespace vin

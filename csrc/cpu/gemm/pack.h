@@ -1,13 +1,16 @@
-// Packing: an operand is copied into panels [depth][P], P lines (rows of A or columns of B) wide, in the order in which the micro-kernel reads.
-// A panel's missing lines are 0. Every operand is a struct with
+// Packing: an operand is copied into panels [depth][P], P lines (rows of A or columns of B) wide, in the order in which
+// the micro-kernel reads. A panel's missing lines are 0. Every operand is a struct with
 //   template <int P> void pack(float* out, int64_t line, int64_t lines, int64_t k, int64_t depth) const
 // which writes ⌈lines / P⌉ panels of P · depth floats.
 #pragma once
 #include "../isa.h"
 
-namespace vin { namespace cpu { namespace VIN_CPU_ISA {
+namespace vin {
+namespace cpu {
+namespace VIN_CPU_ISA {
 
-// In stage s lanes with bit s clear and set change places between rows i and i + s; after all stages row i holds lane i of every row.
+// In stage s lanes with bit s clear and set change places between rows i and i + s; after all stages row i holds lane i
+// of every row.
 template <int S>
 static inline __attribute__((always_inline)) void transpose_stage(vf* rows) {
     vi low, high;
@@ -35,9 +38,10 @@ static inline __attribute__((always_inline)) void transpose(vf rows[W]) {
     transpose_stage<1>(rows);
 }
 
-// Packs `depth` floats from each of n ≤ P lines, given by their first elements (null: zeros), into one panel. W × W blocks are turned in registers;
-// the last block of a panel reaches back over the one before it. Where P is not a multiple of W, a store reaches over the P floats that belong to
-// its k: the next k, or the next panel, overwrites them, so W floats of room are needed behind the last panel.
+// Packs `depth` floats from each of n ≤ P lines, given by their first elements (null: zeros), into one panel. W × W
+// blocks are turned in registers; the last block of a panel reaches back over the one before it. Where P is not a
+// multiple of W, a store reaches over the P floats that belong to its k: the next k, or the next panel, overwrites
+// them, so W floats of room are needed behind the last panel.
 template <int P>
 static inline void pack_lines(float* out, const float* const* line, int n, int64_t depth) {
     if (depth < W) {
@@ -51,7 +55,8 @@ static inline void pack_lines(float* out, const float* const* line, int n, int64
         for (int block = 0; block < P; block += W) {
             vf rows[W];
 #pragma GCC unroll 16
-            for (int i = 0; i < W; i++) rows[i] = block + i < P && block + i < n && line[block + i] ? load(line[block + i] + k) : vf{};
+            for (int i = 0; i < W; i++)
+                rows[i] = block + i < P && block + i < n && line[block + i] ? load(line[block + i] + k) : vf{};
             transpose(rows);
 #pragma GCC unroll 16
             for (int i = 0; i < W; i++) store(out + (k + i) * P + block, rows[i]);
@@ -98,4 +103,6 @@ struct LinesAcrossK {
     }
 };
 
-}}}
+}  // namespace VIN_CPU_ISA
+}  // namespace cpu
+}  // namespace vin
