@@ -38,6 +38,18 @@ export async function abortableCall<R>(call: () => R | PromiseLike<R>, signal: A
   return abortable((async () => call())(), signal)
 }
 
+/** Waits for `promise`, but no longer than so many milliseconds; what comes of it later is nobody's. */
+export async function settledOrLate(promise: Promise<unknown>, milliseconds: number): Promise<void> {
+  promise.catch(() => {})
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, milliseconds)))
+  try {
+    await Promise.race([promise, late])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
 /**
 The items of `source`, until it ends or the signal aborts. A source that does not answer is not waited for then, neither for an item nor for its `return()`.
 `ask` makes the calls.

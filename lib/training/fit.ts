@@ -1,7 +1,7 @@
 // The loop around a trainer's step: until so many steps or minutes have passed, with reports, checkpoints and cancellation.
 
 import { expected } from '../errors.js'
-import { abortableCall } from '../native/cancel.js'
+import { abortableCall, settledOrLate } from '../native/cancel.js'
 import { checkFunction, checkInteger, checkNumber, checkSignal, checkString } from '../options/check.js'
 import { openCheckpoint } from './checkpoint.js'
 import type { CheckpointKind } from './checkpoint.js'
@@ -39,6 +39,7 @@ export interface FitOptions {
   checkpoint?: string | undefined
   /** @default 500 */
   checkpointEvery?: number | undefined
+  /** Called when a checkpoint has been written. Once the signal has ended the run, an answer is waited for 5 s at most. */
   onCheckpoint?: ((folder: string, step: number) => void | Promise<void>) | undefined
   /**
   Hears what is wrong with the data, before the first step: clips that are left out and why, words the model does not know.
@@ -75,6 +76,9 @@ export function warningsOf({ onWarning }: FitOptions): (warning: TrainingWarning
   return onWarning ?? (({ code, message }) => process.emitWarning(message, { type: 'VinNativeWarning', code }))
 }
 
+/** What an onCheckpoint may still take when the run has been ended: it tells of the last checkpoint, and may not hold the process. */
+const AFTER_ABORT_MS = 5000
+
 interface Trains {
   globalStep: number
   save(folder: string): Promise<void>
@@ -95,7 +99,8 @@ export async function runFit(trainer: Trains, kind: CheckpointKind, options: Fit
     // Tried once: what fails now would fail again at the end.
     saved = trainer.globalStep
     await trainer.save(checkpoint)
-    await abortableCall(() => options.onCheckpoint?.(checkpoint, trainer.globalStep), signal?.aborted === true ? undefined : signal)
+    const call = () => options.onCheckpoint?.(checkpoint, trainer.globalStep)
+    await (signal?.aborted === true ? settledOrLate(abortableCall(call, undefined), AFTER_ABORT_MS) : abortableCall(call, signal))
   }
   try {
     const end = performance.now() + minutes * 60_000

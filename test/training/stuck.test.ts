@@ -2,7 +2,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest'
 import { Trainer, VAETrainer } from '../../lib/index.js'
 import type { Dataset, FitOptions, TensorData, TrainingExample, VideoPipeline } from '../../lib/index.js'
 import { PhiloxRandom } from '../../lib/training/random.js'
@@ -47,6 +47,30 @@ test.each(cases)('%s', async (_name, make) => {
   const trainer = new Trainer(pipeline, { lengths: [5], textDropout: 0 })
   open.push(trainer)
   await expect(trainer.fit(dataset, { steps: 3, ...options, signal: controller.signal })).rejects.toBe('enough')
+})
+
+test('onCheckpoint of the checkpoint that an abort leaves: it is waited for, but not for ever', async () => {
+  const controller = new AbortController()
+  const run = (onCheckpoint: () => Promise<void>): Promise<void> => {
+    const trainer = new Trainer(pipeline, { lengths: [5], textDropout: 0 })
+    open.push(trainer)
+    return trainer.fit(examples(), { steps: 3, checkpoint: join(folder, 'left'), onStep: () => controller.abort('enough'), onCheckpoint, signal: controller.signal })
+  }
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+  try {
+    let settled = false
+    const called = new Promise<void>((resolve) => {
+      void run(() => (resolve(), new Promise(() => {}))).catch((reason: unknown) => (settled = reason === 'enough'))
+    })
+    await called
+    await vi.advanceTimersByTimeAsync(4900)
+    expect(settled).toBe(false)
+    await vi.advanceTimersByTimeAsync(200)
+    await vi.waitFor(() => expect(settled).toBe(true))
+    expect(vi.getTimerCount()).toBe(0)
+  } finally {
+    vi.useRealTimers()
+  }
 })
 
 test('the data set of a VAE', async () => {
