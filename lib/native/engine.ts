@@ -1,5 +1,6 @@
 // Engines, shared by everything that asks for the same device, threads, instruction set and budget. An engine lives as long as somebody holds it.
 
+import { closeSync, openSync, readSync, statSync } from 'node:fs'
 import { VinError, expected, native, nativeAsync, rangeError } from '../errors.js'
 import { resolveDevice } from './backends.js'
 import type { Device, RejectedBackend } from './backends.js'
@@ -77,6 +78,19 @@ export function shareEngine(engine: Engine): Engine {
   throw new VinError('ERR_VIN_DISPOSED', 'Expected a live engine but it was disposed')
 }
 
+/** A trace replaces one of before; any other file was named by mistake. */
+function checkTrace(path: string): void {
+  const found = statSync(path, { throwIfNoEntry: false })
+  if (found === undefined || !found.isFile() || found.size === 0) return
+  const first = Buffer.alloc(16)
+  const file = openSync(path, 'r')
+  const length = readSync(file, first)
+  closeSync(file)
+  // As csrc/core/trace.cpp begins it: with an event, or the end of none.
+  if (/^\[\n(\{"name":"|\n\])/.test(first.toString('latin1', 0, length))) return
+  throw new VinError('ERR_VIN_DISK', `Expected a new or empty file, or a trace of before, for VIN_NATIVE_TRACE but ${path} holds something else; choose another file`, { file: path, reason: 'EEXIST' })
+}
+
 export function openEngine(options: EngineOptions = {}): Engine {
   const threads = options.threads ?? coresAvailable()
   const isa = process.env['VIN_NATIVE_ISA'] ?? ''
@@ -102,6 +116,7 @@ export function openEngine(options: EngineOptions = {}): Engine {
       throw rangeError(`Expected an instruction set of this machine (${available.join(', ')}) for VIN_NATIVE_ISA but received "${isa}"`)
     }
   }
+  if (trace !== '') checkTrace(trace)
   const engine = native(() =>
     binding.createEngine({
       device,

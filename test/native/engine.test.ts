@@ -1,5 +1,5 @@
 // Engines: instruction sets, sharing, traces, handles.
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -58,6 +58,33 @@ test('VIN_NATIVE_TRACE writes a Chrome trace', async () => {
     const text = readFileSync(join(folder, 'trace.json'), 'utf8').trimEnd()
     const events = JSON.parse(text.endsWith(']') ? text : `${text}]`) as unknown[]
     expect(events).toContainEqual(expect.objectContaining({ name: 'copy', ph: 'X', ts: expect.any(Number), dur: expect.any(Number), tid: expect.any(Number) }))
+  } finally {
+    await rm(folder, { recursive: true, force: true })
+  }
+})
+
+test('VIN_NATIVE_TRACE replaces a trace of before and an empty file, and nothing else', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'vin-trace-'))
+  try {
+    const file = join(folder, 'trace.json')
+    process.env['VIN_NATIVE_TRACE'] = file
+    for (const work of [true, false, true]) {
+      const engine = openEngine({ device: 'cpu', threads: 1 })
+      if (work) {
+        const tensor = Tensor.from({ data: Float32Array.of(1, 2), shape: [2] }, engine)
+        engine.native.op('copy', { y: { shape: [2] }, x: tensor.native })
+        await engine.native.fence()
+        tensor.dispose()
+      }
+      await engine.release()
+    }
+    for (const text of ['{"name": "a project"}', '[\n  1, 2\n]', 'years of work', '[']) {
+      writeFileSync(file, text)
+      expect(() => openEngine({ device: 'cpu', threads: 1 })).toThrow(expect.objectContaining({ code: 'ERR_VIN_DISK', message: expect.stringContaining(`for VIN_NATIVE_TRACE but ${file} holds something else`) as string }))
+      expect(readFileSync(file, 'utf8')).toBe(text)
+    }
+    writeFileSync(file, '')
+    await openEngine({ device: 'cpu', threads: 1 }).release()
   } finally {
     await rm(folder, { recursive: true, force: true })
   }
