@@ -36,6 +36,9 @@ interface LoadedAddon {
 
 const loaded = new Map<string, LoadedAddon>()
 
+/** What the option named last: the addon of functions that take no such option, where no other one is found. */
+let given: LoadedAddon | undefined
+
 /** The addon; loaded once per file. */
 export function loadBinding(nativeBinding?: NativeBinding): Binding {
   return loadAddon(nativeBinding).binding
@@ -43,15 +46,14 @@ export function loadBinding(nativeBinding?: NativeBinding): Binding {
 
 /** The addon with where it comes from. */
 export function loadAddon(nativeBinding?: NativeBinding): LoadedAddon {
-  if (typeof nativeBinding === 'object' && nativeBinding !== null) return { binding: checkBinding(nativeBinding, 'the object given as nativeBinding'), attempts: [] }
+  if (typeof nativeBinding === 'object' && nativeBinding !== null) return (given = { binding: checkBinding(nativeBinding, 'the object given as nativeBinding'), attempts: [] })
   if (nativeBinding !== undefined && typeof nativeBinding !== 'string') {
     throw expected('a path or the loaded addon', 'nativeBinding', nativeBinding, 'type')
   }
   const key = askedFile(nativeBinding)
-  const known = loaded.get(key)
-  if (known !== undefined) return known
-  const addon = key === '' ? loadInstalled() : loadAsked(key, nativeBinding === undefined ? 'VIN_NATIVE_BINDING' : 'nativeBinding')
+  const addon = loaded.get(key) ?? (key === '' ? loadInstalled() : loadAsked(key, nativeBinding === undefined ? 'VIN_NATIVE_BINDING' : 'nativeBinding'))
   loaded.set(key, addon)
+  if (nativeBinding !== undefined) given = addon
   return addon
 }
 
@@ -92,6 +94,7 @@ function loadInstalled(): LoadedAddon {
   } catch (error) {
     attempts.push({ path, ...failure(error) })
   }
+  if (given !== undefined) return { ...given, attempts }
   throw unavailable(attempts)
 }
 
@@ -128,7 +131,8 @@ function checkBinding(binding: Partial<Binding>, source: string): Binding {
 export function bindingPath(): string | undefined {
   const key = askedFile()
   const known = loaded.get(key)
-  if (known !== undefined || key !== '') return known?.path ?? key
+  if (known !== undefined) return known.path
+  if (key !== '') return key
   const root = packageRoot()
   try {
     return builtFiles(root).find((path) => existsSync(path)) ?? findPrebuilt(root)

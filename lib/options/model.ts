@@ -56,7 +56,7 @@ export interface ModelOptions {
   /** Bounds on files and requests, by name. */
   limits?: Limits | undefined
   /**
-  vin-native.node: a path, or the loaded addon.
+  vin-native.node: a path, or the loaded addon. What has no such option (`randn`, schedulers, tensors) takes the one given last, where it finds no other.
 
   @default VIN_NATIVE_BINDING, then the installed one
   */

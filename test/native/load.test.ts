@@ -2,7 +2,8 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { installCopy } from '../support/installed.js'
+import { root } from '../support/addon.js'
+import { builtAddon, installCopy } from '../support/installed.js'
 import type { Installed } from '../support/installed.js'
 
 let installed: Installed
@@ -20,6 +21,29 @@ await vin.randn({ seed: 7, shape: [2] })
 const report = await vin.doctor()
 print({ ok: report.ok, lookups: calls.filter((excluded) => !excluded).length })`)
   expect(answer).toEqual({ ok: true, lookups: 0 })
+})
+
+test('an addon given as nativeBinding is that of all that is used with it, also where no other one is installed', async () => {
+  const bare = installCopy([], false)
+  try {
+    const body = (binding: string): string => `
+import { createRequire } from 'node:module'
+const nativeBinding = ${binding}
+const demo = ${JSON.stringify(join(root, 'models', 'demo'))}
+const before = await vin.randn({ seed: 7, shape: [2] }).then(() => 'found', ({ code }) => code)
+const made = await vin.generate({ model: demo, nativeBinding, prompt: 'a red circle', numFrames: 1, numInferenceSteps: 1, outputType: 'latents', seed: 7 })
+const scheduler = vin.FlowMatchEulerDiscreteScheduler.fromConfig(demo + '/scheduler')
+scheduler.setTimesteps(2)
+const noise = await vin.randn({ seed: 7, shape: [1, 1, 2, 2] })
+await scheduler.step(noise, scheduler.timesteps[0], noise)
+await vin.Tensor.from(noise).read()
+print({ before, seed: made.seed, addon: (await vin.doctor()).checks.find(({ id }) => id === 'addon').status })`
+    for (const binding of [JSON.stringify(builtAddon), `createRequire(import.meta.url)(${JSON.stringify(builtAddon)})`]) {
+      expect(bare.run(body(binding)).answer).toEqual({ before: 'ERR_VIN_BACKEND_UNAVAILABLE', seed: 7, addon: 'ok' })
+    }
+  } finally {
+    bare.remove()
+  }
 })
 
 /** What the first use of the addon fails with. */
