@@ -2,6 +2,7 @@
 
 import { notSupported } from '../errors.js'
 import { collectOutput, findProgram, startProgram } from '../native/optional.js'
+import { lacksItsEnd } from './endings.js'
 import type { Frame } from './frames.js'
 import { ffmpegInput, probeVideo, unreadable } from './probe.js'
 import type { VideoProbe } from './probe.js'
@@ -51,16 +52,18 @@ export interface ReadTarget {
   probe?: VideoProbe | undefined
 }
 
-/** What is wrong with a stream of which `read` frames came at rate `fps`: what ffmpeg said, or fewer frames than the file's header says, beyond what rates and edit lists take. */
-function damageOf({ numFrames, fps: rate, duration }: VideoProbe, complaints: string, read: number, fps: number): string | undefined {
+/** What is wrong with a stream of which `read` frames came at rate `fps`: what ffmpeg said, an end that is missing, or fewer frames than the file's header says, beyond what rates and edit lists take. */
+async function damageOf(path: string, { format, numFrames, fps: rate, duration }: VideoProbe, complaints: string, read: number, fps: number): Promise<string | undefined> {
   const seconds = Math.min(duration ?? Infinity, numFrames === undefined || rate === undefined ? Infinity : numFrames / rate)
   const whole = Number.isFinite(seconds) ? Math.max(read, Math.round(seconds * fps)) : undefined
   const short = whole !== undefined && numFrames !== undefined && read < 0.98 * whole - 2
   // `[h264 @ 0x55d8c0a] ` is an address.
   const lines = complaints.split('\n').map((line) => line.replace(/^(\[[^\]]*\] ?)+/, '').trim())
-  const words = lines.filter((line) => line !== '' && !line.startsWith('Last message repeated')).at(-1) ?? ''
-  if (!short && words === '') return undefined
-  return `damaged or cut off${words === '' ? '' : ` (ffmpeg: ${words})`}: ${read}${whole === undefined ? '' : ` of ${whole}`} frames at ${fps} fps were read`
+  const words = lines.filter((line) => line !== '' && !line.startsWith('Last message repeated')).at(-1)
+  // How long it was such a file does not say.
+  if (words === undefined && (await lacksItsEnd(path, format))) return `damaged or cut off (its end is missing): ${read} frames at ${fps} fps were read`
+  if (!short && words === undefined) return undefined
+  return `damaged or cut off${words === undefined ? '' : ` (ffmpeg: ${words})`}: ${read}${whole === undefined ? '' : ` of ${whole}`} frames at ${fps} fps were read`
 }
 
 /**
@@ -100,7 +103,7 @@ export async function* readVideo(path: string, target: ReadTarget): AsyncGenerat
     const complaints = await done.catch((error: unknown) => {
       throw unreadable(path, error)
     })
-    const damage = damageOf(probe, complaints, index, target.fps)
+    const damage = await damageOf(path, probe, complaints, index, target.fps)
     if (damage !== undefined) target.warn?.({ code: 'damaged-video', message: `${path} is ${damage}` })
   } finally {
     child.kill('SIGKILL')

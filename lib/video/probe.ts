@@ -22,6 +22,8 @@ const fileUrl = (path: string): string => `file:${path}`
 export const ffmpegInput = (path: string): string[] => [...inputArgs, '-i', fileUrl(path)]
 
 export interface VideoProbe {
+  /** ffmpeg's word for the container. */
+  format: string | undefined
   /** Of the stream as it is coded: before rotation and with its own shape of pixels. */
   width: number
   height: number
@@ -50,7 +52,7 @@ interface Stream {
   nb_frames?: string
 }
 
-const entries = 'stream=width,height,sample_aspect_ratio,color_space,color_transfer,field_order,pix_fmt,avg_frame_rate,duration,nb_frames:format=duration'
+const entries = 'stream=width,height,sample_aspect_ratio,color_space,color_transfer,field_order,pix_fmt,avg_frame_rate,duration,nb_frames:format=duration,format_name'
 
 /**
 The first video stream of a file (covers of songs are none).
@@ -65,7 +67,7 @@ export async function probeVideo(path: string, signal?: AbortSignal): Promise<Vi
   const output = await collectOutput(ffprobe, args, undefined, { signal }).catch((error: unknown) => {
     throw unreadable(path, error)
   })
-  const { streams: [stream] = [], format = {} } = JSON.parse(output.toString()) as { streams?: Stream[]; format?: { duration?: string } }
+  const { streams: [stream] = [], format = {} } = JSON.parse(output.toString()) as { streams?: Stream[]; format?: { duration?: string; format_name?: string } }
   const { width = 0, height = 0 } = stream ?? {}
   if (stream === undefined || width < 1 || height < 1) throw new VinError('ERR_VIN_FORMAT', `Expected a video in ${path} but it has no video stream`, { file: path, expected: 'video stream' })
   if (width * height > maxFramePixels) throw tooManyPixels(path, width, height)
@@ -74,6 +76,7 @@ export async function probeVideo(path: string, signal?: AbortSignal): Promise<Vi
     throw new VinError('ERR_VIN_FORMAT', `Expected a video whose sides differ by a factor of at most ${maxAspect} but ${path} is ${width} × ${height} pixels of shape ${stream.sample_aspect_ratio ?? '1:1'}`, { file: path, expected: maxAspect, found: aspect })
   }
   return {
+    format: format.format_name,
     width,
     height,
     colorSpace: known(stream.color_space),

@@ -116,6 +116,25 @@ describe.skipIf(ffmpeg === undefined)('a folder of clips (skipped without ffmpeg
     expect(warnings).toMatchObject([{ code: 'damaged-video', message: expect.stringMatching(new RegExp(`garbled\\.mp4 is damaged or cut off \\(ffmpeg: (?!Last message).+\\): ${read} of 32 frames at 16 fps were read$`)) }])
   })
 
+  test('of what says neither frames nor length, a missing end is told', async () => {
+    const inner = join(folder, '.hidden', 'ends')
+    await mkdir(inner)
+    for (const [name, ...codec] of [['whole.gif'], ['whole.ogv', '-c:v', 'libtheora', '-g', '4']]) make(join('.hidden', 'ends', name!), '-f', 'lavfi', '-i', 'testsrc=s=64x48:r=16:d=2', ...codec)
+    for (const kind of ['gif', 'ogv']) {
+      const bytes = await readFile(join(inner, `whole.${kind}`))
+      await writeFile(join(inner, `cut.${kind}`), bytes.subarray(0, Math.floor(bytes.length * 0.7)))
+    }
+    // Behind the end there may be anything.
+    await writeFile(join(inner, 'more.gif'), Buffer.concat([await readFile(join(inner, 'whole.gif')), Buffer.from('made by a camera')]))
+    for (const name of ['whole', 'cut', 'more']) await writeFile(join(inner, `${name}.txt`), 'a red circle')
+    const { clips } = await videoFolder(inner, size).prepare()
+    const cut = clips.filter(({ damage }) => damage !== undefined)
+    expect(cut.map(({ file }) => file)).toEqual(['cut.gif', 'cut.ogv'])
+    for (const { frames } of cut) expect(frames).toBeLessThan(30)
+    for (const { frames } of clips.filter((clip) => !cut.includes(clip))) expect(frames).toBe(32)
+    expect(cut[0]!.damage).toMatch(/^damaged or cut off \(its end is missing\): \d+ frames at 16 fps were read$/)
+  })
+
   test('that holds nothing usable says why', async () => {
     const bad = join(folder, '.hidden', 'bad')
     await mkdir(bad)
