@@ -10,7 +10,7 @@ import { loadBinding } from '../../lib/native/load.js'
 import { worldClip } from '../../lib/training/demo/clips.js'
 import { modelIndex, schedulerConfig } from '../../lib/training/demo/config.js'
 import { exportModel } from '../../lib/training/demo/export.js'
-import { channelEffects } from '../../lib/training/demo/freeze.js'
+import { channelEffects, freezeVAE } from '../../lib/training/demo/freeze.js'
 import { encodeLatents } from '../../lib/training/demo/latents-stage.js'
 import { resolveStart } from '../../lib/training/demo/start.js'
 import { trainTransformer } from '../../lib/training/demo/transformer-stage.js'
@@ -95,6 +95,18 @@ describe('from scratch', () => {
     expect(Math.max(...effects)).toBe(1)
     expect(Math.min(...effects)).toBeGreaterThan(0.8)
   })
+})
+
+test('a VAE that cannot be frozen leaves nothing behind', async () => {
+  const target = folder('taken')
+  await mkdir(target)
+  await writeFile(join(target, 'notes.txt'), 'mine')
+  const [checkpoints, none] = [[join(first(), 'vae')], [join(root, 'nowhere')]]
+  for (const from of [{ checkpoints, start: undefined }, { checkpoints: none, start: exported() }]) {
+    await expect(freezeVAE({ ...from, folder: target, momentVideos: 1, model })).rejects.toThrow()
+    expect((await readdir(root)).filter((name) => name.startsWith('taken'))).toEqual(['taken'])
+    expect(await readdir(target)).toEqual(['notes.txt'])
+  }
 })
 
 describe("stage 'vae-decoder'", () => {

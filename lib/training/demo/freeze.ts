@@ -95,16 +95,25 @@ export interface FreezeOptions {
   model: ModelOptions
 }
 
-export async function freezeVAE({ checkpoints, folder, start, momentVideos, model }: FreezeOptions): Promise<void> {
+export async function freezeVAE(options: FreezeOptions): Promise<void> {
+  const { folder } = options
   if (existsSync(join(folder, 'config.json'))) return
   const temporary = `${folder}.next`
   await rm(temporary, { recursive: true, force: true })
+  try {
+    await writeFrozen(options, temporary)
+    await rename(temporary, folder)
+  } finally {
+    await rm(temporary, { recursive: true, force: true })
+  }
+}
+
+async function writeFrozen({ checkpoints, start, momentVideos, model }: FreezeOptions, into: string): Promise<void> {
   let checkpoint: string | undefined
   for (const candidate of checkpoints) if (checkpoint === undefined && (await settleCheckpoint(candidate))) checkpoint = candidate
   if (checkpoint === undefined) {
     if (start === undefined) throw rangeError(`Expected a checkpoint of the VAE in ${checkpoints.join(' or ')} but there is none; run --stage vae-temporal or --stage vae first`)
-    await cp(join(start, 'vae'), temporary, { recursive: true })
-    return rename(temporary, folder)
+    return cp(join(start, 'vae'), into, { recursive: true })
   }
   const vae = await VAE.fromPretrained(checkpoint, model)
   try {
@@ -115,10 +124,9 @@ export async function freezeVAE({ checkpoints, folder, start, momentVideos, mode
     const effects = await channelEffects(vae, Math.max(1, Math.round(momentVideos / 4)))
     moments.deviation = moments.deviation.map((deviation, channel) => deviation / Math.max(LEAST_EFFECT, effects[channel]!))
     setNormalisation(vae, moments)
-    await mkdir(temporary, { recursive: true })
-    await nativeAsync(() => vae.native.save(join(temporary, 'diffusion_pytorch_model.safetensors'), { dtype: 'float16' }))
-    await writeDurably(join(temporary, 'config.json'), `${JSON.stringify({ _class_name: 'OpenSoraVAE_V1_2', ...vae.config, shift: moments.mean, scale: moments.deviation }, null, 2)}\n`)
-    await rename(temporary, folder)
+    await mkdir(into, { recursive: true })
+    await nativeAsync(() => vae.native.save(join(into, 'diffusion_pytorch_model.safetensors'), { dtype: 'float16' }))
+    await writeDurably(join(into, 'config.json'), `${JSON.stringify({ _class_name: 'OpenSoraVAE_V1_2', ...vae.config, shift: moments.mean, scale: moments.deviation }, null, 2)}\n`)
   } finally {
     await vae.dispose()
   }
