@@ -55,10 +55,10 @@ void Trainer::begin(Ops& ops) {
 void Trainer::zero_gradients(Ops& ops) { fill(ops, gradients_.whole(), 0); }
 
 // Rows of a video's text, and where it comes from: those of a batch agree.
-static std::pair<int, int64_t> text_kind(const TextSource& text) {
-    if (text.null_rows > 0) return {0, text.null_rows};
-    if (text.embeddings) return {1, text.embeddings.size(0)};
-    return {2, static_cast<int64_t>(text.ids.size())};
+static std::pair<int, int64_t> text_kind(const VideoLoss& video) {
+    if (video.null_rows > 0) return {0, video.null_rows};
+    if (video.request.evaluation.text) return {1, video.request.evaluation.text.size(0)};
+    return {2, static_cast<int64_t>(video.ids.size())};
 }
 
 // Indices of the videos of each batch, in the order of its first video.
@@ -70,7 +70,7 @@ static std::vector<std::vector<size_t>> batches_of(const Transformer& model, con
             static_cast<size_t>(std::max<int64_t>(1, rows_at_once / std::max<int64_t>(1, chunk_rows(model, request))));
         const auto fits = [&](const std::vector<size_t>& batch) {
             const VideoLoss& first = videos[batch.front()];
-            return batch.size() < most && text_kind(first.text) == text_kind(videos[j].text) &&
+            return batch.size() < most && text_kind(first) == text_kind(videos[j]) &&
                    same_shape(first.request.evaluation, request);
         };
         const auto found = std::find_if(batches.begin(), batches.end(), fits);
@@ -85,22 +85,22 @@ static std::vector<std::vector<size_t>> batches_of(const Transformer& model, con
 // [B, L, D]
 static Tensor text_of(Ops& ops, const Transformer& model, const T5* text_encoder, const std::vector<VideoLoss>& videos,
                       const std::vector<size_t>& batch) {
-    const TextSource& first = videos[batch.front()].text;
+    const VideoLoss& first = videos[batch.front()];
     const int64_t B = static_cast<int64_t>(batch.size());
-    if (first.null_rows == 0 && !first.embeddings) {
+    if (first.null_rows == 0 && !first.request.evaluation.text) {
         if (!text_encoder)
             throw Error(
                 "VIN_MISSING_COMPONENT",
                 "Expected a text encoder that trains along, or embeddings of the prompt, but neither was given");
         std::vector<int32_t> ids;
-        for (size_t j : batch) ids.insert(ids.end(), videos[j].text.ids.begin(), videos[j].text.ids.end());
+        for (size_t j : batch) ids.insert(ids.end(), videos[j].ids.begin(), videos[j].ids.end());
         return text_encoder->encode(ops, constant(ops, ids, {B, static_cast<int64_t>(first.ids.size())}));
     }
     std::vector<Tensor> texts;
     for (size_t j : batch)
         texts.push_back(one_of_batch(first.null_rows > 0
                                          ? model.at("y_embedder.y_embedding").slice(0, 0, first.null_rows)
-                                         : videos[j].text.embeddings));
+                                         : videos[j].request.evaluation.text));
     return B == 1 ? texts.front() : concatenate(ops, texts);
 }
 

@@ -12,17 +12,12 @@
 
 namespace vin {
 
-// Text of one video: embeddings, ids for a text encoder that trains along, or the first rows of y_embedding (text
-// dropout).
-struct TextSource {
-    Tensor embeddings;
+// One video. Its text is that of its evaluation, or ids for a text encoder that trains along, or the first rows of
+// y_embedding (text dropout).
+struct VideoLoss {
+    LossRequest request;
     std::vector<int32_t> ids;
     int64_t null_rows = 0;
-};
-
-struct VideoLoss {
-    LossRequest request;  // `text` stands for its `evaluation.text`
-    TextSource text;
 };
 
 struct VaeLoss {

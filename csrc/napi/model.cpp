@@ -4,141 +4,6 @@
 
 namespace vin {
 
-// ---- requests ----
-
-DenoiseRequest PendingRequest::resolved() const {
-    DenoiseRequest r = request;
-    r.latents = latents->value();
-    r.text = text->value();
-    if (negative_text) r.negative_text = negative_text->value();
-    if (global_tokens_from) r.global_tokens_from = global_tokens_from->value();
-    return r;
-}
-
-void check_latents(const Shape& latents, const Transformer& m) {
-    if (latents.size() != 4 || latents[0] != m.config.in_channels || latents[1] < 1 || latents[2] < 1 || latents[3] < 1)
-        throw Error("VIN_INVALID", "Expected latents of shape [" + std::to_string(m.config.in_channels) +
-                                       ", N, H, W] but received " + to_string(latents));
-}
-
-std::vector<Chunk> chunks_from_js(const Napi::Value& value, int64_t frames) {
-    if (!value.IsArray()) throw Error("VIN_INVALID", "Expected an array of chunks");
-    const Napi::Array array = value.As<Napi::Array>();
-    std::vector<Chunk> chunks;
-    for (uint32_t i = 0; i < array.Length(); i++) {
-        const Napi::Value element = array[i];
-        if (!element.IsObject()) throw Error("VIN_INVALID", "Expected chunks of the form {first, start, end}");
-        const Napi::Object object = element.As<Napi::Object>();
-        const Chunk chunk{static_cast<int64_t>(required_number(object, "first")),
-                          static_cast<int64_t>(required_number(object, "start")),
-                          static_cast<int64_t>(required_number(object, "end"))};
-        const bool after = chunks.empty() || (chunk.start >= chunks.back().end && chunk.first >= chunks.back().start);
-        if (chunk.first < 0 || chunk.start < chunk.first || chunk.end <= chunk.start || chunk.end > frames || !after)
-            throw Error("VIN_INVALID",
-                        "Expected chunks in order inside " + std::to_string(frames) +
-                            " latent frames, each overlapping at most the one before, but received {first: " +
-                            std::to_string(chunk.first) + ", start: " + std::to_string(chunk.start) +
-                            ", end: " + std::to_string(chunk.end) + "}");
-        chunks.push_back(chunk);
-    }
-    return chunks;
-}
-
-std::vector<uint8_t> mask_from_js(const Napi::Object& object, int64_t frames) {
-    std::vector<uint8_t> mask;
-    if (!has(object, "frameMask")) return mask;
-    for (int64_t value : integers(object.Get("frameMask"), "frameMask")) {
-        if (value != 0 && value != 1)
-            throw Error("VIN_INVALID", "Expected 0 or 1 in frameMask but received " + std::to_string(value));
-        mask.push_back(static_cast<uint8_t>(value));
-    }
-    if (static_cast<int64_t>(mask.size()) != frames)
-        throw Error("VIN_INVALID", "Expected " + std::to_string(frames) + " values in frameMask but received " +
-                                       std::to_string(mask.size()));
-    return mask;
-}
-
-static std::vector<Range> ranges_from_js(const Napi::Object& object, const char* key, size_t chunks, int64_t rows) {
-    std::vector<Range> ranges;
-    if (!has(object, key)) return ranges;
-    const Napi::Array array = object.Get(key).As<Napi::Array>();
-    for (uint32_t i = 0; i < array.Length(); i++) {
-        const Napi::Object range = array.Get(i).As<Napi::Object>();
-        ranges.push_back({static_cast<int64_t>(required_number(range, "begin")),
-                          static_cast<int64_t>(required_number(range, "end"))});
-        if (ranges.back().begin < 0 || ranges.back().end < ranges.back().begin || ranges.back().end > rows)
-            throw Error("VIN_INVALID", std::string("Expected ranges inside the text for ") + key);
-    }
-    if (ranges.size() != chunks)
-        throw Error("VIN_INVALID", "Expected " + std::to_string(chunks) + " ranges for " + key + " but received " +
-                                       std::to_string(ranges.size()));
-    return ranges;
-}
-
-static int64_t rows_from_js(const Napi::Object& object, const char* key, int64_t rows) {
-    if (!has(object, key)) return 0;
-    const double value = required_number(object, key);
-    if (!(value >= 1 && value <= static_cast<double>(rows) && value == std::floor(value)))
-        throw Error("VIN_INVALID", "Expected 1 to " + std::to_string(rows) + " rows for " + key);
-    return static_cast<int64_t>(value);
-}
-
-static void check_text(const Shape& text, const Transformer& m, const char* what) {
-    if (text.size() != 2 || text[1] != m.config.caption_channels)
-        throw Error("VIN_INVALID", "Expected " + std::string(what) + " of shape [L, " +
-                                       std::to_string(m.config.caption_channels) + "] but received " + to_string(text));
-}
-
-// Everything but the tensors: shared by denoise and by the dry run of memory().
-static DenoiseRequest plain_request(const Napi::Object& object, const Transformer& m, int64_t frames, int64_t text_rows,
-                                    int64_t negative_rows) {
-    DenoiseRequest r;
-    r.timestep = required_number(object, "timestep");
-    r.fps = required_number(object, "fps");
-    r.height = required_number(object, "height");
-    r.width = required_number(object, "width");
-    r.guidance_scale = number(object, "guidanceScale", 1);
-    r.fuse = flag(object, "fuse", true);
-    r.chunks = chunks_from_js(object.Get("chunks"), frames);
-    r.frame_mask = mask_from_js(object, frames);
-    if (has(object, "keyframes")) {
-        if (!m.config.has_vin)
-            throw Error("VIN_MISSING_COMPONENT",
-                        "Expected weights named vin.* for global tokens but this model has none",
-                        {{"component", "vin.*"}});
-        r.use_global_tokens = true;
-        r.keyframes = integers(object.Get("keyframes"), "keyframes");
-        for (int64_t k : r.keyframes)
-            if (k < 0 || k >= frames)
-                throw Error("VIN_INVALID", "Expected keyframes from 0 to " + std::to_string(frames - 1) +
-                                               " but received " + std::to_string(k));
-    }
-    r.chunk_text = ranges_from_js(object, "chunkText", r.chunks.size(), text_rows);
-    r.chunk_negative_text = ranges_from_js(object, "chunkNegativeText", r.chunks.size(), negative_rows);
-    r.vin_text_rows = rows_from_js(object, "vinTextRows", text_rows);
-    r.vin_negative_text_rows = rows_from_js(object, "vinNegativeTextRows", negative_rows);
-    return r;
-}
-
-PendingRequest request_from_js(const Napi::Object& object, const Transformer& m) {
-    PendingRequest p;
-    p.latents = unwrap_tensor(object.Get("latents"), "latents");
-    p.text = unwrap_tensor(object.Get("text"), "text");
-    p.negative_text = optional_tensor(object, "negativeText");
-    p.global_tokens_from = optional_tensor(object, "globalTokensFrom");
-    check_latents(p.latents->shape, m);
-    check_text(p.text->shape, m, "text");
-    if (p.negative_text) check_text(p.negative_text->shape, m, "negativeText");
-    if (p.global_tokens_from && p.global_tokens_from->shape != p.latents->shape)
-        throw Error("VIN_INVALID", "Expected globalTokensFrom of the shape of latents " + to_string(p.latents->shape) +
-                                       " but received " + to_string(p.global_tokens_from->shape));
-    p.request = plain_request(object, m, p.latents->shape[1], p.text->shape[0],
-                              p.negative_text ? p.negative_text->shape[0] : 0);
-    p.tasks_in_flight = static_cast<int>(number(object, "chunksInFlight", 0));
-    p.cancel = optional_cancel(object);
-    return p;
-}
-
 void raise_nonfinite(int32_t code, const Transformer& m) {
     const bool in_vin = code > (1 << 16);
     const int block = in_vin ? code - 1 - (1 << 16) : code - 1;
@@ -429,8 +294,8 @@ public:
     Napi::Value denoise(const Napi::CallbackInfo& info) {
         return guarded(info.Env(), [&]() -> Napi::Value {
             const ModelRef model = this->model();
-            const PendingRequest pending = request_from_js(info[0].As<Napi::Object>(), transformer());
-            const HandleRef eps = new_handle(model->engine, pending.latents->shape);
+            const PendingEvaluation pending = evaluation_from_js(info[0].As<Napi::Object>(), transformer());
+            const HandleRef eps = new_handle(model->engine, pending.latents.shape);
             Command command;
             command.outputs = {eps};
             command.cancel = pending.cancel;
@@ -453,8 +318,8 @@ public:
         return guarded(info.Env(), [&]() -> Napi::Value {
             const ModelRef model = this->model();
             const Transformer& m = transformer();
-            const PendingRequest pending = request_from_js(info[0].As<Napi::Object>(), m);
-            const Shape& x = pending.latents->shape;
+            const PendingEvaluation pending = evaluation_from_js(info[0].As<Napi::Object>(), m);
+            const Shape& x = pending.latents.shape;
             const int64_t S = ((x[2] + 1) / 2) * ((x[3] + 1) / 2);
             Napi::Object out = Napi::Object::New(info.Env());
             Command command;
@@ -510,38 +375,30 @@ public:
         return guarded(info.Env(), [&]() -> Napi::Value {
             const ModelRef model = this->model();
             const Transformer& m = transformer();
-            const Napi::Object object = info[0].As<Napi::Object>();
-            const HandleRef latents = unwrap_tensor(object.Get("latents"), "latents"),
-                            text = unwrap_tensor(object.Get("text"), "text");
-            check_latents(latents->shape, m);
-            check_text(text->shape, m, "text");
-            const double timestep = required_number(object, "timestep"), fps = required_number(object, "fps"),
-                         height = required_number(object, "height"), width = required_number(object, "width");
-            const std::vector<uint8_t> mask = mask_from_js(object, latents->shape[1]);
-            const std::shared_ptr<Cancel> cancel = optional_cancel(object);
-            const HandleRef out = new_handle(
-                model->engine, {m.config.out_channels(), latents->shape[1], latents->shape[2], latents->shape[3]});
+            const PendingEvaluation pending = evaluation_from_js(info[0].As<Napi::Object>(), m);
+            const Shape& x = pending.latents.shape;
+            const HandleRef out = new_handle(model->engine, {m.config.out_channels(), x[1], x[2], x[3]});
             Command command;
             command.outputs = {out};
-            command.cancel = cancel;
+            command.cancel = pending.cancel;
             command.work = [=] {
                 Engine& engine = model->engine->engine;
                 const Transformer& m = *model->transformer;
-                const Tensor result = Tensor::allocate(engine.memory(), out->shape), x = latents->value(),
-                             y = text->value();
-                engine.planned(cancel.get(), 0, [&](Ops& ops) {
+                const DenoiseRequest r = pending.resolved();
+                const Tensor result = Tensor::allocate(engine.memory(), out->shape);
+                engine.planned(pending.cancel.get(), 0, [&](Ops& ops) {
+                    const float t = static_cast<float>(r.timestep);
                     DitInputs in;
-                    in.video_tokens = video_tokens(ops, m, x, 1, height, width);
-                    in.frame_mask = mask;
-                    in.t_vec = time_vector(ops, m,
-                                           mask.empty() ? std::vector<float>{static_cast<float>(timestep)}
-                                                        : std::vector<float>{static_cast<float>(timestep), 0},
-                                           {static_cast<float>(fps)});
+                    in.video_tokens = video_tokens(ops, m, r.latents, 1, r.height, r.width);
+                    in.frame_mask = r.frame_mask;
+                    in.t_vec =
+                        time_vector(ops, m, r.frame_mask.empty() ? std::vector<float>{t} : std::vector<float>{t, 0},
+                                    {static_cast<float>(r.fps)});
                     in.mod = m.linear(ops, silu(ops, in.t_vec), "t_block.1");
-                    in.captions = captions(ops, m, one_of_batch(y));
+                    in.captions = captions(ops, m, one_of_batch(r.text));
                     copy_into(ops, result,
-                              denoise_chunk(ops, m, in, {0, 0, x.size(1)}, m.config.out_channels(), x.size(2),
-                                            x.size(3), true, {}));
+                              denoise_chunk(ops, m, in, {0, 0, r.latents.size(1)}, m.config.out_channels(),
+                                            r.latents.size(2), r.latents.size(3), true, {}));
                 });
                 out->tensor = result;
             };
@@ -554,15 +411,15 @@ public:
         return guarded(info.Env(), [&]() -> Napi::Value {
             const ModelRef model = this->model();
             const Transformer& m = transformer();
-            const PendingRequest pending = request_from_js(info[0].As<Napi::Object>(), m);
+            const PendingEvaluation pending = evaluation_from_js(info[0].As<Napi::Object>(), m);
             if (!pending.request.use_global_tokens)
                 throw Error("VIN_INVALID", "Expected keyframes for the attention of global tokens");
-            const Shape& x = pending.latents->shape;
+            const Shape& x = pending.latents.shape;
             const int64_t keys = static_cast<int64_t>(pending.request.keyframes.size()) * ((x[2] + 1) / 2) *
                                  ((x[3] + 1) / 2),
                           heads = m.config.vin.num_heads;
             const int64_t text_rows =
-                              pending.request.vin_text_rows ? pending.request.vin_text_rows : pending.text->shape[0],
+                              pending.request.vin_text_rows ? pending.request.vin_text_rows : pending.text.shape[0],
                           rows = m.config.vin.num_global_tokens + text_rows;
             Command command;
             const HandleRef encoder = new_handle(model->engine, {heads, m.config.vin.num_global_tokens, keys});
@@ -708,17 +565,9 @@ public:
             size_t bytes = 0;
             if (model()->transformer) {
                 const Transformer& m = transformer();
-                const Shape shape = shape_from_js(object.Get("shape"));
-                check_latents(shape, m);
-                const int64_t rows = static_cast<int64_t>(required_number(object, "textRows")),
-                              negative = static_cast<int64_t>(number(object, "negativeTextRows", 0));
-                const DenoiseRequest plain = plain_request(object, m, shape[1], rows, negative);
-                bytes = engine.plan_bytes(static_cast<int>(number(object, "chunksInFlight", 0)), [&](Ops& ops) {
-                    DenoiseRequest r = plain;
-                    r.latents = ops.empty(shape);
-                    r.text = ops.empty({rows, m.config.caption_channels});
-                    if (negative > 0) r.negative_text = ops.empty({negative, m.config.caption_channels});
-                    vin::denoise(ops, m, r, ops.empty(shape), {});
+                const PendingEvaluation pending = evaluation_from_js(object, m, Given::shapes);
+                bytes = engine.plan_bytes(pending.tasks_in_flight, [&](Ops& ops) {
+                    vin::denoise(ops, m, pending.planned(ops), ops.empty(pending.latents.shape), {});
                 });
             } else {
                 const int64_t height = static_cast<int64_t>(required_number(object, "height")),

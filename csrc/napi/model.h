@@ -1,10 +1,10 @@
 // Models as JavaScript holds them.
 #pragma once
 #include "../core/safetensors.h"
-#include "../models/denoise.h"
 #include "../models/t5.h"
 #include "../models/vae.h"
 #include "door.h"
+#include "request.h"
 
 namespace vin {
 
@@ -20,19 +20,6 @@ struct AnyModel {
 };
 using ModelRef = std::shared_ptr<AnyModel>;
 
-// A request of JavaScript: its tensors stay handles until the command runs.
-struct PendingRequest {
-    DenoiseRequest request;
-    HandleRef latents, text, negative_text, global_tokens_from;
-    int tasks_in_flight = 0;
-    std::shared_ptr<Cancel> cancel;
-
-    DenoiseRequest resolved() const;  // engine thread
-};
-PendingRequest request_from_js(const Napi::Object& object, const Transformer& model);
-std::vector<Chunk> chunks_from_js(const Napi::Value& value, int64_t latent_frames);
-std::vector<uint8_t> mask_from_js(const Napi::Object& object, int64_t latent_frames);
-void check_latents(const Shape& latents, const Transformer& model);
 [[noreturn]] void raise_nonfinite(int32_t code, const Transformer& model);
 // What a file of weights takes from a tensor; VIN_NONFINITE for NaN or Inf, so that such weights replace none that are
 // good.

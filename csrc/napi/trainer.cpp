@@ -23,52 +23,40 @@ struct TrainerState {
 };
 using TrainerRef = std::shared_ptr<TrainerState>;
 
-// One video of a step as JavaScript describes it.
+// One video of a step as JavaScript describes it: its evaluation and what is asked of it.
 struct PendingVideo {
+    PendingEvaluation evaluation;
+    HandleRef target;
     VideoLoss video;
-    HandleRef latents, target, text;
+
+    VideoLoss resolved() const {  // engine thread
+        VideoLoss v = video;
+        v.request.evaluation = evaluation.resolved();
+        v.request.target = target->value();
+        return v;
+    }
 };
 
-static PendingVideo video_from_js(const Napi::Object& object, const Transformer& m) {
+static PendingVideo video_from_js(const Napi::Object& object, const Transformer& m, const T5* text_encoder) {
     PendingVideo p;
-    p.latents = unwrap_tensor(object.Get("latents"), "latents");
+    p.evaluation = evaluation_from_js(object, m, Given::tensors_without_text);
     p.target = unwrap_tensor(object.Get("target"), "target");
-    p.text = optional_tensor(object, "text");
-    check_latents(p.latents->shape, m);
-    if (p.target->shape != p.latents->shape)
-        throw Error("VIN_INVALID", "Expected a target of shape " + to_string(p.latents->shape) + " but received " +
-                                       to_string(p.target->shape));
-    const int64_t frames = p.latents->shape[1];
-    DenoiseRequest& r = p.video.request.evaluation;
-    r.timestep = required_number(object, "timestep");
-    r.fps = required_number(object, "fps");
-    r.height = required_number(object, "height");
-    r.width = required_number(object, "width");
-    r.chunks = chunks_from_js(object.Get("chunks"), frames);
-    r.frame_mask = mask_from_js(object, frames);
-    if (has(object, "keyframes")) {
-        if (!m.config.has_vin)
-            throw Error("VIN_MISSING_COMPONENT",
-                        "Expected weights named vin.* for global tokens but this model has none",
-                        {{"component", "vin.*"}});
-        r.use_global_tokens = true;
-        r.keyframes = integers(object.Get("keyframes"), "keyframes");
-        for (int64_t k : r.keyframes)
-            if (k < 0 || k >= frames)
-                throw Error("VIN_INVALID", "Expected keyframes from 0 to " + std::to_string(frames - 1) +
-                                               " but received " + std::to_string(k));
-    }
+    if (p.target->shape != p.evaluation.latents.shape)
+        throw Error("VIN_INVALID", "Expected a target of shape " + to_string(p.evaluation.latents.shape) +
+                                       " but received " + to_string(p.target->shape));
     p.video.request.context_loss_weight = number(object, "contextLossWeight", 1);
     p.video.request.gradient_scale = number(object, "lossScale", 1);
-    p.video.text.null_rows = static_cast<int64_t>(number(object, "nullText", 0));
-    if (p.video.text.null_rows < 0 || p.video.text.null_rows > m.config.model_max_length)
+    p.video.null_rows = static_cast<int64_t>(number(object, "nullText", 0));
+    if (p.video.null_rows < 0 || p.video.null_rows > m.config.model_max_length)
         throw Error("VIN_INVALID", "Expected nullText from 0 to " + std::to_string(m.config.model_max_length) +
-                                       " but received " + std::to_string(p.video.text.null_rows));
-    if (has(object, "ids"))
-        for (int64_t id : integers(object.Get("ids"), "ids")) p.video.text.ids.push_back(static_cast<int32_t>(id));
-    if (p.text && (p.text->shape.size() != 2 || p.text->shape[1] != m.config.caption_channels))
-        throw Error("VIN_INVALID", "Expected text of shape [L, " + std::to_string(m.config.caption_channels) +
-                                       "] but received " + to_string(p.text->shape));
+                                       " but received " + std::to_string(p.video.null_rows));
+    if (!has(object, "ids")) return p;
+    for (int64_t id : integers(object.Get("ids"), "ids")) {
+        if (!text_encoder || id < 0 || id >= text_encoder->config.vocab_size)
+            throw Error("VIN_INVALID",
+                        "Expected token ids of the trained text encoder but received " + std::to_string(id));
+        p.video.ids.push_back(static_cast<int32_t>(id));
+    }
     return p;
 }
 
@@ -115,13 +103,9 @@ public:
             if (!model) throw Error("VIN_INVALID", "Expected a trainer of a transformer");
             auto videos = std::make_shared<std::vector<PendingVideo>>();
             const Napi::Array array = info[0].As<Napi::Array>();
-            for (uint32_t i = 0; i < array.Length(); i++) {
-                videos->push_back(video_from_js(array.Get(i).As<Napi::Object>(), *model->transformer));
-                for (int32_t id : videos->back().video.text.ids)
-                    if (!text || id < 0 || id >= text->t5->config.vocab_size)
-                        throw Error("VIN_INVALID", "Expected token ids of the trained text encoder but received " +
-                                                       std::to_string(id));
-            }
+            for (uint32_t i = 0; i < array.Length(); i++)
+                videos->push_back(video_from_js(array.Get(i).As<Napi::Object>(), *model->transformer,
+                                                text ? text->t5.get() : nullptr));
             const Napi::Object options = info[1].As<Napi::Object>();
             const bool checkpointing = flag(options, "gradientCheckpointing", false);
             const std::shared_ptr<Cancel> cancel = optional_cancel(options);
@@ -132,12 +116,7 @@ public:
             command.work = [=] {
                 Engine& engine = state->engine->engine;
                 std::vector<VideoLoss> resolved;
-                for (const PendingVideo& p : *videos) {
-                    resolved.push_back(p.video);
-                    resolved.back().request.evaluation.latents = p.latents->value();
-                    resolved.back().request.target = p.target->value();
-                    if (p.text) resolved.back().text.embeddings = p.text->value();
-                }
+                for (const PendingVideo& p : *videos) resolved.push_back(p.resolved());
                 const Tensor out = Tensor::allocate(engine.memory(), losses->shape, VIN_DTYPE_F64);
                 engine.planned(cancel.get(), 0, [&](Ops& ops) {
                     ops.checkpointing = checkpointing;

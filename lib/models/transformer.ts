@@ -179,8 +179,7 @@ export class Transformer extends Component<NativeTransformer> {
       const [latents, whole] = await Promise.all([toNative(engine, options.latents, scope, context), toNative(engine, options.promptEmbeds, scope, context)])
       const picked = rowMask?.flatMap((value, row) => (value === 1 ? [row] : []))
       const text = picked === undefined || picked.length === rows ? whole : scope.add(gatherRows(engine, whole, picked))
-      const request = { latents, timestep, text, fps, height, width: pixelWidth, cancel: cancel.flag, ...(frameMask === undefined ? {} : { frameMask }) }
-      const output = native(() => this.native.forward(request), context)
+      const output = native(() => this.native.forward({ latents, timestep, text, fps, height, width: pixelWidth, frameMask, cancel: cancel.flag }), context)
       return await toResult(engine, options.latents, output, context)
     } finally {
       scope.dispose()

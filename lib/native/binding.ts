@@ -1,6 +1,8 @@
 // The types of vin-native.node, and the only place that loads it. Everything here is plain: shapes are checked again in C++, errors arrive as `NativeError`.
 // A call that returns a NativeTensor has only been queued: the tensor is a handle, and work that failed shows when the handle is awaited or read.
 
+import type { Chunk } from '../plan/chunks.js'
+
 export type DType = 'float32' | 'bfloat16' | 'float16' | 'int32' | 'uint8' | 'float64'
 export type TypedArray = Float32Array | Float64Array | Int32Array | Uint8Array
 
@@ -43,35 +45,46 @@ export type OpArguments = Record<string, NativeTensor | { shape: number[]; dtype
 
 export type Config = Record<string, unknown>
 
-/** One evaluation of model.md §3. Frames are latent frames. */
-export interface DenoiseRequest {
-  latents: NativeTensor                       // [C,N,H,W]
+/**
+One evaluation of model.md §3. Frames are latent frames. lib/pipeline/evaluation.ts makes it, csrc/napi/request.cpp takes it apart. `T` is a tensor, or its shape alone
+for a dry run.
+*/
+export interface EvaluationRequest<T = NativeTensor> {
+  latents: T                                  // [C,N,H,W]
   timestep: number
-  text: NativeTensor                          // [L,D]; timelines: rows of all entries in order
+  /** [L,D]; timelines: rows of all entries in order. Left out in training alone. */
+  text?: T | undefined
   /** Unconditional text, or absent: one evaluation. */
-  negativeText?: NativeTensor
-  guidanceScale: number
+  negativeText?: T | undefined
+  /** Absent: 1. */
+  guidanceScale?: number | undefined
   fps: number
   height: number                              // pixels
   width: number
-  chunks: { first: number; start: number; end: number }[]
+  chunks: Chunk[]
   /** Keyframes of the VIN; absent: chunks without global tokens. */
-  keyframes?: number[]
-  /** Blend overlaps; false: the owner's value. */
-  fuse: boolean
+  keyframes?: readonly number[] | undefined
+  /** Blend overlaps (the default); false: the owner's value. */
+  fuse?: boolean | undefined
   /** [N] 1 = denoised, 0 = conditioning. */
-  frameMask?: number[]
+  frameMask?: readonly number[] | undefined
   /** The VIN reads these latents instead. */
-  globalTokensFrom?: NativeTensor
+  globalTokensFrom?: T | undefined
   /** Timelines: per chunk the rows of `text` (and of `negativeText`) its captions come from. Absent: all rows. */
-  chunkText?: { begin: number; end: number }[]
-  chunkNegativeText?: { begin: number; end: number }[]
+  chunkText?: Rows[] | undefined
+  chunkNegativeText?: Rows[] | undefined
   /** The VIN reads the first so many rows of `text` (and of `negativeText`); what follows them is for chunks alone. Absent: all rows. */
-  vinTextRows?: number
-  vinNegativeTextRows?: number
+  vinTextRows?: number | undefined
+  vinNegativeTextRows?: number | undefined
   /** Chunks evaluated at once; 0: as many as there are threads. */
-  chunksInFlight?: number
-  cancel?: NativeCancel
+  chunksInFlight?: number | undefined
+  cancel?: NativeCancel | undefined
+}
+
+/** Rows [begin, end) of a text. */
+export interface Rows {
+  begin: number
+  end: number
 }
 
 /** What a test wants to see beside the prediction; names as in fixtures/README.md. */
@@ -96,15 +109,15 @@ export interface NativeModel {
 }
 
 export interface NativeTransformer extends NativeModel {
-  denoise(request: DenoiseRequest): NativeTensor
+  denoise(request: EvaluationRequest): NativeTensor
   /** The same evaluation with every intermediate kept (tests, pictures). */
-  trace(request: DenoiseRequest): { output: NativeTensor } & Intermediates
-  /** All output channels [P,N,H,W] of the plain backbone as one chunk (stdit3), opensora.md §1.3. textMask picks rows of text. */
-  forward(request: { latents: NativeTensor; timestep: number; text: NativeTensor; frameMask?: number[]; fps: number; height: number; width: number; cancel?: NativeCancel }): NativeTensor
+  trace(request: EvaluationRequest): { output: NativeTensor } & Intermediates
+  /** All output channels [P,N,H,W] of the plain backbone as one chunk (stdit3), opensora.md §1.3. */
+  forward(request: Omit<EvaluationRequest, 'chunks'>): NativeTensor
   /** VIN attention per head: encoder [heads, G, keys] and per processor block [heads, G+L, G+L]. */
-  attention(request: DenoiseRequest): { encoder: NativeTensor; processor: NativeTensor[] }
+  attention(request: EvaluationRequest): { encoder: NativeTensor; processor: NativeTensor[] }
   /** Peak activation bytes of one such evaluation, by the dry run. Runs on the calling thread. */
-  memory(request: Omit<DenoiseRequest, 'latents' | 'text' | 'negativeText' | 'globalTokensFrom'> & { shape: number[]; textRows: number; negativeTextRows?: number }): number
+  memory(request: EvaluationRequest<{ readonly shape: readonly number[] }>): number
 }
 
 export interface NativeVae extends NativeModel {
@@ -122,22 +135,13 @@ export interface NativeT5 extends NativeModel {
   encode(ids: number[], options: { cancel?: NativeCancel }): NativeTensor
 }
 
-/** One video's part of a training step (model.md §4). */
-export interface BackwardRequest {
-  latents: NativeTensor                       // x_t [C,N,H,W]
-  target: NativeTensor
-  timestep: number
-  /** Either embeddings, or token ids for the text encoder that trains along. `nullText` L: the first L rows of y_embedding instead. */
-  text?: NativeTensor
-  ids?: number[]
-  nullText?: number
-  fps: number
-  height: number
-  width: number
-  chunks: { first: number; start: number; end: number }[]
-  /** Absent: no global tokens. */
-  keyframes?: number[]
-  frameMask?: number[]
+/** One video's part of a training step (model.md §4): its evaluation, with x_t for latents, and what is asked of it. */
+export interface BackwardRequest extends EvaluationRequest {
+  target: NativeTensor                        // [C,N,H,W]
+  /** Instead of `text`: token ids for the text encoder that trains along. */
+  ids?: number[] | undefined
+  /** Instead of either: the first so many rows of y_embedding. */
+  nullText?: number | undefined
   contextLossWeight: number
   /** Factor of this video's loss in the summed gradient (1 / videos of the step). */
   lossScale: number

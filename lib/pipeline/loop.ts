@@ -4,12 +4,13 @@
 import { native, nativeAsync } from '../errors.js'
 import type { Evaluation, Method, MethodPlan } from '../methods/index.js'
 import type { Transformer } from '../models/transformer.js'
-import type { DenoiseRequest, NativeCancel, NativeEngine, NativeTensor } from '../native/binding.js'
+import type { NativeCancel, NativeEngine, NativeTensor } from '../native/binding.js'
 import { abortable } from '../native/cancel.js'
 import { copyInto } from '../native/ops.js'
 import type { Chunk } from '../plan/chunks.js'
 import type { Fusion } from '../plan/fusion.js'
 import type { Scheduler, TimestepSize } from '../schedulers/index.js'
+import { evaluationRequest } from './evaluation.js'
 import { StepLatents } from './hooks.js'
 import type { StepReport } from './hooks.js'
 import type { TextConditioning } from './text.js'
@@ -161,22 +162,9 @@ export async function sample(options: LoopOptions, start: LoopStart): Promise<Na
 }
 
 function queueStep(options: LoopOptions, latents: NativeTensor, timestep: number, evaluation: Evaluation, frameMask: number[] | undefined, step: number): NativeTensor {
-  const { engine, transformer, scheduler, text, fps, height, width, cancel, chunksInFlight } = options
+  const { engine, transformer, scheduler } = options
   const context = { signal: options.signal, step }
-  const request: DenoiseRequest = {
-    latents,
-    timestep,
-    ...text,
-    fps,
-    height,
-    width,
-    chunks: evaluation.chunks,
-    fuse: evaluation.fuse,
-    cancel,
-    ...(evaluation.keyframes === undefined ? {} : { keyframes: evaluation.keyframes }),
-    ...(frameMask === undefined ? {} : { frameMask }),
-    ...(chunksInFlight === undefined ? {} : { chunksInFlight })
-  }
+  const request = evaluationRequest({ ...options, latents, timestep, evaluation, frameMask })
   const eps = native(() => transformer.native.denoise(request), context)
   try {
     const next = native(() => scheduler.queueStep(engine, eps, timestep, latents), context)

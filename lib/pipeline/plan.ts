@@ -2,7 +2,7 @@
 
 import { native } from '../errors.js'
 import { methods } from '../methods/index.js'
-import type { Geometry, Method, MethodPlan } from '../methods/index.js'
+import type { Method, MethodPlan } from '../methods/index.js'
 import type { Transformer } from '../models/transformer.js'
 import type { VAE } from '../models/vae.js'
 import type { ResolvedGenerateOptions } from '../options/generate.js'
@@ -11,8 +11,8 @@ import type { Chunk, Overlap } from '../plan/chunks.js'
 import { evaluationFlops } from '../plan/cost.js'
 import type { CostModel } from '../plan/cost.js'
 import { centreOf, entryAt, entryShares } from '../plan/timeline.js'
+import { evaluationRequest, planOf } from './evaluation.js'
 import type { PipelineParts } from './load.js'
-import { requireGlobalTokens } from './request.js'
 
 export interface PipelineWarning {
   code: string
@@ -51,15 +51,9 @@ export function guidanceBranches(guidanceScale: number): number {
   return guidanceScale === 0 || guidanceScale === 1 ? 1 : 2
 }
 
-export function geometryOf(options: ResolvedGenerateOptions, transformer: Transformer): Geometry {
-  const { latentFrames, chunkFrames, contextFrames, keyframeInterval } = options
-  return { latentFrames, chunkFrames, contextFrames, keyframeInterval, latentFps: transformer.config.latent_fps }
-}
-
 export function planVideo(options: ResolvedGenerateOptions, parts: PipelineParts): VideoPlan {
   const { transformer, vae } = parts
-  if (options.method.globalTokens) requireGlobalTokens(transformer, options.method.name)
-  const plan = options.method.plan(geometryOf(options, transformer))
+  const plan = planOf(options.method, transformer, options)
   const centres = plan.chunks.map(centreOf)
   const textRows = options.promptEmbeds?.shape[0] ?? transformer.config.model_max_length
   const flops = planFlops(options, transformer, textRows)
@@ -89,7 +83,7 @@ function planFlops(options: ResolvedGenerateOptions, transformer: Transformer, t
     vin: config.vin === undefined ? undefined : { G: config.vin.num_global_tokens, d: config.vin.dim, blocks: config.vin.num_blocks }
   }
   const cost = (method: Method): number => {
-    const { chunks, keyframes } = method.plan(geometryOf(options, transformer))
+    const { chunks, keyframes } = planOf(method, transformer, options)
     return evaluationFlops(model, chunks, keyframes)
   }
   const runnable = Object.values(methods).filter((method) => !method.globalTokens || transformer.hasGlobalTokens)
@@ -104,25 +98,14 @@ function planFlops(options: ResolvedGenerateOptions, transformer: Transformer, t
 }
 
 function planMemory(options: ResolvedGenerateOptions, transformer: Transformer, vae: VAE | undefined, parts: PipelineParts, plan: MethodPlan, textRows: number): VideoPlan['memory'] {
-  const { height, width, latentFrames, guidanceScale, fps, chunksInFlight } = options
-  const C = transformer.config.in_channels
+  const { height, width, latentFrames, guidanceScale } = options
+  const { in_channels: C, caption_channels: D } = transformer.config
   const weights = transformer.bytes + (vae?.bytes ?? 0) + (parts.textEncoder?.bytes ?? 0)
-  const activations = native(() =>
-    transformer.native.memory({
-      shape: [C, latentFrames, height / 8, width / 8],
-      timestep: 1,
-      textRows,
-      ...(guidanceBranches(guidanceScale) === 2 ? { negativeTextRows: textRows } : {}),
-      guidanceScale: guidanceBranches(guidanceScale) === 2 ? guidanceScale : 1,
-      fps,
-      height,
-      width,
-      chunks: plan.chunks,
-      fuse: plan.chunks.length > 1,
-      ...(plan.keyframes === undefined ? {} : { keyframes: plan.keyframes }),
-      ...(chunksInFlight === undefined ? {} : { chunksInFlight })
-    })
-  )
+  const rows = { shape: [textRows, D] }
+  const text = guidanceBranches(guidanceScale) === 2 ? { text: rows, negativeText: rows, guidanceScale } : { text: rows, guidanceScale: 1 }
+  const latentsOf = { shape: [C, latentFrames, height / 8, width / 8] }
+  const request = evaluationRequest({ ...options, latents: latentsOf, timestep: 1, text, evaluation: { ...plan, fuse: plan.chunks.length > 1 } })
+  const activations = native(() => transformer.native.memory(request))
   const decode = vae === undefined || options.outputType === 'latents' ? 0 : native(() => vae.native.memory({ height, width, operation: 'decode' }))
   // Beside the model: latents of this step and the next, the prediction, and start noise.
   const latents = 4 * 4 * C * latentFrames * (height / 8) * (width / 8)

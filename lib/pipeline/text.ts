@@ -2,23 +2,18 @@
 
 import { native } from '../errors.js'
 import type { Transformer } from '../models/transformer.js'
-import type { NativeTensor } from '../native/binding.js'
+import type { NativeTensor, Rows } from '../native/binding.js'
 import { concat, linearCombination } from '../native/ops.js'
 import type { Term } from '../native/ops.js'
 import type { Scope } from '../native/tensor.js'
-
-export interface Rows {
-  begin: number
-  end: number
-}
 
 /**
 Text tensors of a request. A timeline's entries lie one after another, then the blends that chunks take where an entry fades in; `chunkText` says which rows
 a chunk's captions are, and the VIN reads the entries alone, the first `vinTextRows` rows.
 */
-export interface TextConditioning {
-  text: NativeTensor
-  negativeText?: NativeTensor
+export interface TextConditioning<T = NativeTensor> {
+  text: T
+  negativeText?: T
   guidanceScale: number
   chunkText?: Rows[]
   chunkNegativeText?: Rows[]

@@ -6,6 +6,8 @@ import { join } from 'node:path'
 import { types } from 'node:util'
 import { VinError, expected, native, nativeAsync, rangeError, typeError } from '../errors.js'
 import { writeDurably } from '../files/disk.js'
+import { methods } from '../methods/index.js'
+import type { MethodPlan } from '../methods/index.js'
 import { verifyFile } from '../models/checksums.js'
 import { checkMask } from '../models/mask.js'
 import type { BackwardRequest } from '../native/binding.js'
@@ -16,11 +18,8 @@ import type { TensorData, TensorLike } from '../native/tensor.js'
 import { checkInteger, checkNames, checkNumber, checkString } from '../options/check.js'
 import { checkText, resolvePlanOptions } from '../options/denoise.js'
 import type { ModelOptions } from '../options/model.js'
+import { evaluationRequest, planOf, requireGlobalTokens } from '../pipeline/evaluation.js'
 import { VideoPipeline } from '../pipeline/pipeline.js'
-import { requireGlobalTokens } from '../pipeline/request.js'
-import { planChunks } from '../plan/chunks.js'
-import type { Chunk } from '../plan/chunks.js'
-import { planKeyframes } from '../plan/keyframes.js'
 import { brand } from '../realms.js'
 import { createScheduler } from '../schedulers/index.js'
 import type { Scheduler } from '../schedulers/index.js'
@@ -222,13 +221,10 @@ export class Trainer {
     for (const options of [this.#said, this.#options]) Object.assign(options, { totalSteps, decayFrom })
   }
 
-  #chunks(frames: number, options: Parameters<typeof resolvePlanOptions>[0] = {}): { chunks: Chunk[]; keyframes: number[] | undefined } {
+  #plan(latentFrames: number, options: Parameters<typeof resolvePlanOptions>[0] = {}): MethodPlan {
     const { transformer } = this.pipeline
-    const { chunkFrames, contextFrames, keyframeInterval } = resolvePlanOptions(options, transformer.config)
-    return {
-      chunks: planChunks(frames, chunkFrames, contextFrames),
-      keyframes: transformer.hasGlobalTokens ? planKeyframes(frames, keyframeInterval, transformer.config.latent_fps) : undefined
-    }
+    const method = transformer.hasGlobalTokens ? methods.vin : methods.independent
+    return planOf(method, transformer, { latentFrames, ...resolvePlanOptions(options, transformer.config) })
   }
 
   /** x_t and target of a video on the engine; conditioning frames of x_t are x_0. */
@@ -273,24 +269,18 @@ export class Trainer {
     const fps = checkNumber(options.fps ?? 16, 'fps', 0, 1000, true)
     const frameMask = options.frameMask === undefined ? undefined : checkMask(options.frameMask, 'frameMask', frames)
     if (frameMask !== undefined && !frameMask.includes(1)) throw rangeError('Expected at least one frame to denoise in frameMask but received zeros alone')
-    const { chunks, keyframes } = this.#chunks(frames, options)
+    const plan = this.#plan(frames, options)
     const engine = this.pipeline.engine.native
     const scope = new Scope()
     try {
       // All at the call: what the caller changes afterwards is not seen.
       const [x0, noise, text] = await Promise.all([plain(options.latents), plain(options.noise), toNative(engine, options.promptEmbeds, scope)])
+      const { target, latents } = this.#noisy(x0, noise, timestep, frameMask, scope)
       const request: BackwardRequest = {
-        ...this.#noisy(x0, noise, timestep, frameMask, scope),
-        timestep,
-        text,
-        fps,
-        height: 8 * H,
-        width: 8 * W,
-        chunks,
+        ...evaluationRequest({ latents, timestep, text: { text }, evaluation: { ...plan, fuse: false }, fps, height: 8 * H, width: 8 * W, frameMask }),
+        target,
         contextLossWeight: this.#options.contextLossWeight,
-        lossScale: 1,
-        ...(keyframes === undefined ? {} : { keyframes }),
-        ...(frameMask === undefined ? {} : { frameMask })
+        lossScale: 1
       }
       this.#optimizer.native.zeroGradients()
       const losses = native(() => this.#optimizer.native.backward([request], { gradientCheckpointing: this.#options.gradientCheckpointing }))
@@ -349,7 +339,7 @@ export class Trainer {
     const dropped = random.uniform() < options.textDropout
     const alone = random.uniform() < options.globalTokenDropout
     const pattern = drawMaskPattern(random, options.maskRatios)
-    const { chunks } = this.#chunks(frames)
+    const { chunks } = this.#plan(frames)
     const frameMask = pattern === undefined ? undefined : drawMask(random, pattern, frames, chunks)
     const noise = { data: latentNoise(new PhiloxRandom(options.seed, streams.noise + video, this.globalStep), [channels, frames, height, width]), shape: latents.shape }
     return this.#evaluation({ example, latents, noise, noiseLevel, frameMask, dropped, alone, lossScale: 1 / videos }, scope)
@@ -357,20 +347,18 @@ export class Trainer {
 
   async #evaluation({ example, latents, noise, noiseLevel, frameMask, dropped, alone, lossScale }: Evaluated, scope: Scope): Promise<BackwardRequest> {
     const [, frames, height, width] = latents.shape as [number, number, number, number]
-    const { chunks, keyframes } = this.#chunks(frames)
+    const { chunks, keyframes } = this.#plan(frames)
     const size = { height: 8 * height, width: 8 * width }
     const timestep = timestepOf(this.scheduler.trainingNoiseLevel(noiseLevel, { ...size, latentFrames: frames }), this.scheduler)
+    const { target, latents: noisy } = this.#noisy(latents, noise, timestep, frameMask, scope)
+    const { text, ...instead } = await this.#text(example, dropped, scope)
+    const evaluation = { chunks, keyframes: alone ? undefined : keyframes, fuse: false }
     return {
-      ...this.#noisy(latents, noise, timestep, frameMask, scope),
-      ...(await this.#text(example, dropped, scope)),
-      timestep,
-      fps: example.fps ?? this.pipeline.defaults.fps,
-      ...size,
-      chunks,
+      ...evaluationRequest({ latents: noisy, timestep, text: text === undefined ? {} : { text }, evaluation, fps: example.fps ?? this.pipeline.defaults.fps, ...size, frameMask }),
+      ...instead,
+      target,
       contextLossWeight: this.#options.contextLossWeight,
-      lossScale,
-      ...(keyframes === undefined || alone ? {} : { keyframes }),
-      ...(frameMask === undefined ? {} : { frameMask })
+      lossScale
     }
   }
 

@@ -1,7 +1,7 @@
 // One evaluation part by part, against the fixtures, on every instruction set of the machine: what the public interface does not show (model.md §3.1–§3.5).
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { loadBinding } from '../../lib/native/load.js'
-import type { DenoiseRequest, NativeEngine, NativeTensor, NativeTransformer } from '../../lib/native/binding.js'
+import type { EvaluationRequest, NativeEngine, NativeTensor, NativeTransformer } from '../../lib/native/binding.js'
 import type { TensorData } from '../../lib/index.js'
 import { compare, expectEvaluation, fixture, layouts, named, readJson, readTensors } from '../support/fixtures.js'
 
@@ -11,7 +11,7 @@ interface Case {
   engine: NativeEngine
   model: NativeTransformer
   io: Record<string, TensorData>
-  request: DenoiseRequest
+  request: EvaluationRequest
   negativeText: NativeTensor
 }
 

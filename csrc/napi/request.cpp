@@ -1,0 +1,160 @@
+#include "request.h"
+
+#include <cmath>
+
+namespace vin {
+
+DenoiseRequest PendingEvaluation::with(const std::function<Tensor(const Operand&)>& tensor_of) const {
+    DenoiseRequest r = request;
+    r.latents = tensor_of(latents);
+    if (text) r.text = tensor_of(text);
+    if (negative_text) r.negative_text = tensor_of(negative_text);
+    if (global_tokens_from) r.global_tokens_from = tensor_of(global_tokens_from);
+    return r;
+}
+DenoiseRequest PendingEvaluation::resolved() const {
+    return with([](const Operand& operand) { return operand.handle->value(); });
+}
+DenoiseRequest PendingEvaluation::planned(Ops& ops) const {
+    return with([&](const Operand& operand) { return ops.empty(operand.shape); });
+}
+
+static Operand operand_from_js(const Napi::Object& object, const char* key, Given given) {
+    if (given == Given::shapes) {
+        const Napi::Value value = object.Get(key);
+        if (!value.IsObject()) throw Error("VIN_INVALID", "Expected the shape of " + std::string(key));
+        return {true, shape_from_js(value.As<Napi::Object>().Get("shape")), nullptr};
+    }
+    const HandleRef handle = unwrap_tensor(object.Get(key), key);
+    return {true, handle->shape, handle};
+}
+static Operand optional_operand(const Napi::Object& object, const char* key, Given given) {
+    return has(object, key) ? operand_from_js(object, key, given) : Operand();
+}
+
+static void check_latents(const Shape& latents, const Transformer& m) {
+    if (latents.size() != 4 || latents[0] != m.config.in_channels || latents[1] < 1 || latents[2] < 1 || latents[3] < 1)
+        throw Error("VIN_INVALID", "Expected latents of shape [" + std::to_string(m.config.in_channels) +
+                                       ", N, H, W] but received " + to_string(latents));
+}
+
+static void check_text(const Shape& text, const Transformer& m, const char* what) {
+    if (text.size() != 2 || text[1] != m.config.caption_channels)
+        throw Error("VIN_INVALID", "Expected " + std::string(what) + " of shape [L, " +
+                                       std::to_string(m.config.caption_channels) + "] but received " + to_string(text));
+}
+
+// Absent: one chunk of all frames.
+static std::vector<Chunk> chunks_from_js(const Napi::Object& object, int64_t frames) {
+    if (!has(object, "chunks")) return {{0, 0, frames}};
+    const Napi::Value value = object.Get("chunks");
+    if (!value.IsArray()) throw Error("VIN_INVALID", "Expected an array of chunks");
+    const Napi::Array array = value.As<Napi::Array>();
+    std::vector<Chunk> chunks;
+    for (uint32_t i = 0; i < array.Length(); i++) {
+        const Napi::Value element = array[i];
+        if (!element.IsObject()) throw Error("VIN_INVALID", "Expected chunks of the form {first, start, end}");
+        const Napi::Object object = element.As<Napi::Object>();
+        const Chunk chunk{static_cast<int64_t>(required_number(object, "first")),
+                          static_cast<int64_t>(required_number(object, "start")),
+                          static_cast<int64_t>(required_number(object, "end"))};
+        const bool after = chunks.empty() || (chunk.start >= chunks.back().end && chunk.first >= chunks.back().start);
+        if (chunk.first < 0 || chunk.start < chunk.first || chunk.end <= chunk.start || chunk.end > frames || !after)
+            throw Error("VIN_INVALID",
+                        "Expected chunks in order inside " + std::to_string(frames) +
+                            " latent frames, each overlapping at most the one before, but received {first: " +
+                            std::to_string(chunk.first) + ", start: " + std::to_string(chunk.start) +
+                            ", end: " + std::to_string(chunk.end) + "}");
+        chunks.push_back(chunk);
+    }
+    return chunks;
+}
+
+static std::vector<uint8_t> mask_from_js(const Napi::Object& object, int64_t frames) {
+    std::vector<uint8_t> mask;
+    if (!has(object, "frameMask")) return mask;
+    for (int64_t value : integers(object.Get("frameMask"), "frameMask")) {
+        if (value != 0 && value != 1)
+            throw Error("VIN_INVALID", "Expected 0 or 1 in frameMask but received " + std::to_string(value));
+        mask.push_back(static_cast<uint8_t>(value));
+    }
+    if (static_cast<int64_t>(mask.size()) != frames)
+        throw Error("VIN_INVALID", "Expected " + std::to_string(frames) + " values in frameMask but received " +
+                                       std::to_string(mask.size()));
+    return mask;
+}
+
+static std::vector<int64_t> keyframes_from_js(const Napi::Object& object, const Transformer& m, int64_t frames) {
+    if (!m.config.has_vin)
+        throw Error("VIN_MISSING_COMPONENT", "Expected weights named vin.* for global tokens but this model has none",
+                    {{"component", "vin.*"}});
+    const std::vector<int64_t> keyframes = integers(object.Get("keyframes"), "keyframes");
+    for (int64_t k : keyframes)
+        if (k < 0 || k >= frames)
+            throw Error("VIN_INVALID", "Expected keyframes from 0 to " + std::to_string(frames - 1) + " but received " +
+                                           std::to_string(k));
+    return keyframes;
+}
+
+static std::vector<Range> ranges_from_js(const Napi::Object& object, const char* key, size_t chunks, int64_t rows) {
+    std::vector<Range> ranges;
+    if (!has(object, key)) return ranges;
+    const Napi::Array array = object.Get(key).As<Napi::Array>();
+    for (uint32_t i = 0; i < array.Length(); i++) {
+        const Napi::Object range = array.Get(i).As<Napi::Object>();
+        ranges.push_back({static_cast<int64_t>(required_number(range, "begin")),
+                          static_cast<int64_t>(required_number(range, "end"))});
+        if (ranges.back().begin < 0 || ranges.back().end < ranges.back().begin || ranges.back().end > rows)
+            throw Error("VIN_INVALID", std::string("Expected ranges inside the text for ") + key);
+    }
+    if (ranges.size() != chunks)
+        throw Error("VIN_INVALID", "Expected " + std::to_string(chunks) + " ranges for " + key + " but received " +
+                                       std::to_string(ranges.size()));
+    return ranges;
+}
+
+static int64_t rows_from_js(const Napi::Object& object, const char* key, int64_t rows) {
+    if (!has(object, key)) return 0;
+    const double value = required_number(object, key);
+    if (!(value >= 1 && value <= static_cast<double>(rows) && value == std::floor(value)))
+        throw Error("VIN_INVALID", "Expected 1 to " + std::to_string(rows) + " rows for " + key);
+    return static_cast<int64_t>(value);
+}
+
+PendingEvaluation evaluation_from_js(const Napi::Object& object, const Transformer& m, Given given) {
+    PendingEvaluation p;
+    p.latents = operand_from_js(object, "latents", given);
+    check_latents(p.latents.shape, m);
+    p.text = given == Given::tensors_without_text ? optional_operand(object, "text", given)
+                                                  : operand_from_js(object, "text", given);
+    if (p.text) check_text(p.text.shape, m, "text");
+    p.negative_text = optional_operand(object, "negativeText", given);
+    if (p.negative_text) check_text(p.negative_text.shape, m, "negativeText");
+    p.global_tokens_from = optional_operand(object, "globalTokensFrom", given);
+    if (p.global_tokens_from && p.global_tokens_from.shape != p.latents.shape)
+        throw Error("VIN_INVALID", "Expected globalTokensFrom of the shape of latents " + to_string(p.latents.shape) +
+                                       " but received " + to_string(p.global_tokens_from.shape));
+    const int64_t frames = p.latents.shape[1], rows = p.text ? p.text.shape[0] : 0,
+                  negative_rows = p.negative_text ? p.negative_text.shape[0] : 0;
+
+    DenoiseRequest& r = p.request;
+    r.timestep = required_number(object, "timestep");
+    r.fps = required_number(object, "fps");
+    r.height = required_number(object, "height");
+    r.width = required_number(object, "width");
+    r.guidance_scale = number(object, "guidanceScale", 1);
+    r.fuse = flag(object, "fuse", true);
+    r.chunks = chunks_from_js(object, frames);
+    r.frame_mask = mask_from_js(object, frames);
+    r.use_global_tokens = has(object, "keyframes");
+    if (r.use_global_tokens) r.keyframes = keyframes_from_js(object, m, frames);
+    r.chunk_text = ranges_from_js(object, "chunkText", r.chunks.size(), rows);
+    r.chunk_negative_text = ranges_from_js(object, "chunkNegativeText", r.chunks.size(), negative_rows);
+    r.vin_text_rows = rows_from_js(object, "vinTextRows", rows);
+    r.vin_negative_text_rows = rows_from_js(object, "vinNegativeTextRows", negative_rows);
+    p.tasks_in_flight = static_cast<int>(number(object, "chunksInFlight", 0));
+    p.cancel = optional_cancel(object);
+    return p;
+}
+
+}  // namespace vin

@@ -1,0 +1,72 @@
+// One evaluation of model.md §3: its chunk plan, and the native request for it. Everything that evaluates asks here: denoise, attention, the sampling loop, the dry
+// run of memory and the trainer.
+
+import { missingComponent, native } from '../errors.js'
+import { methods } from '../methods/index.js'
+import type { Evaluation, Geometry, Method, MethodPlan } from '../methods/index.js'
+import type { Transformer } from '../models/transformer.js'
+import type { EvaluationRequest, NativeCancel, NativeTensor } from '../native/binding.js'
+import { Scope, toNative } from '../native/tensor.js'
+import type { TensorLike } from '../native/tensor.js'
+import type { ResolvedDenoiseOptions } from '../options/denoise.js'
+import { conditionText } from './text.js'
+import type { TextConditioning } from './text.js'
+
+/** @throws ERR_VIN_MISSING_COMPONENT naming the weights that a plain backbone lacks */
+export function requireGlobalTokens(transformer: Transformer, method: string): void {
+  if (transformer.hasGlobalTokens) return
+  const names = 'vin.global_tokens, vin.encoder.*, vin.text_proj, vin.t_block.1, vin.blocks.*, vin.out_proj'
+  throw missingComponent('vin', `Expected the weights ${names} for method '${method}' but the checkpoint is a plain backbone; use method 'independent', 'full' or 'autoregressive'`)
+}
+
+/**
+Chunks and keyframes of a video.
+
+@throws ERR_VIN_MISSING_COMPONENT for a method that needs `vin.*` on a plain backbone
+*/
+export function planOf(method: Method, transformer: Transformer, { latentFrames, chunkFrames, contextFrames, keyframeInterval }: Omit<Geometry, 'latentFps'>): MethodPlan {
+  if (method.globalTokens) requireGlobalTokens(transformer, method.name)
+  return method.plan({ latentFrames, chunkFrames, contextFrames, keyframeInterval, latentFps: transformer.config.latent_fps })
+}
+
+/** What a request is made of; other fields of the object are left alone, so that resolved options can be spread into it. */
+export interface EvaluationParts<T> {
+  latents: T
+  timestep: number
+  /** In training a text may be ids or rows of y_embedding instead, which the trainer is told. */
+  text: Partial<TextConditioning<T>>
+  evaluation: Evaluation
+  /** Video frames per second. */
+  fps: number
+  /** Pixels. */
+  height: number
+  width: number
+  frameMask?: readonly number[] | undefined
+  globalTokensFrom?: T | undefined
+  chunksInFlight?: number | undefined
+  cancel?: NativeCancel | undefined
+}
+
+/** The native request; with shapes for tensors, that of its dry run. */
+export function evaluationRequest<T = NativeTensor>(parts: EvaluationParts<T>): EvaluationRequest<T> {
+  const { latents, timestep, text, evaluation, fps, height, width, frameMask, globalTokensFrom, chunksInFlight, cancel } = parts
+  const { chunks, keyframes, fuse } = evaluation
+  return { latents, timestep, ...text, fps, height, width, chunks, keyframes, fuse, frameMask, globalTokensFrom, chunksInFlight, cancel }
+}
+
+/** The request of pipeline.denoise; tensors it makes belong to the scope. */
+export async function denoiseRequest(transformer: Transformer, options: ResolvedDenoiseOptions, cancel: NativeCancel, scope: Scope): Promise<EvaluationRequest> {
+  const engine = transformer.engine.native
+  const plan = planOf(methods[options.method], transformer, { ...options, latentFrames: options.shape[1] })
+  const context = { signal: options.signal }
+  // All at the call: what the caller changes afterwards is not seen.
+  const taken = (value: TensorLike | undefined): Promise<NativeTensor> | undefined => (value === undefined ? undefined : toNative(engine, value, scope, context))
+  const [latents, text, negative, globalTokensFrom] = await Promise.all([
+    toNative(engine, options.latents, scope, context),
+    toNative(engine, options.promptEmbeds, scope, context),
+    taken(options.negativePromptEmbeds),
+    taken(options.globalTokensFrom)
+  ])
+  const conditioning = native(() => conditionText(transformer, [text], negative, options.guidanceScale, scope), context)
+  return evaluationRequest({ ...options, latents, text: conditioning, evaluation: { ...plan, fuse: options.fuse }, globalTokensFrom, cancel })
+}
