@@ -72,11 +72,10 @@ typedef struct {
 } vin_device_info;
 
 typedef struct {
-    void (*log)(const char* text);
     /* Runs body(context, 0 … tasks−1), possibly on several host threads, and returns when all have run. */
     void (*parallel)(void* pool, int64_t tasks, void (*body)(void* context, int64_t task), void* context);
-    /* Scratch memory of the calling thread, 64-byte aligned, kept until the thread asks for `slot` again; NULL: out of
-     * memory. */
+    /* Scratch memory of the calling thread, 64-byte aligned, kept until the thread asks for `slot` again; NULL: there
+     * is not that much memory. */
     void* (*scratch)(int32_t slot, size_t bytes);
 } vin_host;
 

@@ -98,10 +98,9 @@ static void* host_scratch(int32_t slot, size_t bytes) {
 static void host_parallel(void* pool, int64_t tasks, void (*body)(void*, int64_t), void* context) {
     static_cast<Threads*>(pool)->parallel(tasks, body, context);
 }
-static void host_log(const char* text) { std::fprintf(stderr, "vin-native: %s\n", text); }
 
 Engine::Engine(const EngineOptions& options)
-    : threads_(options.threads), host_{host_log, host_parallel, host_scratch},
+    : threads_(options.threads), host_{host_parallel, host_scratch},
       backend_(open_backend(host_, options.device, options.isa, options.backend_path)) {
     if (backend_.stream_open(0, &threads_, &stream_) != VIN_OK)
         throw Error("VIN_DEVICE_ERROR",

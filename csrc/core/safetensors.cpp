@@ -559,7 +559,7 @@ void write_safetensors(const std::string& path, std::vector<TensorToWrite> tenso
         header.set(tensors[i].name, std::move(entries[i]));
     }
     std::string text = write_json(std::move(header));
-    text.resize(checked_align_up(text.size(), 8, "a header length"), ' ');
+    text.resize((text.size() + 7) / 8 * 8, ' ');
     if (text.size() > limits.header_bytes)
         throw Error("VIN_INVALID", "Expected a header of at most " + number(limits.header_bytes) +
                                        " bytes but names and metadata take " + number(text.size()));

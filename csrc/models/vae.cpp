@@ -215,13 +215,6 @@ static Shape latent_shape(const Tensor& pixels, int64_t latents) {
             pixels.size(3) / VaeConfig::spatial_factor};
 }
 
-Tensor Vae::encode(Ops& ops, const Tensor& pixels) const {
-    expect_pixels(pixels);
-    Tensor latents = ops.empty(latent_shape(pixels, latent_frames(config, pixels.size(1))));
-    encode_into(ops, pixels, latents);
-    return latents;
-}
-
 // [3,r,H,W] → moments [l,h,w,8]
 static Tensor encode_micro_batch(Ops& ops, const Vae& vae, const Tensor& pixels, int64_t front) {
     const int64_t frames = pixels.size(1), group = frames_at_once(pixels.size(2), pixels.size(3));
@@ -297,13 +290,6 @@ MicroBatch Vae::micro_batch(int64_t begin, int64_t end, int64_t num_frames) cons
                                    std::to_string(config.micro_latent_size) + " but found " + std::to_string(begin) +
                                    " to " + std::to_string(end) + " of " + std::to_string(num_frames) +
                                    " video frames");
-}
-
-Tensor Vae::decode_pixels(Ops& ops, const Tensor& latents, int64_t begin, int64_t end, int64_t num_frames) const {
-    expect_latents(config, latents, num_frames);
-    Tensor output = ops.empty(frames_shape(latents, micro_batch(begin, end, num_frames)), VIN_DTYPE_U8);
-    decode_pixels_into(ops, latents, begin, end, num_frames, output);
-    return output;
 }
 
 void Vae::decode_pixels_into(Ops& ops, const Tensor& latents, int64_t begin, int64_t end, int64_t num_frames,

@@ -51,9 +51,6 @@ struct MicroBatch {
 };
 std::vector<MicroBatch> micro_batches(const VaeConfig& config, int64_t num_frames);
 int64_t latent_frames(const VaeConfig& config, int64_t num_frames);
-// The most video frames that decode from so many latent frames. Throws VIN_INVALID when the last micro-batch is too
-// short to hold one.
-int64_t video_frames(const VaeConfig& config, int64_t latents);
 
 // One half of the VAE: the same residual blocks with other names, norms and padding.
 struct VaePart {
@@ -85,15 +82,12 @@ struct Vae {
         return {&weights, "temporal_vae.", static_cast<int>(config.norm_num_groups), 1e-5f, true};
     }
 
-    // pixels [3,T,H,W] → posterior means after shift and scale [4,N,h,w]
-    Tensor encode(Ops& ops, const Tensor& pixels) const;
+    // pixels [3,T,H,W] → posterior means after shift and scale: latents [4,N,h,w]
     void encode_into(Ops& ops, const Tensor& pixels, const Tensor& latents) const;
     // latents [4,N,h,w] → output [3,num_frames,8h,8w]
     void decode_into(Ops& ops, const Tensor& latents, int64_t num_frames, const Tensor& output) const;
-    // One micro-batch, latent frames [begin, end) → u8 [frames,8h,8w,3]
-    Tensor decode_pixels(Ops& ops, const Tensor& latents, int64_t begin, int64_t end, int64_t num_frames) const;
-    // finite_flag i32 [1], 0 before, may be absent: 1 + the video frame from which on pixels are not finite, which
-    // bytes cannot show.
+    // One micro-batch, latent frames [begin, end) → output u8 [frames,8h,8w,3]. finite_flag i32 [1], 0 before, may be
+    // absent: 1 + the video frame from which on pixels are not finite, which bytes cannot show.
     void decode_pixels_into(Ops& ops, const Tensor& latents, int64_t begin, int64_t end, int64_t num_frames,
                             const Tensor& output, const Tensor& finite_flag = {}) const;
     // The micro-batch that holds exactly the latent frames [begin, end); throws VIN_INVALID when there is none.
@@ -116,7 +110,7 @@ enum class VaeStage { spatial, temporal, all };
 // `spatial`, else [4,l,h,w].
 void vae_loss(Ops& ops, const Vae& vae, const Tensor& pixels, const Tensor& weight, const Tensor& noise, VaeStage stage,
               double l1, double mse, double kl, const Tensor& loss);
-// The reconstruction part alone, of latents [4,l,h,w] as encode() gives them (a micro-batch of r frames): pixels
+// The reconstruction part alone, of latents [4,l,h,w] as encode_into() gives them (a micro-batch of r frames): pixels
 // [3,r,H,W], weight [r,H,W] or absent.
 void vae_decoder_loss(Ops& ops, const Vae& vae, const Tensor& latents, const Tensor& pixels, const Tensor& weight,
                       double l1, double mse, const Tensor& loss);

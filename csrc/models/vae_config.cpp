@@ -223,15 +223,4 @@ int64_t latent_frames(const VaeConfig& c, int64_t num_frames) {
     return num_frames < 1 ? 0 : micro_batches(c, num_frames).back().latent_end;
 }
 
-int64_t video_frames(const VaeConfig& c, int64_t latents) {
-    const int64_t whole = latents / c.micro_latent_size * c.micro_frame_size, rest = latents % c.micro_latent_size;
-    if (rest == 0) return whole;
-    if (rest <= c.extra_latents())
-        throw Error("VIN_INVALID", "Expected latent frames whose last micro-batch has " +
-                                       std::to_string(c.extra_latents() + 1) + " to " +
-                                       std::to_string(c.micro_latent_size) + " of them but found " +
-                                       std::to_string(latents) + ", which leave " + std::to_string(rest));
-    return whole + std::min(c.micro_frame_size, VaeConfig::temporal_factor * (rest - c.extra_latents()));
-}
-
 }  // namespace vin
