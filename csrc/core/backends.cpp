@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <chrono>
 
-#include "../cpu/cpu_backend.h"
+#include "cpu_backend.h"
 #include "threads.h"
 
 namespace vin {

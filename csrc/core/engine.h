@@ -11,8 +11,8 @@
 #include <unordered_map>
 #include <vector>
 
-#include "../ops/ops.h"
 #include "arena.h"
+#include "context.h"
 #include "threads.h"
 #include "trace.h"
 

@@ -1,11 +1,10 @@
 #include "tape.h"
 
-#include "../ops/ops.h"
-#include "error.h"
+#include "context.h"
 
 namespace vin {
 
-Ghost::Ghost(const Tensor& tensor) {
+TensorKey::TensorKey(const Tensor& tensor) {
     if (!tensor) return;
     id = tensor.storage()->id;
     storage_bytes = tensor.storage()->bytes;
@@ -13,21 +12,20 @@ Ghost::Ghost(const Tensor& tensor) {
     view.data = reinterpret_cast<void*>(static_cast<char*>(view.data) - static_cast<char*>(tensor.storage()->data));
 }
 
-// The view of `ghost` in another storage of the same layout.
-static Tensor mirrored(const Ghost& ghost, const Tensor& whole) {
-    Shape stride(ghost.view.stride, ghost.view.stride + ghost.view.rank);
-    return whole.strided(
-        ghost.shape(), stride,
-        static_cast<int64_t>(reinterpret_cast<size_t>(ghost.view.data) / dtype_bytes(ghost.view.dtype)));
+// The view of `key` in another storage of the same layout.
+static Tensor mirrored(const TensorKey& key, const Tensor& whole) {
+    Shape stride(key.view.stride, key.view.stride + key.view.rank);
+    return whole.strided(key.shape(), stride,
+                         static_cast<int64_t>(reinterpret_cast<size_t>(key.view.data) / dtype_bytes(key.view.dtype)));
 }
 
-static bool covers_storage(const Ghost& ghost) {
+static bool covers_storage(const TensorKey& key) {
     int64_t stride = 1;
-    for (int i = ghost.view.rank - 1; i >= 0; i--) {
-        if (ghost.view.shape[i] != 1 && ghost.view.stride[i] != stride) return false;
-        stride *= ghost.view.shape[i];
+    for (int i = key.view.rank - 1; i >= 0; i--) {
+        if (key.view.shape[i] != 1 && key.view.stride[i] != stride) return false;
+        stride *= key.view.shape[i];
     }
-    return static_cast<size_t>(stride) * dtype_bytes(ghost.view.dtype) == ghost.storage_bytes;
+    return static_cast<size_t>(stride) * dtype_bytes(key.view.dtype) == key.storage_bytes;
 }
 
 void Tape::leaf(const Tensor& weight, const Tensor& gradient) {
@@ -41,7 +39,7 @@ void Tape::record(const Tensor& output, Rule rule) {
     nodes_.push_back({output.storage()->id, std::move(rule)});
 }
 
-Tensor Tape::gradient(const Ghost& output) const {
+Tensor Tape::gradient(const TensorKey& output) const {
     auto found = entries_.find(output.id);
     if (found == entries_.end() || !found->second.gradient) return {};
     return mirrored(output, found->second.gradient);
@@ -53,22 +51,22 @@ Tensor Tape::leaf_gradient(const Tensor& weight) const {
     return weight.same_view_of(found->second.gradient.storage());
 }
 
-Tensor Tape::begin(Ops& ops, const Ghost& input) {
+Tensor Tape::begin(Ops& ops, const TensorKey& input) {
     Entry& entry = entries_.at(input.id);
     if (!entry.gradient) {
         const Shape whole = {static_cast<int64_t>(input.storage_bytes / dtype_bytes(input.view.dtype))};
         entry.gradient = Tensor::allocate(ops.memory, whole, input.view.dtype);
-        fill(ops, entry.gradient, 0);
+        call(ops, vin_fill_args{entry.gradient.view(), 0});
     } else if (!entry.leaf &&
                entry.gradient.storage().use_count() > 1) {  // shared with another tensor's gradient: write to a copy
         Tensor own = Tensor::allocate(ops.memory, entry.gradient.shape(), entry.gradient.dtype());
-        copy_into(ops, own, entry.gradient);
+        call(ops, vin_copy_args{own.view(), entry.gradient.view()});
         entry.gradient = own;
     }
     return mirrored(input, entry.gradient);
 }
 
-void Tape::add(Ops& ops, const Ghost& input, const Tensor& gradient) {
+void Tape::add(Ops& ops, const TensorKey& input, const Tensor& gradient) {
     auto found = entries_.find(input.id);
     if (found == entries_.end()) return;
     if (!found->second.gradient && covers_storage(input) && gradient.covers_storage()) {
@@ -76,7 +74,7 @@ void Tape::add(Ops& ops, const Ghost& input, const Tensor& gradient) {
         return;
     }
     Tensor target = begin(ops, input);
-    add_into(ops, target, target, gradient);
+    call(ops, vin_add_args{target.view(), target.view(), gradient.view()});
 }
 
 void Tape::run(Ops& ops, size_t floor) {
@@ -89,7 +87,7 @@ void Tape::run(Ops& ops, size_t floor) {
     }
 }
 
-void Tape::alias(const Tensor& output, const Ghost& other) {
+void Tape::alias(const Tensor& output, const TensorKey& other) {
     entries_[output.storage()->id].gradient = entries_.at(other.id).gradient;
 }
 

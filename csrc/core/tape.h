@@ -14,12 +14,12 @@ struct Ops;
 
 // What a rule keeps of a tensor whose values it does not need: enough to find and shape its gradient, without holding
 // its memory.
-struct Ghost {
+struct TensorKey {
     uint64_t id = 0;
     size_t storage_bytes = 0;
     vin_tensor view = {};  // view.data is the offset into the storage
-    Ghost() = default;
-    Ghost(const Tensor& tensor);  // implicit on purpose: a Tensor goes wherever a Ghost does
+    TensorKey() = default;
+    TensorKey(const Tensor& tensor);  // implicit on purpose: a Tensor goes wherever a TensorKey does
     Shape shape() const { return Shape(view.shape, view.shape + view.rank); }
 };
 
@@ -30,25 +30,25 @@ public:
     // Gradients of `weight` are added to `gradient` (same layout, zeroed by the caller).
     void leaf(const Tensor& weight, const Tensor& gradient);
     // True when a gradient of this tensor is needed.
-    bool wants(const Ghost& tensor) const { return entries_.count(tensor.id) > 0; }
+    bool wants(const TensorKey& tensor) const { return entries_.count(tensor.id) > 0; }
     // `output` came from an op with a wanted input; `rule` runs when the gradient of output is complete.
     void record(const Tensor& output, Rule rule);
 
     // Inside a rule: the gradient of an output. Absent when nothing flowed into it.
-    Tensor gradient(const Ghost& output) const;
+    Tensor gradient(const TensorKey& output) const;
     // Where a kernel may add the gradient of a leaf directly; absent when it is not wanted.
     Tensor leaf_gradient(const Tensor& weight) const;
     // Adds `gradient` to the gradient of `input`. The tape may keep `gradient` itself, so a rule must not write to it
     // afterwards.
-    void add(Ops& ops, const Ghost& input, const Tensor& gradient);
+    void add(Ops& ops, const TensorKey& input, const Tensor& gradient);
     // The gradient of `input` as one zeroed or already begun tensor, to be added to.
-    Tensor begin(Ops& ops, const Ghost& input);
+    Tensor begin(Ops& ops, const TensorKey& input);
 
     // Runs all rules recorded after the first `floor` ones, newest first.
     void run(Ops& ops, size_t floor = 0);
     size_t length() const { return nodes_.size(); }
     // Makes `output` continue with the gradient of `other` (recomputed blocks).
-    void alias(const Tensor& output, const Ghost& other);
+    void alias(const Tensor& output, const TensorKey& other);
 
 private:
     struct Entry {

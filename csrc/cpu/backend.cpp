@@ -1,6 +1,6 @@
 // The CPU backend beside its kernels: memory, streams, device and the choice of an instruction set. A call has finished
 // when it returns.
-#include "cpu_backend.h"
+#include "../core/cpu_backend.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,6 +1,7 @@
 // Tensor and Cancel as JavaScript classes.
 #include <cstring>
 
+#include "../ops/ops.h"
 #include "door.h"
 
 namespace vin {

@@ -15,7 +15,7 @@ static Shape broadcast(const Tensor& a, const Tensor& b) {
 }
 
 // Adds dy, summed over the axes along which `input` was repeated.
-static void add_reduced(Ops& ops, const Ghost& input, const Tensor& dy) {
+static void add_reduced(Ops& ops, const TensorKey& input, const Tensor& dy) {
     if (!ops.tape->wants(input)) return;
     if (input.shape() == dy.shape()) return ops.tape->add(ops, input, dy);
     const Tensor sum = ops.empty(input.shape());
@@ -28,7 +28,7 @@ Tensor add(Ops& ops, const Tensor& a, const Tensor& b) {
     Tensor y = ops.empty(shape);
     add_into(ops, y, a.expand(shape), b.expand(shape));
     if (ops.wants(a) || ops.wants(b)) {
-        ops.tape->record(y, [a = Ghost(a), b = Ghost(b), output = Ghost(y)](Ops& ops) {
+        ops.tape->record(y, [a = TensorKey(a), b = TensorKey(b), output = TensorKey(y)](Ops& ops) {
             const Tensor dy = ops.tape->gradient(output);
             add_reduced(ops, a, dy);
             add_reduced(ops, b, dy);
@@ -42,7 +42,7 @@ Tensor multiply(Ops& ops, const Tensor& a, const Tensor& b) {
     Tensor y = ops.empty(shape);
     call(ops, vin_multiply_args{y.view(), a.expand(shape).view(), b.expand(shape).view()});
     if (ops.wants(a) || ops.wants(b)) {
-        ops.tape->record(y, [a, b, shape, output = Ghost(y)](Ops& ops) {
+        ops.tape->record(y, [a, b, shape, output = TensorKey(y)](Ops& ops) {
             const Tensor dy = ops.tape->gradient(output);
             const auto through = [&](const Tensor& input, const Tensor& other) {
                 if (!ops.tape->wants(input)) return;
@@ -61,7 +61,7 @@ Tensor gelu(Ops& ops, const Tensor& x) {
     Tensor y = ops.empty(x.shape());
     call(ops, vin_gelu_args{y.view(), x.view()});
     if (ops.wants(x)) {
-        ops.tape->record(y, [x, output = Ghost(y)](Ops& ops) {
+        ops.tape->record(y, [x, output = TensorKey(y)](Ops& ops) {
             const Tensor dx = ops.empty(x.shape());
             call(ops, vin_gelu_backward_args{dx.view(), ops.tape->gradient(output).view(), x.view()});
             ops.tape->add(ops, x, dx);
@@ -74,7 +74,7 @@ Tensor silu(Ops& ops, const Tensor& x) {
     Tensor y = ops.empty(x.shape());
     call(ops, vin_silu_args{y.view(), x.view()});
     if (ops.wants(x)) {
-        ops.tape->record(y, [x, output = Ghost(y)](Ops& ops) {
+        ops.tape->record(y, [x, output = TensorKey(y)](Ops& ops) {
             const Tensor dx = ops.empty(x.shape());
             call(ops, vin_silu_backward_args{dx.view(), ops.tape->gradient(output).view(), x.view()});
             ops.tape->add(ops, x, dx);
@@ -88,7 +88,7 @@ Tensor gated_residual(Ops& ops, const Tensor& x, const Tensor& gate, const Tenso
     call(ops,
          vin_gated_residual_args{y.rows().view(), x.rows().view(), gate.view(), group.view(), residual.rows().view()});
     if (ops.wants(x) || ops.wants(gate) || ops.wants(residual)) {
-        ops.tape->record(y, [x, gate, group, residual = Ghost(residual), output = Ghost(y)](Ops& ops) {
+        ops.tape->record(y, [x, gate, group, residual = TensorKey(residual), output = TensorKey(y)](Ops& ops) {
             Tape& tape = *ops.tape;
             const Tensor dy = tape.gradient(output);
             const Tensor dx = tape.wants(x) ? ops.empty(x.shape()) : Tensor(),
@@ -108,8 +108,9 @@ Tensor contiguous(Ops& ops, const Tensor& x) {
     Tensor y = ops.empty(x.shape(), x.dtype());
     copy_into(ops, y, x);
     if (ops.wants(x))
-        ops.tape->record(
-            y, [x = Ghost(x), output = Ghost(y)](Ops& ops) { ops.tape->add(ops, x, ops.tape->gradient(output)); });
+        ops.tape->record(y, [x = TensorKey(x), output = TensorKey(y)](Ops& ops) {
+            ops.tape->add(ops, x, ops.tape->gradient(output));
+        });
     return y;
 }
 
@@ -129,16 +130,16 @@ Tensor concatenate(Ops& ops, const std::vector<Tensor>& parts, int axis) {
         begin += part.size(axis);
     }
     if (wanted) {
-        ops.tape->record(y,
-                         [ghosts = std::vector<Ghost>(parts.begin(), parts.end()), axis, output = Ghost(y)](Ops& ops) {
-                             const Tensor dy = ops.tape->gradient(output);
-                             int64_t begin = 0;
-                             for (const Ghost& part : ghosts) {
-                                 const int64_t end = begin + part.view.shape[axis];
-                                 ops.tape->add(ops, part, dy.slice(axis, begin, end));
-                                 begin = end;
-                             }
-                         });
+        ops.tape->record(
+            y, [keys = std::vector<TensorKey>(parts.begin(), parts.end()), axis, output = TensorKey(y)](Ops& ops) {
+                const Tensor dy = ops.tape->gradient(output);
+                int64_t begin = 0;
+                for (const TensorKey& part : keys) {
+                    const int64_t end = begin + part.view.shape[axis];
+                    ops.tape->add(ops, part, dy.slice(axis, begin, end));
+                    begin = end;
+                }
+            });
     }
     return y;
 }

@@ -33,7 +33,7 @@ Tensor unpatchify(Ops& ops, const Tensor& x, const Shape& latents) {
     Tensor y = ops.empty(latents);
     call(ops, vin_unpatchify_args{y.view(), x.view(), 1});
     if (ops.wants(x)) {
-        ops.tape->record(y, [x = Ghost(x), output = Ghost(y)](Ops& ops) {
+        ops.tape->record(y, [x = TensorKey(x), output = TensorKey(y)](Ops& ops) {
             const Tensor dx = ops.empty(x.shape());
             call(ops, vin_patchify_args{dx.view(), ops.tape->gradient(output).view(), 1});
             ops.tape->add(ops, x, dx);
@@ -46,7 +46,7 @@ Tensor embedding(Ops& ops, const Tensor& table, const Tensor& ids) {
     Tensor y = ops.empty({ids.size(0), table.size(1)});
     call(ops, vin_embedding_args{y.view(), table.view(), ids.view()});
     if (ops.wants(table)) {
-        ops.tape->record(y, [table = Ghost(table), ids, output = Ghost(y)](Ops& ops) {
+        ops.tape->record(y, [table = TensorKey(table), ids, output = TensorKey(y)](Ops& ops) {
             const Tensor dtable = ops.tape->begin(ops, table);
             call(ops, vin_embedding_backward_args{dtable.view(), ops.tape->gradient(output).view(), ids.view()});
         });
@@ -58,7 +58,7 @@ Tensor upsample_nearest(Ops& ops, const Tensor& x) {
     Tensor y = ops.empty({x.size(0), 2 * x.size(1), 2 * x.size(2), x.size(3)});
     call(ops, vin_upsample_nearest_args{y.view(), x.view()});
     if (ops.wants(x)) {
-        ops.tape->record(y, [x = Ghost(x), output = Ghost(y)](Ops& ops) {
+        ops.tape->record(y, [x = TensorKey(x), output = TensorKey(y)](Ops& ops) {
             const Tensor dx = ops.empty(x.shape());
             call(ops, vin_upsample_nearest_backward_args{dx.view(), ops.tape->gradient(output).view()});
             ops.tape->add(ops, x, dx);

@@ -3,6 +3,7 @@
 #include <exception>
 #include <mutex>
 
+#include "../core/arena.h"
 #include "../core/threads.h"
 #include "ops.h"
 
@@ -14,7 +15,7 @@ Tensor checkpoint(Ops& ops, const std::function<Tensor(Ops&)>& fn) {
     ops.tape = nullptr;
     const Tensor y = fn(ops);
     ops.tape = tape;
-    tape->record(y, [fn, output = Ghost(y)](Ops& ops) {
+    tape->record(y, [fn, output = TensorKey(y)](Ops& ops) {
         const size_t floor = ops.tape->length();
         ops.checkpointing = false;  // one level: what is inside is recorded now
         const Tensor again = fn(ops);

@@ -28,7 +28,7 @@ Tensor linear(Ops& ops, const Tensor& x, const Tensor& weight_, const Tensor& bi
 
     Tensor y = plain_linear(ops, x, weight, bias, {});
     if (ops.wants(x) || ops.wants(weight) || ops.wants(bias)) {
-        ops.tape->record(y, [x, weight, bias, output = Ghost(y)](Ops& ops) {
+        ops.tape->record(y, [x, weight, bias, output = TensorKey(y)](Ops& ops) {
             Tape& tape = *ops.tape;
             const Tensor dy = tape.gradient(output).rows();
             const Tensor dx = tape.wants(x) ? ops.empty(x.shape()) : Tensor();
@@ -60,7 +60,7 @@ Tensor conv3d(Ops& ops, const Tensor& x, const Tensor& weight_, const Tensor& bi
     call(ops, vin_conv3d_args{y.view(), x.view(), weight.view(), bias.view(), (fused ? residual : Tensor()).view(),
                               c.stride_t, c.stride_s, c.pad_t, c.pad_s});
     if (ops.wants(x) || ops.wants(weight) || ops.wants(bias)) {
-        ops.tape->record(y, [x, weight, bias, c, output = Ghost(y)](Ops& ops) {
+        ops.tape->record(y, [x, weight, bias, c, output = TensorKey(y)](Ops& ops) {
             Tape& tape = *ops.tape;
             const Tensor dx = tape.wants(x) ? ops.empty(x.shape()) : Tensor();
             const Tensor dweight = tape.leaf_gradient(weight), dbias = tape.leaf_gradient(bias);

@@ -36,7 +36,7 @@ Tensor gaussian_sample(Ops& ops, const Tensor& moments, const Tensor& noise) {
     Tensor y = ops.empty(noise.shape());
     call(ops, vin_gaussian_sample_args{y.rows().view(), moments.rows().view(), noise.rows().view()});
     if (ops.wants(moments)) {
-        ops.tape->record(y, [moments, noise, output = Ghost(y)](Ops& ops) {
+        ops.tape->record(y, [moments, noise, output = TensorKey(y)](Ops& ops) {
             const Tensor d = ops.empty(moments.shape());
             call(ops, vin_gaussian_sample_backward_args{d.rows().view(), ops.tape->gradient(output).rows().view(),
                                                         moments.rows().view(), noise.rows().view()});

@@ -9,7 +9,7 @@ Tensor layer_norm(Ops& ops, const Tensor& x, const Tensor& scale, const Tensor& 
     call(ops, vin_layer_norm_modulate_args{y.rows().view(), stats.view(), rows.view(), scale.view(), shift.view(),
                                            group.view(), eps});
     if (ops.wants(x) || ops.wants(scale) || ops.wants(shift)) {
-        ops.tape->record(y, [x, scale, shift = Ghost(shift), group, stats, output = Ghost(y)](Ops& ops) {
+        ops.tape->record(y, [x, scale, shift = TensorKey(shift), group, stats, output = TensorKey(y)](Ops& ops) {
             Tape& tape = *ops.tape;
             const Tensor dx = tape.wants(x) ? ops.empty(x.shape()) : Tensor();
             const Tensor dscale = tape.wants(scale) ? ops.empty(scale.shape()) : Tensor();
@@ -30,7 +30,7 @@ Tensor rms_norm_rope(Ops& ops, const Tensor& x, const Tensor& weight, const Rota
     call(ops, vin_rms_norm_rope_args{y.view(), rstd.view(), x.view(), weight.view(), rotary.table.view(),
                                      rotary.rows_per_position, eps});
     if (ops.wants(x) || ops.wants(weight)) {
-        ops.tape->record(y, [x, weight, rotary, rstd, output = Ghost(y)](Ops& ops) {
+        ops.tape->record(y, [x, weight, rotary, rstd, output = TensorKey(y)](Ops& ops) {
             Tape& tape = *ops.tape;
             const Tensor dx = tape.wants(x) ? ops.empty(x.shape()) : Tensor();
             call(ops, vin_rms_norm_rope_backward_args{dx.view(), tape.leaf_gradient(weight).view(),
@@ -51,7 +51,7 @@ Tensor group_norm(Ops& ops, const Tensor& x, const Tensor& weight, const Tensor&
     Tensor y = ops.empty(x.shape()), stats = ops.empty({x.size(0), groups, 2});
     call(ops, vin_group_norm_args{y.view(), stats.view(), x.view(), weight.view(), bias.view(), groups, silu, eps});
     if (ops.wants(x) || ops.wants(weight) || ops.wants(bias)) {
-        ops.tape->record(y, [x, weight, bias, stats, groups, silu, output = Ghost(y)](Ops& ops) {
+        ops.tape->record(y, [x, weight, bias, stats, groups, silu, output = TensorKey(y)](Ops& ops) {
             Tape& tape = *ops.tape;
             const Tensor dx = tape.wants(x) ? ops.empty(x.shape()) : Tensor();
             call(ops, vin_group_norm_backward_args{dx.view(), tape.leaf_gradient(weight).view(),

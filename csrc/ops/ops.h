@@ -2,51 +2,13 @@
 // it, records its gradient rule. Shapes in comments: R rows (flattened leading axes), C channels. A default-constructed
 // Tensor is an absent operand.
 #pragma once
-#include <atomic>
 #include <functional>
-#include <memory>
 #include <string>
 
-#include "../core/arena.h"
+#include "../core/context.h"
 #include "../core/error.h"
-#include "../core/tape.h"
-#include "../core/tensor.h"
 
 namespace vin {
-
-class Threads;
-class Trace;
-
-// Read before every op; set from any thread.
-struct Cancel {
-    std::atomic<bool> requested{false};
-};
-
-// The context of one model call: where it runs, where its tensors live, whether gradients are recorded.
-struct Ops {
-    const vin_backend* backend = nullptr;
-    vin_stream* stream = nullptr;
-    std::shared_ptr<Memory> memory;
-    Tape* tape = nullptr;
-    bool training =
-        false;  // recorded ops keep their inputs: no fused epilogues, so that recomputation repeats every bit
-    bool checkpointing = false;  // checkpoint() drops what is inside
-    const Cancel* cancel = nullptr;
-    Threads* threads = nullptr;
-    int tasks_in_flight = 0;  // tasks of a parallel region at once; 0: the threads
-    Trace* trace = nullptr;
-    int chunk = -1;  // for the trace
-
-    Tensor empty(const Shape& shape, int32_t dtype = VIN_DTYPE_F32) const {
-        return Tensor::allocate(memory, shape, dtype);
-    }
-    bool wants(const Tensor& tensor) const { return tape && tape->wants(tensor); }
-};
-
-// The one way to call a slot: cancel flag, trace, status → Error naming the op.
-#define VIN_OP(name, fields) void call(Ops& ops, const vin_##name##_args& args);
-#include "../ops.def"
-#undef VIN_OP
 
 // ---- linear.cpp ----
 struct Epilogue {

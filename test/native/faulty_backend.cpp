@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string>
 
-#include "../../csrc/cpu/cpu_backend.h"
+#include "../../csrc/core/cpu_backend.h"
 
 // As in isa.h.
 struct vin_stream {

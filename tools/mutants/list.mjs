@@ -37,7 +37,7 @@ export const mutants = [
   },
   {
     name: 'tape-accumulate', area: 'core: tape', file: 'csrc/core/tape.cpp',
-    from: 'add_into(ops, target, target, gradient);', to: 'copy_into(ops, target, gradient);',
+    from: 'call(ops, vin_add_args{target.view(), target.view(), gradient.view()});', to: 'call(ops, vin_copy_args{target.view(), gradient.view()});',
     tests: ['test/training/trainer.test.ts']
   },
   {

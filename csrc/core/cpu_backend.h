@@ -1,4 +1,4 @@
-// The CPU as a backend: always there, one table of kernels per instruction set.
+// What core needs of the built-in backend, in plain C: csrc/cpu defines it. One table of kernels per instruction set.
 #pragma once
 #include "../backend.h"
 

@@ -1,6 +1,7 @@
 // The one place that calls the backend table.
-#include "../core/trace.h"
-#include "ops.h"
+#include "context.h"
+#include "error.h"
+#include "trace.h"
 
 namespace vin {
 
