@@ -62,6 +62,19 @@ describe('pages', () => {
     expect(readme.match(/vin-native-[\d.]+\.tgz/g)).toEqual([`${name}-${version}.tgz`, `${name}-${version}.tgz`])
   })
 
+  test('every option of a public type says what it is', () => {
+    const silent = readdirSync(join(root, 'docs/api/interfaces'))
+      .filter((name) => name.endsWith('Options.md'))
+      .flatMap((name) =>
+        page(`docs/api/interfaces/${name}`).split('\n### ').slice(1).flatMap((section) => {
+          // After its name and its type in code, before the parameters of a function: a sentence, a shape, or at least its default.
+          const [heading = '', text = ''] = section.split(/\n#### (?!Default)/)[0]!.split(/\n```ts[^`]*```\n/)
+          return /^[^*|\s]/m.test(text) ? [] : [`${name}: ${heading.trim()}`]
+        })
+      )
+    expect(silent.join('\n')).toBe('')
+  })
+
   test('links lead to files', () => {
     for (const name of ['README.md', 'CONTRIBUTING.md', ...filesBelow('docs').filter((file) => file.endsWith('.md')), 'examples/README.md']) {
       for (const [, target] of page(name).matchAll(/\]\(([^)\s#]+)(?:#[^)]*)?\)/g)) {

@@ -20,6 +20,7 @@ export type EvaluateSource = string | (Pick<Video, 'frames'> & Partial<Pick<Vide
 export interface EvaluateOptions {
   /** The caption it was made from: says which attributes were asked for, and when the curtain closes and opens. */
   prompt?: string | undefined
+  /** Stops reading: `evaluate` rejects with its reason. */
   signal?: AbortSignal | undefined
 }
 

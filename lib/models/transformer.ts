@@ -88,6 +88,7 @@ export function checkTransformerConfig(config: Config, file: string): Transforme
 export interface ForwardOptions<T extends TensorLike = TensorLike> {
   /** [C, N, H, W] */
   latents: T
+  /** As the scheduler counts: 0 … 1000. */
   timestep: number
   /** [L, D] */
   promptEmbeds: TensorLike
@@ -99,7 +100,9 @@ export interface ForwardOptions<T extends TensorLike = TensorLike> {
   fps: number
   /** Pixels. */
   height: number
+  /** Pixels. */
   width: number
+  /** Stops the work: the call rejects with its reason. */
   signal?: AbortSignal | undefined
 }
 

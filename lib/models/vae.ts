@@ -79,6 +79,7 @@ export interface DecodeOptions {
   @default as many as the latent frames hold
   */
   numFrames?: number | undefined
+  /** Stops the work: the call rejects with its reason. */
   signal?: AbortSignal | undefined
 }
 

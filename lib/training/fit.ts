@@ -28,7 +28,9 @@ export interface FitOptions {
   steps?: number | undefined
   /** Ends at the first step after this time. */
   minutes?: number | undefined
+  /** Ends the run between two steps, or while it waits: `fit` rejects with its reason, and the steps made are in `checkpoint`. */
   signal?: AbortSignal | undefined
+  /** Called after each update, and awaited. */
   onStep?: ((report: StepReport) => void | Promise<void>) | undefined
   /** May read and scale the gradients before the update. */
   onGradients?: ((gradients: NamedGradients) => void | Promise<void>) | undefined
@@ -49,6 +51,7 @@ export interface FitOptions {
   onWarning?: ((warning: TrainingWarning) => void) | undefined
   /** Calls `onEvaluate` every so many steps. */
   evalEvery?: number | undefined
+  /** Called after every `evalEvery` steps with how many have been taken, and awaited. */
   onEvaluate?: ((step: number) => void | Promise<void>) | undefined
 }
 

@@ -19,6 +19,7 @@ import { PhiloxRandom, streams } from './random.js'
 export interface VideoFolderOptions {
   /** Pixels of every video: scaled to cover, centre-cropped. */
   width: number
+  /** Pixels of every video. */
   height: number
   /**
   Video frames per second.
