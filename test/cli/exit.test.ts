@@ -113,6 +113,17 @@ exits('decode', 0, 'a video of latents', async () => {
   writeLatents(5)
   await expectCode(0, 'decode', 'latents.safetensors', ...cpu, '-o', 'out.y4m')
 })
+exits('decode', 1, 'latents that are not finite', async () => {
+  const data = new Float32Array(4 * 5 * 64)
+  data[700] = NaN
+  const header = Buffer.from(JSON.stringify({ latents: { dtype: 'F32', shape: [4, 5, 8, 8], data_offsets: [0, 4 * data.length] } }))
+  const length = Buffer.alloc(8)
+  length.writeUInt32LE(header.length)
+  await writeFile(join(folder, 'latents.safetensors'), Buffer.concat([length, header, Buffer.from(data.buffer)]))
+  const { code, stderr } = await vinNative(folder, 'decode', 'latents.safetensors', ...cpu, '-o', 'out.y4m')
+  expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringContaining('Expected finite latents in latents.safetensors but found NaN in latent frame') as string })
+  expect(readdirSync(folder)).toEqual(['latents.safetensors'])
+})
 exits('decode', 2, 'an extension that is none', async () => {
   writeLatents(5)
   await expectCode(2, 'decode', 'latents.safetensors', ...cpu, '-o', 'out.avi')
@@ -224,7 +235,6 @@ exits('doctor', 2, 'an unknown option', () => expectCode(2, 'doctor', '--fast'))
 /** Codes that a command cannot end with, and why. */
 const impossible: Record<string, [codes: number[], why: string]> = {
   plan: [[1, 130], 'it runs nothing that could fail half-way or be stopped'],
-  decode: [[1], 'every failure has a code of its own: the file, the model, the disk'],
   inspect: [[1], 'it only reads'],
   bench: [[4], 'the benchmarks are their own program'],
   build: [[1, 3], 'it opens no model; 3 is for Windows, where nothing is compiled'],

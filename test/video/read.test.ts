@@ -1,7 +1,10 @@
 // Known pixels and known times through readVideo, and files that are no videos though their names say so.
 
 import { execFileSync, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { encode } from 'fast-png'
@@ -209,6 +212,31 @@ describe.skipIf(!found)(`other people's files${without}`, () => {
     // The secret itself can be read: what is refused is the way to it.
     await copyFile(at('secret.mp4'), at('own.avi'))
     expect(await evaluate(at('own.avi'))).toMatchObject({ frames: 4 })
+  })
+
+  test('nothing is asked of an address, neither for a path nor for what is in a file', async () => {
+    await mkdir(join(folder, 'addresses'), { recursive: true })
+    const at = (name: string): string => join(folder, 'addresses', name)
+    await syntheticVideo({ numFrames: 4, fps: 16 }).save(at('own.mp4'))
+    const bytes = await readFile(at('own.mp4'))
+    const asked: string[] = []
+    const server = createServer(({ url }, response) => {
+      asked.push(url!)
+      response.end(bytes)
+    }).listen(0, '127.0.0.1')
+    try {
+      await once(server, 'listening')
+      const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+      await writeFile(at('hls.mp4'), `#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n${url}/a.mp4\n#EXT-X-ENDLIST\n`)
+      await writeFile(at('concat.mkv'), `ffconcat version 1.0\nfile ${url}/b.mp4\n`)
+      for (const path of [`${url}/c.mp4`, `file:${at('own.mp4')}`, `concat:${at('own.mp4')}`, at('hls.mp4'), at('concat.mkv')]) {
+        await expect(evaluate(path), path).rejects.toMatchObject({ code: expect.stringMatching(/^ERR_/) as string })
+      }
+      expect(asked).toEqual([])
+    } finally {
+      server.close()
+      server.closeAllConnections()
+    }
   })
 
   test('an mp4 whose samples are said to lie in another file shows nothing of that file', async () => {
