@@ -7,7 +7,7 @@ import { mkdir, open, readFile, readdir, rename, rm, rmdir } from 'node:fs/promi
 import { dirname, join } from 'node:path'
 import { VinError } from '../errors.js'
 import { errorCode } from '../realms.js'
-import { diskError, entryAt, namesIn, placeOf, syncFolder, tryWriting, writeDurably } from './disk.js'
+import { diskError, entryAt, makeFolder, namesIn, placeOf, syncFolder, tryWriting, writeDurably } from './disk.js'
 import { isTokenDead, newToken } from './process-mark.js'
 
 const LIST = '.obsolete.json'
@@ -94,6 +94,20 @@ export async function replaceContent(folder: string, { write, isMember }: Folder
   }
   await syncFolder(folder)
   await settleFolder(folder)
+}
+
+/** The same for the folder that was claimed for `path`, which is made where there is none. */
+export async function fillFolder(path: string, place: string, content: FolderContent): Promise<void> {
+  try {
+    const unmake = await makeFolder(place)
+    try {
+      await replaceContent(place, content)
+    } finally {
+      await unmake()
+    }
+  } catch (error) {
+    throw diskError(error, path, 'what was there is as it was')
+  }
 }
 
 /** A file goes where nothing or a file is, below folders. */

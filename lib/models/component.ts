@@ -1,26 +1,33 @@
 // What the three models have in common: a folder with a config and weights on one side, a native model on an engine on the other.
 
 import { statSync } from 'node:fs'
-import { VinError, native, nativeAsync } from '../errors.js'
+import { VinError, expected, native, nativeAsync, nearest } from '../errors.js'
 import type { NativeContext } from '../errors.js'
 import { bindCancel } from '../native/cancel.js'
-import type { NativeModel } from '../native/binding.js'
+import type { NativeModel, NativeTensor } from '../native/binding.js'
 import { openEngine, shareEngine } from '../native/engine.js'
 import type { Engine, Runtime } from '../native/engine.js'
 import { quietLogger, warnOfProcess } from '../native/log.js'
 import type { Logger } from '../native/log.js'
+import { copyInto } from '../native/ops.js'
+import { checkShape, readNative } from '../native/tensor.js'
+import type { TensorData } from '../native/tensor.js'
+import { checkNames } from '../options/check.js'
 import { resolveModelOptions } from '../options/model.js'
 import type { ModelOptions, ResolvedModelOptions } from '../options/model.js'
 import { verifyFile } from './checksums.js'
 import { weightFile, weightFiles } from './files.js'
+import { checkWeightType, saveComponent } from './save.js'
+import type { ComponentFolder, ComponentName, SaveModelOptions } from './save.js'
 
 export abstract class Component<M extends NativeModel> {
   readonly engine: Engine
+  abstract readonly config: object
   readonly #model: M
-  readonly #name: string
+  readonly #name: ComponentName
   #disposed = false
 
-  constructor(name: string, engine: Engine, model: M) {
+  constructor(name: ComponentName, engine: Engine, model: M) {
     this.#name = name
     this.engine = engine
     this.#model = model
@@ -40,6 +47,63 @@ export abstract class Component<M extends NativeModel> {
   /** Names and shapes of its weights. */
   weights(): { name: string; shape: number[] }[] {
     return native(() => this.native.weights())
+  }
+
+  /**
+  The values of one weight.
+
+  @throws RangeError for a name that is not of `weights()`
+  */
+  async readWeight(name: string): Promise<TensorData> {
+    const weight = this.#weight(name)
+    try {
+      return await readNative(weight)
+    } finally {
+      weight.dispose()
+    }
+  }
+
+  /**
+  Replaces the values of one weight, for whatever is computed from now on.
+
+  @throws RangeError for a name that is not of `weights()`, or for another shape
+  */
+  writeWeight(name: string, value: TensorData): void {
+    const weight = this.#weight(name)
+    try {
+      checkShape(value, name, weight.shape)
+      const source = native(() => this.engine.native.upload(value.data, value.shape))
+      copyInto(this.engine.native, weight, source)
+      source.dispose()
+    } finally {
+      weight.dispose()
+    }
+  }
+
+  #weight(name: string): NativeTensor {
+    const names = this.weights().map((weight) => weight.name)
+    if (!names.includes(name)) throw expected(`the name of a weight (the nearest is ${nearest(name, names) ?? names[0]})`, `a weight of the ${this.#name}`, name, typeof name === 'string' ? 'range' : 'type')
+    return native(() => this.native.weight(name))
+  }
+
+  /**
+  Writes config.json and the weights: a folder that `fromPretrained` opens. What of an older one the new one lacks goes, other files stay.
+
+  @throws VinError ERR_VIN_DISK when it cannot be written, or when the folder holds something else than such a model; what was there stays
+  */
+  async save(folder: string, options: SaveModelOptions = {}): Promise<void> {
+    checkNames(options, `${this.#name}.save`, ['dtype'])
+    const dtype = checkWeightType(options.dtype)
+    await saveComponent(folder, this.description(), (path) => nativeAsync(() => this.native.save(path, { dtype })))
+  }
+
+  /**
+  What its folder holds beside the weights.
+
+  @internal
+  */
+  description(): ComponentFolder {
+    return { name: this.#name, config: this.config }
   }
 
   get disposed(): boolean {

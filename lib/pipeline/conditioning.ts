@@ -110,7 +110,7 @@ async function encodeVideo(options: ResolvedGenerateOptions, context: Conditioni
   const { width, height, fps } = options
   const { signal, microBatch } = context
   const video = typeof options.video === 'string' && options.video.endsWith('.safetensors') ? await abortable(readLatents(context, options.video), signal) : options.video
-  if (typeof video === 'string') return encodeFrames(options, context, readVideo(video, { width, height, fps, signal, warn: context.warn }))
+  if (typeof video === 'string') return encodeFrames(options, context, readVideo(video, { width, height, fps, signal, onWarning: context.warn }))
   if (video instanceof Video) {
     const whole = video.numFrames % microBatch.frames === 0 && video.width === width && video.height === height && video.fps === fps
     // Latents are aligned to micro-batches from the first frame on; frames that must be dropped, resized or shown at another rate go through pixels.

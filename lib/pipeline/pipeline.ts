@@ -32,6 +32,8 @@ import { planVideo } from './plan.js'
 import type { VideoPlan } from './plan.js'
 import type { TextEncoderLike } from './prompt.js'
 import { runGenerate } from './run.js'
+import { savePipeline } from './save.js'
+import type { SavePipelineOptions } from './save.js'
 
 /** Attention of the VIN per head: probabilities, rows add up to 1. */
 export interface AttentionMaps {
@@ -248,6 +250,16 @@ export class VideoPipeline {
   #generateContext(): GenerateContext {
     const { transformer, defaults, scheduler, trainedWith, options } = this.#parts
     return { config: transformer.config, defaults, scheduler, trainedWith, microBatch: this.#microBatch(), decodes: this.#parts.vae !== undefined, limits: options.limits }
+  }
+
+  /**
+  Writes a model folder in diffusers' layout, which `fromPretrained` opens. What of an older model the new one lacks goes, other files stay; killed at any moment, the old
+  model or the new one is there.
+
+  @throws VinError ERR_VIN_DISK when it cannot be written, or when the folder holds something else than a model of vin-native; what was there stays
+  */
+  async save(folder: string, options: SavePipelineOptions = {}): Promise<void> {
+    return this.track([], () => savePipeline(this, folder, options))
   }
 
   /** Waits for earlier runs; a run that is aborted while it waits does not start. */

@@ -1,8 +1,9 @@
-// Latents that `video.save('x.safetensors')` wrote, as a video again: what is left to do after a failed encode, or on another machine.
+// Latents as a video: those that `video.save('x.safetensors')` wrote, after a failed encode or on another machine, or those of a loop that was written by hand.
 
 import { VinError, expected, missingComponent, native } from '../errors.js'
 import { verifyFile } from '../models/checksums.js'
 import type { VAE } from '../models/vae.js'
+import { checkShape } from '../native/tensor.js'
 import type { TensorData } from '../native/tensor.js'
 import { checkInteger, checkNames, checkNumber } from '../options/check.js'
 import { videoFramesOf } from '../plan/frames.js'
@@ -23,36 +24,41 @@ export interface OpenLatentsOptions {
 }
 
 /**
-A video from a file with the tensor `latents` [C, N, H, W].
+A video from latents [C, N, H, W], or from a file with the tensor `latents`.
 
 @throws ERR_VIN_FORMAT for another file, ERR_VIN_NONFINITE for latents with NaN or Inf, ERR_VIN_MISSING_COMPONENT when the model has no VAE
 */
-export async function openLatents(pipeline: VideoPipeline, path: string, options: OpenLatentsOptions = {}): Promise<Video> {
-  if (typeof path !== 'string') throw expected('a path', 'path', path, 'type')
+export async function openLatents(pipeline: VideoPipeline, source: string | TensorData, options: OpenLatentsOptions = {}): Promise<Video> {
+  if (typeof source !== 'string' && (typeof source !== 'object' || source === null)) throw expected('a path or { data, shape }', 'latents', source, 'type')
   checkNames(options, 'openLatents', ['numFrames', 'fps'])
   if (!pipeline.has('vae')) throw missingComponent('vae', 'Expected a model with vae/ to decode latents')
   const { vae } = pipeline
+  const { latents, said } = typeof source === 'string' ? await readLatents(pipeline, source) : { latents: takeLatents(pipeline, source), said: undefined }
+  const [, latentFrames = 0, height = 0, width = 0] = latents.shape
+  const numFrames = vae.checkFrames(latentFrames, options.numFrames ?? said?.numFrames ?? videoFramesOf(latentFrames, vae.microBatch))
+  const fps = checkNumber(options.fps ?? said?.fps ?? pipeline.defaults.fps, 'fps', 0.1, 1000)
+  checkFinite(latents, typeof source === 'string' ? `latents in ${source}` : 'latents', typeof source === 'string' ? { file: source } : {})
+  checkInteger(8 * width, 'width', 8, 65_536)
+  checkInteger(8 * height, 'height', 8, 65_536)
+  return savedVideo(latents, { vae: () => vae, numFrames, fps, seed: said?.seed })
+}
+
+/** A copy: what the caller changes afterwards is not seen. */
+function takeLatents({ vae }: VideoPipeline, value: TensorData): TensorData {
+  checkShape(value, 'latents', [vae.config.latent_channels, 'N', 'H', 'W'])
+  return { data: value.data.slice(), shape: [...value.shape] }
+}
+
+async function readLatents(pipeline: VideoPipeline, path: string): Promise<{ latents: TensorData; said: ReturnType<typeof saidBy> }> {
+  const { latent_channels: channels } = pipeline.vae.config
   await verifyFile(path)
   const { tensors, metadata } = native(() => pipeline.engine.binding.readSafetensors(path))
   const latents = tensors['latents']
-  const [channels, latentFrames = 0, height = 0, width = 0] = latents?.shape ?? []
-  if (latents?.data === undefined || latents.shape.length !== 4 || channels !== vae.config.latent_channels || latentFrames < 1) {
+  if (latents?.data === undefined || latents.shape.length !== 4 || latents.shape[0] !== channels || latents.shape[1]! < 1) {
     const found = latents === undefined ? `tensors ${Object.keys(tensors).slice(0, 4).join(', ')}` : `[${latents.shape.join(', ')}]`
-    throw new VinError('ERR_VIN_FORMAT', `Expected a tensor latents [${vae.config.latent_channels}, N, H, W] in ${path} but found ${found}`, {
-      file: path,
-      tensor: 'latents',
-      expected: [vae.config.latent_channels, 'N', 'H', 'W'],
-      found: latents?.shape
-    })
+    throw new VinError('ERR_VIN_FORMAT', `Expected a tensor latents [${channels}, N, H, W] in ${path} but found ${found}`, { file: path, tensor: 'latents', expected: [channels, 'N', 'H', 'W'], found: latents?.shape })
   }
-  const said = saidBy(metadata, path)
-  const numFrames = vae.checkFrames(latentFrames, options.numFrames ?? said.numFrames ?? videoFramesOf(latentFrames, vae.microBatch))
-  const fps = checkNumber(options.fps ?? said.fps ?? pipeline.defaults.fps, 'fps', 0.1, 1000)
-  const data = { data: Float32Array.from(latents.data), shape: [...latents.shape] }
-  checkFinite(data, `latents in ${path}`, { file: path })
-  checkInteger(8 * width, 'width', 8, 65_536)
-  checkInteger(8 * height, 'height', 8, 65_536)
-  return savedVideo(data, { vae: () => vae, numFrames, fps, seed: said.seed })
+  return { latents: { data: Float32Array.from(latents.data), shape: [...latents.shape] }, said: saidBy(metadata, path) }
 }
 
 /** What `video.save` wrote beside the latents. */

@@ -25,7 +25,12 @@ function isName(name: string): name is SchedulerName {
   return Object.hasOwn(classes, name)
 }
 
-/** The scheduler an option means: an instance with no state of another run. */
+/**
+The scheduler that a class name, a config or an instance means: an instance of its own, with no state of another run.
+
+@example
+const scheduler = createScheduler({ ...pipeline.scheduler.config, shift: 5 })
+*/
 export function createScheduler(option: SchedulerOption | string = 'DDIMScheduler'): Scheduler {
   if (option instanceof Scheduler) return createScheduler({ ...option.config })
   if (typeof option === 'string' && isName(option)) return classes[option].fromConfig()

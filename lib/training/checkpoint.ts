@@ -4,27 +4,24 @@
 import { mkdir, stat, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { VinError } from '../errors.js'
-import { diskError, makeFolder, placeOf, writeDurably } from '../files/disk.js'
-import { claimFolder, replaceContent, settleFolder } from '../files/folder.js'
-import type { FolderClaim, FolderContent } from '../files/folder.js'
+import { diskError, makeFolder, placeOf } from '../files/disk.js'
+import { claimFolder, fillFolder, settleFolder } from '../files/folder.js'
+import type { FolderClaim } from '../files/folder.js'
 import { checkUnlocked, lockFolder } from '../files/lock.js'
 import { readSmallFile } from '../files/small-file.js'
+import { componentFiles, fieldsOf, maxJsonBytes, modelFiles, writeJson } from '../models/save.js'
+import { isModel } from '../pipeline/save.js'
 
 const STATE = join('training', 'state.json')
 
 /** Layout of `training/`; a state of another version is refused. */
 export const STATE_VERSION = 1
 
-/** Names of weight files in a folder. */
-const weights = String.raw`(diffusion_pytorch_model|model|pytorch_model)(-\d+-of-\d+)?\.safetensors(\.index\.json)?`
 const training = String.raw`training/state\.(json|safetensors)`
 
 /** What a checkpoint consists of. Of an older one, these files go when the new one lacks them: a weight file, or a list of sums, that no longer belongs to it. */
-export const modelFolderFiles = new RegExp(String.raw`^(${training}|SHA256SUMS|model_index\.json|(transformer|vae|text_encoder|tokenizer|scheduler)/(SHA256SUMS|config\.json|tokenizer\.json|scheduler_config\.json|${weights}))$`)
-export const componentFolderFiles = new RegExp(String.raw`^(${training}|SHA256SUMS|config\.json|${weights})$`)
-
-/** Of state.json and model_index.json: a few KiB. */
-const maxJsonBytes = 1 << 20
+export const modelFolderFiles = new RegExp(`^(${training}|${modelFiles})$`)
+export const componentFolderFiles = new RegExp(`^(${training}|${componentFiles})$`)
 
 export interface CheckpointKind {
   /** `kind` of its state.json. */
@@ -39,21 +36,6 @@ async function exists(path: string): Promise<boolean> {
     () => true,
     () => false
   )
-}
-
-/** The fields of a JSON file; none when it is no such file. */
-async function fieldsOf(file: string): Promise<Record<string, unknown>> {
-  try {
-    const value: unknown = JSON.parse(new TextDecoder().decode(await readSmallFile(file, maxJsonBytes)))
-    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {}
-  } catch {
-    return {}
-  }
-}
-
-/** Whether a folder holds a model that vin-native wrote. */
-async function isModel(folder: string): Promise<boolean> {
-  return (await fieldsOf(join(folder, 'model_index.json')))['_class_name'] === 'VinVideoPipeline'
 }
 
 function claimOf({ kind, replacesModel }: CheckpointKind): FolderClaim {
@@ -106,40 +88,14 @@ Replaces the checkpoint `folder`. `write` fills an empty folder; `state` becomes
 */
 export async function replaceCheckpoint(folder: string, state: Readonly<Record<string, unknown>>, kind: CheckpointKind, write: (temporary: string) => Promise<void>): Promise<void> {
   const place = await claimCheckpoint(folder, kind)
-  await fill(folder, place, {
+  await fillFolder(folder, place, {
     isMember: (path) => kind.files.test(path),
     write: async (temporary) => {
       await mkdir(join(temporary, 'training'))
       await write(temporary)
-      await writeDurably(join(temporary, STATE), `${JSON.stringify({ kind: kind.kind, version: STATE_VERSION, ...state }, null, 2)}\n`)
+      await writeJson(join(temporary, STATE), { kind: kind.kind, version: STATE_VERSION, ...state })
     }
   })
-}
-
-/**
-Replaces the model folder `folder`. `write` fills an empty folder.
-
-@throws VinError ERR_VIN_DISK when it cannot be written, or holds something else than a model of vin-native, also a checkpoint; what was there stays
-*/
-export async function replaceModel(folder: string, write: (temporary: string) => Promise<void>): Promise<void> {
-  const place = await claimFolder(folder, {
-    what: 'a model of vin-native',
-    stranger: async (found, names) => (names.includes('training') ? 'training' : (await isModel(found)) ? undefined : names[0])
-  })
-  await fill(folder, place, { isMember: (path) => modelFolderFiles.test(path), write })
-}
-
-async function fill(folder: string, place: string, content: FolderContent): Promise<void> {
-  try {
-    const unmake = await makeFolder(place)
-    try {
-      await replaceContent(place, content)
-    } finally {
-      await unmake()
-    }
-  } catch (error) {
-    throw diskError(error, folder, 'what was there is as it was')
-  }
 }
 
 /** Ends the writing of a checkpoint that was killed when its files were complete. Returns whether there is one. */

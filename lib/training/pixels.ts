@@ -27,7 +27,7 @@ export function checkVideoPixels(value: unknown): VideoPixels {
   return { data, shape: [frames, height, width, 3] }
 }
 
-/** uint8 [T,H,W,3] → planes [3,T,H,W] in −1 … 1. */
+/** uint8 RGB frames [T,H,W,3] → planes [3,T,H,W] in −1 … 1, as `vae.encode` takes them. */
 export function pixelPlanes({ data, shape }: VideoPixels): { data: Float32Array; shape: number[] } {
   const [frames, height, width] = shape
   const plane = frames * height * width

@@ -1,11 +1,9 @@
 // Trainer: the objective of model.md §4. Everything random and every policy is decided here, video by video, from integers alone: (seed, step, video);
 // the native trainer sees tensors and numbers. So a resumed run repeats the bits of one that was never stopped.
 
-import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { types } from 'node:util'
 import { VinError, expected, native, nativeAsync, rangeError, typeError } from '../errors.js'
-import { writeDurably } from '../files/disk.js'
 import { methods } from '../methods/index.js'
 import type { MethodPlan } from '../methods/index.js'
 import { verifyFile } from '../models/checksums.js'
@@ -20,6 +18,7 @@ import { checkText, resolvePlanOptions } from '../options/denoise.js'
 import type { ModelOptions } from '../options/model.js'
 import { evaluationRequest, planOf, requireGlobalTokens } from '../pipeline/evaluation.js'
 import { VideoPipeline } from '../pipeline/pipeline.js'
+import { writeModelFolder } from '../pipeline/save.js'
 import { brand } from '../realms.js'
 import { createScheduler } from '../schedulers/index.js'
 import type { Scheduler } from '../schedulers/index.js'
@@ -599,50 +598,4 @@ export class Trainer {
 /** A copy in host memory. */
 async function plain(value: TensorLike): Promise<TensorData> {
   return 'data' in value ? { data: new Float32Array(value.data), shape: [...value.shape] } : readNative(value.native)
-}
-
-type WriteWeights = (path: string) => Promise<void>
-
-/** A pipeline as a model folder. Weights are written by what is given, else as they are. */
-export async function writeModelFolder(
-  pipeline: VideoPipeline,
-  folder: string,
-  scheduler: Scheduler,
-  write: { transformer?: WriteWeights; textEncoder?: WriteWeights; vae?: WriteWeights } = {}
-): Promise<void> {
-  const json = (path: string, value: unknown) => writeDurably(join(folder, path), `${JSON.stringify(value, null, 2)}\n`)
-  const { guidanceScale, numInferenceSteps, width, height, fps } = pipeline.defaults
-  const index: Record<string, unknown> = { _class_name: 'VinVideoPipeline', transformer: ['vin-native', 'VinTransformer3DModel'] }
-  const component = async (name: string, config: object, weights: string, save: WriteWeights) => {
-    await mkdir(join(folder, name), { recursive: true })
-    await json(join(name, 'config.json'), config)
-    await save(join(folder, name, weights))
-  }
-  const { transformer } = pipeline
-  const asIs = (model: { save(path: string, options: { dtype: 'float32' }): Promise<void> }): WriteWeights => (path) => nativeAsync(() => model.save(path, { dtype: 'float32' }))
-  await component(
-    'transformer',
-    { _class_name: 'VinTransformer3DModel', ...transformer.config },
-    'diffusion_pytorch_model.safetensors',
-    write.transformer ?? asIs(transformer.native)
-  )
-  if (pipeline.has('vae')) {
-    index['vae'] = ['vin-native', 'OpenSoraVAE_V1_2']
-    await component('vae', { _class_name: 'OpenSoraVAE_V1_2', ...pipeline.vae.config }, 'diffusion_pytorch_model.safetensors', write.vae ?? asIs(pipeline.vae.native))
-  }
-  if (pipeline.has('textEncoder')) {
-    const { textEncoder } = pipeline
-    index['text_encoder'] = ['transformers', 'T5EncoderModel']
-    await component('text_encoder', { architectures: ['T5EncoderModel'], model_type: 't5', ...textEncoder.config }, 'model.safetensors', write.textEncoder ?? asIs(textEncoder.native))
-  }
-  if (pipeline.has('tokenizer')) {
-    index['tokenizer'] = ['tokenizers', 'Tokenizer']
-    await mkdir(join(folder, 'tokenizer'), { recursive: true })
-    await json(join('tokenizer', 'tokenizer.json'), pipeline.tokenizer.source)
-  }
-  // diffusers has no class of this name.
-  index['scheduler'] = [scheduler.className === 'RFlowScheduler' ? 'vin-native' : 'diffusers', scheduler.className]
-  await mkdir(join(folder, 'scheduler'), { recursive: true })
-  await json(join('scheduler', 'scheduler_config.json'), scheduler.config)
-  await json('model_index.json', { ...index, guidance_scale: guidanceScale, num_inference_steps: numInferenceSteps, width, height, fps })
 }

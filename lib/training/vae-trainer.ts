@@ -5,8 +5,8 @@
 import { join } from 'node:path'
 import { types } from 'node:util'
 import { VinError, expected, native, nativeAsync, rangeError } from '../errors.js'
-import { writeDurably } from '../files/disk.js'
 import { verifyFile } from '../models/checksums.js'
+import { writeComponent } from '../models/save.js'
 import { VAE } from '../models/vae.js'
 import type { NativeTensor } from '../native/binding.js'
 import { abortable, abortableCall } from '../native/cancel.js'
@@ -410,9 +410,8 @@ export class VAETrainer {
   async save(folder: string): Promise<void> {
     const state = { step: this.globalStep, position: this.#position, options: this.#said }
     await replaceCheckpoint(folder, state, checkpointKind, async (temporary) => {
-      await writeDurably(join(temporary, 'config.json'), `${JSON.stringify({ _class_name: 'OpenSoraVAE_V1_2', ...this.vae.config }, null, 2)}\n`)
       const optimizer = this.#optimizer.native
-      await nativeAsync(() => optimizer.saveAverage(0, join(temporary, 'diffusion_pytorch_model.safetensors'), { dtype: 'float32' }))
+      await writeComponent(temporary, this.vae.description(), (path) => nativeAsync(() => optimizer.saveAverage(0, path, { dtype: 'float32' })))
       await nativeAsync(() => optimizer.saveState(join(temporary, 'training', 'state.safetensors')))
     })
   }

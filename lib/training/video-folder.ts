@@ -141,7 +141,7 @@ async function inspect(folder: string, { file, prompt }: Found, fps: number, max
     const { width, height } = probe
     Object.assign(clip, { width, height })
     const warn = ({ message }: TrainingWarning): void => void (clip.damage = message.replace(`${path} is `, ''))
-    for await (const _ of readVideo(path, { width: 8, height: 8, fps, signal, warn, probe })) if (++clip.frames === maxFrames) break
+    for await (const _ of readVideo(path, { width: 8, height: 8, fps, signal, onWarning: warn, probe })) if (++clip.frames === maxFrames) break
     if (clip.frames === 0) clip.reason = 'no frame of it can be read'
   } catch (error) {
     if (signal?.aborted === true || (error instanceof VinError && (error.details['name'] === 'ffprobe' || error.details['name'] === 'ffmpeg'))) throw error

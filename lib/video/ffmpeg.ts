@@ -2,6 +2,7 @@
 
 import { notSupported } from '../errors.js'
 import { collectOutput, findProgram, startProgram } from '../native/optional.js'
+import { checkInteger, checkNames, checkNumber, checkSignal } from '../options/check.js'
 import { lacksItsEnd } from './endings.js'
 import type { Frame } from './frames.js'
 import { ffmpegInput, probeVideo, unreadable } from './probe.js'
@@ -42,13 +43,20 @@ function filterOf({ fieldOrder, pixelFormat, colorSpace, width: codedWidth, heig
   return filters.join(',')
 }
 
-export interface ReadTarget {
+export interface ReadVideoOptions {
+  /** Pixels of the frames that are wanted: the picture is scaled to cover them, and its centre is kept. */
   width: number
   height: number
+  /** Frames a second that are wanted, whatever the file has. */
   fps: number
   signal?: AbortSignal | undefined
-  warn?: ((warning: VideoWarning) => void) | undefined
-  /** What `probeVideo` said of the file, if it has been asked. */
+  /** Hears of a file that is cut off or damaged, when its last frame has been read. */
+  onWarning?: ((warning: VideoWarning) => void) | undefined
+  /**
+  What `probeVideo` said of the file, if it has been asked.
+
+  @internal
+  */
   probe?: VideoProbe | undefined
 }
 
@@ -68,19 +76,25 @@ async function damageOf(path: string, { format, numFrames, fps: rate, duration }
 
 /**
 The frames of a video file at a given rate and size: pixels made square, scaled to cover, centre-cropped. Frames wait in the pipe until they are asked for.
-A stream that is cut off or garbled ends where ffmpeg gives up: `warn` hears how many frames of how many were read, once all have been.
+A stream that is cut off or garbled ends where ffmpeg gives up: `onWarning` hears how many frames of how many were read, once all have been.
 
+@example
+for await (const { index, data } of readVideo('in.mp4', { width: 64, height: 64, fps: 16 })) console.log(index, data.length)
 @throws RangeError for a path that cannot be read; ERR_VIN_FORMAT for a file that is no video; ERR_VIN_NOT_SUPPORTED without ffmpeg and for HLG and PQ
 */
-export async function* readVideo(path: string, target: ReadTarget): AsyncGenerator<Frame> {
-  const { width, height, signal } = target
+export async function* readVideo(path: string, options: ReadVideoOptions): AsyncGenerator<Frame> {
+  checkNames(options, 'readVideo', ['width', 'height', 'fps', 'signal', 'onWarning', 'probe'])
+  const width = checkInteger(options.width, 'width', 1, 65_536)
+  const height = checkInteger(options.height, 'height', 1, 65_536)
+  const fps = checkNumber(options.fps, 'fps', 0, 1000, true)
+  const signal = checkSignal(options.signal)
   const ffmpeg = await requireFfmpeg(`read ${path}`)
-  const probe = target.probe ?? (await probeVideo(path, signal))
+  const probe = options.probe ?? (await probeVideo(path, signal))
   const transfer = highDynamicRange[probe.colorTransfer ?? '']
   if (transfer !== undefined) {
     throw notSupported(transfer, `Expected a video of standard dynamic range in ${path} but its transfer is ${transfer} (HDR); convert it: ffmpeg -i in.mp4 -vf zscale=t=linear:npl=203,format=gbrpf32le,tonemap=mobius,zscale=p=bt709:t=bt709:m=bt709:r=tv,format=yuv420p out.mp4`)
   }
-  const { child, done } = startProgram(ffmpeg, ['-nostdin', '-v', 'error', ...ffmpegInput(path), '-map', '0:V:0', '-vf', filterOf(probe, target), '-f', 'rawvideo', '-pix_fmt', 'rgb24', 'pipe:1'], signal)
+  const { child, done } = startProgram(ffmpeg, ['-nostdin', '-v', 'error', ...ffmpegInput(path), '-map', '0:V:0', '-vf', filterOf(probe, { width, height, fps }), '-f', 'rawvideo', '-pix_fmt', 'rgb24', 'pipe:1'], signal)
   const frameBytes = width * height * 3
   try {
     let frame = new Uint8Array(frameBytes)
@@ -103,8 +117,8 @@ export async function* readVideo(path: string, target: ReadTarget): AsyncGenerat
     const complaints = await done.catch((error: unknown) => {
       throw unreadable(path, error)
     })
-    const damage = await damageOf(path, probe, complaints, index, target.fps)
-    if (damage !== undefined) target.warn?.({ code: 'damaged-video', message: `${path} is ${damage}` })
+    const damage = await damageOf(path, probe, complaints, index, fps)
+    if (damage !== undefined) options.onWarning?.({ code: 'damaged-video', message: `${path} is ${damage}` })
   } finally {
     child.kill('SIGKILL')
   }

@@ -23,7 +23,6 @@ import { randn } from '../../lib/native/ops.js'
 import { demoTokenizerJson } from '../../lib/training/demo-tokenizer.js'
 import { drawWorld, renderFrame, WORLD_SIZE } from '../../lib/training/demo-world.js'
 import { PhiloxRandom, streams } from '../../lib/training/random.js'
-import { writeModelFolder } from '../../lib/training/trainer.js'
 import { readImage } from '../../lib/video/image.js'
 import { smallDemo } from '../support/demo.js'
 import { bits } from '../support/fixtures.js'
@@ -41,7 +40,7 @@ beforeAll(async () => {
     { device: 'cpu', seed: 3, defaults: { width: 64, height: 64, fps: 16, numInferenceSteps: 2, guidanceScale: 2 } }
   )
   shake(pipeline)
-  await writeModelFolder(pipeline, modelFolder(), pipeline.scheduler)
+  await pipeline.save(modelFolder())
 })
 afterAll(async () => {
   await pipeline.dispose()

@@ -111,7 +111,7 @@ describe.skipIf(ffmpeg === undefined)('a folder of clips (skipped without ffmpeg
     await writeFile(path, bytes)
     const warnings: TrainingWarning[] = []
     let read = 0
-    for await (const _ of readVideo(path, { ...size, fps: 16, warn: (warning) => void warnings.push(warning) })) read++
+    for await (const _ of readVideo(path, { ...size, fps: 16, onWarning: (warning) => void warnings.push(warning) })) read++
     expect(read).toBeGreaterThan(0)
     expect(warnings).toMatchObject([{ code: 'damaged-video', message: expect.stringMatching(new RegExp(`garbled\\.mp4 is damaged or cut off \\(ffmpeg: (?!Last message).+\\): ${read} of 32 frames at 16 fps were read$`)) }])
   })

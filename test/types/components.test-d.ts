@@ -14,8 +14,10 @@ import {
   VAE,
   Video,
   VinError,
+  createScheduler,
   doctor,
   randn,
+  readVideo,
   videoFormats
 } from '../../lib/index.js'
 import type {
@@ -28,6 +30,8 @@ import type {
   Frame,
   Picture,
   RandnOptions,
+  ReadVideoOptions,
+  SaveModelOptions,
   SaveOptions,
   SchedulerConfig,
   SchedulerName,
@@ -45,7 +49,8 @@ import type {
   VideoJSON,
   VideoWarning,
   VinConfig,
-  VinErrorCode
+  VinErrorCode,
+  WeightType
 } from '../../lib/index.js'
 
 // ---- tensors ----
@@ -252,3 +257,17 @@ new VinError('ERR_VIN_FORMATS', 'message')
 expectTypeOf<DoctorCheck>().toEqualTypeOf<{ id: string; status: 'ok' | 'warning' | 'broken'; detail: string; fix?: string }>()
 expectTypeOf<DoctorReport>().toEqualTypeOf<{ ok: boolean; version: string; checks: DoctorCheck[] }>()
 expectTypeOf(doctor).toEqualTypeOf<() => Promise<DoctorReport>>()
+
+// ---- weights, and files ----
+
+expectTypeOf<WeightType>().toEqualTypeOf<'float32' | 'float16' | 'bfloat16'>()
+expectTypeOf<SaveModelOptions>().toEqualTypeOf<{ dtype?: WeightType | undefined }>()
+for (const part of [{} as Transformer, {} as VAE, {} as TextEncoder]) {
+  expectTypeOf(part.save).toEqualTypeOf<(folder: string, options?: SaveModelOptions) => Promise<void>>()
+  expectTypeOf(part.readWeight).toEqualTypeOf<(name: string) => Promise<TensorData>>()
+  expectTypeOf(part.writeWeight).toEqualTypeOf<(name: string, value: TensorData) => void>()
+}
+expectTypeOf(createScheduler).toEqualTypeOf<(option?: SchedulerOption | string) => Scheduler>()
+expectTypeOf(readVideo).toEqualTypeOf<(path: string, options: ReadVideoOptions) => AsyncGenerator<Frame>>()
+expectTypeOf<Pick<ReadVideoOptions, 'width' | 'height' | 'fps'>>().toEqualTypeOf<{ width: number; height: number; fps: number }>()
+expectTypeOf<NonNullable<ReadVideoOptions['onWarning']>>().parameters.toEqualTypeOf<[VideoWarning]>()

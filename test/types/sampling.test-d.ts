@@ -12,8 +12,8 @@ import type {
   Fusion,
   FusionWindow,
   GenerateCallOptions,
-  GenerateOptions,
   GeneratedVideo,
+  GenerateOptions,
   GenerationEvent,
   GenerationJob,
   Limits,
@@ -30,6 +30,7 @@ import type {
   PreviewEvent,
   RejectedBackend,
   Runtime,
+  SavePipelineOptions,
   Scheduler,
   SchedulerOption,
   StepEvent,
@@ -44,7 +45,8 @@ import type {
   Transformer,
   VAE,
   Video,
-  VideoPlan
+  VideoPlan,
+  WeightType
 } from '../../lib/index.js'
 
 // ---- options ----
@@ -193,10 +195,12 @@ expectTypeOf<ReturnType<GenerationJob[typeof Symbol.asyncIterator]>>().toEqualTy
 expectTypeOf(generate).parameters.toEqualTypeOf<[options?: GenerateCallOptions]>()
 expectTypeOf(generate).returns.toEqualTypeOf<GenerationJob>()
 expectTypeOf(generate.dispose).toEqualTypeOf<() => Promise<void>>()
-expectTypeOf(openLatents).toEqualTypeOf<(pipeline: VideoPipeline, path: string, options?: OpenLatentsOptions) => Promise<Video>>()
+expectTypeOf(openLatents).toEqualTypeOf<(pipeline: VideoPipeline, source: string | TensorData, options?: OpenLatentsOptions) => Promise<Video>>()
 
 expectTypeOf(VideoPipeline.fromPretrained).toEqualTypeOf<(model?: string, options?: ModelOptions) => Promise<VideoPipeline>>()
 expectTypeOf(VideoPipeline.fromConfig).toEqualTypeOf<(config: PipelineConfig, options?: FromConfigOptions) => Promise<VideoPipeline>>()
+expectTypeOf<VideoPipeline['save']>().toEqualTypeOf<(folder: string, options?: SavePipelineOptions) => Promise<void>>()
+expectTypeOf<SavePipelineOptions>().toEqualTypeOf<{ dtype?: WeightType | { transformer?: WeightType; vae?: WeightType; textEncoder?: WeightType } | undefined }>()
 expectTypeOf<VideoPipeline['generate']>().toEqualTypeOf<(options?: GenerateOptions) => GenerationJob>()
 expectTypeOf<VideoPipeline['plan']>().toEqualTypeOf<(options?: GenerateOptions) => VideoPlan>()
 expectTypeOf<VideoPipeline['attention']>().toEqualTypeOf<(options: DenoiseOptions) => Promise<AttentionMaps>>()

@@ -1,6 +1,6 @@
 // Types of training, data sets and evaluation.
 import { expectTypeOf } from 'expect-type'
-import { Trainer, VAETrainer, demoWorld, evaluate, videoFolder } from '../../lib/index.js'
+import { Trainer, VAETrainer, demoWorld, evaluate, pixelPlanes, videoFolder } from '../../lib/index.js'
 import type {
   Clip,
   Dataset,
@@ -31,7 +31,10 @@ import type {
   Video,
   VideoFolder,
   VideoFolderOptions,
-  VideoPipeline
+  VideoLatents,
+  VideoPipeline,
+  VideoPixels,
+  WeightedExample
 } from '../../lib/index.js'
 
 // ---- options ----
@@ -132,6 +135,11 @@ expectTypeOf<DemoWorldOptions>().toEqualTypeOf<{ seed: number | bigint; duration
 expectTypeOf<DemoWorldExample>().toExtend<TrainingExample>()
 expectTypeOf<DemoWorldExample['frames']>().toEqualTypeOf<{ data: Uint8Array; shape: Shape }>()
 expectTypeOf<DemoWorldExample['world']['event']>().toEqualTypeOf<'none' | 'curtain' | 'leave' | 'wall'>()
+expectTypeOf<TrainingExample['frames']>().toEqualTypeOf<VideoPixels | undefined>()
+expectTypeOf<TrainingExample['latents']>().toEqualTypeOf<VideoLatents | undefined>()
+expectTypeOf(pixelPlanes).toEqualTypeOf<(frames: VideoPixels) => TensorData>()
+expectTypeOf<WeightedExample>().toExtend<TrainingExample>()
+expectTypeOf<WeightedExample['weights']>().toEqualTypeOf<Float32Array | undefined>()
 expectTypeOf(demoWorld).toEqualTypeOf<(options: DemoWorldOptions) => Dataset<DemoWorldExample>>()
 expectTypeOf<VideoFolderOptions>().toEqualTypeOf<{ width: number; height: number; fps?: number | undefined; maxFrames?: number | undefined; heldOut?: number | undefined; seed?: number | bigint | undefined }>()
 expectTypeOf(videoFolder).toEqualTypeOf<(path: string, options: VideoFolderOptions) => VideoFolder>()

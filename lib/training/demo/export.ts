@@ -1,23 +1,19 @@
 // Writes the built-in model: averaged weights in half precision, the frozen VAE, tokenizer, scheduler, and the settings of its sampler.
 
-import { cp, readFile } from 'node:fs/promises'
+import { cp, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { nativeAsync } from '../../errors.js'
-import { writeDurably } from '../../files/disk.js'
 import { VAE } from '../../models/vae.js'
-import type { DType } from '../../native/binding.js'
+import type { WeightType } from '../../models/save.js'
 import type { ModelOptions } from '../../options/model.js'
 import { VideoPipeline } from '../../pipeline/pipeline.js'
-import { createScheduler } from '../../schedulers/index.js'
-import { replaceModel, settleCheckpoint } from '../checkpoint.js'
-import { writeModelFolder } from '../trainer.js'
+import { settleCheckpoint } from '../checkpoint.js'
 
 export interface ExportOptions {
   /** Training folder. */
   folder: string
-  /** Model folder; the model in it is replaced, other files stay: README, pictures. */
+  /** Model folder; the model in it is replaced, other files stay: README, pictures, sources. */
   target: string
-  dtype: DType
+  dtype: WeightType
   /** Settings of the sampler that the model is shipped with; absent: those of the checkpoint. */
   shift?: number | undefined
   steps?: number | undefined
@@ -25,36 +21,35 @@ export interface ExportOptions {
   model: ModelOptions
 }
 
-/** The frozen VAE, which is in half precision already: latents were made by these very weights. Decoders that were trained since take the place of its own. */
-async function exportVAE(folder: string, path: string, model: ModelOptions): Promise<void> {
-  const decoder = join(folder, 'vae-decoder')
-  if (!(await settleCheckpoint(decoder))) return cp(join(folder, 'vae-final', 'diffusion_pytorch_model.safetensors'), path)
-  const vae = await VAE.fromPretrained(decoder, model)
-  try {
-    await nativeAsync(() => vae.native.save(path, { dtype: 'float16' }))
-  } finally {
-    await vae.dispose()
-  }
+/** Changes fields of a JSON file; undefined ones stay. */
+async function change(file: string, fields: Record<string, unknown>): Promise<void> {
+  const before = JSON.parse(await readFile(file, 'utf8')) as Record<string, unknown>
+  await writeFile(file, JSON.stringify({ ...before, ...Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) }))
 }
 
 export async function exportModel({ folder, target, dtype, shift, steps, guidance, model }: ExportOptions): Promise<void> {
-  const checkpoint = join(folder, 'transformer')
+  const [checkpoint, decoder, parts] = ['transformer', 'vae-decoder', 'exported'].map((name) => join(folder, name)) as [string, string, string]
   if (!(await settleCheckpoint(checkpoint))) throw new RangeError(`Expected a checkpoint of the transformer in ${checkpoint} but there is none`)
-  const pipeline = await VideoPipeline.fromPretrained(checkpoint, model)
+  await rm(parts, { recursive: true, force: true })
   try {
-    await replaceModel(target, async (temporary) => {
-      const scheduler = createScheduler(shift === undefined ? pipeline.scheduler : { ...pipeline.scheduler.config, shift })
-      await writeModelFolder(pipeline, temporary, scheduler, {
-        transformer: (path) => nativeAsync(() => pipeline.transformer.native.save(path, { dtype })),
-        textEncoder: (path) => nativeAsync(() => pipeline.textEncoder.native.save(path, { dtype })),
-        vae: (path) => exportVAE(folder, path, model)
-      })
-      const index = join(temporary, 'model_index.json')
-      const written = JSON.parse(await readFile(index, 'utf8')) as Record<string, unknown>
-      await writeDurably(index, `${JSON.stringify({ ...written, ...(steps === undefined ? {} : { num_inference_steps: steps }), ...(guidance === undefined ? {} : { guidance_scale: guidance }) }, null, 2)}\n`)
-    })
+    // 1. The parts: averaged weights, and the frozen VAE, by whose very weights latents were made. Decoders that were trained since take the place of its own.
+    {
+      await using averaged = await VideoPipeline.fromPretrained(checkpoint, model)
+      await averaged.save(parts)
+    }
+    await rm(join(parts, 'vae'), { recursive: true })
+    if (await settleCheckpoint(decoder)) {
+      await using vae = await VAE.fromPretrained(decoder, model)
+      await vae.save(join(parts, 'vae'), { dtype: 'float16' })
+    } else await cp(join(folder, 'vae-final'), join(parts, 'vae'), { recursive: true })
+    // 2. The settings.
+    await change(join(parts, 'scheduler', 'scheduler_config.json'), { shift })
+    await change(join(parts, 'model_index.json'), { num_inference_steps: steps, guidance_scale: guidance })
+    // 3. All of it takes the place of the old model, at once. The frozen VAE is in half precision already.
+    await using whole = await VideoPipeline.fromPretrained(parts, model)
+    await whole.save(target, { dtype: { transformer: dtype, textEncoder: dtype, vae: 'float16' } })
   } finally {
-    await pipeline.dispose()
+    await rm(parts, { recursive: true, force: true })
   }
   process.stdout.write(`wrote ${target}\n`)
 }
