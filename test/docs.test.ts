@@ -75,6 +75,14 @@ describe('pages', () => {
     expect(silent.join('\n')).toBe('')
   })
 
+  test.each([
+    ['services.md', ['queueLimit', '**Shutting down.**', '**Workers.**', '**Containers.**', 'examples/service.mjs']],
+    ['bundlers-and-tests.md', ['esbuild', 'webpack', 'rollup', 'external', 'Jest', 'vmThreads']],
+    ['own-videos.md', ['captions.json', '--check', '--lengths', 'Ctrl-C', 'examples/train.mjs']]
+  ])('%s tells what one has to know', (name, words) => {
+    for (const word of words) expect(page(`docs/${name}`)).toContain(word)
+  })
+
   test('links lead to files', () => {
     for (const name of ['README.md', 'CONTRIBUTING.md', ...filesBelow('docs').filter((file) => file.endsWith('.md')), 'examples/README.md']) {
       for (const [, target] of page(name).matchAll(/\]\(([^)\s#]+)(?:#[^)]*)?\)/g)) {
