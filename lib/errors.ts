@@ -1,7 +1,7 @@
-// Every error a user can meet: VinError with a stable code, and RangeError / TypeError for wrong arguments. The table from native codes is at the end.
+// Every error a user can meet: VinError with a stable code, and RangeError / TypeError for wrong arguments. Native code throws them itself: lib/native/load.ts
+// gives it the classes.
 
-import type { NativeError } from './native/binding.js'
-import { brand, errorCode } from './realms.js'
+import { brand } from './realms.js'
 
 export type VinErrorCode =
   | 'ERR_VIN_FORMAT'
@@ -125,53 +125,12 @@ export function notSupported(what: string, message: string): VinError {
   return new VinError('ERR_VIN_NOT_SUPPORTED', message, { name: what })
 }
 
-export interface NativeContext {
-  /** Its reason replaces VIN_ABORTED. */
-  signal?: AbortSignal | undefined
-  /** Sampling step in progress: joins ERR_VIN_NONFINITE. */
-  step?: number | undefined
-}
-
-const nativeCodes: Record<string, VinErrorCode> = {
-  VIN_NOT_SUPPORTED: 'ERR_VIN_NOT_SUPPORTED',
-  VIN_OUT_OF_MEMORY: 'ERR_VIN_OUT_OF_MEMORY',
-  VIN_DEVICE_ERROR: 'ERR_VIN_DEVICE',
-  VIN_NONFINITE: 'ERR_VIN_NONFINITE',
-  VIN_FORMAT: 'ERR_VIN_FORMAT',
-  VIN_MISSING_COMPONENT: 'ERR_VIN_MISSING_COMPONENT',
-  VIN_DISPOSED: 'ERR_VIN_DISPOSED',
-  VIN_DISK: 'ERR_VIN_DISK'
-}
-
-function isNativeError(error: unknown): error is NativeError {
-  return errorCode(error)?.startsWith('VIN_') === true
-}
-
-/** What native code threw, as the error the caller documents. Anything that is not native passes through unchanged. */
-export function fromNative(error: unknown, context: NativeContext = {}): unknown {
-  if (!isNativeError(error)) return error
-  if (error.code === 'VIN_ABORTED') return abortReason(context.signal)
-  if (error.code === 'VIN_INVALID') return Object.assign(rangeError(error.message), { cause: error })
-  const code = nativeCodes[error.code] ?? 'ERR_VIN_DEVICE'
-  const details = { ...error.details }
-  if (code === 'ERR_VIN_NONFINITE' && context.step !== undefined) details['step'] = context.step
-  return new VinError(code, error.message, details, { cause: error })
-}
-
-/** Runs a native call that may throw. */
-export function native<T>(call: () => T, context?: NativeContext): T {
+/** Work of a step: numbers that stopped being finite in it say so in `details.step`. */
+export async function inStep<T>(step: number, work: Promise<T>): Promise<T> {
   try {
-    return call()
+    return await work
   } catch (error) {
-    throw fromNative(error, context)
-  }
-}
-
-/** Awaits a native promise. */
-export async function nativeAsync<T>(call: () => Promise<T>, context?: NativeContext): Promise<T> {
-  try {
-    return await call()
-  } catch (error) {
-    throw fromNative(error, context)
+    if (error instanceof VinError && error.code === 'ERR_VIN_NONFINITE') error.details['step'] = step
+    throw error
   }
 }

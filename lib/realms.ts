@@ -9,6 +9,11 @@ export function isError(value: unknown): value is Error {
   return types.isNativeError(value) || Object.prototype.toString.call(value) === '[object DOMException]'
 }
 
+/** What an aborted signal or a cancelled job ends with, where no other reason was given. */
+export function isAbort(error: unknown): boolean {
+  return isError(error) && error.name === 'AbortError'
+}
+
 /** The `code` of an error, where it has one. */
 export function errorCode(error: unknown): string | undefined {
   return isError(error) && 'code' in error && typeof error.code === 'string' ? error.code : undefined

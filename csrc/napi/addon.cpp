@@ -51,6 +51,23 @@ static Napi::Value measure_peak(const Napi::CallbackInfo& info) {
     });
 }
 
+static Napi::Value use_errors(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+        if (!info[0].IsObject()) throw Error("VIN_INVALID", "Expected the classes of errors");
+        const Napi::Object given = info[0].As<Napi::Object>();
+        const auto weak = [&given](const char* name) {
+            const Napi::Value type = given.Get(name);
+            if (!type.IsFunction()) throw Error("VIN_INVALID", std::string("Expected a class for ") + name);
+            return Napi::Weak(type.As<Napi::Function>());
+        };
+        Classes& own = classes(info.Env());
+        own.vin_error = weak("VinError");
+        own.range_error = weak("RangeError");
+        own.abort_error = weak("DOMException");
+        return info.Env().Undefined();
+    });
+}
+
 static Napi::Value memory_of_process(const Napi::CallbackInfo& info) {
     Napi::Object out = Napi::Object::New(info.Env());
     out.Set("bytes", static_cast<double>(all_bytes()));
@@ -75,6 +92,7 @@ static Napi::Object open(Napi::Env env, Napi::Object exports) {
                 engine->bridge.drop();
             }
     });
+    exports.Set("useErrors", Napi::Function::New(env, use_errors));
     exports.Set("createEngine", Napi::Function::New(env, create_engine));
     exports.Set("cpuFeatures", Napi::Function::New(env, cpu_features));
     exports.Set("measurePeak", Napi::Function::New(env, measure_peak));

@@ -161,10 +161,9 @@ Napi::Promise promise(Napi::Env env, const EngineRef& engine, std::shared_ptr<Ca
 
 // ---- conversion ----
 
-Napi::Error to_js(Napi::Env env, const Error& error) {
-    Napi::Error thrown = Napi::Error::New(env, error.text);
+static Napi::Object details_to_js(Napi::Env env, const ErrorDetails& given) {
     Napi::Object details = Napi::Object::New(env);
-    for (const auto& detail : error.details) {
+    for (const auto& detail : given) {
         // Numbers arrive as decimal text; names that only look like one ("nan", "0x10") stay text.
         const std::string& value = detail.second;
         const bool decimal = !value.empty() && value.find_first_not_of("0123456789.-") == std::string::npos;
@@ -175,8 +174,33 @@ Napi::Error to_js(Napi::Env env, const Error& error) {
         else
             details.Set(detail.first, value);
     }
-    thrown.Value().Set("code", error.code);
-    thrown.Value().Set("details", details);
+    return details;
+}
+
+// The one table of codes: VIN_INVALID is a wrong argument; VIN_ABORTED ends with the reason of a signal, which only
+// TypeScript knows; any other VIN_X is ERR_VIN_X. Without the library's classes these are plain errors.
+Napi::Error to_js(Napi::Env env, const Error& error) {
+    const Classes& own = classes(env);
+    const auto made = [env](const Napi::FunctionReference& reference, const std::string& text,
+                            const std::vector<napi_value>& arguments) {
+        const Napi::Function type = reference.Value();
+        return type.IsEmpty() ? Napi::Error::New(env, text) : Napi::Error(env, type.New(arguments));
+    };
+    const auto string = [env](const std::string& text) { return Napi::String::New(env, text); };
+    if (error.code == "VIN_ABORTED") {
+        const std::string text = "This operation was aborted";
+        return made(own.abort_error, text, {string(text), string("AbortError")});
+    }
+    if (error.code == "VIN_INVALID") {
+        Napi::Error thrown = made(own.range_error, error.text, {string(error.text)});
+        thrown.Set("code", "ERR_OUT_OF_RANGE");
+        return thrown;
+    }
+    const Napi::String code = string(error.code == "VIN_DEVICE_ERROR" ? "ERR_VIN_DEVICE" : "ERR_" + error.code);
+    const Napi::Object details = details_to_js(env, error.details);
+    Napi::Error thrown = made(own.vin_error, error.text, {code, string(error.text), details});
+    thrown.Set("code", code);
+    thrown.Set("details", details);
     return thrown;
 }
 

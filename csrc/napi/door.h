@@ -129,9 +129,11 @@ Napi::Value read_safetensors_js(const Napi::CallbackInfo& info);
 Napi::Value write_safetensors_js(const Napi::CallbackInfo& info);
 Napi::Value parse_json_js(const Napi::CallbackInfo& info);
 
-// Constructors of the wrapper classes, per environment.
+// What each environment has of its own: constructors of the wrapper classes, those of errors as the library has handed
+// them over (weak: a test runner drops the library with its realm), and the engines.
 struct Classes {
     Napi::FunctionReference tensor, cancel, engine, model, trainer;
+    Napi::FunctionReference vin_error, range_error, abort_error;
     std::vector<std::weak_ptr<EngineState>> engines;
 };
 Classes& classes(Napi::Env env);

@@ -2,7 +2,7 @@
 
 import { VinError } from '../errors.js'
 import type { VinErrorCode } from '../errors.js'
-import { errorCode, isError } from '../realms.js'
+import { errorCode, isAbort, isError } from '../realms.js'
 import { isSystemError } from './sentence.js'
 
 export const exitCodes = { ok: 0, failed: 1, usage: 2, model: 3, resources: 4, interrupted: 130 } as const
@@ -20,10 +20,6 @@ const byCode: Partial<Record<VinErrorCode, number>> = {
 /** The reason that the command's signal aborts with. */
 export class Interrupted extends Error {
   override name = 'AbortError'
-}
-
-export function isAbort(error: unknown): boolean {
-  return isError(error) && error.name === 'AbortError'
 }
 
 export function exitCode(error: unknown): number {

@@ -2,11 +2,11 @@
 
 import { VinError, nearest, typeError } from '../errors.js'
 import { packageVersion } from '../native/package-root.js'
-import { errorCode, isError } from '../realms.js'
+import { errorCode, isAbort, isError } from '../realms.js'
 import { checkArguments } from './arguments.js'
 import type { ArgsDef, CommandDef } from './command.js'
 import { commandNames, commands, laterCommands } from './commands.js'
-import { exitCode, exitCodes, isAbort } from './exit.js'
+import { exitCode, exitCodes } from './exit.js'
 import { StopOnSignal } from './interrupt.js'
 import { writeLine } from './output.js'
 import { sentence } from './sentence.js'

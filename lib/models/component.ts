@@ -1,10 +1,9 @@
 // What the three models have in common: a folder with a config and weights on one side, a native model on an engine on the other.
 
 import { statSync } from 'node:fs'
-import { VinError, expected, native, nativeAsync, nearest } from '../errors.js'
-import type { NativeContext } from '../errors.js'
-import { bindCancel } from '../native/cancel.js'
-import type { NativeModel, NativeTensor } from '../native/binding.js'
+import { VinError, expected, nearest } from '../errors.js'
+import { withCancel } from '../native/cancel.js'
+import type { NativeCancel, NativeModel, NativeTensor } from '../native/binding.js'
 import { openEngine, shareEngine } from '../native/engine.js'
 import type { Engine, Runtime } from '../native/engine.js'
 import { quietLogger, warnOfProcess } from '../native/log.js'
@@ -46,7 +45,7 @@ export abstract class Component<M extends NativeModel> {
 
   /** Names and shapes of its weights. */
   weights(): { name: string; shape: number[] }[] {
-    return native(() => this.native.weights())
+    return this.native.weights()
   }
 
   /**
@@ -72,7 +71,7 @@ export abstract class Component<M extends NativeModel> {
     const weight = this.#weight(name)
     try {
       checkShape(value, name, weight.shape)
-      const source = native(() => this.engine.native.upload(value.data, value.shape))
+      const source = this.engine.native.upload(value.data, value.shape)
       copyInto(this.engine.native, weight, source)
       source.dispose()
     } finally {
@@ -83,7 +82,7 @@ export abstract class Component<M extends NativeModel> {
   #weight(name: string): NativeTensor {
     const names = this.weights().map((weight) => weight.name)
     if (!names.includes(name)) throw expected(`the name of a weight (the nearest is ${nearest(name, names) ?? names[0]})`, `a weight of the ${this.#name}`, name, typeof name === 'string' ? 'range' : 'type')
-    return native(() => this.native.weight(name))
+    return this.native.weight(name)
   }
 
   /**
@@ -94,7 +93,7 @@ export abstract class Component<M extends NativeModel> {
   async save(folder: string, options: SaveModelOptions = {}): Promise<void> {
     checkNames(options, `${this.#name}.save`, ['dtype'])
     const dtype = checkWeightType(options.dtype)
-    await saveComponent(folder, this.description(), (path) => nativeAsync(() => this.native.save(path, { dtype })))
+    await saveComponent(folder, this.description(), (path) => this.native.save(path, { dtype }))
   }
 
   /**
@@ -151,18 +150,16 @@ export async function loadWeights<M extends NativeModel>(
   { engine, options }: Opened,
   folder: string,
   component: string,
-  load: (files: string[], native: { cancel: ReturnType<Engine['native']['createCancel']>; limits: Record<string, number> }) => Promise<M>
+  load: (files: string[], native: { cancel: NativeCancel; limits: Record<string, number> }) => Promise<M>
 ): Promise<M> {
-  const context: NativeContext = { signal: options.signal }
-  const cancel = bindCancel(engine.native, options.signal)
-  try {
+  return withCancel(engine.native, options.signal, async (cancel) => {
     const file = weightFile(folder)
     const { files, links } = await weightFiles(engine.binding, file, options.limits)
     const total = [...files, ...links].reduce((sum, name) => sum + (statSync(name, { throwIfNoEntry: false })?.size ?? 0), 0)
     options.onProgress?.({ component, done: 0, total })
     for (const each of files) await verifyFile(each, options.signal)
     const begin = performance.now()
-    const model = await nativeAsync(() => load([file], { cancel: cancel.flag, limits: { ...options.limits } }), context)
+    const model = await load([file], { cancel, limits: { ...options.limits } })
     try {
       for (const each of links) await verifyFile(each, options.signal)
     } catch (error) {
@@ -173,7 +170,5 @@ export async function loadWeights<M extends NativeModel>(
     log.debug({ component, file, bytes: total, milliseconds: Math.round(performance.now() - begin) }, `${component} loaded from ${file}`)
     options.onProgress?.({ component, done: total, total })
     return model
-  } finally {
-    cancel.release()
-  }
+  })
 }

@@ -2,7 +2,7 @@
 
 import { existsSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { VinError, expected, nativeAsync, notSupported, show } from '../errors.js'
+import { VinError, expected, notSupported, show } from '../errors.js'
 import { settleFolder } from '../files/folder.js'
 import { readSmallFile } from '../files/small-file.js'
 import type { Binding, Config } from '../native/binding.js'
@@ -33,7 +33,7 @@ export async function readJson(binding: Binding, file: string, limits: Limits = 
     throw new VinError('ERR_VIN_MISSING_COMPONENT', `Expected ${file} but it cannot be read`, { component: file }, { cause })
   })
   await verifyBytes(file, bytes)
-  const value = await nativeAsync(async () => binding.parseJson(bytes, file, { depth: limits.jsonDepth ?? defaultLimits.jsonDepth, bytes: most, nonfinite: true }))
+  const value = binding.parseJson(bytes, file, { depth: limits.jsonDepth ?? defaultLimits.jsonDepth, bytes: most, nonfinite: true })
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new VinError('ERR_VIN_FORMAT', `Expected a JSON object in ${file} but found ${show(value)}`, { file })
   return value as Config
 }

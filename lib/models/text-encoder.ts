@@ -2,9 +2,9 @@
 
 import { existsSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
-import { expected, missingComponent, native, rangeError } from '../errors.js'
+import { expected, missingComponent, rangeError } from '../errors.js'
 import type { Config, NativeT5 } from '../native/binding.js'
-import { bindCancel } from '../native/cancel.js'
+import { withCancel } from '../native/cancel.js'
 import { checkSeed } from '../native/ops.js'
 import { readNative } from '../native/tensor.js'
 import type { TensorData } from '../native/tensor.js'
@@ -112,11 +112,7 @@ export class TextEncoder extends Component<NativeT5> {
   static async create(config: Config, seed: bigint, opened: Opened): Promise<TextEncoder> {
     try {
       const checked = checkTextEncoderConfig(config, 'the config')
-      return new TextEncoder(
-        opened,
-        checked,
-        native(() => opened.engine.native.create('t5', { ...checked }, seed))
-      )
+      return new TextEncoder(opened, checked, opened.engine.native.create('t5', { ...checked }, seed))
     } catch (error) {
       await opened.engine.release()
       throw error
@@ -138,18 +134,14 @@ export class TextEncoder extends Component<NativeT5> {
     const width = this.config.d_model
     const embeds = { data: new Float32Array(mask.length * width), shape: [mask.length, width] }
     if (rows === 0) return { embeds, mask }
-    const cancel = bindCancel(this.engine.native, signal)
-    const context = { signal }
-    try {
-      const output = native(() => this.native.encode(ids.slice(0, rows), { cancel: cancel.flag }), context)
+    await withCancel(this.engine.native, signal, async (cancel) => {
+      const output = this.native.encode(ids.slice(0, rows), { cancel })
       try {
-        embeds.data.set((await readNative(output, context)).data)
+        embeds.data.set((await readNative(output)).data)
       } finally {
         output.dispose()
       }
-    } finally {
-      cancel.release()
-    }
+    })
     return { embeds, mask }
   }
 

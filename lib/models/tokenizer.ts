@@ -3,7 +3,7 @@
 
 import { existsSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
-import { VinError, expected, missingComponent, native, notSupported } from '../errors.js'
+import { VinError, expected, missingComponent, notSupported } from '../errors.js'
 import { readSmallFile } from '../files/small-file.js'
 import { loadBinding } from '../native/load.js'
 import { brand, errorMessage } from '../realms.js'
@@ -194,7 +194,7 @@ function parse(bytes: Uint8Array, file: string, limits: TokenizerLimits): unknow
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
   } catch (error) {
     // The strict reader says line and column, or what the file is instead of JSON.
-    native(() => loadBinding().parseJson(bytes, file, { depth: limits.depth, bytes: limits.bytes }))
+    loadBinding().parseJson(bytes, file, { depth: limits.depth, bytes: limits.bytes })
     throw Object.assign(formatError(file, 'JSON in UTF-8', errorMessage(error)), { cause: error })
   }
 }

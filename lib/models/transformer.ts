@@ -1,9 +1,8 @@
 // The denoiser: an STDiT3-like backbone in one of three attention layouts and, where the checkpoint has `vin.*`, a Video Interface Network.
 
 import { join } from 'node:path'
-import { native } from '../errors.js'
 import type { Config, NativeTransformer } from '../native/binding.js'
-import { bindCancel } from '../native/cancel.js'
+import { withCancel } from '../native/cancel.js'
 import { checkSeed, gatherRows } from '../native/ops.js'
 import { Scope, checkShape, toNative, toResult } from '../native/tensor.js'
 import type { TensorLike } from '../native/tensor.js'
@@ -145,11 +144,7 @@ export class Transformer extends Component<NativeTransformer> {
   static async create(config: Config, seed: bigint, opened: Opened): Promise<Transformer> {
     try {
       const checked = checkTransformerConfig(config, 'the config')
-      return new Transformer(
-        opened,
-        checked,
-        native(() => opened.engine.native.create('transformer', { ...checked }, seed))
-      )
+      return new Transformer(opened, checked, opened.engine.native.create('transformer', { ...checked }, seed))
     } catch (error) {
       await opened.engine.release()
       throw error
@@ -176,17 +171,15 @@ export class Transformer extends Component<NativeTransformer> {
     signal?.throwIfAborted()
     const engine = this.engine.native
     const scope = new Scope()
-    const cancel = bindCancel(engine, signal)
-    const context = { signal }
-    try {
-      const [latents, whole] = await Promise.all([toNative(engine, options.latents, scope, context), toNative(engine, options.promptEmbeds, scope, context)])
-      const picked = rowMask?.flatMap((value, row) => (value === 1 ? [row] : []))
-      const text = picked === undefined || picked.length === rows ? whole : scope.add(gatherRows(engine, whole, picked))
-      const output = native(() => this.native.forward({ latents, timestep, text, fps, height, width: pixelWidth, frameMask, cancel: cancel.flag }), context)
-      return await toResult(engine, options.latents, output, context)
-    } finally {
-      scope.dispose()
-      cancel.release()
-    }
+    return withCancel(engine, signal, async (cancel) => {
+      try {
+        const [latents, whole] = await Promise.all([toNative(engine, options.latents, scope, signal), toNative(engine, options.promptEmbeds, scope, signal)])
+        const picked = rowMask?.flatMap((value, row) => (value === 1 ? [row] : []))
+        const text = picked === undefined || picked.length === rows ? whole : scope.add(gatherRows(engine, whole, picked))
+        return await toResult(engine, options.latents, this.native.forward({ latents, timestep, text, fps, height, width: pixelWidth, frameMask, cancel }))
+      } finally {
+        scope.dispose()
+      }
+    })
   }
 }

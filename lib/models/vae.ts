@@ -1,9 +1,9 @@
 // The video autoencoder: a 2D autoencoder per frame, then a temporal one over micro-batches (16 ↔ 5 or 17 ↔ 5 frames).
 
 import { join } from 'node:path'
-import { native, rangeError } from '../errors.js'
-import type { Config, NativeVae } from '../native/binding.js'
-import { bindCancel } from '../native/cancel.js'
+import { rangeError } from '../errors.js'
+import type { Config, NativeCancel, NativeTensor, NativeVae } from '../native/binding.js'
+import { withCancel } from '../native/cancel.js'
 import { checkSeed } from '../native/ops.js'
 import { Scope, checkShape, isPromiseLike, toNative, toResult } from '../native/tensor.js'
 import type { TensorLike } from '../native/tensor.js'
@@ -119,11 +119,7 @@ export class VAE extends Component<NativeVae> {
   static async create(config: Config, seed: bigint, opened: Opened): Promise<VAE> {
     try {
       const checked = checkVAEConfig(config, 'the config')
-      return new VAE(
-        opened,
-        checked,
-        native(() => opened.engine.native.create('vae', { ...checked }, seed))
-      )
+      return new VAE(opened, checked, opened.engine.native.create('vae', { ...checked }, seed))
     } catch (error) {
       await opened.engine.release()
       throw error
@@ -161,24 +157,17 @@ export class VAE extends Component<NativeVae> {
     return frames
   }
 
-  async #run<T extends TensorLike>(
-    input: T,
-    signal: AbortSignal | undefined,
-    call: (input: Awaited<ReturnType<typeof toNative>>, cancel: ReturnType<typeof bindCancel>['flag']) => ReturnType<NativeVae['encode']>
-  ): Promise<T> {
+  async #run<T extends TensorLike>(input: T, signal: AbortSignal | undefined, call: (input: NativeTensor, cancel: NativeCancel) => NativeTensor): Promise<T> {
     checkSignal(signal)
     signal?.throwIfAborted()
     const engine = this.engine.native
     const scope = new Scope()
-    const cancel = bindCancel(engine, signal)
-    const context = { signal }
-    try {
-      const tensor = await toNative(engine, input, scope, context)
-      const output = native(() => call(tensor, cancel.flag), context)
-      return await toResult(engine, input, output, context)
-    } finally {
-      scope.dispose()
-      cancel.release()
-    }
+    return withCancel(engine, signal, async (cancel) => {
+      try {
+        return await toResult(engine, input, call(await toNative(engine, input, scope, signal), cancel))
+      } finally {
+        scope.dispose()
+      }
+    })
   }
 }

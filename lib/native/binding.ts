@@ -1,18 +1,11 @@
-// The types of vin-native.node, and the only place that loads it. Everything here is plain: shapes are checked again in C++, errors arrive as `NativeError`.
+// The types of vin-native.node. Everything here is plain: shapes are checked again in C++, errors come as lib/errors.ts has them (`useErrors`).
 // A call that returns a NativeTensor has only been queued: the tensor is a handle, and work that failed shows when the handle is awaited or read.
 
+import type { VinError } from '../errors.js'
 import type { Chunk } from '../plan/chunks.js'
 
 export type DType = 'float32' | 'bfloat16' | 'float16' | 'int32' | 'uint8' | 'float64'
 export type TypedArray = Float32Array | Float64Array | Int32Array | Uint8Array
-
-/** What native code throws or rejects with; `lib/errors.ts` turns it into VinError or RangeError. */
-export interface NativeError extends Error {
-  /** 'VIN_INVALID' 'VIN_NOT_SUPPORTED' 'VIN_OUT_OF_MEMORY' 'VIN_DEVICE_ERROR' 'VIN_ABORTED' 'VIN_NONFINITE' 'VIN_FORMAT' 'VIN_MISSING_COMPONENT' 'VIN_DISPOSED' 'VIN_DISK' */
-  code: string
-  /** e.g. {file, tensor, expected, found} or {block} or {asked, free} */
-  details: Record<string, unknown>
-}
 
 /** A device tensor. Reading copies on the engine's thread. */
 export interface NativeTensor {
@@ -21,11 +14,11 @@ export interface NativeTensor {
   /** Resolves when the command that makes this tensor has finished; rejects with its error. */
   ready(): Promise<void>
   read(): Promise<{ data: TypedArray; shape: number[] }>
-  /** Frees the memory once queued commands that use it have run. Twice is fine; later use throws VIN_DISPOSED. */
+  /** Frees the memory once queued commands that use it have run. Twice is fine; later use throws ERR_VIN_DISPOSED. */
   dispose(): void
 }
 
-/** One atomic flag per job; commands queued with it stop before their next op with VIN_ABORTED. */
+/** One atomic flag per job; commands queued with it stop before their next op with an AbortError, which `withCancel` turns into the signal's reason. */
 export interface NativeCancel {
   cancel(): void
 }
@@ -179,7 +172,7 @@ export interface NativeEngine {
   readonly info: { device: string; backend: string; isa: string; threads: number }
   /** Copies host data into a device tensor. */
   upload(data: TypedArray, shape: number[]): NativeTensor
-  /** Queues one op of ops.def; returns the outputs by field name. `times` (1) calls it so often in a row. Throws VIN_INVALID for an unknown op, field or shape. */
+  /** Queues one op of ops.def; returns the outputs by field name. `times` (1) calls it so often in a row. Throws a RangeError for an unknown op, field or shape. */
   op(name: string, args: OpArguments, times?: number): Record<string, NativeTensor>
   /** A view [begin, end) along one axis; shares memory. */
   slice(tensor: NativeTensor, axis: number, begin: number, end: number): NativeTensor
@@ -202,18 +195,23 @@ export interface NativeEngine {
 }
 
 export interface Binding {
-  /** Opens an engine: its thread, its worker threads, its backend. Throws VIN_NOT_SUPPORTED for an ISA the machine lacks. */
+  /**
+  Hands over the classes that errors are made of: wrong arguments are a RangeError with code, cancelled work a DOMException, all else a VinError. They belong to the
+  environment: the copy of the library that has loaded the addon last has given its own, which all copies know as theirs (lib/realms.ts). Without them errors are plain.
+  */
+  useErrors(classes: { VinError: typeof VinError; RangeError: RangeErrorConstructor; DOMException: typeof DOMException }): void
+  /** Opens an engine: its thread, its worker threads, its backend. Throws ERR_VIN_NOT_SUPPORTED for an ISA the machine lacks. */
   createEngine(options: { device: string; threads: number; isa?: string; backendPath?: string; memoryBudget?: number; trace?: string }): NativeEngine
   /** Instruction sets of this machine that the addon was built with, worst first. */
   cpuFeatures(): string[]
   /**
   fp32 operations per second of so many threads (default 1) that do nothing but multiply-adds in registers, on the best instruction set or the given one: what benchmarks
-  divide by. Takes about 20 ms of the calling thread. Throws VIN_NOT_SUPPORTED for an ISA the machine lacks.
+  divide by. Takes about 20 ms of the calling thread. Throws ERR_VIN_NOT_SUPPORTED for an ISA the machine lacks.
   */
   measurePeak(options: { threads?: number; isa?: string }): number
   /** Names and fields of ops.def: the door's own description. */
   ops(): { name: string; fields: { name: string; kind: 'out' | 'in' | 'opt' | 'i32' | 'f32' | 'f64' }[] }[]
-  /** safetensors without a model: names, dtypes, shapes and data of all tensors (fp32 for floating types unless raw). Throws VIN_FORMAT. */
+  /** safetensors without a model: names, dtypes, shapes and data of all tensors (fp32 for floating types unless raw). Throws ERR_VIN_FORMAT. */
   readSafetensors(path: string | Uint8Array, options?: { limits?: Record<string, number>; headerOnly?: boolean }): { tensors: Record<string, { dtype: string; shape: number[]; data?: TypedArray }>; metadata: Record<string, string> }
   /** Atomic. */
   writeSafetensors(path: string, tensors: Record<string, { data: TypedArray; shape: number[]; dtype?: DType }>, metadata?: Record<string, string>): void

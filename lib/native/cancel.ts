@@ -1,6 +1,6 @@
 // One atomic flag per job, raised when the job's signal aborts; and waits that end with the signal, whatever they wait for.
 
-import { native } from '../errors.js'
+import { isAbort } from '../realms.js'
 import type { NativeCancel, NativeEngine } from './binding.js'
 import { onAbort } from './signals.js'
 
@@ -10,11 +10,24 @@ export interface BoundCancel {
   release(): void
 }
 
+/** @see withCancel */
 export function bindCancel(engine: NativeEngine, signal: AbortSignal | undefined): BoundCancel {
-  const flag = native(() => engine.createCancel())
+  const flag = engine.createCancel()
   const raise = (): void => flag.cancel()
   if (signal?.aborted === true) raise()
   return { flag, release: onAbort(signal, raise) }
+}
+
+/** Runs work whose native calls carry a flag that the signal raises. Native code knows that flag alone: what it has stopped ends here with the signal's reason. */
+export async function withCancel<T>(engine: NativeEngine, signal: AbortSignal | undefined, work: (cancel: NativeCancel) => Promise<T>): Promise<T> {
+  const { flag, release } = bindCancel(engine, signal)
+  try {
+    return await work(flag)
+  } catch (error) {
+    throw signal?.aborted === true && isAbort(error) ? signal.reason : error
+  } finally {
+    release()
+  }
 }
 
 /** `promise`, or the signal's reason as soon as it aborts. Work that goes on behind it is not waited for, and its failure is nobody's. */

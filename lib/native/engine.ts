@@ -1,7 +1,7 @@
 // Engines, shared by everything that asks for the same device, threads, instruction set and budget. An engine lives as long as somebody holds it.
 
 import { closeSync, openSync, readSync, statSync } from 'node:fs'
-import { VinError, expected, native, nativeAsync, rangeError } from '../errors.js'
+import { VinError, expected, rangeError } from '../errors.js'
 import { resolveDevice } from './backends.js'
 import type { Device, RejectedBackend } from './backends.js'
 import type { Binding, NativeEngine } from './binding.js'
@@ -68,7 +68,7 @@ export class Engine {
     entry.holders--
     if (entry.holders > 0) return
     shared.delete(this.#key)
-    await nativeAsync(() => entry.engine.dispose())
+    await entry.engine.dispose()
   }
 }
 
@@ -117,16 +117,14 @@ export function openEngine(options: EngineOptions = {}): Engine {
     }
   }
   if (trace !== '') checkTrace(trace)
-  const engine = native(() =>
-    binding.createEngine({
-      device,
-      threads,
-      memoryBudget: options.memoryBudget ?? Math.floor(memoryAvailable() * 0.8),
-      ...(isa === '' ? {} : { isa }),
-      ...(trace === '' ? {} : { trace }),
-      ...(backendPath === undefined ? {} : { backendPath })
-    })
-  )
+  const engine = binding.createEngine({
+    device,
+    threads,
+    memoryBudget: options.memoryBudget ?? Math.floor(memoryAvailable() * 0.8),
+    ...(isa === '' ? {} : { isa }),
+    ...(trace === '' ? {} : { trace }),
+    ...(backendPath === undefined ? {} : { backendPath })
+  })
   const given = engine.info.threads
   if (given < threads) {
     process.emitWarning(`Expected ${threads} threads but the system gave ${given}; the work takes longer. Raise the limit of processes (ulimit -u, or pids of the container), or ask for fewer threads`, { type: 'VinNativeWarning', code: 'VIN_FEWER_THREADS' })

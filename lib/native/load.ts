@@ -124,6 +124,7 @@ function checkBinding(binding: Partial<Binding>, source: string): Binding {
   if (typeof binding.createEngine !== 'function') {
     throw new VinError('ERR_VIN_BACKEND_UNAVAILABLE', `Expected the vin-native addon but ${source} has no createEngine`, { path: source })
   }
+  binding.useErrors?.({ VinError, RangeError, DOMException })
   return binding as Binding
 }
 

@@ -1,6 +1,6 @@
 // The few ops that TypeScript calls by itself. All queue on the engine and return handles at once.
 
-import { expected, native, rangeError } from '../errors.js'
+import { expected, rangeError } from '../errors.js'
 import type { NativeEngine, NativeTensor, OpArguments } from './binding.js'
 import { commonEngine } from './engine.js'
 import { elements, readNative } from './tensor.js'
@@ -21,20 +21,18 @@ export interface Term {
 export function linearCombination(engine: NativeEngine, terms: readonly Term[]): NativeTensor {
   const [a, b, c, d] = terms
   if (a === undefined || terms.length > 4) throw rangeError(`Expected one to four terms but received ${terms.length}`)
-  return native(() =>
-    output(
-      engine.op('linear_combination', {
-        y: { shape: a.tensor.shape },
-        a: a.tensor,
-        b: b?.tensor ?? null,
-        c: c?.tensor ?? null,
-        d: d?.tensor ?? null,
-        fa: a.factor,
-        fb: b?.factor ?? 0,
-        fc: c?.factor ?? 0,
-        fd: d?.factor ?? 0
-      })
-    )
+  return output(
+    engine.op('linear_combination', {
+      y: { shape: a.tensor.shape },
+      a: a.tensor,
+      b: b?.tensor ?? null,
+      c: c?.tensor ?? null,
+      d: d?.tensor ?? null,
+      fa: a.factor,
+      fb: b?.factor ?? 0,
+      fc: c?.factor ?? 0,
+      fd: d?.factor ?? 0
+    })
   )
 }
 
@@ -47,21 +45,21 @@ export function randnNative(engine: NativeEngine, seed: bigint, stream: number, 
     stream: stream | 0,
     frame_major: shape.length === 4 ? 1 : 0
   }
-  return native(() => output(engine.op('randn', args)))
+  return output(engine.op('randn', args))
 }
 
 /** A copy of a tensor or view, dense. */
 export function copyOf(engine: NativeEngine, tensor: NativeTensor): NativeTensor {
-  return native(() => output(engine.op('copy', { y: { shape: tensor.shape, dtype: tensor.dtype }, x: tensor })))
+  return output(engine.op('copy', { y: { shape: tensor.shape, dtype: tensor.dtype }, x: tensor }))
 }
 
 /** Writes `source` into the view or tensor `target`. */
 export function copyInto(engine: NativeEngine, target: NativeTensor, source: NativeTensor): void {
-  native(() => engine.op('copy', { y: target, x: source }))
+  engine.op('copy', { y: target, x: source })
 }
 
 export function filled(engine: NativeEngine, shape: readonly number[], value: number): NativeTensor {
-  return native(() => output(engine.op('fill', { y: { shape: [...shape] }, value })))
+  return output(engine.op('fill', { y: { shape: [...shape] }, value }))
 }
 
 /** Tensors one after another along an axis. */
@@ -74,7 +72,7 @@ export function concat(engine: NativeEngine, tensors: readonly NativeTensor[], a
   let at = 0
   for (const tensor of tensors) {
     const end = at + (tensor.shape[axis] ?? 0)
-    const view = native(() => engine.slice(whole, axis, at, end))
+    const view = engine.slice(whole, axis, at, end)
     copyInto(engine, view, tensor)
     view.dispose()
     at = end
@@ -84,8 +82,8 @@ export function concat(engine: NativeEngine, tensors: readonly NativeTensor[], a
 
 /** Rows of a [rows, D] tensor by number. */
 export function gatherRows(engine: NativeEngine, table: NativeTensor, rows: readonly number[]): NativeTensor {
-  const ids = native(() => engine.upload(Int32Array.from(rows), [rows.length]))
-  const result = native(() => output(engine.op('embedding', { y: { shape: [rows.length, table.shape[1] ?? 0] }, table, ids })))
+  const ids = engine.upload(Int32Array.from(rows), [rows.length])
+  const result = output(engine.op('embedding', { y: { shape: [rows.length, table.shape[1] ?? 0] }, table, ids }))
   ids.dispose()
   return result
 }

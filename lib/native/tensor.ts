@@ -1,8 +1,7 @@
 // The public tensor handle, and the way from plain data to the device and back.
 
 import { types } from 'node:util'
-import { VinError, expected, native, nativeAsync, rangeError, typeError } from '../errors.js'
-import type { NativeContext } from '../errors.js'
+import { VinError, expected, rangeError, typeError } from '../errors.js'
 import { brand, ownArray } from '../realms.js'
 import type { DType, NativeEngine, NativeTensor, TypedArray } from './binding.js'
 import { abortable } from './cancel.js'
@@ -38,7 +37,7 @@ export class Tensor {
   /** Uploads plain data. Without an engine the tensor lies in host memory. */
   static from(value: TensorData, engine: Engine = commonEngine()): Tensor {
     checkTensorData(value, 'value')
-    return new Tensor(engine.native, native(() => engine.native.upload(value.data, value.shape)))
+    return new Tensor(engine.native, engine.native.upload(value.data, value.shape))
   }
 
   /** Resolves with a copy, or rejects with the error of the work that should have made this tensor. */
@@ -52,7 +51,7 @@ export class Tensor {
   @internal
   */
   view(): Tensor {
-    return new Tensor(this.#engine, native(() => this.#engine.reshape(this.native, this.shape)))
+    return new Tensor(this.#engine, this.#engine.reshape(this.native, this.shape))
   }
 
   dispose(): void {
@@ -83,14 +82,14 @@ export class Tensor {
 /** What every public function takes where it wants a tensor. */
 export type TensorLike = TensorData | Tensor
 
-export async function readNative(tensor: NativeTensor, context?: NativeContext): Promise<TensorData> {
-  const { data, shape } = await readArray(tensor, context)
+export async function readNative(tensor: NativeTensor): Promise<TensorData> {
+  const { data, shape } = await readArray(tensor)
   return { data: data as Float32Array, shape }
 }
 
 /** A copy of a tensor of any type. */
-export async function readArray(tensor: NativeTensor, context?: NativeContext): Promise<{ data: TypedArray; shape: number[] }> {
-  const { data, shape } = await nativeAsync(() => tensor.read(), context)
+export async function readArray(tensor: NativeTensor): Promise<{ data: TypedArray; shape: number[] }> {
+  const { data, shape } = await tensor.read()
   return { data: ownArray(data), shape }
 }
 
@@ -143,23 +142,23 @@ export class Scope {
 }
 
 /** A tensor argument on the engine. Plain data is uploaded; a handle of another engine is copied through the host. What was made is freed with the scope. */
-export async function toNative(engine: NativeEngine, value: TensorLike, scope: Scope, context?: NativeContext): Promise<NativeTensor> {
+export async function toNative(engine: NativeEngine, value: TensorLike, scope: Scope, signal?: AbortSignal): Promise<NativeTensor> {
   if (value instanceof Tensor) {
     if (value.engine === engine) return value.native
-    const copy = await abortable(readNative(value.native, context), context?.signal)
-    return scope.add(native(() => engine.upload(copy.data, copy.shape), context))
+    const copy = await abortable(readNative(value.native), signal)
+    return scope.add(engine.upload(copy.data, copy.shape))
   }
-  return scope.add(native(() => engine.upload(value.data, value.shape), context))
+  return scope.add(engine.upload(value.data, value.shape))
 }
 
 /** The result in the form of the argument: a handle for a handle, plain data for plain data. The native tensor is consumed. */
-export async function toResult<T extends TensorLike>(engine: NativeEngine, like: T, result: NativeTensor, context?: NativeContext): Promise<T> {
+export async function toResult<T extends TensorLike>(engine: NativeEngine, like: T, result: NativeTensor): Promise<T> {
   try {
     if (like instanceof Tensor) {
-      await nativeAsync(() => result.ready(), context)
+      await result.ready()
       return new Tensor(engine, result) as TensorLike as T
     }
-    const plain = await readNative(result, context)
+    const plain = await readNative(result)
     result.dispose()
     return plain as TensorLike as T
   } catch (error) {

@@ -1,12 +1,12 @@
 // Given frames: an image first, an image last, or a video to go on from. Each becomes clean latent frames and zeros in the frame mask.
 
-import { VinError, expected, native, nativeAsync, rangeError } from '../errors.js'
+import { VinError, expected, rangeError } from '../errors.js'
 import { readFile } from 'node:fs/promises'
 import { types } from 'node:util'
 import type { VAE } from '../models/vae.js'
 import type { Binding, NativeCancel, NativeEngine, NativeTensor } from '../native/binding.js'
 import { abortable, abortableItems } from '../native/cancel.js'
-import { copyInto } from '../native/ops.js'
+import { copyInto, filled } from '../native/ops.js'
 import { checkShape, toNative } from '../native/tensor.js'
 import type { Scope, TensorData, TensorLike } from '../native/tensor.js'
 import { checkInteger, checkNumber } from '../options/check.js'
@@ -72,7 +72,7 @@ export function maskOf(given: readonly GivenFrames[], latentFrames: number): num
 /** Puts given frames into start latents. */
 export function placeFrames(engine: NativeEngine, latents: NativeTensor, given: readonly GivenFrames[]): void {
   for (const { at, latents: clean } of given) {
-    const view = native(() => engine.slice(latents, 1, at, at + (clean.shape[1] ?? 0)))
+    const view = engine.slice(latents, 1, at, at + (clean.shape[1] ?? 0))
     copyInto(engine, view, clean)
     view.dispose()
   }
@@ -86,7 +86,7 @@ async function encodeImage({ width, height }: ResolvedGenerateOptions, context: 
   const frames = name === 'image' ? 1 : microBatch.frames
   const latents = encodePixels(context, vae, repeatFrame(plane, frames), frames, height, width)
   const at = name === 'image' ? 0 : (latents.shape[1] ?? 1) - 1
-  return scope.add(native(() => engine.slice(latents, 1, at, at + 1)))
+  return scope.add(engine.slice(latents, 1, at, at + 1))
 }
 
 /** [3, H, W] → [3, frames, H, W] */
@@ -98,9 +98,9 @@ function repeatFrame(plane: Float32Array, frames: number): Float32Array {
 }
 
 function encodePixels({ engine, cancel, scope }: ConditioningContext, vae: VAE, pixels: Float32Array, frames: number, height: number, width: number): NativeTensor {
-  const input = native(() => engine.upload(pixels, [3, frames, height, width]))
+  const input = engine.upload(pixels, [3, frames, height, width])
   try {
-    return scope.add(native(() => vae.native.encode(input, { cancel })))
+    return scope.add(vae.native.encode(input, { cancel }))
   } finally {
     input.dispose()
   }
@@ -125,7 +125,7 @@ async function readLatents({ binding, microBatch, vae }: ConditioningContext, fi
   const bytes = await readFile(file).catch((cause: unknown) => {
     throw Object.assign(rangeError(`Expected the path of a video for video but ${JSON.stringify(file)} cannot be read`), { cause })
   })
-  const { tensors, metadata } = await nativeAsync(async () => binding.readSafetensors(bytes))
+  const { tensors, metadata } = binding.readSafetensors(bytes)
   const { data, shape } = tensors['latents'] ?? {}
   if (!types.isFloat32Array(data) || shape === undefined) throw new VinError('ERR_VIN_FORMAT', `Expected a float tensor named latents in ${file}`, { file, tensor: 'latents' })
   const latents = { data, shape }
@@ -146,8 +146,8 @@ async function latentVideo(options: ResolvedGenerateOptions, context: Conditioni
   if (frames === dropped) throw rangeError(`Expected at least ${microBatch.latentFrames} latent frames (one micro-batch) in video but received ${frames}`)
   if (dropped > 0) warn({ code: 'frames-dropped', message: `the first ${dropped} latent frames of video do not fill a micro-batch of ${microBatch.latentFrames} and were dropped` })
   checkRoom(options, frames - dropped)
-  const tensor = await toNative(engine, latents, scope, { signal })
-  return dropped === 0 ? tensor : scope.add(native(() => engine.slice(tensor, 1, dropped, frames)))
+  const tensor = await toNative(engine, latents, scope, signal)
+  return dropped === 0 ? tensor : scope.add(engine.slice(tensor, 1, dropped, frames))
 }
 
 function checkRoom({ latentFrames, numFrames }: ResolvedGenerateOptions, given: number): void {
@@ -171,12 +171,7 @@ async function encodeFrames(options: ResolvedGenerateOptions, context: Condition
   if (dropped > 0) warn({ code: 'frames-dropped', message: `the first ${dropped} frames of video do not fill a micro-batch of ${microBatch.frames} and were dropped` })
   const batches = (pictures.length - dropped) / microBatch.frames
   checkRoom(options, batches * microBatch.latentFrames)
-  const whole = scope.add(
-    native(() => {
-      const { y } = engine.op('fill', { y: { shape: [context.channels, batches * microBatch.latentFrames, height / 8, width / 8] }, value: 0 })
-      return y as NativeTensor
-    })
-  )
+  const whole = scope.add(filled(engine, [context.channels, batches * microBatch.latentFrames, height / 8, width / 8], 0))
   const size = width * height
   for (let batch = 0; batch < batches; batch++) {
     signal.throwIfAborted()
@@ -188,7 +183,7 @@ async function encodeFrames(options: ResolvedGenerateOptions, context: Condition
     const latents = encodePixels(context, vae, pixels, microBatch.frames, height, width)
     placeFrames(engine, whole, [{ at: batch * microBatch.latentFrames, latents }])
     // Back-pressure: pixels of one micro-batch at a time.
-    await nativeAsync(() => latents.ready(), { signal })
+    await latents.ready()
   }
   return whole
 }

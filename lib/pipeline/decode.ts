@@ -1,6 +1,6 @@
 // Latents → frames, micro-batch by micro-batch. One micro-batch is queued ahead of the one that is being read, so memory does not grow with the video.
 
-import { VinError, native } from '../errors.js'
+import { VinError } from '../errors.js'
 import type { VAE } from '../models/vae.js'
 import type { NativeTensor } from '../native/binding.js'
 import { abortable, bindCancel } from '../native/cancel.js'
@@ -26,11 +26,10 @@ export async function* decodeBatches({ vae, latents, numFrames }: DecodeInput, .
   const model = vae.native
   const engine = vae.engine.native
   const cancel = bindCancel(engine, signal)
-  const context = { signal }
-  const tensor = native(() => engine.upload(latents.data, latents.shape))
+  const tensor = engine.upload(latents.data, latents.shape)
   const latentFrames = latents.shape[1] ?? 0
   const step = vae.microBatch.latentFrames
-  const queue = (begin: number): NativeTensor => native(() => model.decodePixels(tensor, { begin, end: Math.min(begin + step, latentFrames), numFrames, cancel: cancel.flag }), context)
+  const queue = (begin: number): NativeTensor => model.decodePixels(tensor, { begin, end: Math.min(begin + step, latentFrames), numFrames, cancel: cancel.flag })
   let ahead: NativeTensor | undefined
   try {
     ahead = queue(0)
@@ -39,7 +38,7 @@ export async function* decodeBatches({ vae, latents, numFrames }: DecodeInput, .
       const pixels: NativeTensor = ahead as NativeTensor
       ahead = begin + step < latentFrames ? queue(begin + step) : undefined
       try {
-        const { data, shape } = await abortable(readArray(pixels, context), signal)
+        const { data, shape } = await abortable(readArray(pixels), signal)
         const [count = 0, height = 0, width = 0] = shape
         const size = height * width * 3
         const bytes = data as Uint8Array

@@ -1,7 +1,7 @@
 // One evaluation of model.md §3: its chunk plan, and the native request for it. Everything that evaluates asks here: denoise, attention, the sampling loop, the dry
 // run of memory and the trainer.
 
-import { missingComponent, native } from '../errors.js'
+import { missingComponent } from '../errors.js'
 import { methods } from '../methods/index.js'
 import type { Evaluation, Geometry, Method, MethodPlan } from '../methods/index.js'
 import type { Transformer } from '../models/transformer.js'
@@ -58,15 +58,15 @@ export function evaluationRequest<T = NativeTensor>(parts: EvaluationParts<T>): 
 export async function denoiseRequest(transformer: Transformer, options: ResolvedDenoiseOptions, cancel: NativeCancel, scope: Scope): Promise<EvaluationRequest> {
   const engine = transformer.engine.native
   const plan = planOf(methods[options.method], transformer, { ...options, latentFrames: options.shape[1] })
-  const context = { signal: options.signal }
+  const { signal } = options
   // All at the call: what the caller changes afterwards is not seen.
-  const taken = (value: TensorLike | undefined): Promise<NativeTensor> | undefined => (value === undefined ? undefined : toNative(engine, value, scope, context))
+  const taken = (value: TensorLike | undefined): Promise<NativeTensor> | undefined => (value === undefined ? undefined : toNative(engine, value, scope, signal))
   const [latents, text, negative, globalTokensFrom] = await Promise.all([
-    toNative(engine, options.latents, scope, context),
-    toNative(engine, options.promptEmbeds, scope, context),
+    toNative(engine, options.latents, scope, signal),
+    toNative(engine, options.promptEmbeds, scope, signal),
     taken(options.negativePromptEmbeds),
     taken(options.globalTokensFrom)
   ])
-  const conditioning = native(() => conditionText(transformer, [text], negative, options.guidanceScale, scope), context)
+  const conditioning = conditionText(transformer, [text], negative, options.guidanceScale, scope)
   return evaluationRequest({ ...options, latents, text: conditioning, evaluation: { ...plan, fuse: options.fuse }, globalTokensFrom, cancel })
 }

@@ -1,7 +1,6 @@
 // What the loop tells its observers after a step, what a hook may answer, and how whatever the caller gave is called and waited for.
 
 import { AsyncLocalStorage } from 'node:async_hooks'
-import { native } from '../errors.js'
 import type { NativeEngine, NativeTensor } from '../native/binding.js'
 import { VinError } from '../errors.js'
 import { abortable } from '../native/cancel.js'
@@ -96,11 +95,11 @@ What `onStep` returned, as latents on the engine; undefined: nothing was replace
 export async function replacedLatents(engine: NativeEngine, answer: StepResult, shape: readonly number[], signal: AbortSignal): Promise<NativeTensor | undefined> {
   if (typeof answer !== 'object' || answer === null || !('shape' in answer)) return undefined
   checkShape(answer, 'the latents returned by onStep', shape)
-  if (!(answer instanceof Tensor)) return native(() => engine.upload(answer.data, answer.shape))
+  if (!(answer instanceof Tensor)) return engine.upload(answer.data, answer.shape)
   // The caller keeps its handle, the loop gets a copy.
   const scope = new Scope()
   try {
-    return copyOf(engine, await toNative(engine, answer, scope, { signal }))
+    return copyOf(engine, await toNative(engine, answer, scope, signal))
   } finally {
     scope.dispose()
   }

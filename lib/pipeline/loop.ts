@@ -1,7 +1,7 @@
 // The sampling loop. TypeScript samples, native code evaluates: every evaluation is one call that returns a handle at once. Without a hook that may replace
 // latents the loop awaits the step before the one it has just queued, so that the device never waits for JavaScript.
 
-import { native, nativeAsync } from '../errors.js'
+import { inStep } from '../errors.js'
 import type { Evaluation, Method, MethodPlan } from '../methods/index.js'
 import type { Transformer } from '../models/transformer.js'
 import type { NativeCancel, NativeEngine, NativeTensor } from '../native/binding.js'
@@ -77,8 +77,8 @@ function fixedRuns(mask: readonly number[]): [number, number][] {
 /** Writes the conditioning frames of `source` into `target` [C, N, H, W]. */
 function keepFixed(engine: NativeEngine, target: NativeTensor, source: NativeTensor, mask: readonly number[]): void {
   for (const [begin, end] of fixedRuns(mask)) {
-    const to = native(() => engine.slice(target, 1, begin, end))
-    const from = native(() => engine.slice(source, 1, begin, end))
+    const to = engine.slice(target, 1, begin, end)
+    const from = engine.slice(source, 1, begin, end)
     copyInto(engine, to, from)
     to.dispose()
     from.dispose()
@@ -112,10 +112,7 @@ export async function sample(options: LoopOptions, start: LoopStart): Promise<Na
   const settle = async (): Promise<StepReport | undefined> => {
     if (pending === undefined) return undefined
     const { step, latents } = pending
-    await abortable(
-      nativeAsync(() => latents.native.ready(), { signal: options.signal, step: step.step }),
-      options.signal
-    )
+    await abortable(inStep(step.step, latents.native.ready()), options.signal)
     pending = undefined
     const report = { ...step, etaMs: eta.tick() * (total - 1 - step.step) }
     try {
@@ -135,7 +132,7 @@ export async function sample(options: LoopOptions, start: LoopStart): Promise<Na
         options.signal.throwIfAborted()
         const timestep = scheduler.timesteps[step] ?? NaN
         const evaluation = method.evaluation(plan, step, numInferenceSteps, options.fusion)
-        const next = queueStep(options, current.native, timestep, evaluation, frameMask, firstStep + step)
+        const next = queueStep(options, current.native, timestep, evaluation, frameMask)
         const following = new StepLatents(next)
         following.hold()
         current.release()
@@ -161,13 +158,12 @@ export async function sample(options: LoopOptions, start: LoopStart): Promise<Na
   }
 }
 
-function queueStep(options: LoopOptions, latents: NativeTensor, timestep: number, evaluation: Evaluation, frameMask: number[] | undefined, step: number): NativeTensor {
+function queueStep(options: LoopOptions, latents: NativeTensor, timestep: number, evaluation: Evaluation, frameMask: number[] | undefined): NativeTensor {
   const { engine, transformer, scheduler } = options
-  const context = { signal: options.signal, step }
   const request = evaluationRequest({ ...options, latents, timestep, evaluation, frameMask })
-  const eps = native(() => transformer.native.denoise(request), context)
+  const eps = transformer.native.denoise(request)
   try {
-    const next = native(() => scheduler.queueStep(engine, eps, timestep, latents), context)
+    const next = scheduler.queueStep(engine, eps, timestep, latents)
     if (frameMask !== undefined) keepFixed(engine, next, latents, frameMask)
     return next
   } finally {

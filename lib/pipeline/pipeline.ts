@@ -1,11 +1,12 @@
 // VideoPipeline: the components of a model on one engine, and what is done with them.
 
-import { VinError, expected, missingComponent, native, nativeAsync } from '../errors.js'
+import { VinError, expected, missingComponent } from '../errors.js'
 import type { TextEncoder } from '../models/text-encoder.js'
 import type { Tokenizer } from '../models/tokenizer.js'
 import type { Transformer } from '../models/transformer.js'
 import type { VAE } from '../models/vae.js'
-import { abortable, bindCancel } from '../native/cancel.js'
+import type { NativeCancel } from '../native/binding.js'
+import { abortable, withCancel } from '../native/cancel.js'
 import type { Engine, Runtime } from '../native/engine.js'
 import type { Logger } from '../native/log.js'
 import { linkSignals } from '../native/signals.js'
@@ -176,19 +177,16 @@ export class VideoPipeline {
   async denoise<T extends TensorLike>(options: DenoiseOptions<T>): Promise<T> {
     this.#open()
     const resolved = resolveDenoiseOptions(options, this.#parts.transformer.config)
-    return this.track([resolved.signal], async (signal) => {
+    return this.track([resolved.signal], async (signal, cancel) => {
       const { transformer } = this.#parts
       const engine = transformer.engine.native
       const scope = new Scope()
-      const cancel = bindCancel(engine, signal)
-      const context = { signal }
       try {
-        const request = await denoiseRequest(transformer, { ...resolved, signal }, cancel.flag, scope)
-        const output = native(() => transformer.native.denoise(request), context)
-        return markPrediction(await abortable(toResult(engine, resolved.latents, output, context), signal), this.#parts.trainedWith)
+        const request = await denoiseRequest(transformer, { ...resolved, signal }, cancel, scope)
+        const output = transformer.native.denoise(request)
+        return markPrediction(await abortable(toResult(engine, resolved.latents, output), signal), this.#parts.trainedWith)
       } finally {
         scope.dispose()
-        cancel.release()
       }
     })
   }
@@ -217,10 +215,11 @@ export class VideoPipeline {
     takesTurns(this)
     const moved = (position: number): void => emit({ event: { type: 'queued', position } })
     try {
-      return await this.track(sources, (signal) =>
+      return await this.track(sources, (signal, cancel) =>
         this.#inTurn(signal, moved, () =>
           runGenerate(taken, this.#parts, textEncoder, this.#microBatch(), {
             signal,
+            cancel,
             sources,
             owner: this,
             logger,
@@ -310,36 +309,33 @@ export class VideoPipeline {
   async attention(options: DenoiseOptions): Promise<AttentionMaps> {
     this.#open()
     const resolved = resolveDenoiseOptions(options, this.#parts.transformer.config, 'attention')
-    return this.track([resolved.signal], async (signal) => {
+    return this.track([resolved.signal], async (signal, cancel) => {
       const { transformer } = this.#parts
       const scope = new Scope()
-      const cancel = bindCancel(transformer.engine.native, signal)
-      const context = { signal }
       try {
-        const request = await denoiseRequest(transformer, { ...resolved, method: 'vin', signal }, cancel.flag, scope)
-        const maps = native(() => transformer.native.attention(request), context)
+        const request = await denoiseRequest(transformer, { ...resolved, method: 'vin', signal }, cancel, scope)
+        const maps = transformer.native.attention(request)
         scope.add(maps.encoder)
         for (const map of maps.processor) scope.add(map)
-        const [encoder, processor] = await abortable(Promise.all([readNative(maps.encoder, context), Promise.all(maps.processor.map((map) => readNative(map, context)))]), signal)
+        const [encoder, processor] = await abortable(Promise.all([readNative(maps.encoder), Promise.all(maps.processor.map(readNative))]), signal)
         return { encoder, processor }
       } finally {
         scope.dispose()
-        cancel.release()
       }
     })
   }
 
   /**
-  Runs work that dispose() aborts and waits for. The signal it gets joins the given ones and the pipeline's.
+  Runs work that dispose() aborts and waits for. The signal it gets joins the given ones and the pipeline's; the flag is for its native calls.
 
   @internal
   */
-  async track<R>(signals: readonly (AbortSignal | undefined)[], work: (signal: AbortSignal) => Promise<R>): Promise<R> {
+  async track<R>(signals: readonly (AbortSignal | undefined)[], work: (signal: AbortSignal, cancel: NativeCancel) => Promise<R>): Promise<R> {
     this.#open()
     const linked = linkSignals(...signals, this.#closing.signal)
     const running = (async () => {
       linked.signal.throwIfAborted()
-      return work(linked.signal)
+      return withCancel(this.#parts.engine.native, linked.signal, (cancel) => work(linked.signal, cancel))
     })()
     this.#running.add(running)
     try {
@@ -363,7 +359,7 @@ export class VideoPipeline {
     this.#closing.abort(new VinError('ERR_VIN_DISPOSED', 'Expected a live pipeline but it was disposed', { component: 'pipeline' }))
     await Promise.allSettled(this.#running)
     const { engine, transformer, vae, textEncoder } = this.#parts
-    await nativeAsync(() => engine.native.fence()).catch(() => {})
+    await engine.native.fence().catch(() => {})
     await transformer.dispose()
     await vae?.dispose()
     await textEncoder?.dispose()

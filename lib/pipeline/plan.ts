@@ -1,6 +1,5 @@
 // What a run will do, before it does it: chunks, keyframes, text per chunk, FLOPs and memory. Synchronous; the only native call is the dry run of one evaluation.
 
-import { native } from '../errors.js'
 import { methods } from '../methods/index.js'
 import type { Method, MethodPlan } from '../methods/index.js'
 import type { Transformer } from '../models/transformer.js'
@@ -105,8 +104,8 @@ function planMemory(options: ResolvedGenerateOptions, transformer: Transformer, 
   const text = guidanceBranches(guidanceScale) === 2 ? { text: rows, negativeText: rows, guidanceScale } : { text: rows, guidanceScale: 1 }
   const latentsOf = { shape: [C, latentFrames, height / 8, width / 8] }
   const request = evaluationRequest({ ...options, latents: latentsOf, timestep: 1, text, evaluation: { ...plan, fuse: plan.chunks.length > 1 } })
-  const activations = native(() => transformer.native.memory(request))
-  const decode = vae === undefined || options.outputType === 'latents' ? 0 : native(() => vae.native.memory({ height, width, operation: 'decode' }))
+  const activations = transformer.native.memory(request)
+  const decode = vae === undefined || options.outputType === 'latents' ? 0 : vae.native.memory({ height, width, operation: 'decode' })
   // Beside the model: latents of this step and the next, the prediction, and start noise.
   const latents = 4 * 4 * C * latentFrames * (height / 8) * (width / 8)
   return { weights, activations, decode, peak: weights + latents + Math.max(activations, decode) }

@@ -1,6 +1,6 @@
 // Text → embeddings on the engine, with warnings for what the tokenizer dropped.
 
-import { VinError, missingComponent, native, rangeError } from '../errors.js'
+import { VinError, missingComponent, rangeError } from '../errors.js'
 import type { EncodedText } from '../models/text-encoder.js'
 import type { Tokenizer } from '../models/tokenizer.js'
 import type { Transformer } from '../models/transformer.js'
@@ -51,7 +51,7 @@ export async function encodePrompt(
   if (valid === 0) throw new VinError('ERR_VIN_FORMAT', `Expected at least one token for ${name} but the tokenizer gave none`, { name })
   if (valid > most) throw rangeError(`Expected at most ${most} rows for ${name} but the text encoder gave ${valid}`)
   const engine = transformer.engine.native
-  return scope.add(native(() => engine.upload(embeds.data.subarray(0, valid * width), [valid, width])))
+  return scope.add(engine.upload(embeds.data.subarray(0, valid * width), [valid, width]))
 }
 
 function vocabularyText(words: readonly string[]): string {

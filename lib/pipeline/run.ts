@@ -1,11 +1,11 @@
 // One generate(), from resolved options to a Video: plan, text, start noise, given frames, sampling, and a video that decodes when it is read.
 
 import { performance } from 'node:perf_hooks'
-import { missingComponent, native } from '../errors.js'
+import { inStep, missingComponent } from '../errors.js'
 import { RunFolder } from '../files/run-folder.js'
 import type { VAE } from '../models/vae.js'
 import type { NativeCancel, NativeEngine, NativeTensor } from '../native/binding.js'
-import { abortable, bindCancel } from '../native/cancel.js'
+import { abortable } from '../native/cancel.js'
 import type { Logger } from '../native/log.js'
 import { checkSeed, copyOf, randnNative } from '../native/ops.js'
 import { Scope, readArray, readNative, toNative } from '../native/tensor.js'
@@ -34,9 +34,10 @@ import type { Fingerprint, SavedState } from './resume.js'
 import { conditionText } from './text.js'
 import type { TextConditioning } from './text.js'
 
-/** A job's context while it samples: its sources, and dispose(), as one signal. */
+/** A job's context while it samples: its sources, and dispose(), as one signal, and as one flag. */
 export interface SampleContext extends RunContext {
   signal: AbortSignal
+  cancel: NativeCancel
   /** The pipeline: whoever waits in a hook for another of its runs waits for itself. */
   owner: object
   /** Hears the run's warnings, and those of saving its video. */
@@ -50,7 +51,6 @@ interface Run {
   microBatch: MicroBatch
   context: SampleContext
   engine: NativeEngine
-  cancel: NativeCancel
   scope: Scope
   plan: VideoPlan
   warnings: PipelineWarning[]
@@ -75,7 +75,6 @@ export async function runGenerate(options: ResolvedGenerateOptions, parts: Pipel
   const { signal } = context
   signal.throwIfAborted()
   const engine = parts.engine.native
-  const cancel = bindCancel(engine, signal)
   const scope = new Scope()
   const warnings: PipelineWarning[] = []
   const warn = (warning: PipelineWarning): void => {
@@ -87,7 +86,7 @@ export async function runGenerate(options: ResolvedGenerateOptions, parts: Pipel
   try {
     const plan = planVideo(options, parts)
     if (options.outputType === 'video' || options.preview === true || options.onPreview !== undefined) requireVae(parts.vae)
-    const run: Run = { options, parts, textEncoder, microBatch, context, engine, cancel: cancel.flag, scope, plan, warnings, warn }
+    const run: Run = { options, parts, textEncoder, microBatch, context, engine, scope, plan, warnings, warn }
     context.emit({ event: { type: 'plan', plan } })
     plan.warnings.forEach(warn)
     if (options.resume !== undefined) states = await RunFolder.use(options.resume)
@@ -101,7 +100,6 @@ export async function runGenerate(options: ResolvedGenerateOptions, parts: Pipel
   } finally {
     await states?.release()
     scope.dispose()
-    cancel.release()
   }
 }
 
@@ -119,11 +117,11 @@ async function textOf({ options, parts, textEncoder, context, engine, scope, pla
   const encode = (text: string, name: string): Promise<NativeTensor> =>
     encodePrompt({ transformer: parts.transformer, textEncoder, tokenizer: parts.tokenizer, owner: context.owner }, text, name, scope, signal, warn)
   const entries: NativeTensor[] = []
-  if (options.promptEmbeds !== undefined) entries.push(await toNative(engine, options.promptEmbeds, scope, { signal }))
+  if (options.promptEmbeds !== undefined) entries.push(await toNative(engine, options.promptEmbeds, scope, signal))
   for (const [i, { prompt }] of options.prompt.entries()) entries.push(await encode(prompt, options.prompt.length === 1 ? 'prompt' : `prompt[${i}]`))
   let negative: NativeTensor | undefined
   if (options.guidanceScale !== 1) {
-    if (options.negativePromptEmbeds !== undefined) negative = await toNative(engine, options.negativePromptEmbeds, scope, { signal })
+    if (options.negativePromptEmbeds !== undefined) negative = await toNative(engine, options.negativePromptEmbeds, scope, signal)
     else if (options.negativePrompt !== undefined) negative = await encode(options.negativePrompt, 'negativePrompt')
   }
   return conditionText(parts.transformer, entries, negative, options.guidanceScale, scope, entries.length > 1 ? plan.promptShares : undefined)
@@ -131,8 +129,8 @@ async function textOf({ options, parts, textEncoder, context, engine, scope, pla
 
 /** Start noise with the given frames in it, then all steps. */
 async function sampleLatents(run: Run, text: TextConditioning, seed: bigint, givenSeed: number | bigint, resuming: Resuming | undefined): Promise<TensorData> {
-  const { options, parts, context, engine, cancel, scope, plan, warn } = run
-  const { signal, owner } = context
+  const { options, parts, context, engine, scope, plan, warn } = run
+  const { signal, cancel, owner } = context
   const { transformer, vae } = parts
   const { height, width, latentFrames, numInferenceSteps } = options
   const shape = [transformer.config.in_channels, latentFrames, height / 8, width / 8]
@@ -200,7 +198,7 @@ async function sampleLatents(run: Run, text: TextConditioning, seed: bigint, giv
   }
   const latents = await sample(loop, start)
   try {
-    const data = await abortable(readNative(latents, { signal }), signal)
+    const data = await abortable(readNative(latents), signal)
     checkFinite(data, 'latents after the last step', { step: lastStep })
     return data
   } finally {
@@ -217,7 +215,7 @@ function requireVae(vae: PipelineParts['vae']): VAE {
 async function startOf({ options, engine, context }: Run, seed: bigint, shape: number[], state: SavedState | undefined): Promise<LoopStart> {
   if (state !== undefined) {
     const { latents, ...rest } = state.tensors
-    const upload = ({ data, shape: size }: TensorData): NativeTensor => native(() => engine.upload(data, size))
+    const upload = ({ data, shape: size }: TensorData): NativeTensor => engine.upload(data, size)
     const schedulerState: Record<string, NativeTensor> = {}
     for (const [name, tensor] of Object.entries(rest)) schedulerState[name.replace(/^scheduler\./, '')] = upload(tensor)
     return { latents: upload(latents as TensorData), step: state.step, schedulerState }
@@ -225,7 +223,7 @@ async function startOf({ options, engine, context }: Run, seed: bigint, shape: n
   if (options.latents === undefined) return { latents: randnNative(engine, seed, 0, shape), step: 0 }
   const scope = new Scope()
   try {
-    return { latents: copyOf(engine, await toNative(engine, options.latents, scope, { signal: context.signal })), step: 0 }
+    return { latents: copyOf(engine, await toNative(engine, options.latents, scope, context.signal)), step: 0 }
   } finally {
     scope.dispose()
   }
@@ -247,15 +245,13 @@ function isPreviewed({ preview: asked, outputType }: ResolvedGenerateOptions, { 
 }
 
 /** The middle micro-batch of the latents as they are, decoded: an event, and a call of onPreview. */
-async function preview({ options, parts, cancel, context, plan }: Run, { step }: StepReport, latents: NativeTensor): Promise<void> {
+async function preview({ options, parts, context, plan }: Run, { step }: StepReport, latents: NativeTensor): Promise<void> {
   const vae = requireVae(parts.vae)
   const { latentFrames: size, frames: videoFrames } = vae.microBatch
   const batch = Math.floor((plan.latentFrames - 1) / size / 2)
-  const pixels = native(() =>
-    vae.native.decodePixels(latents, { begin: batch * size, end: Math.min((batch + 1) * size, plan.latentFrames), numFrames: options.numFrames, cancel })
-  )
+  const pixels = vae.native.decodePixels(latents, { begin: batch * size, end: Math.min((batch + 1) * size, plan.latentFrames), numFrames: options.numFrames, cancel: context.cancel })
   try {
-    const { data, shape } = await readArray(pixels, { signal: context.signal, step })
+    const { data, shape } = await inStep(step, readArray(pixels))
     const [count = 0, height = 0, width = 0] = shape
     const bytes = height * width * 3
     const frames: Frame[] = Array.from({ length: count }, (_, i) => ({

@@ -2,7 +2,6 @@
 
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { nativeAsync } from '../errors.js'
 import { claimFolder, fillFolder } from '../files/folder.js'
 import { checkWeightType, fieldsOf, modelFiles, writeComponent, writeJson } from '../models/save.js'
 import type { WeightType, WriteWeights } from '../models/save.js'
@@ -38,9 +37,9 @@ export async function savePipeline(pipeline: VideoPipeline, folder: string, opti
     isMember: (path) => new RegExp(`^${modelFiles}$`).test(path),
     write: (temporary) =>
       writeModelFolder(pipeline, temporary, pipeline.scheduler, {
-        transformer: (path) => nativeAsync(() => pipeline.transformer.native.save(path, { dtype: transformer })),
-        vae: (path) => nativeAsync(() => pipeline.vae.native.save(path, { dtype: vae })),
-        textEncoder: (path) => nativeAsync(() => pipeline.textEncoder.native.save(path, { dtype: textEncoder }))
+        transformer: (path) => pipeline.transformer.native.save(path, { dtype: transformer }),
+        vae: (path) => pipeline.vae.native.save(path, { dtype: vae }),
+        textEncoder: (path) => pipeline.textEncoder.native.save(path, { dtype: textEncoder })
       })
   })
 }
@@ -53,7 +52,7 @@ export async function writeModelFolder(
   write: { transformer?: WriteWeights; textEncoder?: WriteWeights; vae?: WriteWeights } = {}
 ): Promise<void> {
   const { guidanceScale, numInferenceSteps, width, height, fps } = pipeline.defaults
-  const asIs = (model: { save(path: string, options: { dtype: 'float32' }): Promise<void> }): WriteWeights => (path) => nativeAsync(() => model.save(path, { dtype: 'float32' }))
+  const asIs = (model: { save(path: string, options: { dtype: 'float32' }): Promise<void> }): WriteWeights => (path) => model.save(path, { dtype: 'float32' })
   const { transformer } = pipeline
   const index: Record<string, unknown> = { _class_name: 'VinVideoPipeline', transformer: ['vin-native', 'VinTransformer3DModel'] }
   await writeComponent(join(folder, 'transformer'), transformer.description(), write.transformer ?? asIs(transformer.native))

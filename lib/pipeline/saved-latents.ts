@@ -1,6 +1,6 @@
 // Latents as a video: those that `video.save('x.safetensors')` wrote, after a failed encode or on another machine, or those of a loop that was written by hand.
 
-import { VinError, expected, missingComponent, native } from '../errors.js'
+import { VinError, expected, missingComponent } from '../errors.js'
 import { verifyFile } from '../models/checksums.js'
 import type { VAE } from '../models/vae.js'
 import { checkShape } from '../native/tensor.js'
@@ -52,7 +52,7 @@ function takeLatents({ vae }: VideoPipeline, value: TensorData): TensorData {
 async function readLatents(pipeline: VideoPipeline, path: string): Promise<{ latents: TensorData; said: ReturnType<typeof saidBy> }> {
   const { latent_channels: channels } = pipeline.vae.config
   await verifyFile(path)
-  const { tensors, metadata } = native(() => pipeline.engine.binding.readSafetensors(path))
+  const { tensors, metadata } = pipeline.engine.binding.readSafetensors(path)
   const latents = tensors['latents']
   if (latents?.data === undefined || latents.shape.length !== 4 || latents.shape[0] !== channels || latents.shape[1]! < 1) {
     const found = latents === undefined ? `tensors ${Object.keys(tensors).slice(0, 4).join(', ')}` : `[${latents.shape.join(', ')}]`

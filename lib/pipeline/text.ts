@@ -1,6 +1,5 @@
 // Text of an evaluation: rows of embeddings for the conditional branch, and rows of the checkpoint's y_embedding (or negative embeddings) for the other one.
 
-import { native } from '../errors.js'
 import type { Transformer } from '../models/transformer.js'
 import type { NativeTensor, Rows } from '../native/binding.js'
 import { concat, linearCombination } from '../native/ops.js'
@@ -27,8 +26,8 @@ export function nullText(transformer: Transformer, lengths: readonly number[], s
 }
 
 function nullRows(transformer: Transformer, begin: number, end: number, scope: Scope): NativeTensor {
-  const table = scope.add(native(() => transformer.native.weight('y_embedder.y_embedding')))
-  return scope.add(native(() => transformer.engine.native.slice(table, 0, begin, end)))
+  const table = scope.add(transformer.native.weight('y_embedder.y_embedding'))
+  return scope.add(transformer.engine.native.slice(table, 0, begin, end))
 }
 
 function joined({ engine }: Transformer, texts: readonly NativeTensor[], scope: Scope): NativeTensor {

@@ -3,7 +3,7 @@
 //   x ← (s_next/s) x − α_next · expm1(−h) · D,   D = x0 + ½ (x0 − x0_prev)/r,   r = (λ − λ_prev)/h
 // D = x0 on the first step and on the last one, whose σ is 0.
 
-import { native, rangeError } from '../errors.js'
+import { rangeError } from '../errors.js'
 import type { NativeEngine, NativeTensor } from '../native/binding.js'
 import { copyOf, linearCombination } from '../native/ops.js'
 import { checkInteger } from '../options/check.js'
@@ -142,7 +142,7 @@ export class DPMSolverMultistepScheduler extends Scheduler {
   override restore(state: Record<string, NativeTensor>, index: number, engine: NativeEngine): void {
     this.reset()
     const x0 = state['previous_x0']
-    if (x0 !== undefined) this.#previous = { index: index - 1, engine, x0: native(() => copyOf(engine, x0)) }
+    if (x0 !== undefined) this.#previous = { index: index - 1, engine, x0: copyOf(engine, x0) }
   }
 
   override reset(): void {

@@ -2,7 +2,7 @@
 
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { VinError, expected, native, notSupported, rangeError, show } from '../errors.js'
+import { VinError, expected, notSupported, rangeError, show } from '../errors.js'
 import type { NativeEngine, NativeTensor } from '../native/binding.js'
 import { commonEngine } from '../native/engine.js'
 import { loadBinding } from '../native/load.js'
@@ -265,7 +265,7 @@ export function readSchedulerConfig(source: SchedulerConfig | string): Scheduler
   } catch (error) {
     throw missing('it cannot be read', error)
   }
-  const config = native(() => loadBinding().parseJson(bytes, file, { nonfinite: true }))
+  const config = loadBinding().parseJson(bytes, file, { nonfinite: true })
   if (typeof config !== 'object' || config === null || Array.isArray(config)) throw new VinError('ERR_VIN_FORMAT', `Expected a JSON object in ${file} but found ${show(config)}`, { file })
   return { ...config }
 }

@@ -1,6 +1,5 @@
 // A gradient as `onGradients` sees it.
 
-import { native } from '../errors.js'
 import { Tensor } from '../native/tensor.js'
 import { checkNumber } from '../options/check.js'
 
@@ -10,6 +9,7 @@ export class Gradient extends Tensor {
   scale(factor: number): void {
     checkNumber(factor, 'factor', -1e30, 1e30)
     const [engine, gradient] = [this.engine, this.native]
-    native(() => (factor === 0 ? engine.op('fill', { y: gradient, value: 0 }) : engine.op('linear_combination', { y: gradient, a: gradient, fa: factor, fb: 0, fc: 0, fd: 0 })))
+    if (factor === 0) engine.op('fill', { y: gradient, value: 0 })
+    else engine.op('linear_combination', { y: gradient, a: gradient, fa: factor, fb: 0, fc: 0, fd: 0 })
   }
 }

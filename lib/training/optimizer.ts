@@ -1,7 +1,6 @@
 // AdamW with clipping and an average of the weights, over one or more models that train together. The arithmetic is native; what each weight gets is decided here.
 
-import { VinError, native, nativeAsync } from '../errors.js'
-import type { NativeContext } from '../errors.js'
+import { VinError } from '../errors.js'
 import type { NativeEngine, NativeModel, NativeTensor, NativeTrainer } from '../native/binding.js'
 import { Gradient } from './gradient.js'
 import { emaDecayAt, learningRateAt } from './rates.js'
@@ -55,7 +54,7 @@ export class Optimizer {
   constructor(engine: NativeEngine, models: readonly TrainedModel[], options: Pick<OptimizerOptions, 'learningRate' | 'backboneLearningRate' | 'weightDecay'>) {
     this.#engine = engine
     this.groups = weightGroups(models, options)
-    this.native = native(() => engine.createTrainer(models.map((model) => model.native), models.map((model) => model.names)))
+    this.native = engine.createTrainer(models.map((model) => model.native), models.map((model) => model.names))
     this.#names = this.native.names()
     if (this.#names.length !== this.groups.length) throw new Error(`the native trainer has ${this.#names.length} weights, not ${this.groups.length}`)
   }
@@ -66,28 +65,26 @@ export class Optimizer {
   }
 
   /** One update; resolves with the rate it used and the gradient norm before clipping. */
-  async update(step: number, options: OptimizerOptions, context?: NativeContext): Promise<{ gradNorm: number; learningRate: number }> {
+  async update(step: number, options: OptimizerOptions): Promise<{ gradNorm: number; learningRate: number }> {
     const learningRate = learningRateAt(step, options)
-    const norm = native(() =>
-      this.native.update({
-        learningRates: this.groups.map(({ rate }) => rate * learningRate),
-        weightDecays: this.groups.map(({ decay }) => decay),
-        beta1: options.betas[0],
-        beta2: options.betas[1],
-        eps: 1e-8,
-        maxGradNorm: options.maxGradNorm,
-        step: step + 1,
-        emaDecay: emaDecayAt(step, options.emaDecay)
-      })
-    )
-    return { gradNorm: (await readNumbers(norm, context))[0]!, learningRate }
+    const norm = this.native.update({
+      learningRates: this.groups.map(({ rate }) => rate * learningRate),
+      weightDecays: this.groups.map(({ decay }) => decay),
+      beta1: options.betas[0],
+      beta2: options.betas[1],
+      eps: 1e-8,
+      maxGradNorm: options.maxGradNorm,
+      step: step + 1,
+      emaDecay: emaDecayAt(step, options.emaDecay)
+    })
+    return { gradNorm: (await readNumbers(norm))[0]!, learningRate }
   }
 }
 
 /** Reads a small native tensor and frees it. */
-export async function readNumbers(tensor: NativeTensor, context?: NativeContext): Promise<number[]> {
+export async function readNumbers(tensor: NativeTensor): Promise<number[]> {
   try {
-    const { data } = await nativeAsync(() => tensor.read(), context)
+    const { data } = await tensor.read()
     return Array.from(data)
   } finally {
     tensor.dispose()

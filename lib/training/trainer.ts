@@ -3,7 +3,7 @@
 
 import { join } from 'node:path'
 import { types } from 'node:util'
-import { VinError, expected, native, nativeAsync, rangeError, typeError } from '../errors.js'
+import { VinError, expected, inStep, rangeError, typeError } from '../errors.js'
 import { methods } from '../methods/index.js'
 import type { MethodPlan } from '../methods/index.js'
 import { verifyFile } from '../models/checksums.js'
@@ -230,8 +230,8 @@ export class Trainer {
   #noisy(x0: TensorData, noise: TensorData, timestep: number, frameMask: readonly number[] | undefined, scope: Scope): Pick<BackwardRequest, 'latents' | 'target'> {
     const engine = this.pipeline.engine.native
     const terms = this.scheduler.noiseTerms(timestep)
-    const clean = scope.add(native(() => engine.upload(x0.data, x0.shape)))
-    const epsilon = scope.add(native(() => engine.upload(noise.data, noise.shape)))
+    const clean = scope.add(engine.upload(x0.data, x0.shape))
+    const epsilon = scope.add(engine.upload(noise.data, noise.shape))
     const latents = scope.add(
       linearCombination(engine, [
         { factor: terms.sample, tensor: clean },
@@ -240,8 +240,8 @@ export class Trainer {
     )
     frameMask?.forEach((live, frame) => {
       if (live === 1) return
-      const [from, to] = [clean, latents].map((tensor) => scope.add(native(() => engine.slice(tensor, 1, frame, frame + 1))))
-      native(() => engine.op('copy', { y: to, x: from }))
+      const [from, to] = [clean, latents].map((tensor) => scope.add(engine.slice(tensor, 1, frame, frame + 1)))
+      engine.op('copy', { y: to, x: from })
     })
     const target = scope.add(
       linearCombination(engine, [
@@ -282,7 +282,7 @@ export class Trainer {
         lossScale: 1
       }
       this.#optimizer.native.zeroGradients()
-      const losses = native(() => this.#optimizer.native.backward([request], { gradientCheckpointing: this.#options.gradientCheckpointing }))
+      const losses = this.#optimizer.native.backward([request], { gradientCheckpointing: this.#options.gradientCheckpointing })
       const [loss = NaN] = await readNumbers(losses)
       const gradients = new Map<string, T>()
       for (const [name, gradient] of this.#optimizer.gradients()) {
@@ -327,7 +327,7 @@ export class Trainer {
     const { ids } = this.pipeline.tokenizer.encode(example.prompt, { maxLength })
     if (dropped) return { nullText: ids.length }
     if (this.#trainsText) return { ids }
-    return { text: scope.add(native(() => this.pipeline.textEncoder.native.encode(ids, {}))) }
+    return { text: scope.add(this.pipeline.textEncoder.native.encode(ids, {})) }
   }
 
   /** One video of a step. What it draws depends on (seed, step, video) alone, in a fixed order: dropouts, mask, noise. */
@@ -383,7 +383,7 @@ export class Trainer {
           const random = new PhiloxRandom(this.#options.seed, streams.heldOut, levels.length * index + k)
           const noise = { data: latentNoise(random, latents.shape as [number, number, number, number]), shape: latents.shape }
           const request = await this.#evaluation({ example, latents, noise, noiseLevel, dropped: false, alone: false, frameMask: undefined, lossScale: 1 }, scope)
-          losses.push(...(await readNumbers(native(() => this.#optimizer.native.backward([request], { gradientCheckpointing: this.#options.gradientCheckpointing })))))
+          losses.push(...(await readNumbers(this.#optimizer.native.backward([request], { gradientCheckpointing: this.#options.gradientCheckpointing }))))
         } finally {
           scope.dispose()
         }
@@ -429,14 +429,14 @@ export class Trainer {
           const video = losses.length + requests.length
           requests.push(await this.#request(example, latents, video, videos, levels[video]!, scope))
         }
-        losses.push(...(await readNumbers(native(() => trainer.backward(requests, { gradientCheckpointing })), { step: this.globalStep })))
+        losses.push(...(await inStep(this.globalStep, readNumbers(trainer.backward(requests, { gradientCheckpointing })))))
       } finally {
         scope.dispose()
       }
     }
     checkFiniteLosses(losses, this.globalStep)
     await abortableCall(() => options.onGradients?.(this.#optimizer.gradients()), options.signal)
-    const { gradNorm, learningRate } = await this.#optimizer.update(this.globalStep, this.#options, { step: this.globalStep })
+    const { gradNorm, learningRate } = await inStep(this.globalStep, this.#optimizer.update(this.globalStep, this.#options))
     this.pipeline.trainedWith(this.scheduler)
     const report = {
       step: this.globalStep,
@@ -547,10 +547,10 @@ export class Trainer {
     await replaceCheckpoint(folder, state, trainerCheckpoint, async (temporary) => {
       const trainer = this.#optimizer.native
       await writeModelFolder(this.pipeline, temporary, this.scheduler, {
-        transformer: (path) => nativeAsync(() => trainer.saveAverage(0, path, { dtype: 'float32' })),
-        ...(this.#trainsText ? { textEncoder: (path: string) => nativeAsync(() => trainer.saveAverage(1, path, { dtype: 'float32' })) } : {})
+        transformer: (path) => trainer.saveAverage(0, path, { dtype: 'float32' }),
+        ...(this.#trainsText ? { textEncoder: (path: string) => trainer.saveAverage(1, path, { dtype: 'float32' }) } : {})
       })
-      await nativeAsync(() => trainer.saveState(join(temporary, 'training', 'state.safetensors')))
+      await trainer.saveState(join(temporary, 'training', 'state.safetensors'))
     })
   }
 
@@ -578,7 +578,7 @@ export class Trainer {
       const trainer = new Trainer(pipeline, options)
       const moments = join(folder, 'training', 'state.safetensors')
       await verifyFile(moments)
-      await nativeAsync(() => trainer.#optimizer.native.loadState(moments))
+      await trainer.#optimizer.native.loadState(moments)
       trainer.globalStep = checkInteger(state['step'], 'step', 0, 1e12)
       trainer.#position = state['position'] as DatasetPosition
       trainer.#buckets = state['buckets'] as SavedBucket[]

@@ -4,7 +4,7 @@
 
 import { join } from 'node:path'
 import { types } from 'node:util'
-import { VinError, expected, native, nativeAsync, rangeError } from '../errors.js'
+import { VinError, expected, inStep, rangeError } from '../errors.js'
 import { verifyFile } from '../models/checksums.js'
 import { writeComponent } from '../models/save.js'
 import { VAE } from '../models/vae.js'
@@ -300,7 +300,7 @@ export class VAETrainer {
     }
     checkFiniteLosses([loss], this.globalStep)
     await abortableCall(() => options.onGradients?.(this.#optimizer.gradients()), options.signal)
-    const { gradNorm, learningRate } = await this.#optimizer.update(this.globalStep, this.#options, { step: this.globalStep })
+    const { gradNorm, learningRate } = await inStep(this.globalStep, this.#optimizer.update(this.globalStep, this.#options))
     const report = { step: this.globalStep, loss, gradNorm, learningRate, samplesPerSecond: (1000 * examples.length) / (performance.now() - started) }
     this.globalStep += 1
     return report
@@ -315,12 +315,12 @@ export class VAETrainer {
     const planes = pixelPlanes(frames)
     // The loss compares [3,T,H,W] pixels, or 4 latents for each cell of 8 × 8 of them.
     const values = stage === 'temporal' ? 4 * count * latentShape[2] * latentShape[3] : planes.data.length
-    const pixels = native(() => engine.upload(planes.data, planes.shape))
-    const epsilon = native(() => engine.upload(noise === undefined ? new Float32Array(latentValues) : latentNoise(noise, latentShape), [...latentShape]))
-    const weight = weights === undefined ? undefined : native(() => (stage === 'temporal' ? engine.upload(cellWeights(weights, frames.shape), [count, latentShape[2], latentShape[3]]) : engine.upload(weights, [count, height, width])))
+    const pixels = engine.upload(planes.data, planes.shape)
+    const epsilon = engine.upload(noise === undefined ? new Float32Array(latentValues) : latentNoise(noise, latentShape), [...latentShape])
+    const weight = weights === undefined ? undefined : stage === 'temporal' ? engine.upload(cellWeights(weights, frames.shape), [count, latentShape[2], latentShape[3]]) : engine.upload(weights, [count, height, width])
     try {
       const request = { pixels, noise: epsilon, stage, l1: factors.l1 / values, mse: factors.mse / values, kl: factors.kl / latentValues, ...(weight === undefined ? {} : { weight }) }
-      return await readNumbers(native(() => this.#optimizer.native.backwardVae(request)))
+      return await readNumbers(this.#optimizer.native.backwardVae(request))
     } finally {
       pixels.dispose()
       epsilon.dispose()
@@ -349,7 +349,7 @@ export class VAETrainer {
     const planes = pixelPlanes(target.frames)
     const given: NativeTensor[] = []
     const upload = (data: Float32Array, shape: readonly number[]): NativeTensor => {
-      const tensor = native(() => engine.upload(data, [...shape]))
+      const tensor = engine.upload(data, [...shape])
       given.push(tensor)
       return tensor
     }
@@ -363,7 +363,7 @@ export class VAETrainer {
         mse: factors.mse / planes.data.length,
         kl: 0
       }
-      return await readNumbers(native(() => this.#optimizer.native.backwardVae(request)))
+      return await readNumbers(this.#optimizer.native.backwardVae(request))
     } finally {
       for (const tensor of given) tensor.dispose()
     }
@@ -411,8 +411,8 @@ export class VAETrainer {
     const state = { step: this.globalStep, position: this.#position, options: this.#said }
     await replaceCheckpoint(folder, state, checkpointKind, async (temporary) => {
       const optimizer = this.#optimizer.native
-      await writeComponent(temporary, this.vae.description(), (path) => nativeAsync(() => optimizer.saveAverage(0, path, { dtype: 'float32' })))
-      await nativeAsync(() => optimizer.saveState(join(temporary, 'training', 'state.safetensors')))
+      await writeComponent(temporary, this.vae.description(), (path) => optimizer.saveAverage(0, path, { dtype: 'float32' }))
+      await optimizer.saveState(join(temporary, 'training', 'state.safetensors'))
     })
   }
 
@@ -436,7 +436,7 @@ export class VAETrainer {
       const trainer = new VAETrainer(vae, options)
       const moments = join(folder, 'training', 'state.safetensors')
       await verifyFile(moments)
-      await nativeAsync(() => trainer.#optimizer.native.loadState(moments))
+      await trainer.#optimizer.native.loadState(moments)
       trainer.globalStep = checkInteger(state['step'], 'step', 0, 1e12)
       trainer.#position = state['position'] as DatasetPosition
       return trainer

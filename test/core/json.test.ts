@@ -1,16 +1,16 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { loadBinding } from '../../lib/native/load.js'
-import type { NativeError } from '../../lib/native/binding.js'
+import type { VinError } from '../../lib/errors.js'
 
 const parse = (text: string | Uint8Array, limits?: { depth?: number; bytes?: number; nonfinite?: boolean }) =>
   loadBinding().parseJson(typeof text === 'string' ? Buffer.from(text) : text, 'config.json', limits)
 
-function failure(text: string | Uint8Array, limits?: { depth?: number; bytes?: number }): NativeError {
+function failure(text: string | Uint8Array, limits?: { depth?: number; bytes?: number }): VinError {
   try {
     parse(text, limits)
   } catch (error) {
-    return error as NativeError
+    return error as VinError
   }
   throw new Error('it was accepted')
 }
@@ -86,7 +86,7 @@ describe('refusals name the file, what was expected and what was found', () => {
   ]
   test.each(cases)('%s', (_, text, message) => {
     const error = failure(text)
-    expect(error.code).toBe('VIN_FORMAT')
+    expect(error.code).toBe('ERR_VIN_FORMAT')
     expect(error.message).toBe(message)
     expect(error.details['file']).toBe('config.json')
   })
@@ -105,9 +105,9 @@ describe('limits', () => {
   test('10,000 and 10,000,000 levels end in an error and not in a stack overflow, whatever depth was asked for', () => {
     for (const depth of [10_000, 1_000_000_000]) {
       const options = { depth, bytes: 1 << 28 }
-      expect(failure('['.repeat(10_000), options).code).toBe('VIN_FORMAT')
-      expect(failure(Buffer.alloc(10_000_000, '['), options).code).toBe('VIN_FORMAT')
-      expect(failure('{"a":'.repeat(10_000), options).code).toBe('VIN_FORMAT')
+      expect(failure('['.repeat(10_000), options).code).toBe('ERR_VIN_FORMAT')
+      expect(failure(Buffer.alloc(10_000_000, '['), options).code).toBe('ERR_VIN_FORMAT')
+      expect(failure('{"a":'.repeat(10_000), options).code).toBe('ERR_VIN_FORMAT')
     }
   })
 
@@ -116,7 +116,7 @@ describe('limits', () => {
     expect(failure(large).message).toBe('config.json: expected at most 1048576 bytes of JSON but found 1048577')
     expect(parse(Buffer.concat([large, Buffer.from('1')]), { bytes: 1 << 21 })).toBe(1)
     const start = performance.now()
-    expect(failure(Buffer.alloc(200_000_000), { bytes: 64 << 20 }).code).toBe('VIN_FORMAT')
+    expect(failure(Buffer.alloc(200_000_000), { bytes: 64 << 20 }).code).toBe('ERR_VIN_FORMAT')
     expect(performance.now() - start).toBeLessThan(2000)
   })
 
@@ -126,13 +126,13 @@ describe('limits', () => {
   })
 })
 
-test('arbitrary bytes are a value or a VIN_FORMAT', () => {
+test('arbitrary bytes are a value or a ERR_VIN_FORMAT', () => {
   fc.assert(fc.property(fc.uint8Array({ maxLength: 64 }), (bytes) => {
     let strict: unknown
     try {
       strict = parse(bytes)
     } catch (error) {
-      expect((error as NativeError).code).toBe('VIN_FORMAT')
+      expect((error as VinError).code).toBe('ERR_VIN_FORMAT')
       return
     }
     expect(JSON.stringify(strict)).toBe(JSON.stringify(JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))))

@@ -6,7 +6,8 @@ import { Worker } from 'node:worker_threads'
 import fc from 'fast-check'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { bindingPath, loadBinding } from '../../lib/native/load.js'
-import type { DType, NativeEngine, NativeError, TypedArray } from '../../lib/native/binding.js'
+import type { VinError } from '../../lib/errors.js'
+import type { DType, NativeEngine, TypedArray } from '../../lib/native/binding.js'
 
 const folder = mkdtempSync(join(tmpdir(), 'vin-safetensors-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
@@ -23,17 +24,17 @@ function file(header: string | Buffer | Record<string, unknown>, data: Uint8Arra
   return Buffer.concat([start, text, data])
 }
 
-function failureOf(work: () => unknown): NativeError {
+function failureOf(work: () => unknown): VinError {
   try {
     work()
   } catch (error) {
-    return error as NativeError
+    return error as VinError
   }
   throw new Error('it was accepted')
 }
 
 /** Reads the bytes as a buffer and as a file: one error, which differs only in the name. */
-function refusal(bytes: Uint8Array): NativeError {
+function refusal(bytes: Uint8Array): VinError {
   const fromBuffer = failureOf(() => binding.readSafetensors(bytes))
   const path = join(folder, 'refused.safetensors')
   writeFileSync(path, bytes)
@@ -56,7 +57,7 @@ describe('header length', () => {
   ]
   test.each(cases)('%s', (_, bytes, message) => {
     const error = refusal(bytes)
-    expect(error.code).toBe('VIN_FORMAT')
+    expect(error.code).toBe('ERR_VIN_FORMAT')
     expect(error.message).toBe(message)
   })
 
@@ -81,7 +82,7 @@ describe('header length', () => {
     const before = process.memoryUsage.rss()
     const errors = paths.map((path) => failureOf(() => binding.readSafetensors(path)))
     const growth = process.memoryUsage.rss() - before
-    expect(errors.map(({ code }) => code)).toEqual(paths.map(() => 'VIN_FORMAT'))
+    expect(errors.map(({ code }) => code)).toEqual(paths.map(() => 'ERR_VIN_FORMAT'))
     expect(growth).toBeLessThan(1 << 20)
   })
 })
@@ -100,7 +101,7 @@ describe('limits', () => {
     const error = failureOf(() => binding.readSafetensors(bytes))
     const { user, system } = process.cpuUsage(start)
     expect((user + system) / 1000).toBeLessThan(200)
-    expect(error.code).toBe('VIN_FORMAT')
+    expect(error.code).toBe('ERR_VIN_FORMAT')
     expect(error.message).toMatch(message)
   })
 
@@ -143,7 +144,7 @@ describe('spans', () => {
   ]
   test.each(cases)('%s', (_, bytes, message) => {
     const error = refusal(bytes)
-    expect(error.code).toBe('VIN_FORMAT')
+    expect(error.code).toBe('ERR_VIN_FORMAT')
     expect(error.message).toBe(message)
   })
 
@@ -168,7 +169,7 @@ describe('shapes', () => {
   ]
   test.each(cases)('%s', (_, bytes, expected, found) => {
     const error = refusal(bytes)
-    expect(error.code).toBe('VIN_FORMAT')
+    expect(error.code).toBe('ERR_VIN_FORMAT')
     expect(error.message).toBe(`buffer: expected ${expected} for tensor "blocks.0.weight" but found ${found}`)
     expect(error.details).toMatchObject({ file: 'buffer', tensor: 'blocks.0.weight', expected })
     expect(String(error.details['found'])).toBe(found)
@@ -191,7 +192,7 @@ describe('header text', () => {
   ]
   test.each(cases)('%s', (_, bytes, message) => {
     const error = refusal(bytes)
-    expect(error.code).toBe('VIN_FORMAT')
+    expect(error.code).toBe('ERR_VIN_FORMAT')
     expect(error.message).toBe(message)
   })
 
@@ -238,7 +239,7 @@ describe('header text', () => {
 
 test.each(['F8_E4M3', 'F8_E5M2', 'F4', 'BOOL', 'U64', 'float32', ''])('dtype "%s" is not supported, which names the tensor', (dtype) => {
   const error = refusal(file({ a: u8(0, 1), 'blocks.1.qkv': { dtype, shape: [1], data_offsets: [1, 2] } }, Buffer.alloc(2)))
-  expect(error.code).toBe('VIN_NOT_SUPPORTED')
+  expect(error.code).toBe('ERR_VIN_NOT_SUPPORTED')
   expect(error.message).toBe(`buffer: tensor "blocks.1.qkv" has dtype "${dtype}"; supported are F64 F32 F16 BF16 I64 I32 U8`)
   expect(error.details['tensor']).toBe('blocks.1.qkv')
 })
@@ -319,7 +320,7 @@ describe('values', () => {
     write(65_519)
     expect(binding.readSafetensors(path).tensors['blocks.0.weight']?.data).toEqual(new Float32Array([1, 65_504]))
     const error = failureOf(() => write(65_520))
-    expect(error.code).toBe('VIN_NONFINITE')
+    expect(error.code).toBe('ERR_VIN_NONFINITE')
     expect(error.message).toMatch(/^Expected values below 65520 for float16 but tensor "blocks.0.weight" holds 65520\.0+ at element 1; write bfloat16 or float32 instead$/)
     expect(binding.readSafetensors(path).tensors['blocks.0.weight']?.data).toEqual(new Float32Array([1, 65_504]))
   })
@@ -386,18 +387,18 @@ describe('writing', () => {
     expect(Object.keys(binding.readSafetensors(path).tensors)).toEqual(['b'])
   })
 
-  test('a folder that is not there, or a folder in place of the file, is VIN_DISK and leaves nothing', () => {
+  test('a folder that is not there, or a folder in place of the file, is ERR_VIN_DISK and leaves nothing', () => {
     const place = mkdtempSync(join(folder, 'disk-'))
     mkdirSync(join(place, 'taken', 'inside'), { recursive: true })
     const tensors = { a: { data: new Float32Array(1), shape: [1] } }
     const absent = failureOf(() => binding.writeSafetensors(join(place, 'absent', 'x.safetensors'), tensors))
-    expect(absent).toMatchObject({ code: 'VIN_DISK', details: { reason: 'ENOENT' } })
+    expect(absent).toMatchObject({ code: 'ERR_VIN_DISK', details: { reason: 'ENOENT' } })
     const taken = failureOf(() => binding.writeSafetensors(join(place, 'taken'), tensors))
-    expect(taken).toMatchObject({ code: 'VIN_DISK', details: { reason: 'EISDIR' } })
+    expect(taken).toMatchObject({ code: 'ERR_VIN_DISK', details: { reason: 'EISDIR' } })
     expect(readdirSync(place)).toEqual(['taken'])
   })
 
-  test('a write that the system cuts off is VIN_DISK, keeps the old file and removes the temporary one', () => {
+  test('a write that the system cuts off is ERR_VIN_DISK, keeps the old file and removes the temporary one', () => {
     const place = mkdtempSync(join(folder, 'full-'))
     const path = join(place, 'x.safetensors')
     binding.writeSafetensors(path, { a: { data: new Float32Array([42]), shape: [1] } })
@@ -411,7 +412,7 @@ describe('writing', () => {
       }`
     const shell = `trap '' XFSZ; ulimit -f 1024; exec "$0" -e "$1" "$2" "$3"`
     const output = execFileSync('/bin/sh', ['-c', shell, process.execPath, script, bindingPath() ?? '', path], { encoding: 'utf8' })
-    expect(JSON.parse(output)).toMatchObject({ code: 'VIN_DISK', message: `Could not write ${path}: File too large`, details: { reason: 'EFBIG' } })
+    expect(JSON.parse(output)).toMatchObject({ code: 'ERR_VIN_DISK', message: `Could not write ${path}: File too large`, details: { reason: 'EFBIG' } })
     expect(readdirSync(place)).toEqual(['x.safetensors'])
     expect(binding.readSafetensors(path).tensors['a']?.data).toEqual(new Float32Array([42]))
   })
@@ -420,10 +421,10 @@ describe('writing', () => {
     const place = mkdtempSync(join(folder, 'arguments-'))
     const path = join(place, 'x.safetensors')
     const data = new Float32Array(1)
-    expect(failureOf(() => binding.writeSafetensors(path, { ['x'.repeat(513)]: { data, shape: [1] } })).code).toBe('VIN_INVALID')
+    expect(failureOf(() => binding.writeSafetensors(path, { ['x'.repeat(513)]: { data, shape: [1] } })).code).toBe('ERR_OUT_OF_RANGE')
     expect(failureOf(() => binding.writeSafetensors(path, { a: { data, shape: Array(9).fill(1) } })).message).toBe('Expected a rank of at most 8 for tensor "a" but received 9')
-    expect(failureOf(() => binding.writeSafetensors(path, { __metadata__: { data, shape: [1] } })).code).toBe('VIN_INVALID')
-    expect(failureOf(() => binding.writeSafetensors(path, { a: { data, shape: [2] } })).code).toBe('VIN_INVALID')
+    expect(failureOf(() => binding.writeSafetensors(path, { __metadata__: { data, shape: [1] } })).code).toBe('ERR_OUT_OF_RANGE')
+    expect(failureOf(() => binding.writeSafetensors(path, { a: { data, shape: [2] } })).code).toBe('ERR_OUT_OF_RANGE')
     expect(readdirSync(place)).toEqual([])
   })
 })
@@ -446,7 +447,7 @@ describe('files of another kind', () => {
     ['an error in words', Buffer.from('Access to model org/name is restricted.'), /found a text that begins "Access to model org\/name is restricted\."/]
   ])('%s named .safetensors is said as that', (_, bytes, message) => {
     const error = refusal(bytes)
-    expect(error.code).toBe('VIN_FORMAT')
+    expect(error.code).toBe('ERR_VIN_FORMAT')
     expect(error.message).toMatch(/^buffer: expected a safetensors file but found /)
     expect(error.message).toMatch(message)
   })
@@ -466,7 +467,7 @@ describe('files of another kind', () => {
 
 describe('files', () => {
   test('an absent file, a folder and a pipe have their own errors', () => {
-    expect(failureOf(() => binding.readSafetensors(join(folder, 'absent.safetensors')))).toMatchObject({ code: 'VIN_MISSING_COMPONENT' })
+    expect(failureOf(() => binding.readSafetensors(join(folder, 'absent.safetensors')))).toMatchObject({ code: 'ERR_VIN_MISSING_COMPONENT' })
     expect(failureOf(() => binding.readSafetensors(folder)).message).toBe(`${folder}: expected a regular file but found a folder`)
     const pipe = join(folder, 'pipe')
     execFileSync('mkfifo', [pipe])
@@ -496,8 +497,8 @@ describe('files', () => {
           const { tensors } = binding.readSafetensors(path)
           expect(tensors['a']?.data).toHaveLength(bytes / 4)
         } catch (error) {
-          expect((error as NativeError).code).toBe('VIN_FORMAT')
-          texts.add((error as NativeError).message)
+          expect((error as VinError).code).toBe('ERR_VIN_FORMAT')
+          texts.add((error as VinError).message)
         }
         await new Promise((resolve) => setImmediate(resolve))
       }
@@ -521,11 +522,11 @@ describe('weights of a model', () => {
   afterAll(() => engine.dispose())
 
   const load = (...files: string[]) => engine.load('t5', config, files)
-  const failure = async (...files: string[]): Promise<NativeError> => {
+  const failure = async (...files: string[]): Promise<VinError> => {
     try {
       await load(...files)
     } catch (error) {
-      return error as NativeError
+      return error as VinError
     }
     throw new Error('it was accepted')
   }
@@ -543,7 +544,7 @@ describe('weights of a model', () => {
     const path = write('wrong.safetensors', tensors)
     const error = await failure(path)
     const shape = `[${weights[wrong]?.shape.join(', ')}]`
-    expect(error.code).toBe('VIN_FORMAT')
+    expect(error.code).toBe('ERR_VIN_FORMAT')
     expect(error.message).toBe(`${path}: expected the ${Object.keys(weights).length} tensors of this config but found missing 1: ${missing}; unexpected 1: encoder.extra; ` +
       `of another shape 1: ${wrong} (expected ${shape}, found [3])`)
     expect(error.details).toMatchObject({ missing, unexpected: 'encoder.extra' })
@@ -563,7 +564,7 @@ describe('weights of a model', () => {
     data[2] = value
     const path = write('nonfinite.safetensors', { ...weights, [name]: { data, shape: weights[name]?.shape ?? [] } })
     const error = await failure(path)
-    expect(error.code).toBe('VIN_FORMAT')
+    expect(error.code).toBe('ERR_VIN_FORMAT')
     expect(error.message).toBe(`${path}: expected finite values for tensor "${name}" but found ${word} at element 2`)
   })
 
@@ -599,7 +600,7 @@ describe('weights of a model', () => {
       const name = Object.keys(weights)[0] as string
       withMap({ [name]: shard })
       const error = await failure(index)
-      expect(error.code).toBe('VIN_FORMAT')
+      expect(error.code).toBe('ERR_VIN_FORMAT')
       expect(error.message).toContain(`${index}: expected the base name of a .safetensors file in the same folder for tensor "${name}" but found `)
     })
 
@@ -616,7 +617,7 @@ describe('weights of a model', () => {
         rmSync(join(place, second))
         linkSync(outside, join(place, second))
         const error = await failure(index)
-        expect(error).toMatchObject({ code: 'VIN_FORMAT' })
+        expect(error).toMatchObject({ code: 'ERR_VIN_FORMAT' })
         expect(error.message).toBe(`${join(place, second)}: expected a file with one name but found a hard link, one of 2`)
       } finally {
         rmSync(join(place, second), { force: true })
@@ -683,7 +684,7 @@ describe('weights of a model', () => {
         rmSync(join(snapshot, first))
         writeFileSync(join(snapshot, first), 'damaged')
         const error = await failure(hubIndex())
-        expect(error.code).toBe('VIN_FORMAT')
+        expect(error.code).toBe('ERR_VIN_FORMAT')
         expect(error.message).toBe(`${join(snapshot, second)}: expected a regular file but found a symbolic link out of ${realpathSync(repository)}`)
       })
 
@@ -715,7 +716,7 @@ describe('weights of a model', () => {
     test('an absent shard is a missing component', async () => {
       withMap({ more: 'model-00003-of-00003.safetensors' })
       const error = await failure(index)
-      expect(error.code).toBe('VIN_MISSING_COMPONENT')
+      expect(error.code).toBe('ERR_VIN_MISSING_COMPONENT')
       expect(error.message).toBe(`Expected the file ${join(place, 'model-00003-of-00003.safetensors')} but there is none`)
     })
 

@@ -81,7 +81,7 @@ describe.runIf(emulatedBackend)('fusion_blend on cuda-emu', () => {
   test('an op that the CUDA backend lacks is refused by name', async () => {
     const x = emulated.upload(numbers(4, 1), [4])
     const failing = async () => emulated.op('add', { y: { shape: [4] }, a: x, b: x }).y!.read()
-    await expect(failing()).rejects.toMatchObject({ code: 'VIN_NOT_SUPPORTED', message: expect.stringContaining('add') })
+    await expect(failing()).rejects.toMatchObject({ code: 'ERR_VIN_NOT_SUPPORTED', message: expect.stringContaining('add') })
     const shape = [1, 1, 1, 4]
     const again = emulated.op('fusion_blend', { y: { shape }, earlier: emulated.reshape(x, shape), later: emulated.reshape(x, shape) })
     expect([...(await again.y!.read()).data]).toEqual([...numbers(4, 1)])

@@ -5,9 +5,11 @@ import { dirname, join } from 'node:path'
 import { runInNewContext } from 'node:vm'
 import { describe, expect, test } from 'vitest'
 import * as esm from '../../lib/index.js'
-import { fromNative, rangeError } from '../../lib/errors.js'
+import { abortReason, rangeError } from '../../lib/errors.js'
+import { loadBinding } from '../../lib/native/load.js'
 import { errorCode, errorMessage, isError } from '../../lib/realms.js'
 import { root } from '../support/addon.js'
+import { fixture, readJson } from '../support/fixtures.js'
 import { shake, tinyPipeline, tinyTextEncoder, tinyTokenizer, tinyTransformer, tinyVAE } from '../support/models.js'
 
 const cjs = createRequire(import.meta.url)(join(root, 'dist/cjs/index.js')) as typeof esm
@@ -126,12 +128,38 @@ describe('another realm', () => {
     expect([errorCode(new Error('x')), errorCode({ code: 'E' }), errorMessage('text')]).toEqual([undefined, undefined, 'text'])
   })
 
-  test("the addon's errors become VinError and RangeError", () => {
-    const error = (code: string): unknown => fromNative(other(`Object.assign(new Error('said'), { code: '${code}', details: { file: 'f' } })`))
-    expect(error('VIN_FORMAT')).toBeInstanceOf(esm.VinError)
-    expect(error('VIN_FORMAT')).toMatchObject({ code: 'ERR_VIN_FORMAT', message: 'said', details: { file: 'f' } })
-    expect(error('VIN_INVALID')).toBeInstanceOf(RangeError)
-    expect(error('VIN_INVALID')).toMatchObject({ code: rangeError('').code, message: 'said' })
+  test("the addon's errors are of the classes of the copy and the realm that loaded it last, and VinErrors of every copy", async () => {
+    const binding = loadBinding()
+    const engine = binding.createEngine({ device: 'cpu', threads: 1 })
+    const failures = async (): Promise<unknown[]> => {
+      const thrown = [() => binding.parseJson(Buffer.from('{'), 'f.json'), () => engine.upload(new Float32Array(1), [2])].map((call) => {
+        try {
+          return call()
+        } catch (error) {
+          return error
+        }
+      })
+      const cancel = engine.createCancel()
+      cancel.cancel()
+      const config = readJson('vin-full', 'transformer', 'config.json')
+      const load = engine.load('transformer', config, [fixture('vin-full', 'transformer', 'diffusion_pytorch_model.safetensors')], { cancel })
+      return [...thrown, await load.catch((error: unknown) => error)]
+    }
+    const realm = { RangeError: other('RangeError') as RangeErrorConstructor, DOMException: class extends DOMException {} }
+    try {
+      for (const classes of [{ VinError: esm.VinError, RangeError, DOMException }, { VinError: cjs.VinError, ...realm }]) {
+        binding.useErrors(classes)
+        const [format, range, abort] = await failures()
+        expect(format).toMatchObject({ name: 'VinError', code: 'ERR_VIN_FORMAT', message: expect.stringContaining('f.json') as string, details: { file: 'f.json' } })
+        expect((format as Error).constructor).toBe(classes.VinError)
+        expect([format instanceof esm.VinError, format instanceof cjs.VinError, range instanceof classes.RangeError, abort instanceof classes.DOMException]).toEqual([true, true, true, true])
+        expect(range).toMatchObject({ code: rangeError('').code, message: 'Expected 2 values for the shape [2] but received 1' })
+        expect(abort).toMatchObject({ name: 'AbortError', message: (abortReason() as Error).message })
+      }
+    } finally {
+      binding.useErrors({ VinError: esm.VinError, RangeError, DOMException })
+      await engine.dispose()
+    }
   })
 
   test('arrays and patterns are taken', async () => {

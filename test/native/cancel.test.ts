@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { NativeCancel, NativeEngine, NativeT5, NativeTensor, NativeTransformer, NativeVae } from '../../lib/native/binding.js'
 import { loadBinding } from '../../lib/native/load.js'
+import { TextEncoder, Transformer, VAE } from '../../lib/index.js'
 import { fixture, readJson } from '../support/fixtures.js'
 import { tinyTextEncoder, tinyTransformer, tinyVAE } from '../support/models.js'
 
@@ -32,11 +33,11 @@ test.each<[string, (cancel: NativeCancel) => Promise<unknown>]>([
   ['encoding text', (cancel) => encoder.encode([3, 4, 1], { cancel }).ready()],
   ['loading weights', (cancel) =>
     engine.load('transformer', readJson('vin-full', 'transformer', 'config.json'), [fixture('vin-full', 'transformer', 'diffusion_pytorch_model.safetensors')], { cancel })]
-])('%s goes through while the flag is down, and ends in VIN_ABORTED once it is raised', async (_, work) => {
+])('%s goes through while the flag is down, and ends in an AbortError once it is raised', async (_, work) => {
   const cancel = engine.createCancel()
   await work(cancel)
   cancel.cancel()
-  await expect(work(cancel)).rejects.toMatchObject({ code: 'VIN_ABORTED' })
+  await expect(work(cancel)).rejects.toMatchObject({ name: 'AbortError' })
 })
 
 test('raised while evaluations wait, it stops those that carry it and no other', async () => {
@@ -48,6 +49,25 @@ test('raised while evaluations wait, it stops those that carry it and no other',
   const first = results.findIndex(({ status }) => status === 'rejected')
   // Some may have run before the flag went up; none after it.
   expect(first).toBeGreaterThanOrEqual(0)
-  for (const result of results.slice(first)) expect(result).toMatchObject({ status: 'rejected', reason: { code: 'VIN_ABORTED' } })
+  for (const result of results.slice(first)) expect(result).toMatchObject({ status: 'rejected', reason: { name: 'AbortError' } })
   await expect(other.ready()).resolves.toBeUndefined()
+})
+
+test.each<[string, (signal: AbortSignal) => Promise<unknown>]>([
+  ['an evaluation of the backbone', async (signal) => {
+    await using model = await Transformer.fromConfig(tinyTransformer, { device: 'cpu', threads: 1 })
+    return await model.forward({ latents: { data: new Float32Array(4 * 400 * 16), shape: [4, 400, 4, 4] }, timestep: 500, promptEmbeds: { data: new Float32Array(3 * 32), shape: [3, 32] }, fps: 16, height: 32, width: 32, signal })
+  }],
+  ['encoding pixels', async (signal) => {
+    await using model = await VAE.fromConfig(tinyVAE, { device: 'cpu', threads: 1 })
+    return await model.encode({ data: new Float32Array(3 * 320 * 32 * 32), shape: [3, 320, 32, 32] }, { signal })
+  }],
+  ['encoding text', async (signal) => {
+    await using model = await TextEncoder.fromConfig(tinyTextEncoder, { device: 'cpu', threads: 1 })
+    return await model.encode({ ids: Array.from({ length: 2000 }, () => 3) }, { signal })
+  }]
+])('%s by a model alone ends with the reason of the signal that stops it', async (_, work) => {
+  const controller = new AbortController(), reason = { stopped: true }
+  setTimeout(() => controller.abort(reason), 20)
+  await expect(work(controller.signal)).rejects.toBe(reason)
 })

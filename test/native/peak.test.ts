@@ -16,6 +16,6 @@ test('the best instruction set and one thread are the defaults', () => {
 })
 
 test('an instruction set that is missing and a senseless number of threads are refused', () => {
-  expect(() => binding().measurePeak({ isa: 'abacus' })).toThrow(expect.objectContaining({ code: 'VIN_NOT_SUPPORTED', details: { isa: 'abacus' } }))
-  for (const threads of [0, -1, 1025]) expect(() => binding().measurePeak({ threads })).toThrow(expect.objectContaining({ code: 'VIN_INVALID' }))
+  expect(() => binding().measurePeak({ isa: 'abacus' })).toThrow(expect.objectContaining({ code: 'ERR_VIN_NOT_SUPPORTED', details: { isa: 'abacus' } }))
+  for (const threads of [0, -1, 1025]) expect(() => binding().measurePeak({ threads })).toThrow(expect.objectContaining({ code: 'ERR_OUT_OF_RANGE' }))
 })

@@ -176,9 +176,9 @@ describe('ease', () => {
       const latents = scope.add(engine.upload(new Float32Array(4 * 10 * 16), [4, 10, 4, 4]))
       const text = scope.add(engine.upload(new Float32Array(3 * 32), [3, 32]))
       const request = { latents, timestep: 500, text, guidanceScale: 1, fps: 16, height: 32, width: 32, chunks: [{ first: 0, start: 0, end: 10 }], keyframes: [0, 5], fuse: false }
-      for (const vinTextRows of [0, -1, 1.5, 4, NaN]) expect(() => transformer.native.denoise({ ...request, vinTextRows })).toThrow(expect.objectContaining({ code: 'VIN_INVALID', message: 'Expected 1 to 3 rows for vinTextRows' }))
+      for (const vinTextRows of [0, -1, 1.5, 4, NaN]) expect(() => transformer.native.denoise({ ...request, vinTextRows })).toThrow(expect.objectContaining({ code: 'ERR_OUT_OF_RANGE', message: 'Expected 1 to 3 rows for vinTextRows' }))
       // Negative rows without a negative text: there are none to count.
-      expect(() => transformer.native.denoise({ ...request, vinNegativeTextRows: 1 })).toThrow(expect.objectContaining({ code: 'VIN_INVALID' }))
+      expect(() => transformer.native.denoise({ ...request, vinNegativeTextRows: 1 })).toThrow(expect.objectContaining({ code: 'ERR_OUT_OF_RANGE' }))
       const { encoder, processor } = transformer.native.attention({ ...request, vinTextRows: 2 })
       expect(processor[0]!.shape).toEqual([4, 10, 10])
       for (const map of [encoder, ...processor]) map.dispose()

@@ -116,7 +116,7 @@ test.each([['Inf', Infinity], ['NaN', NaN]] as const)('a model with %s is not wr
   for (const dtype of ['float32', 'float16', 'bfloat16'] as const) {
     const path = join(folder, `${dtype}.safetensors`)
     const error = (await failure(vae.native.save(path, { dtype }))) as { code?: string } | undefined
-    expect(error?.code).toBe('VIN_NONFINITE')
+    expect(error?.code).toBe('ERR_VIN_NONFINITE')
     await expect(readFile(path)).rejects.toMatchObject({ code: 'ENOENT' })
   }
 })

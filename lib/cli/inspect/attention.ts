@@ -2,7 +2,7 @@
 
 import { VideoPipeline, randn } from '../../index.js'
 import type { AttentionMaps, GenerateOptions, TensorData } from '../../index.js'
-import { native, rangeError } from '../../errors.js'
+import { rangeError } from '../../errors.js'
 import { checkFile } from '../../files/atomic-file.js'
 import { checkInteger } from '../../options/check.js'
 import { checkGenerateOptions } from '../../options/generate.js'
@@ -90,7 +90,7 @@ function textShares({ data, shape }: TensorData, L: number): number[] {
 
 function writeMaps({ engine }: VideoPipeline, path: string, { encoder, processor }: AttentionMaps, metadata: Record<string, string>): void {
   const tensors = Object.fromEntries([['encoder', encoder], ...processor.map((map, block) => [`processor.${block}`, map] as const)])
-  native(() => engine.binding.writeSafetensors(path, tensors, metadata))
+  engine.binding.writeSafetensors(path, tensors, metadata)
 }
 
 function describe(keyframes: readonly number[], encoder: number[][], processor: number[][], step: number, timestep: number): string {

@@ -2,7 +2,7 @@
 
 import { existsSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { VinError, native } from '../../errors.js'
+import { VinError } from '../../errors.js'
 import { readSmallFileSync } from '../../files/small-file.js'
 import { loadBinding } from '../../native/load.js'
 import { defaultLimits } from '../../options/limits.js'
@@ -38,10 +38,10 @@ function readPart(folder: string, name: string): Part {
     .filter((file) => file.endsWith('.safetensors'))
     .sort()
     .map((file) => {
-      const { tensors } = native(() => binding.readSafetensors(join(place, file), { headerOnly: true }))
+      const { tensors } = binding.readSafetensors(join(place, file), { headerOnly: true })
       return { file, weights: Object.entries(tensors).map(([tensor, { dtype, shape }]) => ({ name: tensor, dtype, shape })) }
     })
-  return { name, config: config === undefined ? undefined : native(() => binding.parseJson(readSmallFileSync(config, defaultLimits.configBytes), config, { nonfinite: true })), files }
+  return { name, config: config === undefined ? undefined : binding.parseJson(readSmallFileSync(config, defaultLimits.configBytes), config, { nonfinite: true }), files }
 }
 
 const bytesOf: Record<string, number> = { F64: 8, F32: 4, BF16: 2, F16: 2, I64: 8, I32: 4, I16: 2, I8: 1, U8: 1, BOOL: 1 }

@@ -4,7 +4,7 @@
 import { cp, mkdir, rename, rm } from 'node:fs/promises'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { native, nativeAsync, rangeError } from '../../errors.js'
+import { rangeError } from '../../errors.js'
 import { writeDurably } from '../../files/disk.js'
 import { VAE } from '../../models/vae.js'
 import { copyInto } from '../../native/ops.js'
@@ -76,8 +76,8 @@ export async function channelEffects(vae: VAE, videos: number): Promise<number[]
 function setNormalisation(vae: VAE, { mean, deviation }: ChannelMoments): void {
   const engine = vae.engine.native
   for (const [name, values] of [['shift', mean], ['scale', deviation]] as const) {
-    const source = native(() => engine.upload(Float32Array.from(values), [1, values.length, 1, 1, 1]))
-    const target = native(() => vae.native.weight(name))
+    const source = engine.upload(Float32Array.from(values), [1, values.length, 1, 1, 1])
+    const target = vae.native.weight(name)
     copyInto(engine, target, source)
     source.dispose()
     target.dispose()
@@ -125,7 +125,7 @@ async function writeFrozen({ checkpoints, start, momentVideos, model }: FreezeOp
     moments.deviation = moments.deviation.map((deviation, channel) => deviation / Math.max(LEAST_EFFECT, effects[channel]!))
     setNormalisation(vae, moments)
     await mkdir(into, { recursive: true })
-    await nativeAsync(() => vae.native.save(join(into, 'diffusion_pytorch_model.safetensors'), { dtype: 'float16' }))
+    await vae.native.save(join(into, 'diffusion_pytorch_model.safetensors'), { dtype: 'float16' })
     await writeDurably(join(into, 'config.json'), `${JSON.stringify({ _class_name: 'OpenSoraVAE_V1_2', ...vae.config, shift: moments.mean, scale: moments.deviation }, null, 2)}\n`)
   } finally {
     await vae.dispose()

@@ -1,6 +1,6 @@
 // Words to which a text encoder gives nearly one output did not part by training on. Drawn anew they start apart, and a frozen encoder keeps them so.
 
-import { native, rangeError } from '../../errors.js'
+import { rangeError } from '../../errors.js'
 import type { TextEncoder } from '../../models/text-encoder.js'
 import type { Tokenizer } from '../../models/tokenizer.js'
 import { copyInto } from '../../native/ops.js'
@@ -12,7 +12,7 @@ Embeddings of `words` drawn anew in place: normals with the deviation of the who
 @throws RangeError for a word that the tokenizer does not know as one token
 */
 export async function redrawWords(encoder: TextEncoder, tokenizer: Tokenizer, words: readonly string[], seed: number): Promise<void> {
-  const target = native(() => encoder.native.weight('shared.weight'))
+  const target = encoder.native.weight('shared.weight')
   try {
     const { data, shape } = await target.read()
     const table = Float32Array.from(data as ArrayLike<number>)
@@ -27,7 +27,7 @@ export async function redrawWords(encoder: TextEncoder, tokenizer: Tokenizer, wo
         id * width
       )
     }
-    const source = native(() => encoder.engine.native.upload(table, shape))
+    const source = encoder.engine.native.upload(table, shape)
     copyInto(encoder.engine.native, target, source)
     source.dispose()
   } finally {

@@ -5,7 +5,6 @@
 // as a pair (z, −z): silu(a) − silu(−a) = a. Constants (K, −K) beside it in its group of channels are large against z, so that the norm divides by nearly
 // the same number in every video. Channels that carry nothing keep their random weights and feed nothing yet.
 
-import { native } from '../../errors.js'
 import type { VAE } from '../../models/vae.js'
 import { copyInto } from '../../native/ops.js'
 
@@ -64,11 +63,11 @@ export async function startTemporalVAE(vae: VAE): Promise<void> {
   if (encoderSlots.length > Math.min(...widths) || decoderSlots.length > Math.min(...widths)) throw new RangeError(`Expected at least ${4 * CHANNELS} channels in every level of the temporal VAE`)
 
   const change = async (name: string, edit: (weight: { data: Float32Array; shape: number[] }) => void) => {
-    const target = native(() => vae.native.weight(`temporal_vae.${name}`))
+    const target = vae.native.weight(`temporal_vae.${name}`)
     const { data, shape } = await target.read()
     const weight = { data: data as Float32Array, shape }
     edit(weight)
-    const source = native(() => engine.upload(weight.data, shape))
+    const source = engine.upload(weight.data, shape)
     copyInto(engine, target, source)
     source.dispose()
     target.dispose()
