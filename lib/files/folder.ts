@@ -3,12 +3,13 @@
 // here on the new content holds. 3. Each file is renamed from there to its place, obsolete ones go, the empty .vin-ready-… goes. Killed before 2 the old
 // content is untouched, and .vin-next-… goes at the next write; killed after 2 `settleFolder` ends the work at the next open.
 
-import { mkdir, open, readFile, readdir, rename, rm, rmdir } from 'node:fs/promises'
+import { mkdir, open, readdir, rename, rm, rmdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { VinError } from '../errors.js'
 import { errorCode } from '../realms.js'
 import { diskError, entryAt, makeFolder, namesIn, placeOf, syncFolder, tryWriting, writeDurably } from './disk.js'
 import { isTokenDead, newToken } from './process-mark.js'
+import { maxWholeBytes, readSmallFile } from './small-file.js'
 
 const LIST = '.obsolete.json'
 // Each has a name of its own, so that two processes that end the same replacement never touch a later one.
@@ -168,7 +169,7 @@ async function settle(folder: string, ready: string): Promise<void> {
   const files = await filesBelow(ready)
   // Absent: everything is in its place.
   if (files.includes(LIST)) {
-    const obsolete = obsoleteOf(await readFile(join(ready, LIST), 'utf8'))
+    const obsolete = obsoleteOf((await readSmallFile(join(ready, LIST), maxWholeBytes)).toString())
     const folders = new Set([folder])
     for (const path of files) {
       if (path === LIST) continue

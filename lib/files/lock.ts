@@ -2,7 +2,7 @@
 // network drives too; and beside it who holds it. A holder of this machine that has ended is followed at once; of another machine, when its lock has not been refreshed.
 // proper-lockfile does most of this, but whoever loads it gets handlers of SIGINT, SIGTERM and SIGHUP that end a process whose own handlers were once().
 
-import { mkdir, readFile, rm, rmdir, stat, utimes } from 'node:fs/promises'
+import { mkdir, rm, rmdir, stat, utimes } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { VinError } from '../errors.js'
@@ -10,10 +10,12 @@ import { errorCode } from '../realms.js'
 import { writeTextAtomically } from './atomic-file.js'
 import { HOLDER, LOCK, TAKING } from './folder.js'
 import { hasEnded, thisProcess } from './process-mark.js'
+import { readSmallFile } from './small-file.js'
 import type { ProcessMark } from './process-mark.js'
 
 /** A holder that has not refreshed its lock for so long is gone. Long, because a machine may sleep. */
 const STALE_MS = 60_000
+const maxHolderBytes = 4096
 
 interface Holder extends ProcessMark {
   /** ISO 8601. */
@@ -26,7 +28,7 @@ export interface FolderLock {
 
 async function holderOf(folder: string): Promise<Holder | undefined> {
   try {
-    const { host, pid, started, since } = JSON.parse(await readFile(join(folder, HOLDER), 'utf8')) as Partial<Holder>
+    const { host, pid, started, since } = JSON.parse((await readSmallFile(join(folder, HOLDER), maxHolderBytes)).toString()) as Partial<Holder>
     return typeof host === 'string' && Number.isInteger(pid) && typeof started === 'number' && typeof since === 'string' ? { host, pid: pid as number, started, since } : undefined
   } catch {
     return undefined

@@ -1,11 +1,11 @@
 // The folder of a sampling run: states (lib/pipeline/resume.ts), and where the command line made it, job.json and the finished latents. One run at a time uses it.
 
-import { open, readdir, rm, rmdir } from 'node:fs/promises'
+import { readdir, rm, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { diskError, entryAt, makeFolder, placeOf } from './disk.js'
 import { claimFolder } from './folder.js'
 import { lockFolder } from './lock.js'
-import { readSmallFile } from './small-file.js'
+import { openToRead, readSmallFile } from './small-file.js'
 import type { FolderLock } from './lock.js'
 
 export const JOB = 'job.json'
@@ -22,8 +22,9 @@ const isOwn = (name: string): boolean => name === JOB || name === LATENTS || sta
 
 /** Whether a file begins as a saved state does, whatever became of the rest of it. */
 async function isState(file: string): Promise<boolean> {
-  const handle = await open(file, 'r').catch(() => undefined)
-  if (handle === undefined) return false
+  const opened = await openToRead(file).catch(() => undefined)
+  if (opened === undefined) return false
+  const { handle } = opened
   try {
     const { buffer, bytesRead } = await handle.read(Buffer.alloc(256), 0, 256, 0)
     return buffer.subarray(0, bytesRead).includes(STATE_KIND)

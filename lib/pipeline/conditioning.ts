@@ -1,8 +1,8 @@
 // Given frames: an image first, an image last, or a video to go on from. Each becomes clean latent frames and zeros in the frame mask.
 
 import { VinError, expected, rangeError } from '../errors.js'
-import { readFile } from 'node:fs/promises'
 import { types } from 'node:util'
+import { maxWholeBytes, readSmallFile } from '../files/small-file.js'
 import type { VAE } from '../models/vae.js'
 import type { Binding, NativeCancel, NativeEngine, NativeTensor } from '../native/binding.js'
 import { abortable, abortableItems } from '../native/cancel.js'
@@ -122,7 +122,8 @@ async function encodeVideo(options: ResolvedGenerateOptions, context: Conditioni
 
 /** A file of latents: the video that was saved, or, where it does not say how that plays, latents alone. */
 async function readLatents({ binding, microBatch, vae }: ConditioningContext, file: string): Promise<Video | { latents: TensorData }> {
-  const bytes = await readFile(file).catch((cause: unknown) => {
+  const bytes = await readSmallFile(file, maxWholeBytes).catch((cause: unknown) => {
+    if (cause instanceof VinError) throw cause
     throw Object.assign(rangeError(`Expected the path of a video for video but ${JSON.stringify(file)} cannot be read`), { cause })
   })
   const { tensors, metadata } = binding.readSafetensors(bytes)

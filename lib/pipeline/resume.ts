@@ -3,13 +3,14 @@
 
 import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { open, readFile, readdir, rm } from 'node:fs/promises'
+import { readdir, rm } from 'node:fs/promises'
 import { endianness } from 'node:os'
 import { dirname, join } from 'node:path'
 import { types } from 'node:util'
 import { VinError, show } from '../errors.js'
 import { writeFileAtomically } from '../files/atomic-file.js'
 import { STATE_KIND, statePattern } from '../files/run-folder.js'
+import { maxWholeBytes, openToRead, readSmallFile } from '../files/small-file.js'
 import { weightFile } from '../models/files.js'
 import type { Binding } from '../native/binding.js'
 import { packageVersion } from '../native/package-root.js'
@@ -95,9 +96,8 @@ async function hashFiles(hash: ReturnType<typeof sha>, folder: string): Promise<
 
 /** Size and 64 samples; all of a file of up to 256 KiB. */
 async function hashFile(hash: ReturnType<typeof sha>, file: string): Promise<void> {
-  const handle = await open(file, 'r')
+  const { handle, size } = await openToRead(file)
   try {
-    const { size } = await handle.stat()
     hash.update(String(size))
     const block = Buffer.alloc(4096)
     for (let i = 0; i < 64; i++) {
@@ -171,7 +171,7 @@ export async function loadState(binding: Binding, folder: string, fingerprint: F
 
 async function readState(binding: Binding, file: string): Promise<SavedState | undefined> {
   try {
-    const { tensors, metadata } = binding.readSafetensors(await readFile(file))
+    const { tensors, metadata } = binding.readSafetensors(await readSmallFile(file, maxWholeBytes))
     const content = metadata['content'] ?? ''
     const hash = sha()
     const read: Record<string, TensorData> = {}

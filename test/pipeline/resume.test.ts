@@ -1,4 +1,6 @@
 // Saved states: a run that goes on gives the bits of one that was never stopped.
+import { execFileSync } from 'node:child_process'
+import { closeSync, constants, existsSync, openSync } from 'node:fs'
 import { mkdtemp, readFile, readdir, rm, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -46,6 +48,36 @@ describe.each([
       expect(seen[0]).toBe(steps)
       await rm(folder, { recursive: true, force: true })
     }
+  })
+})
+
+describe('pipes', () => {
+  const pipes: string[] = []
+  // Whoever waits for a writer gets one: a thread of the process that waits for ever would keep the process.
+  afterEach(() => pipes.splice(0).forEach((pipe) => existsSync(pipe) && closeSync(openSync(pipe, constants.O_RDWR | constants.O_NONBLOCK))))
+  const pipe = (name: string): string => {
+    const path = join(folder, name)
+    execFileSync('mkfifo', [path])
+    pipes.push(path)
+    return path
+  }
+
+  test.each(['image', 'lastImage', 'video'] as const)('one given as %s is refused, not waited for', async (name) => {
+    const options = { ...base, [name]: pipe('input') }
+    await expect(pipeline.generate({ ...options, resume: join(folder, 'run') })).rejects.toThrow(/^Expected the path of a (picture|video) .* is no plain file$/)
+  })
+
+  test('one given as latents is refused, not waited for', async () => {
+    await expect(pipeline.generate({ ...base, video: pipe('input.safetensors') })).rejects.toMatchObject({ code: 'ERR_VIN_FORMAT', message: expect.stringContaining('a regular file') as string })
+  })
+
+  test('one in the folder of a run is a damaged state', async () => {
+    const wanted = bits((await pipeline.generate(base)).latents)
+    await interrupt(base, 2)
+    pipe('state-000009.safetensors')
+    const video = await pipeline.generate({ ...base, resume: folder })
+    expect(bits(video.latents)).toEqual(wanted)
+    expect(video.warnings).toMatchObject([{ code: 'damaged-state' }])
   })
 })
 
