@@ -66,4 +66,4 @@ export type { VideoFolder, VideoFolderOptions } from './training/video-folder.js
 export type { Clip, Dataset, DatasetNeeds, DatasetReport, TrainingExample, TrainingWarning, VideoLatents, VideoPixels } from './training/dataset.js'
 
 export { evaluate } from './evaluate/index.js'
-export type { EvaluateOptions, EvaluateSource, Evaluation } from './evaluate/index.js'
+export type { EvaluateOptions, EvaluateSource, Evaluation, MetricName } from './evaluate/index.js'

@@ -1,4 +1,5 @@
-// Who may know whom: every include of csrc/ and cuda/ and every import of lib/ points in the one direction that CONTRIBUTING.md names.
+// Who may know whom: every include of csrc/ and cuda/ and every import of lib/ points in the one direction that CONTRIBUTING.md names; models/demo stands outside,
+// over the public interface.
 import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs'
 import { dirname, join, normalize, relative } from 'node:path'
 import { describe, expect, test } from 'vitest'
@@ -183,8 +184,38 @@ test('every package that is depended on is used', () => {
   expect(Object.keys(dependencies).filter((name) => !text.includes(`'${name}'`) && !text.includes(`"${name}"`) && !(name === 'node-addon-api' && text.includes('<napi.h>')))).toEqual([])
 })
 
+// ---- The built-in model ----
+
+describe('models/demo', () => {
+  const own = filesBelow('models/demo').filter((path) => /\.[cm]?[jt]s$/.test(path))
+  const { exports, files, dependencies } = JSON.parse(read('package.json')) as { exports: Record<string, unknown>; files: string[]; dependencies: Record<string, string> }
+
+  test('its TypeScript knows the package by its public names, and what the package depends on', () => {
+    expect(own.length).toBeGreaterThan(30)
+    const open = Object.keys(exports).map((name) => name.replace('.', 'vin-native'))
+    const wrong = own.flatMap((path) => {
+      const { loaded, lazy } = imports(path)
+      const allowed = (name: string) => name.startsWith('node:') || name.startsWith('models/demo/') || open.includes(name) || Object.hasOwn(dependencies, name)
+      return [...loaded, ...lazy].filter((name) => !allowed(name)).map((name) => `${path} imports ${name}`)
+    })
+    expect(wrong).toEqual([])
+  })
+
+  test('lib/ knows nothing of it but the world', () => {
+    const found = typeScript.flatMap((path) => [...imports(path).loaded, ...imports(path).lazy].filter((name) => /demo/.test(name)).map((name) => `${path} imports ${name}`))
+    expect(new Set(found)).toEqual(new Set(['lib/index.ts imports lib/training/demo-world']))
+    expect(typeScript.filter((path) => /demo/.test(path))).toEqual(['lib/training/demo-world.ts'])
+  })
+
+  test('is published as data alone', () => {
+    const published = files.filter((name) => name.startsWith('models'))
+    expect(published.flatMap((name) => (statSync(join(root, name)).isDirectory() ? filesBelow(name) : [name])).filter((path) => !/\.(json|safetensors|md|png)$/.test(path))).toEqual([])
+    expect(published).toEqual(expect.arrayContaining(['transformer', 'vae', 'text_encoder', 'tokenizer', 'scheduler', 'model_index.json'].map((name) => `models/demo/${name}`)))
+  })
+})
+
 test('no file in the tree names a path of a machine', () => {
-  const files = [...cpp, ...typeScript, ...filesBelow('tools'), 'package.json', 'binding.gyp', 'vitest.config.ts', '.ci/run']
+  const files = [...cpp, ...typeScript, ...filesBelow('models/demo/recipe'), ...filesBelow('models/demo/evaluation'), ...filesBelow('tools'), 'package.json', 'binding.gyp', 'vitest.config.ts', '.ci/run']
   const pattern = new RegExp(`(^|[^A-Za-z0-9_.])/(${['work', 'root', 'home/[a-z]+'].join('|')})/`)
   expect(files.filter((path) => pattern.test(read(path))).map((path) => relative(root, join(root, path)))).toEqual([])
 })

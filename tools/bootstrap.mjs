@@ -61,8 +61,8 @@ const native = step({
 })
 
 const typeScript = step({
-  inputs: ['lib', 'package.json', 'tsconfig.json', 'tsconfig.esm.json', 'tsconfig.cjs.json', 'package-lock.json', 'tools/typescript.mjs'],
-  outputs: ['dist/esm/index.js', 'dist/cjs/index.js'],
+  inputs: ['lib', 'models/demo/recipe', 'models/demo/evaluation', 'package.json', 'tsconfig.json', 'tsconfig.esm.json', 'tsconfig.cjs.json', 'tsconfig.demo.json', 'package-lock.json', 'tools/typescript.mjs'],
+  outputs: ['dist/esm/index.js', 'dist/cjs/index.js', 'build-ts/demo/recipe/train.js', 'build-ts/demo/evaluation/evaluate.js'],
   stamp: 'build-ts/stamp',
   async run() {
     say('compiling TypeScript (dist/) …')

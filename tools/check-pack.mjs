@@ -5,9 +5,10 @@ import { say } from './stamp.mjs'
 const needed = [
   'LICENSE', 'THIRD_PARTY.md', 'README.md', 'package.json', 'binding.gyp', 'csrc/backend.h', 'csrc/ops.def', 'csrc/exports.map', 'cuda/package.json', 'cuda/CMakeLists.txt',
   'tools/install.cjs', 'tools/sources.cjs', 'tools/node-gyp.mjs', 'dist/esm/index.js', 'dist/esm/index.d.ts', 'dist/cjs/index.js', 'dist/cjs/index.d.ts',
-  'dist/cjs/package.json', 'dist/esm/cli/index.js', `prebuilds/${process.platform}-${process.arch}/`
+  'dist/cjs/package.json', 'dist/esm/cli/index.js', 'models/demo/model_index.json', 'models/demo/transformer/', 'models/demo/vae/', `prebuilds/${process.platform}-${process.arch}/`
 ]
-const unwanted = /^(test|lib|node_modules|build|build-ts|build-backends|\.ci|\.github)\/|\.tsbuildinfo$|\.test\.|^prebuilds\/.*\/emu\//
+// Of models/demo its data alone.
+const unwanted = /^(test|lib|node_modules|build|build-ts|build-backends|\.ci|\.github)\/|\.tsbuildinfo$|\.test\.|^models\/.*\.[cm]?[jt]s$|^dist\/.*\/demo[./]|^prebuilds\/.*\/emu\//
 const limit = 100e6  // bytes packed: the registry refuses packages of about twice that
 
 const [{ files, size }] = JSON.parse(readFileSync(process.argv[2], 'utf8'))

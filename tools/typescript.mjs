@@ -1,5 +1,6 @@
 // Compiles lib/ twice: dist/esm, and dist/cjs from a copy of the sources in a folder whose package.json says commonjs, because the nearest package.json is what
 // tells TypeScript which of the two a .ts file is. Types are written for each. Files that are not TypeScript are copied. Programs are ES modules alone.
+// Then, over what dist/ exports, the programs of the built-in model: build-ts/demo, which is not published.
 import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
@@ -46,17 +47,23 @@ export async function buildTypeScript() {
   const commonjs = '{ "type": "commonjs" }\n'
   writeFileSync(join(root, staged, 'package.json'), commonjs)
 
-  // tsc trusts its record of what it wrote; without the outputs the record is worthless.
-  for (const kind of ['esm', 'cjs']) if (!existsSync(join(root, 'dist', kind))) rmSync(join(root, `build-ts/${kind}.tsbuildinfo`), { force: true })
   const tsc = createRequire(import.meta.url).resolve('typescript/bin/tsc')
+  const compile = (kind, outputs) => {
+    // tsc trusts its record of what it wrote; without the outputs the record is worthless.
+    if (!existsSync(join(root, outputs))) rmSync(join(root, `build-ts/${kind}.tsbuildinfo`), { force: true })
+    return run(process.execPath, [tsc, '-p', `tsconfig.${kind}.json`], { cwd: root })
+  }
   for (const kind of ['esm', 'cjs']) {
-    const code = await run(process.execPath, [tsc, '-p', `tsconfig.${kind}.json`], { cwd: root })
+    const code = await compile(kind, `dist/${kind}`)
     if (code !== 0) return code
     prune(`dist/${kind}`, sourcesOf[kind])
     for (const file of sourcesOf[kind]) if (!isTypeScript(file)) copy(file, `dist/${kind}`)
   }
   requireWhatIsImported()
   writeFileSync(join(root, 'dist/cjs/package.json'), commonjs)
+  const code = await compile('demo', 'build-ts/demo')
+  if (code !== 0) return code
+  prune('build-ts/demo', filesBelow(['models/demo/recipe', 'models/demo/evaluation']).map((file) => file.slice('models/demo/'.length)))
   // npm makes programs executable where it installs a package; in the repository itself npx starts them as they lie.
   for (const program of Object.values(JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).bin)) chmodSync(join(root, program), 0o755)
   return 0

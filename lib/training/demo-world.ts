@@ -6,6 +6,8 @@ import { PhiloxRandom, streams } from './random.js'
 import { expected } from '../errors.js'
 import type { Dataset, TrainingExample } from './dataset.js'
 
+export { latentNoise, PhiloxRandom, streams } from './random.js'
+
 export const WORLD_SIZE = 64
 export const WORLD_FPS = 16
 

@@ -1,6 +1,6 @@
 // The user's own ffmpeg, where PATH has one: reads videos and the pictures fast-png cannot, writes WebP. Never shipped, never downloaded.
 
-import { notSupported } from '../errors.js'
+import { VinError, notSupported } from '../errors.js'
 import { collectOutput, findProgram, startProgram } from '../native/optional.js'
 import { checkInteger, checkNames, checkNumber, checkSignal } from '../options/check.js'
 import { lacksItsEnd } from './endings.js'
@@ -44,11 +44,13 @@ function filterOf({ fieldOrder, pixelFormat, colorSpace, width: codedWidth, heig
 }
 
 export interface ReadVideoOptions {
-  /** Pixels of the frames that are wanted: the picture is scaled to cover them, and its centre is kept. */
+  /** Pixels across of the frames that are wanted: the picture is scaled to cover them, and its centre is kept. */
   width: number
+  /** Their pixels down. */
   height: number
   /** Frames a second that are wanted, whatever the file has. */
   fps: number
+  /** Ends the reading: the iterator throws its reason. */
   signal?: AbortSignal | undefined
   /** Hears of a file that is cut off or damaged, when its last frame has been read. */
   onWarning?: ((warning: VideoWarning) => void) | undefined
@@ -122,4 +124,12 @@ export async function* readVideo(path: string, options: ReadVideoOptions): Async
   } finally {
     child.kill('SIGKILL')
   }
+}
+
+/** The frames of a video file as it has them: its own size and rate. @throws as readVideo; ERR_VIN_FORMAT for a file that says no rate */
+export async function* readFileFrames(path: string, signal?: AbortSignal): AsyncGenerator<Frame> {
+  const probe = await probeVideo(path, signal)
+  const { width, height, fps } = probe
+  if (fps === undefined) throw new VinError('ERR_VIN_FORMAT', `Expected a number of frames a second in ${path} but it says none`, { file: path, expected: 'a frame rate' })
+  yield* readVideo(path, { width, height, fps, signal, probe })
 }

@@ -6,8 +6,8 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { VideoPipeline } from '../../lib/index.js'
 import { packageRoot } from '../../lib/native/package-root.js'
-import { demoTokenizerJson, demoVocabularySize } from '../../lib/training/demo-tokenizer.js'
-import { vaeConfig } from '../../lib/training/demo/config.js'
+import { demoTokenizerJson, demoVocabularySize } from '../../models/demo/recipe/tokenizer.js'
+import { vaeConfig } from '../../models/demo/recipe/config.js'
 
 const transformer = {
   attention_layout: 'full',

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { Tokenizer } from '../../lib/models/tokenizer.js'
-import { demoTokenizerJson, demoVocabularySize } from '../../lib/training/demo-tokenizer.js'
+import { demoTokenizerJson, demoVocabularySize } from '../../models/demo/recipe/tokenizer.js'
 
 let folder = ''
 beforeAll(async () => {

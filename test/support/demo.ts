@@ -1,7 +1,7 @@
 // The built-in model in small: what the stages of train:demo and the measurements of evaluate:demo need to run, trained on next to nothing.
 
-import type { DemoSizes } from '../../lib/training/demo/config.js'
-import { demoVocabularySize } from '../../lib/training/demo-tokenizer.js'
+import type { DemoSizes } from '../../models/demo/recipe/config.js'
+import { demoVocabularySize } from '../../models/demo/recipe/tokenizer.js'
 import { tinyTextEncoder, tinyTransformer, tinyVAE } from './models.js'
 
 export const smallDemo: DemoSizes = {

@@ -6,10 +6,10 @@ import { VAE, VAETrainer } from '../../lib/index.js'
 import type { TensorData, VAETrainerOptions } from '../../lib/index.js'
 import type { VideoPixels } from '../../lib/training/dataset.js'
 import { disturbLatents, replaceLatentFrame } from '../../lib/training/decoder-latents.js'
-import { worldClip } from '../../lib/training/demo/clips.js'
+import { worldClip } from '../../models/demo/recipe/clips.js'
 import { pixelPlanes } from '../../lib/training/pixels.js'
 import type { WeightedExample } from '../../lib/training/vae-trainer.js'
-import { startTemporalVAE } from '../../lib/training/demo/temporal-start.js'
+import { startTemporalVAE } from '../../models/demo/recipe/temporal-start.js'
 import { tinyVAE } from '../support/models.js'
 
 /** The middle 16 × 16 pixels of a demo-world clip: small enough to train on within a test. */

@@ -15,6 +15,7 @@ import type {
   Frame,
   Gradient,
   LossOptions,
+  MetricName,
   ModelOptions,
   NamedGradients,
   Scheduler,
@@ -185,12 +186,9 @@ void training
 
 // ---- evaluation ----
 
-expectTypeOf<EvaluateSource>().toEqualTypeOf<string | (Pick<Video, 'frames'> & Partial<Pick<Video, 'fps'>>) | AsyncIterable<Frame>>()
+expectTypeOf<EvaluateSource>().toEqualTypeOf<string | Pick<Video, 'frames'> | AsyncIterable<Frame>>()
 expectTypeOf<Video>().toExtend<EvaluateSource>()
-expectTypeOf<EvaluateOptions>().toEqualTypeOf<{ prompt?: string | undefined; signal?: AbortSignal | undefined }>()
-expectTypeOf<Evaluation['frames']>().toEqualTypeOf<number>()
-expectTypeOf<Evaluation['seconds']>().toEqualTypeOf<Evaluation['whole'][]>()
-expectTypeOf<NonNullable<Evaluation['gap']>['before']>().toEqualTypeOf<Evaluation['whole']>()
-expectTypeOf<NonNullable<Evaluation['gap']>['same'][keyof NonNullable<Evaluation['gap']>['same']]>().toEqualTypeOf<boolean>()
-expectTypeOf<NonNullable<Evaluation['prompted']>[number]['obeyed']>().toEqualTypeOf<boolean>()
+expectTypeOf<EvaluateOptions>().toEqualTypeOf<{ metrics?: readonly MetricName[] | undefined; signal?: AbortSignal | undefined }>()
+expectTypeOf<'temporalFlickering'>().toExtend<MetricName>()
+expectTypeOf<Evaluation>().toEqualTypeOf<{ frames: number; width: number; height: number; temporalFlickering?: number }>()
 expectTypeOf(evaluate).toEqualTypeOf<(source: EvaluateSource, options?: EvaluateOptions) => Promise<Evaluation>>()

@@ -173,10 +173,6 @@ describe.skipIf(!found)(`time${without}`, () => {
       const frames = await read('rate.y4m', { width: 16, height: 16, fps: to })
       expect(frames.map((pixels) => Math.round(pixels[0]![0] / 20)), `${from} at ${to}`).toEqual(levels.map((level) => level / 20))
     }
-    // 16 frames a second are what evaluate reads, of a path and of a Video.
-    const video = syntheticVideo({ numFrames: 8, fps: 8 })
-    await video.save(join(folder, 'eight.y4m'))
-    for (const source of [video, join(folder, 'eight.y4m')]) expect(await evaluate(source)).toMatchObject({ frames: 16 })
   })
 })
 

@@ -190,8 +190,8 @@ export const mutants = [
     tests: ['test/training/vae-trainer.test.ts']
   },
   {
-    name: 'shape-fill', area: 'evaluation: attributes', file: 'lib/evaluate/attributes.ts',
+    name: 'shape-fill', area: 'evaluation: attributes', file: 'models/demo/evaluation/attributes.ts',
     from: "fill < 0.9 ? 'circle' : 'square'", to: "fill < 0.76 ? 'circle' : 'square'",
-    tests: ['test/evaluate/attributes.test.ts']
+    tests: ['test/demo/attributes.test.ts']
   }
 ]

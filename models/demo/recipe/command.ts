@@ -1,0 +1,131 @@
+// The command train:demo. Every stage goes on from its checkpoint; killed at any moment, it loses at most the steps since the last one. A training folder
+// without checkpoints begins with the built-in model's weights, fresh moments and a new warm-up.
+
+import { mkdir } from 'node:fs/promises'
+import { resolve } from 'node:path'
+import { parseArgs } from 'node:util'
+import { colours, radii, shapes } from 'vin-native/demo-world'
+import { integer, number, oneOf } from './arguments.js'
+import { exportModel } from './export.js'
+import type { DrawShares } from './latent-cache.js'
+import { encodeLatents } from './latents-stage.js'
+import { resolveStart } from './start.js'
+import { trainTransformer } from './transformer-stage.js'
+import { trainVAE } from './vae-stage.js'
+
+const stages = ['vae2d', 'vae-temporal', 'vae', 'latents', 'vae-decoder', 'transformer', 'all'] as const
+
+const usage = `Usage: npm run train:demo -- [--stage ${stages.join('|')}] [--minutes N] [options]
+
+  --stage NAME          what to train. all: every stage from scratch; with weights to go on from the VAE stays frozen, and only latents and transformer
+                        run. vae-decoder leaves the encoder, and with it the latents, as they are (all)
+  --from WHAT           where a training folder without checkpoints begins: scratch, demo (models/demo) or a model folder (demo, if it has weights)
+  --minutes N           time of the stage; with --stage all, of the transformer, and a quarter of it for each VAE stage; 0 takes no step (60)
+  --checkpoints DIR     checkpoints, latents and curves (.demo-training)
+  --export DIR          write the model folder (models/demo) and stop, or after the stage when --stage is given
+  --dtype TYPE          numbers of exported weights: float16, bfloat16 or float32 (float16)
+  --shift X             sampler of the exported model: shift of its flow-match schedule (the checkpoint's)
+  --steps N             its steps (the checkpoint's)
+  --guidance X          and its guidance scale (the checkpoint's)
+  --learning-rate X     highest rate of the stage
+  --batch N             frames or micro-batches of a VAE step
+  --kl X                VAE stages: factor of the mean KL divergence per latent value (vae2d 0.004, vae-temporal and vae 0.002); vae-decoder takes none
+  --videos A,B,C        latents: videos of 4, 8 and 16 seconds (2000,400,100); those of another --seed or VAE are replaced
+  --shares A,B,C        transformer: shares of latent frames that come from videos of 4, 8 and 16 seconds (1,0,0)
+  --sigma MEAN,STD      transformer: logit-normal noise levels (0.6,1.4)
+  --chunk-masks X       transformer: share of videos in which every chunk is clean with probability ½ (0.4)
+  --curtains X          transformer: share of the draws that must give a video with a curtain, beside those that do (0)
+  --unnamed X           transformer: share of the captions of other draws than those of --focus that name nothing, beside those that do (0)
+  --named X             transformer: share of these captions that name everything, beside those that do (0)
+  --focus WORDS:X       transformer: share of the draws that must give a video whose only object has one of these colours, shapes or sizes, with a
+                        caption that names everything: red,blue:0.5
+  --redraw WORDS        transformer: words, separated by commas, whose embeddings are drawn anew in a training folder without checkpoints
+  --frozen-text         transformer: the text encoder stays as it is, in a training folder without checkpoints
+  --threads N           threads that compute
+  --seed N              (0)
+`
+
+function numbers(text: string, name: string, count: number): number[] {
+  const values = text.split(',')
+  if (values.length !== count) throw new RangeError(`Expected ${count} numbers for --${name} but received ${text}`)
+  return values.map((value) => number(value, name, -1e6, 1e9))
+}
+
+function focusOf(text: string | undefined): DrawShares['focus'] {
+  if (text === undefined) return undefined
+  const [words = '', share = '', ...rest] = text.split(':')
+  if (share === '' || rest.length > 0) throw new RangeError(`Expected words and a share for --focus, such as red,blue:0.5, but received ${text}`)
+  const known = [...Object.keys(colours), ...shapes, ...Object.keys(radii)]
+  return { words: words.split(',').map((word) => oneOf(word, 'focus', known)), share: number(share, 'focus', 0, 1) }
+}
+
+export async function trainDemo(args: readonly string[]): Promise<void> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      stage: { type: 'string' },
+      from: { type: 'string' },
+      minutes: { type: 'string', default: '60' },
+      checkpoints: { type: 'string', default: '.demo-training' },
+      export: { type: 'string' },
+      dtype: { type: 'string', default: 'float16' },
+      shift: { type: 'string' },
+      steps: { type: 'string' },
+      guidance: { type: 'string' },
+      'learning-rate': { type: 'string' },
+      batch: { type: 'string' },
+      kl: { type: 'string' },
+      videos: { type: 'string', default: '2000,400,100' },
+      shares: { type: 'string', default: '1,0,0' },
+      sigma: { type: 'string', default: '0.6,1.4' },
+      'chunk-masks': { type: 'string' },
+      curtains: { type: 'string', default: '0' },
+      unnamed: { type: 'string', default: '0' },
+      named: { type: 'string', default: '0' },
+      focus: { type: 'string' },
+      redraw: { type: 'string' },
+      'frozen-text': { type: 'boolean', default: false },
+      threads: { type: 'string' },
+      seed: { type: 'string', default: '0' },
+      help: { type: 'boolean', default: false }
+    }
+  })
+  if (values.help) {
+    process.stdout.write(usage)
+    return
+  }
+  const stage = oneOf(values.stage ?? 'all', 'stage', stages)
+  const folder = resolve(values.checkpoints)
+  const minutes = number(values.minutes, 'minutes', 0, 1e6)
+  const seed = integer(values.seed, 'seed', 0, Number.MAX_SAFE_INTEGER)
+  const model = { device: 'cpu' as const, ...(values.threads === undefined ? {} : { threads: integer(values.threads, 'threads', 1, 1024) }) }
+  const learningRate = values['learning-rate'] === undefined ? undefined : number(values['learning-rate'], 'learning-rate', 0, 1)
+  const batchSize = values.batch === undefined ? undefined : integer(values.batch, 'batch', 1, 4096)
+  const kl = values.kl === undefined ? undefined : number(values.kl, 'kl', 0, 1e6)
+  const videos = numbers(values.videos, 'videos', 3)
+  const shares = numbers(values.shares, 'shares', 3)
+  const [mean, std] = numbers(values.sigma, 'sigma', 2)
+  const chunkMasks = values['chunk-masks'] === undefined ? undefined : number(values['chunk-masks'], 'chunk-masks', 0, 0.8)
+  const unnamed = number(values.unnamed, 'unnamed', 0, 1)
+  const draws = { curtains: number(values.curtains, 'curtains', 0, 1), unnamed, named: number(values.named, 'named', 0, 1 - unnamed), focus: focusOf(values.focus) }
+  const redraw = values.redraw?.split(',')
+  const sampler = {
+    ...(values.shift === undefined ? {} : { shift: number(values.shift, 'shift', 1e-3, 1000) }),
+    ...(values.steps === undefined ? {} : { steps: integer(values.steps, 'steps', 1, 1000) }),
+    ...(values.guidance === undefined ? {} : { guidance: number(values.guidance, 'guidance', 0, 1000) })
+  }
+  const dtype = oneOf(values.dtype, 'dtype', ['float16', 'bfloat16', 'float32'])
+  await mkdir(folder, { recursive: true })
+  const trains = values.export === undefined || values.stage !== undefined
+  if (trains) {
+    const start = await resolveStart(folder, values.from)
+    const runs = (name: (typeof stages)[number]) => stage === name || (stage === 'all' && (start === undefined || name === 'latents' || name === 'transformer'))
+    const common = { folder, seed, model, start }
+    const share = stage === 'all' ? minutes / 4 : minutes
+    for (const name of ['vae2d', 'vae-temporal', 'vae'] as const) if (runs(name)) await trainVAE(name, { ...common, minutes: share, learningRate, batchSize, kl })
+    if (runs('latents')) await encodeLatents({ ...common, videos })
+    if (runs('vae-decoder')) await trainVAE('vae-decoder', { ...common, minutes: share, learningRate, batchSize, kl })
+    if (runs('transformer')) await trainTransformer({ ...common, minutes, learningRate, shares, sigma: { mean: mean!, std: std! }, chunkMasks, draws, redraw, frozenText: values['frozen-text'] })
+  }
+  if (values.export !== undefined) await exportModel({ folder, target: resolve(values.export), dtype, ...sampler, model })
+}

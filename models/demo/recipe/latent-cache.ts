@@ -1,0 +1,162 @@
+// Latents of demo-world videos, encoded once by the frozen VAE: one file of Float32 per video length, grown by appending. Video k of a length is
+// demoWorldVideo(seed, k, [seconds]), so the file needs no index, and a caption is drawn anew at every use.
+
+import { createHash } from 'node:crypto'
+import { open, readFile, stat, truncate } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Dataset, TrainingExample, VAE, VideoLatents } from 'vin-native'
+import { demoWorldVideo, drawCaption, PhiloxRandom, streams, WORLD_FPS, WORLD_SIZE } from 'vin-native/demo-world'
+import type { CaptionMode, World } from 'vin-native/demo-world'
+import { writeWhole } from './files.js'
+import { encodeWorld } from './world.js'
+
+const SIDE = WORLD_SIZE / 8
+const CHANNELS = 4
+
+export interface LatentCacheOptions {
+  folder: string
+  /** Seconds of every video. */
+  seconds: number
+  seed: number
+  vae: VAE
+  /** Names the weights that made the latents. */
+  fingerprint: string
+  /** A file of another seed or other weights is replaced; without it such a file is an error. */
+  replace?: boolean
+}
+
+/** SHA-256 of a VAE's weight file. */
+export async function weightsFingerprint(file: string): Promise<string> {
+  return createHash('sha256').update(await readFile(file)).digest('hex')
+}
+
+export class LatentCache {
+  readonly seconds: number
+  readonly frames: number
+  readonly #options: LatentCacheOptions
+  readonly #path: string
+  readonly #values: number
+  #count: number
+
+  private constructor(options: LatentCacheOptions, path: string, values: number, frames: number, count: number) {
+    this.#options = options
+    this.#path = path
+    this.#values = values
+    this.seconds = options.seconds
+    this.frames = frames
+    this.#count = count
+  }
+
+  /** Opens or makes the file of one length. A last video that was cut off is dropped. */
+  static async open(options: LatentCacheOptions): Promise<LatentCache> {
+    // A second is whole micro-batches.
+    const { frames: videoFrames, latentFrames } = options.vae.microBatch
+    const frames = ((options.seconds * WORLD_FPS) / videoFrames) * latentFrames
+    const values = CHANNELS * frames * SIDE * SIDE
+    const path = join(options.folder, `latents-${options.seconds}s.f32`)
+    const label = `${JSON.stringify({ seconds: options.seconds, seed: options.seed, frames, fingerprint: options.fingerprint })}\n`
+    const known = await readFile(`${path}.json`, 'utf8').catch(() => '')
+    if (known !== label) {
+      if (known !== '' && options.replace !== true) {
+        throw new RangeError(
+          `Expected latents of seed ${options.seed} and of the frozen VAE in ${path} but they are of another seed or VAE (${known.trim()}); pass their --seed, or replace them with --stage latents`
+        )
+      }
+      await (await open(path, 'w')).close()
+      await writeWhole(`${path}.json`, label)
+    }
+    const { size } = await stat(path)
+    const count = Math.floor(size / (4 * values))
+    if (size !== count * 4 * values) await truncate(path, count * 4 * values)
+    return new LatentCache(options, path, values, frames, count)
+  }
+
+  get count(): number {
+    return this.#count
+  }
+
+  /** Encodes videos until there are `count`; `onVideo` hears of each. */
+  async grow(count: number, onVideo?: (done: number, count: number) => void): Promise<void> {
+    if (this.#count >= count) return
+    const handle = await open(this.#path, 'a')
+    try {
+      while (this.#count < count) {
+        const { data } = await encodeWorld(this.#options.vae, this.world(this.#count), this.seconds * WORLD_FPS)
+        await handle.writeFile(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
+        this.#count += 1
+        onVideo?.(this.#count, count)
+      }
+    } finally {
+      await handle.close()
+    }
+  }
+
+  /** Latents of video `index`. */
+  async read(index: number): Promise<VideoLatents> {
+    const handle = await open(this.#path, 'r')
+    try {
+      const data = new Float32Array(this.#values)
+      await handle.read(new Uint8Array(data.buffer), 0, data.byteLength, index * data.byteLength)
+      return { data, shape: [CHANNELS, this.frames, SIDE, SIDE] }
+    } finally {
+      await handle.close()
+    }
+  }
+
+  world(index: number): World {
+    return demoWorldVideo(this.#options.seed, index, [this.seconds]).world
+  }
+
+  async example(index: number, use: number, captions?: CaptionMode): Promise<TrainingExample> {
+    return { latents: await this.read(index), prompt: drawCaption(new PhiloxRandom(this.#options.seed, streams.caption, use), this.world(index), captions) }
+  }
+}
+
+/** Lays weight on what must be remembered (a curtain, and a caption that does not say what is behind it), or on words that must be obeyed. */
+export interface DrawShares {
+  /** Share of the draws that are repeated until they give a video with a curtain; the rest is as the world is. */
+  curtains: number
+  /** Share of the captions that name nothing. */
+  unnamed: number
+  /** Share of the captions that name everything; what neither share takes is mixed. */
+  named: number
+  /**
+  Share of the draws that are repeated until they give a video whose only object has one of these colours, shapes or sizes. Their captions name everything: captions that do not must
+  not come to mean these words.
+  */
+  focus?: { words: readonly string[]; share: number } | undefined
+}
+
+/** Draws until a wanted video comes; gives up where a cache seems to have none. */
+const MOST_DRAWS = 64
+
+/** Videos of several lengths in random order. `shares` are the relative numbers of latent frames that each length takes. */
+export function cachedVideos(caches: readonly LatentCache[], shares: readonly number[], seed: number, draws: DrawShares = { curtains: 0, unnamed: 0, named: 0 }): Dataset {
+  // A pass is 4,096 draws; which video and which caption depends on (pass, draw) alone.
+  const DRAWS = 4096
+  const weights = caches.map((cache, index) => (cache.count > 0 ? (shares[index] ?? 0) / cache.frames : 0))
+  const total = weights.reduce((sum, weight) => sum + weight, 0)
+  const examples = async function* (epoch: number, skip: number): AsyncGenerator<TrainingExample> {
+    for (let draw = skip; draw < DRAWS; draw++) {
+      const use = epoch * DRAWS + draw
+      const random = new PhiloxRandom(seed, streams.order, use)
+      let lot = random.uniform() * total
+      let chosen = 0
+      while (chosen < caches.length - 1 && lot >= weights[chosen]!) lot -= weights[chosen++]!
+      const cache = caches[chosen]!
+      let index = random.int(cache.count)
+      const repeat = (wanted: (world: World) => boolean) => {
+        for (let again = 1; again < MOST_DRAWS && !wanted(cache.world(index)); again++) index = random.int(cache.count)
+      }
+      if (random.uniform() < draws.curtains) repeat(({ event }) => event === 'curtain')
+      const { focus } = draws
+      const focused = focus !== undefined && random.uniform() < focus.share
+      if (focused) {
+        repeat(({ objects: [{ colour, shape, size }, ...others] }) => others.length === 0 && focus.words.some((word) => word === colour || word === shape || word === size))
+      }
+      const caption = random.uniform()
+      yield cache.example(index, use, focused ? 'everything' : caption < draws.unnamed ? 'nothing' : caption < draws.unnamed + draws.named ? 'everything' : 'mixed')
+    }
+  }
+  return { examples, [Symbol.asyncIterator]: () => examples(0, 0) }
+}

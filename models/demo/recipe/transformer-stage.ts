@@ -1,0 +1,110 @@
+// Stage 'transformer': transformer, VIN and text encoder together, on cached latents. Flow match with logit-normal noise levels, chunk masks, a falling rate.
+
+import { cp, mkdir, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { Trainer, VideoPipeline } from 'vin-native'
+import type { ModelOptions, TrainerOptions } from 'vin-native'
+import { demoTokenizerJson } from './tokenizer.js'
+import { demoSizes, modelDefaults, schedulerConfig } from './config.js'
+import type { DemoSizes } from './config.js'
+import { ifThere } from './files.js'
+import { cachedVideos } from './latent-cache.js'
+import type { DrawShares } from './latent-cache.js'
+import { openCaches } from './latents-stage.js'
+import { Progress, StepBudget } from './progress.js'
+import { redrawWords } from './redraw-words.js'
+
+export interface TransformerStageOptions {
+  folder: string
+  minutes: number
+  learningRate?: number | undefined
+  /** Shares of latent frames that come from videos of 4, 8 and 16 seconds. */
+  shares: readonly number[]
+  /** Logit-normal noise levels. */
+  sigma: { mean: number; std: number }
+  /** Share of videos in which every chunk is clean with probability ½ (the recipe's). */
+  chunkMasks?: number | undefined
+  draws?: DrawShares | undefined
+  seed: number
+  model: ModelOptions
+  /** A model folder whose weights are the start when there is no checkpoint, with fresh moments and a new warm-up; absent: untrained weights. */
+  start?: string | undefined
+  /** Words whose embeddings are drawn anew at such a start. */
+  redraw?: readonly string[] | undefined
+  /** The text encoder stays as it is, in a training folder without a checkpoint. */
+  frozenText?: boolean | undefined
+  sizes?: DemoSizes
+}
+
+/** The recipe of the built-in model. */
+export const recipe = {
+  learningRate: 1.5e-3,
+  betas: [0.9, 0.98],
+  weightDecay: 0.02,
+  maxGradNorm: 1,
+  warmupSteps: 100,
+  emaDecay: { max: 0.999, ramp: true },
+  textDropout: 0.1,
+  globalTokenDropout: 0.15,
+  maskRatios: { chunks: 0.4, imageHead: 0.08, imageTail: 0.06, quarterHead: 0.03 },
+  trainable: 'all'
+} as const satisfies TrainerOptions
+
+/** Untrained weights, or those of `start` with its sampler, and the frozen VAE. */
+async function initialModel({ folder, start, redraw = [], seed, model, sizes = demoSizes }: TransformerStageOptions): Promise<VideoPipeline> {
+  const initial = join(folder, 'initial')
+  await rm(initial, { recursive: true, force: true })
+  if (start === undefined) {
+    const { transformer, textEncoder } = sizes
+    await using untrained = await VideoPipeline.fromConfig({ transformer, textEncoder, tokenizer: demoTokenizerJson(), scheduler: schedulerConfig }, { ...model, seed, defaults: modelDefaults })
+    await untrained.save(initial)
+  } else {
+    for (const part of ['transformer', 'text_encoder', 'scheduler', 'model_index.json']) await cp(join(start, part), join(initial, part), { recursive: true })
+    await mkdir(join(initial, 'tokenizer'))
+    await writeFile(join(initial, 'tokenizer', 'tokenizer.json'), JSON.stringify(demoTokenizerJson(), null, 2))
+  }
+  await cp(join(folder, 'vae-final'), join(initial, 'vae'), { recursive: true })
+  const pipeline = await VideoPipeline.fromPretrained(initial, model)
+  if (redraw.length > 0) await redrawWords(pipeline.textEncoder, pipeline.tokenizer, redraw, seed)
+  return pipeline
+}
+
+export async function trainTransformer(options: TransformerStageOptions): Promise<void> {
+  const { folder, minutes, shares, sigma, seed, model } = options
+  const { vae, caches } = await openCaches(options)
+  if (caches.every((cache) => cache.count === 0)) throw new RangeError('Expected latents of at least one video; run --stage latents first')
+  const checkpoint = join(folder, 'transformer')
+  // A sitting's rate falls to 0 at its end: the next one begins without that end.
+  const changes: TrainerOptions = {
+    totalSteps: undefined,
+    decayFrom: undefined,
+    timestepSampling: sigma,
+    maskRatios: { ...recipe.maskRatios, chunks: options.chunkMasks ?? recipe.maskRatios.chunks },
+    ...(options.learningRate === undefined ? {} : { learningRate: options.learningRate })
+  }
+  const trainer =
+    (await ifThere(Trainer.resume(checkpoint, changes, model))) ??
+    new Trainer(await initialModel(options), {
+      ...recipe,
+      latentFramesPerStep: (options.sizes ?? demoSizes).latentFramesPerStep,
+      seed,
+      ...changes,
+      ...(options.frozenText === true ? { trainable: /^(?!text_encoder\.)/ } : {})
+    })
+  const progress = new Progress('transformer', folder, 20)
+  const budget = new StepBudget(trainer.globalStep, minutes)
+  await trainer.fit(cachedVideos(caches, shares, seed, options.draws), {
+    minutes,
+    checkpoint,
+    checkpointEvery: 200,
+    onStep: async (report) => {
+      await progress.step(report)
+      const last = budget.lastStep(trainer.globalStep)
+      if (last !== undefined) trainer.fallingRate(budget.first, last)
+    }
+  })
+  progress.line(`${trainer.globalStep} steps; checkpoint in ${checkpoint}`)
+  trainer.dispose()
+  await trainer.pipeline.dispose()
+  await vae.dispose()
+}
