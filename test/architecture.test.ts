@@ -147,10 +147,8 @@ describe('TypeScript', () => {
   })
 
   test('files and folders come to their places by lib/files alone', () => {
-    // The recipe of the built-in model moves what it has frozen by itself.
-    const apart = ['lib/training/demo/freeze.ts']
     const placing = /\b(rename(Sync)?|copyFile(Sync)?|writeFileSync|createWriteStream|appendFileSync|symlink(Sync)?|link(Sync)?)\b/
-    const wrong = typeScript.filter((path) => !path.startsWith('lib/files/') && !apart.includes(path)).flatMap((path) =>
+    const wrong = typeScript.filter((path) => !path.startsWith('lib/files/')).flatMap((path) =>
       [...read(path).matchAll(/^import \{([^}]*)\} from 'node:fs(?:\/promises)?'/gm)].flatMap(([, names]) => names!.split(',').filter((name) => placing.test(name)).map((name) => `${path} imports ${name.trim()}`))
     )
     expect(wrong).toEqual([])
