@@ -36,26 +36,26 @@ const never = (): Promise<never> => {
 const frame = { data: new Uint8Array(32 * 32 * 3), width: 32, height: 32, index: 0 }
 
 /** What never settles, by where it is given. */
-const stuck: [string, (on: VideoPipeline) => GenerationJob][] = [
-  ['onStep', (on) => on.generate({ ...options, onStep: never })],
-  ['onPreview', (on) => on.generate({ ...options, onPreview: never })],
+const stuck: [string, (on: VideoPipeline, signal?: AbortSignal) => GenerationJob][] = [
+  ['onStep', (on, signal) => on.generate({ ...options, signal, onStep: never })],
+  ['onPreview', (on, signal) => on.generate({ ...options, signal, onPreview: never })],
   [
     'textEncoder.encode',
-    (on) => {
+    (on, signal) => {
       const { textEncoder } = on
       on.textEncoder = { encode: never }
-      const job = on.generate(options)
+      const job = on.generate({ ...options, signal })
       void begun.then(() => (on.textEncoder = textEncoder))
       return job
     }
   ],
-  ['the first frame of video', (on) => on.generate({ ...options, video: { [Symbol.asyncIterator]: () => ({ next: never }) } })],
+  ['the first frame of video', (on, signal) => on.generate({ ...options, signal, video: { [Symbol.asyncIterator]: () => ({ next: never }) } })],
   [
     'a later frame of video, whose return() does not settle either',
-    (on) => {
+    (on, signal) => {
       let asked = 0
       const next = async (): Promise<IteratorResult<Frame>> => (asked++ < 3 ? { done: false, value: frame } : never())
-      return on.generate({ ...options, video: { [Symbol.asyncIterator]: () => ({ next, return: () => new Promise(() => {}) }) } })
+      return on.generate({ ...options, signal, video: { [Symbol.asyncIterator]: () => ({ next, return: () => new Promise(() => {}) }) } })
     }
   ]
 ]
@@ -71,6 +71,14 @@ describe.each(stuck)('%s', (_name, run) => {
     expect(bits((await next).latents)).toEqual(wanted)
   })
 
+  test("the caller's signal ends the run", async () => {
+    const controller = new AbortController()
+    const job = run(pipeline, controller.signal)
+    await begun
+    controller.abort('bye')
+    await expect(job).rejects.toBe('bye')
+  })
+
   test('dispose() ends the run and settles', async () => {
     const own = await tinyPipeline()
     const job = run(own)
@@ -79,14 +87,6 @@ describe.each(stuck)('%s', (_name, run) => {
     await own.dispose()
     await expect(job).rejects.toMatchObject({ code: 'ERR_VIN_DISPOSED' })
   })
-})
-
-test("the caller's signal ends a run whose hook waits", async () => {
-  const controller = new AbortController()
-  const job = pipeline.generate({ ...options, signal: controller.signal, onStep: never })
-  await begun
-  controller.abort('bye')
-  await expect(job).rejects.toBe('bye')
 })
 
 test('a hook that fails after the abort is nobody’s failure', async () => {
