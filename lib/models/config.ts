@@ -125,6 +125,11 @@ export class ConfigReader {
     if (!holds) this.#fail(key, what)
   }
 
+  /** What a config says its model is: by another name it is another model, whose weights would fail one by one. */
+  kind(names: Record<'_class_name' | 'model_type', readonly string[]>): void {
+    for (const [key, known] of Object.entries(names)) this.support(!this.has(key) || known.includes(this.#config[key] as string), key, known.join(' or '))
+  }
+
   /** Refuses null for a key where upstream computes something else with it than with its default. */
   refuseNull(key: string, what: string): void {
     this.support(this.#config[key] !== null, key, what)

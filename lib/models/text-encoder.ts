@@ -34,6 +34,7 @@ export interface TextEncoderConfig {
 /** @throws ERR_VIN_FORMAT naming the key, ERR_VIN_NOT_SUPPORTED for another feed-forward form */
 export function checkTextEncoderConfig(config: Config, file: string): TextEncoderConfig {
   const read = new ConfigReader(config, file)
+  read.kind({ _class_name: ['T5EncoderModel'], model_type: ['t5', 'mt5'] })
   const forward = String(config['feed_forward_proj'] ?? 'gated-gelu')
   read.support(forward === 'gated-gelu', 'feed_forward_proj', '"gated-gelu" (T5 v1.1)')
   return {

@@ -47,6 +47,7 @@ export interface TransformerConfig {
 /** @throws ERR_VIN_FORMAT naming the key, ERR_VIN_NOT_SUPPORTED for a value that no backend computes with */
 export function checkTransformerConfig(config: Config, file: string): TransformerConfig {
   const read = new ConfigReader(config, file)
+  read.kind({ _class_name: ['VinTransformer3DModel', 'STDiT3'], model_type: ['STDiT3'] })
   const resolved: TransformerConfig = {
     attention_layout: read.oneOf('attention_layout', ['factorised', 'hybrid', 'full'] as const, 'factorised'),
     depth: read.integer('depth', 1, 1024),

@@ -33,6 +33,7 @@ export interface VAEConfig {
 /** @throws ERR_VIN_FORMAT naming the key, ERR_VIN_NOT_SUPPORTED for a value that no backend computes with */
 export function checkVAEConfig(config: Config, file: string): VAEConfig {
   const read = new ConfigReader(config, file)
+  read.kind({ _class_name: ['OpenSoraVAE_V1_2', 'VideoAutoencoderPipeline'], model_type: ['VideoAutoencoderPipeline'] })
   const channels = read.integers('block_out_channels', undefined, 1, 8192, [128, 256, 512, 512])
   const temporal = read.object('temporal') ?? new ConfigReader({}, file, 'temporal.')
   const multipliers = temporal.integers('channel_multipliers', undefined, 1, 64, [1, 2, 2, 4])

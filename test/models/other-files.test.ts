@@ -5,9 +5,9 @@ import { copyFile, mkdir, mkdtemp, open, readFile, rm, writeFile } from 'node:fs
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { DDIMScheduler, TextEncoder, Trainer, VAE, VideoPipeline } from '../../lib/index.js'
+import { DDIMScheduler, TextEncoder, Trainer, Transformer, VAE, VideoPipeline } from '../../lib/index.js'
 import { Tokenizer } from '../../lib/models/tokenizer.js'
-import { fixture } from '../support/fixtures.js'
+import { fixture, readJson } from '../support/fixtures.js'
 
 let folder: string
 beforeEach(async () => {
@@ -70,6 +70,34 @@ describe('weights', () => {
     await expect(VAE.fromPretrained(file, device)).rejects.toMatchObject({ code: 'ERR_VIN_MISSING_COMPONENT', message: expect.stringContaining('but that is a file') as string })
     await rm(join(folder, 'config.json'))
     await expect(VideoPipeline.fromPretrained(folder, device)).rejects.toMatchObject({ code: 'ERR_VIN_MISSING_COMPONENT', message: expect.stringContaining('there is none; model.gguf is not read') as string })
+  })
+})
+
+describe('a folder of another model is refused by the name that its config has for it', () => {
+  const sizes = readJson('vae', 'config.json')
+  test.each([
+    ['a 2D VAE of diffusers', VAE, { ...sizes, _class_name: 'AutoencoderKL' }, '_class_name', 'OpenSoraVAE_V1_2 or VideoAutoencoderPipeline'],
+    ['a transformer of diffusers', Transformer, { _class_name: 'PixArtTransformer2DModel', num_layers: 28 }, '_class_name', 'VinTransformer3DModel or STDiT3'],
+    ["Open-Sora 1.1's backbone", Transformer, { model_type: 'STDiT2', depth: 28 }, 'model_type', 'STDiT3'],
+    ['UMT5, which has a table of positions in each block', TextEncoder, { ...readJson('t5', 'config.json'), model_type: 'umt5' }, 'model_type', 't5 or mt5'],
+    ['CLIP', TextEncoder, { model_type: 'clip_text_model', hidden_size: 768 }, 'model_type', 't5 or mt5']
+  ] as const)('%s', async (_name, Model, config, key, wanted) => {
+    await writeFile(join(folder, 'config.json'), JSON.stringify(config))
+    const message = `Expected ${wanted} for ${key} in ${join(folder, 'config.json')} but found ${JSON.stringify((config as Record<string, unknown>)[key])}, which is not supported`
+    await expect(Model.fromPretrained(folder, device)).rejects.toMatchObject({ code: 'ERR_VIN_NOT_SUPPORTED', details: { name: key }, message })
+  })
+
+  test('names that are theirs are read', async () => {
+    for (const [file, names] of [['vae', { _class_name: 'OpenSoraVAE_V1_2' }], ['vae', { model_type: 'VideoAutoencoderPipeline', architectures: ['VideoAutoencoderPipeline'] }]] as const) {
+      await writeFile(join(folder, 'config.json'), JSON.stringify({ ...readJson(file, 'config.json'), ...names }))
+      await copyFile(fixture(file, 'model.safetensors'), join(folder, 'model.safetensors'))
+      await using model = await VAE.fromPretrained(folder, device)
+      expect(model.weights().length).toBeGreaterThan(0)
+    }
+    await writeFile(join(folder, 'config.json'), JSON.stringify({ ...readJson('t5', 'config.json'), model_type: 'mt5' }))
+    await copyFile(fixture('t5', 'model.safetensors'), join(folder, 'model.safetensors'))
+    await using encoder = await TextEncoder.fromPretrained(folder, device)
+    expect(encoder.weights().length).toBeGreaterThan(0)
   })
 })
 
