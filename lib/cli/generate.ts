@@ -2,6 +2,7 @@
 
 import { videoFormats } from '../index.js'
 import { rangeError } from '../errors.js'
+import { defaultNumFrames } from '../options/generate.js'
 import { listStates } from '../pipeline/resume.js'
 import { numberOption } from './arguments.js'
 import { defineCommand } from './command.js'
@@ -41,9 +42,9 @@ export const generateCommand = defineCommand({
   }
 })
 
-/** The frames that a run makes: the library's default where they are not said. */
+/** The frames that a run makes. */
 export function framesOf(values: Values): number {
-  return numberOption(values['frames'], '--frames') ?? 64
+  return numberOption(values['frames'], '--frames') ?? defaultNumFrames
 }
 
 /** A new seed, small enough to be typed again. */

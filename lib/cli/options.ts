@@ -2,8 +2,8 @@
 
 import type { GenerateOptions, ModelOptions } from '../index.js'
 import { expected } from '../errors.js'
-import { methods } from '../methods/index.js'
-import { checkGenerateOptions } from '../options/generate.js'
+import { checkGenerateOptions, generateOptionNames, generateRules } from '../options/generate.js'
+import type { Flag } from '../options/generate.js'
 import { resolveLimits } from '../options/limits.js'
 import { resolveModelOptions } from '../options/model.js'
 import { given, numberOption, seedOption } from './arguments.js'
@@ -16,24 +16,24 @@ export const modelArguments = {
   'memory-budget': { type: 'string', description: 'most memory to take, in MiB (80 % of what is free)', valueHint: 'MiB' }
 } as const
 
+type SamplingRules = typeof generateRules
+type FlagName = Extract<SamplingRules[keyof SamplingRules], { flag: object }>['flag']['name']
+
+/** Options of generate that the command line has. */
+const samplingFlags = generateOptionNames.flatMap((option) => {
+  const rule = generateRules[option]
+  return 'flag' in rule ? [{ option, ...rule.flag }] : []
+})
+
+export interface SamplingArgument {
+  type: 'string'
+  description: string
+  valueHint: string
+}
+
 export const samplingArguments = {
   prompt: { type: 'positional', description: 'what to show', required: false },
-  frames: { type: 'string', description: 'video frames (64)', valueHint: 'n' },
-  seed: { type: 'string', description: 'the same seed makes the same video (drawn, and told at the end)', valueHint: 'n' },
-  method: { type: 'string', description: `${Object.keys(methods).join(', ')} (vin)`, valueHint: 'name' },
-  steps: { type: 'string', description: "steps of the scheduler (the model's)", valueHint: 'n' },
-  guidance: { type: 'string', description: "how strongly the prompt is followed (the model's)", valueHint: 'x' },
-  width: { type: 'string', description: "pixels, a multiple of 8 (the model's)", valueHint: 'px' },
-  height: { type: 'string', description: "pixels, a multiple of 8 (the model's)", valueHint: 'px' },
-  fps: { type: 'string', description: "video frames per second (the model's)", valueHint: 'n' },
-  negative: { type: 'string', description: 'what not to show (nothing)', valueHint: 'text' },
-  scheduler: { type: 'string', description: "class name, or the path of a config; a wrong name lists all (the model's)", valueHint: 'name' },
-  image: { type: 'string', description: 'first picture (none)', valueHint: 'file' },
-  'last-image': { type: 'string', description: 'last picture (none)', valueHint: 'file' },
-  video: { type: 'string', description: 'video to go on from (none)', valueHint: 'file' },
-  'chunk-frames': { type: 'string', description: "latent frames a chunk owns (the model's)", valueHint: 'n' },
-  'context-frames': { type: 'string', description: "latent frames before a chunk (the model's)", valueHint: 'n' },
-  'chunks-in-flight': { type: 'string', description: 'chunks evaluated at once (as many as memory and threads allow)', valueHint: 'n' }
+  ...(Object.fromEntries(samplingFlags.map(({ name, hint, help, otherwise }) => [name, { type: 'string', description: `${help} (${otherwise})`, valueHint: hint }])) as Record<FlagName, SamplingArgument>)
 } as const
 
 export const outputArguments = {
@@ -68,25 +68,11 @@ Texts become numbers, and what no model would take is refused, before one is ope
 @throws RangeError, TypeError or ERR_VIN_NOT_SUPPORTED
 */
 export function samplingOptions(values: Values): GenerateOptions {
-  const options = given({
-    prompt: values['prompt'],
-    negativePrompt: values['negative'],
-    numFrames: numberOption(values['frames'], '--frames'),
-    width: numberOption(values['width'], '--width'),
-    height: numberOption(values['height'], '--height'),
-    fps: numberOption(values['fps'], '--fps'),
-    numInferenceSteps: numberOption(values['steps'], '--steps'),
-    guidanceScale: numberOption(values['guidance'], '--guidance'),
-    seed: seedOption(values['seed']),
-    scheduler: values['scheduler'] as GenerateOptions['scheduler'],
-    method: values['method'] as GenerateOptions['method'],
-    chunkFrames: numberOption(values['chunk-frames'], '--chunk-frames'),
-    contextFrames: numberOption(values['context-frames'], '--context-frames'),
-    chunksInFlight: numberOption(values['chunks-in-flight'], '--chunks-in-flight'),
-    image: values['image'],
-    lastImage: values['last-image'],
-    video: values['video']
-  })
+  const read = ({ name, value }: Pick<Flag, 'name' | 'value'>): unknown => {
+    if (value === 'text') return values[name]
+    return value === 'seed' ? seedOption(values[name]) : numberOption(values[name], `--${name}`)
+  }
+  const options: GenerateOptions = given(Object.fromEntries([['prompt', values['prompt']], ...samplingFlags.map((flag) => [flag.option, read(flag)])]))
   checkGenerateOptions(options, resolveLimits())
   return options
 }

@@ -6,6 +6,7 @@ import type { TransformerConfig } from '../models/transformer.js'
 import { unsupportedMethods } from '../methods/index.js'
 import { checkShape } from '../native/tensor.js'
 import type { TensorLike } from '../native/tensor.js'
+import { checkContext } from '../plan/chunks.js'
 import { checkBoolean, checkInteger, checkNames, checkNumber, checkOneOf, checkSignal } from './check.js'
 
 export interface DenoiseOptions<T extends TensorLike = TensorLike> {
@@ -148,9 +149,13 @@ export function checkText(value: TensorLike, name: string, config: Pick<Transfor
   return rows
 }
 
-/** With more context than a chunk three chunks would compute one latent frame. */
-export function checkContext(contextFrames: number, chunkFrames: number): void {
-  if (contextFrames > chunkFrames) throw rangeError(`Expected contextFrames of at most chunkFrames ${chunkFrames} but received ${contextFrames}`)
+/** Of options that generate has too. */
+export const evaluationChecks = {
+  chunkFrames: (value: unknown) => checkInteger(value, 'chunkFrames', 1, 65_536),
+  contextFrames: (value: unknown) => checkInteger(value, 'contextFrames', 0, 65_536),
+  keyframeInterval: (value: unknown) => checkNumber(value, 'keyframeInterval', 1e-3, 3600),
+  guidanceScale: (value: unknown) => checkNumber(value, 'guidanceScale', 0, 1000),
+  chunksInFlight: (value: unknown) => checkInteger(value, 'chunksInFlight', 1, 1024)
 }
 
 /** Lengths of the chunk plan: given, or the checkpoint's. */
@@ -158,10 +163,10 @@ export function resolvePlanOptions(
   options: { chunkFrames?: number | undefined; contextFrames?: number | undefined; keyframeInterval?: number | undefined },
   config: Readonly<TransformerConfig>
 ): { chunkFrames: number; contextFrames: number; keyframeInterval: number } {
-  const chunkFrames = options.chunkFrames === undefined ? config.chunk_frames : checkInteger(options.chunkFrames, 'chunkFrames', 1, 65_536)
-  const contextFrames = options.contextFrames === undefined ? config.context_frames : checkInteger(options.contextFrames, 'contextFrames', 0, 65_536)
+  const chunkFrames = evaluationChecks.chunkFrames(options.chunkFrames === undefined ? config.chunk_frames : options.chunkFrames)
+  const contextFrames = evaluationChecks.contextFrames(options.contextFrames === undefined ? config.context_frames : options.contextFrames)
   checkContext(contextFrames, chunkFrames)
-  const keyframeInterval = options.keyframeInterval === undefined ? (config.vin?.keyframe_interval ?? 1) : checkNumber(options.keyframeInterval, 'keyframeInterval', 1e-3, 3600)
+  const keyframeInterval = evaluationChecks.keyframeInterval(options.keyframeInterval === undefined ? (config.vin?.keyframe_interval ?? 1) : options.keyframeInterval)
   return { chunkFrames, contextFrames, keyframeInterval }
 }
 
@@ -189,13 +194,13 @@ export function resolveDenoiseOptions<T extends TensorLike>(options: DenoiseOpti
     fps: options.fps === undefined ? 16 : checkNumber(options.fps, 'fps', 0, 1000, true),
     width: options.width === undefined ? 8 * W : checkInteger(options.width, 'width', 1, 65_536),
     height: options.height === undefined ? 8 * H : checkInteger(options.height, 'height', 1, 65_536),
-    guidanceScale: options.guidanceScale === undefined ? 1 : checkNumber(options.guidanceScale, 'guidanceScale', 0, 1000),
+    guidanceScale: options.guidanceScale === undefined ? 1 : evaluationChecks.guidanceScale(options.guidanceScale),
     fuse: options.fuse === undefined ? true : checkBoolean(options.fuse, 'fuse'),
     method,
     ...resolvePlanOptions(options, config),
     frameMask: options.frameMask === undefined ? undefined : checkMask(options.frameMask, 'frameMask', N),
     globalTokensFrom: options.globalTokensFrom,
-    chunksInFlight: options.chunksInFlight === undefined ? undefined : checkInteger(options.chunksInFlight, 'chunksInFlight', 1, 1024),
+    chunksInFlight: options.chunksInFlight === undefined ? undefined : evaluationChecks.chunksInFlight(options.chunksInFlight),
     signal: checkSignal(options.signal)
   })
 }

@@ -7,6 +7,7 @@ import type { TransformerConfig } from '../models/transformer.js'
 import { checkSeed } from '../native/ops.js'
 import { Tensor, checkShape } from '../native/tensor.js'
 import type { TensorData, TensorLike } from '../native/tensor.js'
+import { checkContext } from '../plan/chunks.js'
 import { fusionNames } from '../plan/fusion.js'
 import type { Fusion } from '../plan/fusion.js'
 import { endsInPadding, latentFramesOf, videoFramesOf } from '../plan/frames.js'
@@ -18,7 +19,7 @@ import type { ImageInput } from '../video/image.js'
 import type { Frame } from '../video/index.js'
 import type { Video } from '../video/video.js'
 import { checkBoolean, checkFunction, checkInteger, checkNames, checkNumber, checkOneOf, checkPixels, checkSignal, checkString } from './check.js'
-import { checkContext, checkText, resolvePlanOptions } from './denoise.js'
+import { checkText, evaluationChecks, resolvePlanOptions } from './denoise.js'
 import type { ResolvedLimits } from './limits.js'
 import type { PipelineDefaults } from './pipeline.js'
 
@@ -199,36 +200,70 @@ export interface GenerateOptions {
   signal?: AbortSignal | undefined
 }
 
-export const generateOptionNames = [
-  'prompt',
-  'negativePrompt',
-  'promptEmbeds',
-  'negativePromptEmbeds',
-  'numFrames',
-  'width',
-  'height',
-  'fps',
-  'numInferenceSteps',
-  'guidanceScale',
-  'seed',
-  'latents',
-  'scheduler',
-  'method',
-  'chunkFrames',
-  'contextFrames',
-  'keyframeInterval',
-  'fusion',
-  'chunksInFlight',
-  'outputType',
-  'image',
-  'lastImage',
-  'video',
-  'onStep',
-  'preview',
-  'onPreview',
-  'resume',
-  'signal'
-] as const
+/** Video frames of a run that says nothing of them. */
+export const defaultNumFrames = 64
+
+/** An option of the command line that stands for an option here. */
+export interface Flag {
+  name: string
+  value: 'number' | 'seed' | 'text'
+  hint: string
+  help: string
+  /** What holds without it, in words. */
+  otherwise: string
+}
+
+interface Rule {
+  /** Throws for what no model takes; is not asked about undefined. Absent: whoever uses the value checks it. */
+  check?: (value: unknown, name: string, limits: ResolvedLimits) => unknown
+  flag?: Flag
+}
+
+const pixels = (value: unknown, name: string, limits: ResolvedLimits) => checkPixels(value, name as 'width' | 'height', limits.pixels)
+const hook = (value: unknown, name: string) => checkFunction(value as (() => void) | undefined, name)
+
+/** Each option once: what can be said of its value without a model, and what the command line calls it. Its type and its default stand in GenerateOptions. */
+export const generateRules = {
+  prompt: { check: (value, _, limits) => checkPrompt(value, limits) },
+  numFrames: {
+    check: (value, name, limits) => checkInteger(value, name, 1, limits.numFrames),
+    flag: { name: 'frames', value: 'number', hint: 'n', help: 'video frames', otherwise: String(defaultNumFrames) }
+  },
+  seed: { check: checkSeed, flag: { name: 'seed', value: 'seed', hint: 'n', help: 'the same seed makes the same video', otherwise: 'drawn, and told at the end' } },
+  method: { check: methodByName, flag: { name: 'method', value: 'text', hint: 'name', help: Object.keys(methods).join(', '), otherwise: methods.vin.name } },
+  numInferenceSteps: { check: (value, name) => checkInteger(value, name, 1, 1000), flag: { name: 'steps', value: 'number', hint: 'n', help: 'steps of the scheduler', otherwise: "the model's" } },
+  guidanceScale: { check: evaluationChecks.guidanceScale, flag: { name: 'guidance', value: 'number', hint: 'x', help: 'how strongly the prompt is followed', otherwise: "the model's" } },
+  width: { check: pixels, flag: { name: 'width', value: 'number', hint: 'px', help: 'pixels, a multiple of 8', otherwise: "the model's" } },
+  height: { check: pixels, flag: { name: 'height', value: 'number', hint: 'px', help: 'pixels, a multiple of 8', otherwise: "the model's" } },
+  fps: { check: (value, name) => checkNumber(value, name, 0.1, 1000), flag: { name: 'fps', value: 'number', hint: 'n', help: 'video frames per second', otherwise: "the model's" } },
+  negativePrompt: { check: checkPromptText, flag: { name: 'negative', value: 'text', hint: 'text', help: 'what not to show', otherwise: 'nothing' } },
+  promptEmbeds: {},
+  negativePromptEmbeds: {},
+  latents: {},
+  scheduler: {
+    check: (value) => createScheduler(value as SchedulerOption),
+    flag: { name: 'scheduler', value: 'text', hint: 'name', help: 'class name, or the path of a config; a wrong name lists all', otherwise: "the model's" }
+  },
+  image: { flag: { name: 'image', value: 'text', hint: 'file', help: 'first picture', otherwise: 'none' } },
+  lastImage: { flag: { name: 'last-image', value: 'text', hint: 'file', help: 'last picture', otherwise: 'none' } },
+  video: { check: checkVideoInput, flag: { name: 'video', value: 'text', hint: 'file', help: 'video to go on from', otherwise: 'none' } },
+  chunkFrames: { check: evaluationChecks.chunkFrames, flag: { name: 'chunk-frames', value: 'number', hint: 'n', help: 'latent frames a chunk owns', otherwise: "the model's" } },
+  contextFrames: { check: evaluationChecks.contextFrames, flag: { name: 'context-frames', value: 'number', hint: 'n', help: 'latent frames before a chunk', otherwise: "the model's" } },
+  keyframeInterval: { check: evaluationChecks.keyframeInterval },
+  fusion: { check: resolveFusion },
+  chunksInFlight: {
+    check: evaluationChecks.chunksInFlight,
+    flag: { name: 'chunks-in-flight', value: 'number', hint: 'n', help: 'chunks evaluated at once', otherwise: 'as many as memory and threads allow' }
+  },
+  outputType: { check: (value, name) => checkOneOf(value, name, ['video', 'latents']) },
+  onStep: { check: hook },
+  preview: { check: checkBoolean },
+  onPreview: { check: hook },
+  resume: { check: checkString },
+  signal: { check: checkSignal }
+} as const satisfies Record<keyof GenerateOptions, Rule>
+
+export const generateOptionNames = Object.keys(generateRules) as (keyof GenerateOptions)[]
 
 /** A timeline entry with its time in latent frames. */
 export interface ResolvedEntry {
@@ -238,38 +273,31 @@ export interface ResolvedEntry {
   ease: number
 }
 
-export interface ResolvedGenerateOptions {
+/** Every option, with what it is without being given. */
+export interface ResolvedGenerateOptions extends AsGiven, SizeOptions {
   /** Entries of the timeline; one for a plain prompt, none with `promptEmbeds`. */
   prompt: readonly ResolvedEntry[]
-  negativePrompt: string | undefined
-  promptEmbeds: TensorLike | undefined
-  negativePromptEmbeds: TensorLike | undefined
-  numFrames: number
-  latentFrames: number
-  width: number
-  height: number
   fps: number
   numInferenceSteps: number
   guidanceScale: number
-  /** Absent: to be drawn. */
-  seed: number | bigint | undefined
-  latents: TensorLike | undefined
   scheduler: Scheduler
   method: Method
   chunkFrames: number
   contextFrames: number
   keyframeInterval: number
   fusion: Fusion
-  chunksInFlight: number | undefined
   outputType: 'video' | 'latents'
-  image: ImageInput | undefined
-  lastImage: ImageInput | undefined
-  video: GenerateOptions['video']
-  onStep: GenerateOptions['onStep']
-  preview: boolean | undefined
-  onPreview: GenerateOptions['onPreview']
-  resume: string | undefined
-  signal: AbortSignal | undefined
+}
+
+type Decided = 'prompt' | 'fps' | 'numInferenceSteps' | 'guidanceScale' | 'scheduler' | 'method' | 'chunkFrames' | 'contextFrames' | 'keyframeInterval' | 'fusion' | 'outputType'
+/** Options that are taken as they are; absent ones are undefined. An absent seed is to be drawn. */
+type AsGiven = { [K in Exclude<keyof GenerateOptions, Decided | keyof SizeOptions>]-?: GenerateOptions[K] | undefined }
+
+interface SizeOptions {
+  numFrames: number
+  latentFrames: number
+  width: number
+  height: number
 }
 
 /** What options are checked against. */
@@ -288,34 +316,14 @@ export interface GenerateContext {
 /** What can be said of the options without a model; so a wrong one is refused before a model is opened. */
 export function checkGenerateOptions(options: GenerateOptions, limits: ResolvedLimits, what = 'generate'): void {
   checkNames(options, what, generateOptionNames)
-  const given = <T>(value: T | undefined, check: (value: T) => unknown): void => void (value === undefined || check(value))
   if (options.prompt !== undefined && options.promptEmbeds !== undefined) throw typeError('Expected prompt or promptEmbeds but received both')
   if (options.negativePrompt !== undefined && options.negativePromptEmbeds !== undefined) throw typeError('Expected negativePrompt or negativePromptEmbeds but received both')
   if (options.video !== undefined && options.image !== undefined) throw typeError('Expected image or video for the beginning but received both')
-  given(options.prompt, (prompt) => checkPrompt(prompt, limits))
-  given(options.negativePrompt, (text) => checkPromptText(text, 'negativePrompt', limits))
-  given(options.numFrames, (value) => checkInteger(value, 'numFrames', 1, limits.numFrames))
-  given(options.width, (value) => checkPixels(value, 'width', limits.pixels))
-  given(options.height, (value) => checkPixels(value, 'height', limits.pixels))
-  given(options.fps, (value) => checkNumber(value, 'fps', 0.1, 1000))
-  given(options.numInferenceSteps, (value) => checkInteger(value, 'numInferenceSteps', 1, 1000))
-  given(options.guidanceScale, (value) => checkNumber(value, 'guidanceScale', 0, 1000))
-  given(options.seed, (value) => checkSeed(value))
-  given(options.scheduler, createScheduler)
-  given(options.method, methodByName)
-  given(options.chunkFrames, (value) => checkInteger(value, 'chunkFrames', 1, 65_536))
-  given(options.contextFrames, (value) => checkInteger(value, 'contextFrames', 0, 65_536))
-  if (options.chunkFrames !== undefined) given(options.contextFrames, (value) => checkContext(value, options.chunkFrames as number))
-  given(options.keyframeInterval, (value) => checkNumber(value, 'keyframeInterval', 1e-3, 3600))
-  given(options.fusion, resolveFusion)
-  given(options.chunksInFlight, (value) => checkInteger(value, 'chunksInFlight', 1, 1024))
-  given(options.outputType, (value) => checkOneOf(value, 'outputType', ['video', 'latents']))
-  given(options.resume, (value) => checkString(value, 'resume'))
-  checkVideoInput(options.video)
-  checkFunction(options.onStep, 'onStep')
-  given(options.preview, (value) => checkBoolean(value, 'preview'))
-  checkFunction(options.onPreview, 'onPreview')
-  checkSignal(options.signal)
+  for (const name of generateOptionNames) {
+    const { check }: Rule = generateRules[name]
+    if (options[name] !== undefined) check?.(options[name], name, limits)
+  }
+  if (options.chunkFrames !== undefined && options.contextFrames !== undefined) checkContext(options.contextFrames, options.chunkFrames)
 }
 
 /** Checked, with defaults, frozen. Does no native work. */
@@ -329,46 +337,27 @@ export function resolveGenerateOptions(options: GenerateOptions, context: Genera
   if (options.promptEmbeds !== undefined) checkText(options.promptEmbeds, 'promptEmbeds', config)
   if (options.negativePromptEmbeds !== undefined) checkText(options.negativePromptEmbeds, 'negativePromptEmbeds', config)
   const perSecond = (fps * microBatch.latentFrames) / microBatch.frames
+  const given = Object.fromEntries(generateOptionNames.map((name) => [name, options[name]])) as unknown as AsGiven
   return Object.freeze({
-    prompt: options.promptEmbeds === undefined ? resolvePrompt(checkPrompt(options.prompt ?? '', limits), perSecond, microBatch) : [],
-    negativePrompt: options.negativePrompt,
-    promptEmbeds: options.promptEmbeds,
-    negativePromptEmbeds: options.negativePromptEmbeds,
+    ...given,
     ...size,
+    prompt: options.promptEmbeds === undefined ? resolvePrompt(checkPrompt(options.prompt ?? '', limits), perSecond, microBatch) : [],
     fps,
     numInferenceSteps: options.numInferenceSteps ?? defaults.numInferenceSteps,
     guidanceScale: options.guidanceScale ?? defaults.guidanceScale,
-    seed: options.seed,
-    latents: options.latents,
     scheduler,
     method: methodByName(options.method ?? methods.vin.name),
     ...resolvePlanOptions(options, config),
     fusion: resolveFusion(options.fusion),
-    chunksInFlight: options.chunksInFlight,
-    outputType: options.outputType ?? 'video',
-    image: options.image,
-    lastImage: options.lastImage,
-    video: options.video,
-    onStep: options.onStep,
-    preview: options.preview,
-    onPreview: options.onPreview,
-    resume: options.resume,
-    signal: options.signal
+    outputType: options.outputType ?? 'video'
   })
 }
 
-interface Size {
-  numFrames: number
-  latentFrames: number
-  width: number
-  height: number
-}
-
 /** Frames and pixels; start latents fix them. */
-function resolveSize(options: GenerateOptions, { config, defaults, microBatch, decodes, limits }: GenerateContext): Size {
+function resolveSize(options: GenerateOptions, { config, defaults, microBatch, decodes, limits }: GenerateContext): SizeOptions {
   const { width, height, numFrames } = options
   if (options.latents === undefined) {
-    const frames = numFrames ?? Math.min(64, limits.numFrames)
+    const frames = numFrames ?? Math.min(defaultNumFrames, limits.numFrames)
     return { numFrames: frames, latentFrames: latentFramesOf(frames, microBatch), width: width ?? defaults.width, height: height ?? defaults.height }
   }
   const [, N = 0, H = 0, W = 0] = checkShape(options.latents, 'latents', [config.in_channels, 'N', 'H', 'W'])

@@ -1,6 +1,6 @@
 // The chunk plan of model.md §1: which latent frames a chunk owns, and which it computes beside them.
 
-import { expected } from '../errors.js'
+import { rangeError } from '../errors.js'
 
 /** Latent frames [first, end) are computed, [start, end) are owned; [first, start) is context. */
 export interface Chunk {
@@ -15,9 +15,14 @@ export interface Overlap {
   until: number
 }
 
+/** With more context than a chunk three chunks would compute one latent frame. */
+export function checkContext(contextFrames: number, chunkFrames: number): void {
+  if (contextFrames > chunkFrames) throw rangeError(`Expected contextFrames of at most chunkFrames ${chunkFrames} but received ${contextFrames}`)
+}
+
 /** Owned ranges start at 0, chunk, 2·chunk, …; a last range shorter than the context joins the one before it. */
 export function planChunks(latentFrames: number, chunkFrames: number, contextFrames: number): Chunk[] {
-  if (contextFrames > chunkFrames) throw expected(`at most chunkFrames (${chunkFrames}), because each latent frame belongs to at most two chunks,`, 'contextFrames', contextFrames, 'range')
+  checkContext(contextFrames, chunkFrames)
   const starts: number[] = []
   for (let start = 0; start < latentFrames; start += chunkFrames) starts.push(start)
   if (starts.length > 1 && latentFrames - (starts.at(-1) ?? 0) < contextFrames) starts.pop()
