@@ -54,6 +54,11 @@ export function typeError(message: string): TypeError & { code: ArgumentErrorCod
   return withCode(new TypeError(message), 'ERR_INVALID_ARG_TYPE')
 }
 
+/** Refuses `new` of a class whose objects functions make: JavaScript sees no private constructor. */
+export function checkMade(isMade: boolean, className: string, how: string): void {
+  if (!isMade) throw typeError(`Expected ${how} but received new ${className}(…), which nobody outside calls`)
+}
+
 /** `Expected an integer from 1 to 4096 for numFrames but received 1e9`: a TypeError when the type is wrong, else a RangeError. */
 export function expected(what: string, name: string, received: unknown, kind: 'type' | 'range'): Error {
   const message = `Expected ${what} for ${name} but received ${show(received)}`

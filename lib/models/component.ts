@@ -1,7 +1,7 @@
 // What the three models have in common: a folder with a config and weights on one side, a native model on an engine on the other.
 
 import { statSync } from 'node:fs'
-import { VinError, expected, nearest } from '../errors.js'
+import { VinError, checkMade, expected, nearest } from '../errors.js'
 import { withCancel } from '../native/cancel.js'
 import type { NativeCancel, NativeModel, NativeTensor } from '../native/binding.js'
 import { openEngine, shareEngine } from '../native/engine.js'
@@ -127,9 +127,20 @@ export interface Opened {
   options: ResolvedModelOptions
 }
 
+/** @throws TypeError for a config that is no object, before its keys are read */
+export function checkConfigObject(config: unknown, className: string): void {
+  if (typeof config !== 'object' || config === null || Array.isArray(config)) throw expected('an object', `the config of ${className}`, config, 'type')
+}
+
+/** The engine of a model that a function of its class makes. */
+export function engineOf(opened: Opened, className: string): Engine {
+  checkMade(typeof opened === 'object' && opened !== null && 'engine' in opened, className, `${className}.fromPretrained(folder) or ${className}.fromConfig(config)`)
+  return opened.engine
+}
+
 /** An engine for a model that is opened alone, or a share of a pipeline's. */
 export function openFor(options: ModelOptions | Opened | undefined, what: string): Opened {
-  if (options !== undefined && 'engine' in options) return { engine: shareEngine(options.engine), options: options.options }
+  if (typeof options === 'object' && options !== null && 'engine' in options && 'options' in options) return { engine: shareEngine(options.engine), options: options.options }
   const resolved = resolveModelOptions(options, what)
   resolved.signal?.throwIfAborted()
   const engine = openEngine(resolved)

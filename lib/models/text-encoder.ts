@@ -9,9 +9,10 @@ import { checkSeed } from '../native/ops.js'
 import { readNative } from '../native/tensor.js'
 import type { TensorData } from '../native/tensor.js'
 import { checkNames, checkSignal } from '../options/check.js'
+import { modelOptionNames } from '../options/model.js'
 import type { ModelOptions } from '../options/model.js'
 import { brand } from '../realms.js'
-import { Component, loadWeights, openFor } from './component.js'
+import { Component, checkConfigObject, engineOf, loadWeights, openFor } from './component.js'
 import type { Opened } from './component.js'
 import { ConfigReader, checkFolder, readConfig } from './config.js'
 import { checkMask } from './mask.js'
@@ -76,7 +77,7 @@ export class TextEncoder extends Component<NativeT5> {
   readonly #advice: string
 
   private constructor(opened: Opened, config: TextEncoderConfig, model: NativeT5, tokenizer?: Tokenizer, advice = 'tokenizer/tokenizer.json') {
-    super('text_encoder', opened.engine, model)
+    super('text_encoder', engineOf(opened, 'TextEncoder'), model)
     this.config = Object.freeze(config)
     this.tokenizer = tokenizer
     this.#advice = advice
@@ -105,6 +106,7 @@ export class TextEncoder extends Component<NativeT5> {
 
   /** Untrained weights; the same seed gives the same weights. */
   static async fromConfig(config: Config, options: ModelOptions & { seed?: number | bigint } = {}): Promise<TextEncoder> {
+    checkNames(options, 'TextEncoder.fromConfig', [...modelOptionNames, 'seed'])
     const { seed = 0, ...model } = options
     return TextEncoder.create(config, checkSeed(seed), openFor(model, 'TextEncoder.fromConfig'))
   }
@@ -112,6 +114,7 @@ export class TextEncoder extends Component<NativeT5> {
   /** @internal */
   static async create(config: Config, seed: bigint, opened: Opened): Promise<TextEncoder> {
     try {
+      checkConfigObject(config, 'TextEncoder')
       const checked = checkTextEncoderConfig(config, 'the config')
       return new TextEncoder(opened, checked, opened.engine.native.create('t5', { ...checked }, seed))
     } catch (error) {

@@ -3,7 +3,7 @@
 
 import { existsSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
-import { VinError, expected, missingComponent } from '../errors.js'
+import { VinError, checkMade, expected, missingComponent } from '../errors.js'
 import { readSmallFile } from '../files/small-file.js'
 import { loadBinding } from '../native/load.js'
 import { brand, errorMessage } from '../realms.js'
@@ -55,6 +55,7 @@ export class Tokenizer {
   readonly source: Readonly<Json>
 
   private constructor(source: Json, file: string) {
+    checkMade(typeof source === 'object' && source !== null && typeof file === 'string', 'Tokenizer', 'Tokenizer.fromPretrained(path) or Tokenizer.fromJson(json)')
     const { words, size, endId, ...vocabulary } = checkVocabulary(source, file)
     this.#file = file
     this.#run = readPipeline(source, vocabulary, file)

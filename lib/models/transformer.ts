@@ -7,9 +7,10 @@ import { checkSeed, gatherRows } from '../native/ops.js'
 import { Scope, checkShape, toNative, toResult } from '../native/tensor.js'
 import type { TensorLike } from '../native/tensor.js'
 import { checkInteger, checkNames, checkNumber, checkSignal } from '../options/check.js'
+import { modelOptionNames } from '../options/model.js'
 import type { ModelOptions } from '../options/model.js'
 import { brand } from '../realms.js'
-import { Component, loadWeights, openFor } from './component.js'
+import { Component, checkConfigObject, engineOf, loadWeights, openFor } from './component.js'
 import type { Opened } from './component.js'
 import { ConfigReader, checkFolder, readConfig } from './config.js'
 import { checkMask } from './mask.js'
@@ -116,7 +117,7 @@ export class Transformer extends Component<NativeTransformer> {
   readonly hasGlobalTokens: boolean
 
   private constructor(opened: Opened, config: TransformerConfig, model: NativeTransformer) {
-    super('transformer', opened.engine, model)
+    super('transformer', engineOf(opened, 'Transformer'), model)
     this.config = Object.freeze(config)
     this.hasGlobalTokens = model.weights().some(({ name }) => name.startsWith('vin.'))
   }
@@ -137,6 +138,7 @@ export class Transformer extends Component<NativeTransformer> {
 
   /** Untrained weights; the same seed gives the same weights. */
   static async fromConfig(config: Config, options: ModelOptions & { seed?: number | bigint } = {}): Promise<Transformer> {
+    checkNames(options, 'Transformer.fromConfig', [...modelOptionNames, 'seed'])
     const { seed = 0, ...model } = options
     return Transformer.create(config, checkSeed(seed), openFor(model, 'Transformer.fromConfig'))
   }
@@ -144,6 +146,7 @@ export class Transformer extends Component<NativeTransformer> {
   /** @internal */
   static async create(config: Config, seed: bigint, opened: Opened): Promise<Transformer> {
     try {
+      checkConfigObject(config, 'Transformer')
       const checked = checkTransformerConfig(config, 'the config')
       return new Transformer(opened, checked, opened.engine.native.create('transformer', { ...checked }, seed))
     } catch (error) {

@@ -8,11 +8,12 @@ import { checkSeed } from '../native/ops.js'
 import { Scope, checkShape, isPromiseLike, toNative, toResult } from '../native/tensor.js'
 import type { TensorLike } from '../native/tensor.js'
 import { checkInteger, checkNames, checkSignal } from '../options/check.js'
+import { modelOptionNames } from '../options/model.js'
 import type { ModelOptions } from '../options/model.js'
 import { latentFramesOf, videoFramesOf } from '../plan/frames.js'
 import type { MicroBatch } from '../plan/frames.js'
 import { brand } from '../realms.js'
-import { Component, loadWeights, openFor } from './component.js'
+import { Component, checkConfigObject, engineOf, loadWeights, openFor } from './component.js'
 import type { Opened } from './component.js'
 import { ConfigReader, checkFolder, readConfig } from './config.js'
 
@@ -92,7 +93,7 @@ export class VAE extends Component<NativeVae> {
   readonly config: Readonly<VAEConfig>
 
   private constructor(opened: Opened, config: VAEConfig, model: NativeVae) {
-    super('vae', opened.engine, model)
+    super('vae', engineOf(opened, 'VAE'), model)
     this.config = Object.freeze(config)
   }
 
@@ -112,6 +113,7 @@ export class VAE extends Component<NativeVae> {
 
   /** Untrained weights; the same seed gives the same weights. */
   static async fromConfig(config: Config, options: ModelOptions & { seed?: number | bigint } = {}): Promise<VAE> {
+    checkNames(options, 'VAE.fromConfig', [...modelOptionNames, 'seed'])
     const { seed = 0, ...model } = options
     return VAE.create(config, checkSeed(seed), openFor(model, 'VAE.fromConfig'))
   }
@@ -119,6 +121,7 @@ export class VAE extends Component<NativeVae> {
   /** @internal */
   static async create(config: Config, seed: bigint, opened: Opened): Promise<VAE> {
     try {
+      checkConfigObject(config, 'VAE')
       const checked = checkVAEConfig(config, 'the config')
       return new VAE(opened, checked, opened.engine.native.create('vae', { ...checked }, seed))
     } catch (error) {

@@ -119,6 +119,7 @@ Standard normals that depend on the seed, the stream and the element alone: Phil
 @throws RangeError for a seed, stream or shape out of range
 */
 export async function randn(options: RandnOptions): Promise<TensorData> {
+  if (typeof options !== 'object' || options === null) throw expected('an object', 'the options of randn', options, 'type')
   const seed = checkSeed(options.seed)
   const { stream = 0, shape } = options
   if (!Number.isInteger(stream) || stream < 0 || stream >= 2 ** 32) throw expected('an integer from 0 to 2^32 - 1', 'stream', stream, typeof stream === 'number' ? 'range' : 'type')

@@ -1,7 +1,7 @@
 // The public tensor handle, and the way from plain data to the device and back.
 
 import { types } from 'node:util'
-import { VinError, expected, rangeError, typeError } from '../errors.js'
+import { VinError, checkMade, expected, rangeError, typeError } from '../errors.js'
 import { brand, ownArray } from '../realms.js'
 import type { DType, NativeEngine, NativeTensor, TypedArray } from './binding.js'
 import { abortable } from './cancel.js'
@@ -28,6 +28,7 @@ export class Tensor {
 
   /** Use `Tensor.from`. */
   constructor(engine: NativeEngine, tensor: NativeTensor) {
+    checkMade(typeof tensor === 'object' && tensor !== null, 'Tensor', 'Tensor.from({ data, shape })')
     this.#engine = engine
     this.#native = tensor
     this.shape = [...tensor.shape]

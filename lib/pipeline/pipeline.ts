@@ -1,6 +1,6 @@
 // VideoPipeline: the components of a model on one engine, and what is done with them.
 
-import { VinError, expected, missingComponent } from '../errors.js'
+import { VinError, checkMade, expected, missingComponent } from '../errors.js'
 import type { TextEncoder } from '../models/text-encoder.js'
 import type { Tokenizer } from '../models/tokenizer.js'
 import type { Transformer } from '../models/transformer.js'
@@ -66,6 +66,7 @@ export class VideoPipeline {
   readonly #waiting: Waiting[] = []
 
   private constructor(parts: PipelineParts) {
+    checkMade(typeof parts === 'object' && parts !== null && 'engine' in parts, 'VideoPipeline', 'VideoPipeline.fromPretrained(folder) or VideoPipeline.fromConfig(config)')
     this.#parts = parts
   }
 

@@ -29,6 +29,7 @@ A video from latents [C, N, H, W], or from a file with the tensor `latents`.
 @throws ERR_VIN_FORMAT for another file, ERR_VIN_NONFINITE for latents with NaN or Inf, ERR_VIN_MISSING_COMPONENT when the model has no VAE
 */
 export async function openLatents(pipeline: VideoPipeline, source: string | TensorData, options: OpenLatentsOptions = {}): Promise<Video> {
+  if (typeof pipeline !== 'object' || pipeline === null || !('has' in pipeline)) throw expected('a VideoPipeline', 'the pipeline of openLatents', pipeline, 'type')
   if (typeof source !== 'string' && (typeof source !== 'object' || source === null)) throw expected('a path or { data, shape }', 'latents', source, 'type')
   checkNames(options, 'openLatents', ['numFrames', 'fps'])
   if (!pipeline.has('vae')) throw missingComponent('vae', 'Expected a model with vae/ to decode latents')

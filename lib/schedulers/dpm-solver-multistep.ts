@@ -78,7 +78,8 @@ export class DPMSolverMultistepScheduler extends Scheduler {
   /** From a diffusers config, or the path of one. */
   static fromConfig(config: SchedulerConfig | string = {}): DPMSolverMultistepScheduler {
     // −∞ is what an absent key means too, and JSON, which the config may be written to, has no word for it.
-    const { lambda_min_clipped: _, ...checked } = checkConfig('DPMSolverMultistepScheduler', config, rules, defaults)
+    const checked = checkConfig('DPMSolverMultistepScheduler', config, rules, defaults)
+    delete checked['lambda_min_clipped']
     return new DPMSolverMultistepScheduler(checked)
   }
 

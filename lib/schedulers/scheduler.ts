@@ -2,7 +2,7 @@
 
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { VinError, expected, notSupported, rangeError, show } from '../errors.js'
+import { VinError, checkMade, expected, notSupported, rangeError, show } from '../errors.js'
 import type { NativeEngine, NativeTensor } from '../native/binding.js'
 import { commonEngine } from '../native/engine.js'
 import { loadBinding } from '../native/load.js'
@@ -49,6 +49,9 @@ export interface NoiseTerms {
   noise: number
 }
 
+/** Configs that `checkConfig` returned: what a scheduler is made of. */
+const checked = new WeakSet<SchedulerConfig>()
+
 export abstract class Scheduler {
   static {
     brand(this, 'Scheduler')
@@ -60,6 +63,7 @@ export abstract class Scheduler {
   timesteps: number[] = []
 
   constructor(config: SchedulerConfig) {
+    checkMade(checked.has(config), new.target.name, 'a scheduler of fromConfig, as DDIMScheduler.fromConfig(config),')
     this.config = Object.freeze({ ...config })
   }
 
@@ -243,7 +247,9 @@ export function checkConfig(className: string, source: SchedulerConfig | string,
     if (Object.hasOwn(config, key) || rule === undefined || rule.fits(value)) continue
     throw notSupported(key, `Expected ${rule.what} for ${key} of ${className} but ${source as string} does not say it, which means ${show(value)}; write "${key}": ${rule.what} into it`)
   }
-  return { ...defaults, ...absent, ...config, _class_name: className }
+  const whole = { ...defaults, ...absent, ...config, _class_name: className }
+  checked.add(whole)
+  return whole
 }
 
 const maxConfigBytes = 1 << 20

@@ -4,6 +4,8 @@
 import { setImmediate } from 'node:timers/promises'
 import { PhiloxRandom, streams } from './random.js'
 import { expected } from '../errors.js'
+import { checkSeed } from '../native/ops.js'
+import { checkInteger, checkNames, checkOneOf } from '../options/check.js'
 import type { Dataset, TrainingExample } from './dataset.js'
 
 export { latentNoise, PhiloxRandom, streams } from './random.js'
@@ -312,8 +314,19 @@ export function demoWorldVideo(seed: number | bigint, index: number, durations: 
   return { world: drawWorld(random, { duration }), duration }
 }
 
-/** Rendered videos of the demo world with their captions. */
-export function demoWorld({ seed, durations = [4], count = 1024, captions = 'mixed' }: DemoWorldOptions): Dataset<DemoWorldExample> {
+/**
+Rendered videos of the demo world with their captions.
+
+@throws TypeError or RangeError for wrong options
+*/
+export function demoWorld(options: DemoWorldOptions): Dataset<DemoWorldExample> {
+  checkNames(options, 'demoWorld', ['seed', 'durations', 'count', 'captions'])
+  const { durations = [4], captions = 'mixed' } = options
+  const seed = checkSeed(options.seed)
+  const count = checkInteger(options.count ?? 1024, 'count', 0, Number.MAX_SAFE_INTEGER)
+  if (!Array.isArray(durations) || durations.length === 0) throw expected('a list of seconds', 'durations', durations, 'type')
+  for (const [i, duration] of durations.entries()) checkInteger(duration, `durations[${i}]`, 1, 3600)
+  checkOneOf(captions, 'captions', ['mixed', 'everything', 'nothing'])
   const examples = async function* (epoch = 0, skip = 0): AsyncGenerator<DemoWorldExample> {
     for (let index = skip; index < count; index++) {
       const { world, duration } = demoWorldVideo(seed, index, durations)

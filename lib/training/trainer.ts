@@ -195,6 +195,7 @@ export class Trainer {
   @throws VinError ERR_VIN_MISSING_COMPONENT when `trainable: 'vin'` finds no `vin.*`
   */
   constructor(pipeline: VideoPipeline, options: TrainerOptions = {}) {
+    if (typeof pipeline !== 'object' || pipeline === null || !('transformer' in pipeline)) throw expected('a VideoPipeline', 'the pipeline of Trainer', pipeline, 'type')
     this.#said = { ...options }
     this.#options = resolveTrainerOptions(options)
     this.pipeline = pipeline

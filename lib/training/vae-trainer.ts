@@ -251,6 +251,7 @@ export class VAETrainer {
   #position: DatasetPosition = { epoch: 0, taken: 0 }
 
   constructor(vae: VAE, options: VAETrainerOptions) {
+    if (typeof vae !== 'object' || vae === null || !('weights' in vae)) throw expected('a VAE', 'the vae of VAETrainer', vae, 'type')
     this.vae = vae
     this.#said = { ...options }
     this.#options = resolveOptions(options)

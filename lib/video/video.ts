@@ -2,7 +2,7 @@
 // video's pixels are many times its latents.
 
 import { Readable } from 'node:stream'
-import { abortReason, expected, missingComponent, rangeError } from '../errors.js'
+import { abortReason, checkMade, expected, missingComponent, rangeError } from '../errors.js'
 import { writeFileAtomically } from '../files/atomic-file.js'
 import { writeFolderAtomically } from '../files/pictures.js'
 import { abortableItems } from '../native/cancel.js'
@@ -104,6 +104,7 @@ export class Video<Options = unknown, Plan = unknown> {
 
   /** Made by pipelines. */
   constructor(parts: VideoParts<Options, Plan>) {
+    checkMade(typeof parts === 'object' && parts !== null && 'latents' in parts, 'Video', 'a video of generate() or openLatents()')
     this.#parts = parts
     this.latents = parts.latents
     this.width = parts.width
