@@ -28,9 +28,17 @@ const Tensor& Weights::at(const std::string& name) const {
     return tensors_[found->second];
 }
 
-Tensor Weights::find(const std::string& name) const {
-    auto found = index_.find(name);
-    return found == index_.end() ? Tensor() : tensors_[found->second];
+void WeightList::add(Tensor& tensor, WeightSpec spec) {
+    if (!weights_)
+        specs.push_back(std::move(spec));
+    else if (!spec.optional || weights_->has(spec.name))
+        tensor = weights_->at(spec.name);
+}
+
+void WeightList::layer(Layer& layer, const std::string& name, const Shape& weight, bool bias, Init init,
+                       bool optional) {
+    add(layer.weight, {name + ".weight", weight, init, 0.02f, optional});
+    if (bias) add(layer.bias, {name + ".bias", {weight[0]}, Init::zero, 0, optional});
 }
 
 }  // namespace vin

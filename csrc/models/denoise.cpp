@@ -36,7 +36,7 @@ static DitInputs shared_inputs(Ops& ops, const Transformer& m, const std::vector
     }
     if (B == 1) fps.resize(1);
     in.t_vec = time_vector(ops, m, timesteps, fps);
-    in.mod = m.linear(ops, silu(ops, in.t_vec), "t_block.1");
+    in.mod = linear(ops, silu(ops, in.t_vec), m.t_block);
     in.captions = captions(ops, m, text);
     if (first.use_global_tokens) {
         const int64_t C = in.t_vec.size(1);

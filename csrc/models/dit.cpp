@@ -6,16 +6,16 @@
 namespace vin {
 
 Tensor captions(Ops& ops, const Transformer& m, const Tensor& text) {
-    return m.mlp(ops, text, "y_embedder.y_proj.fc1", "y_embedder.y_proj.fc2", VIN_ACTIVATION_GELU);
+    return mlp(ops, text, m.y_proj, VIN_ACTIVATION_GELU);
 }
 
 // §3.1
 Tensor time_vector(Ops& ops, const Transformer& m, const std::vector<float>& timesteps, const std::vector<float>& fps) {
-    const auto embed = [&](const std::vector<float>& values, const std::string& name) {
+    const auto embed = [&](const std::vector<float>& values, const MlpWeights& embedder) {
         const Tensor x = sinusoid(ops, constant(ops, values, {static_cast<int64_t>(values.size())}), 256);
-        return m.mlp(ops, x, name + ".mlp.0", name + ".mlp.2", VIN_ACTIVATION_SILU);
+        return mlp(ops, x, embedder, VIN_ACTIVATION_SILU);
     };
-    return add(ops, embed(timesteps, "t_embedder"), embed(fps, "fps_embedder"));
+    return add(ops, embed(timesteps, m.t_embedder), embed(fps, m.fps_embedder));
 }
 
 // §3.2: patch embedding + 2D position + time code.
@@ -25,16 +25,16 @@ Tensor video_tokens(Ops& ops, const Transformer& m, const Tensor& latents, int64
                   S = rows * columns, C = m.config.hidden_size;
     const double scale = std::sqrt(height * width) / m.config.input_sq_size;
     const int64_t base_size = static_cast<int64_t>(std::nearbyint(std::sqrt(static_cast<double>(S))));  // half to even
-    Tensor tokens = m.linear(ops, patchify(ops, latents), "x_embedder.proj");                           // [B · N, S, C]
+    Tensor tokens = linear(ops, patchify(ops, latents), m.x_embedder);                                  // [B · N, S, C]
     tokens = add(ops, tokens, position_embedding_2d(ops, rows, columns, C, scale, base_size).reshape({1, S, C}))
                  .reshape({videos, N, S, C});
-    if (m.weights.has("time_embedder.weight")) {
+    if (m.time_embedder) {
         std::vector<float> positions;
         const double s = std::min(1.0, m.config.max_latent_frames / static_cast<double>(N));
         for (int64_t n = 0; n < N; n++) positions.push_back(static_cast<float>(static_cast<double>(n) * s));
-        tokens = add(
-            ops, tokens,
-            m.linear(ops, sinusoid(ops, constant(ops, positions, {N}), 256), "time_embedder").reshape({1, N, 1, C}));
+        tokens =
+            add(ops, tokens,
+                linear(ops, sinusoid(ops, constant(ops, positions, {N}), 256), m.time_embedder).reshape({1, N, 1, C}));
     }
     return tokens;
 }
@@ -46,24 +46,23 @@ struct SelfAttention {
     int64_t key_grad_from;  // stop-gradient: keys of context rows
 };
 
-static Tensor block(Ops& ops, const Transformer& m, const std::string& prefix, const Tensor& h0, const DitInputs& in,
-                    const Tensor& group, const SelfAttention& shape, const Tensor& caption_rows) {
+static Tensor block(Ops& ops, const Transformer& m, const TransformerBlock& block, const Tensor& h0,
+                    const DitInputs& in, const Tensor& group, const SelfAttention& shape, const Tensor& caption_rows) {
     const int heads = static_cast<int>(m.config.num_heads);
-    const Modulation s = modulation(ops, m.at(prefix + ".scale_shift_table"), in.mod, group);
+    const Modulation s = modulation(ops, block.scale_shift_table, in.mod, group);
     // h += gate_a · attn(LN(h)(1 + scale_a) + shift_a)
-    const Tensor qkv = m.linear(ops, layer_norm(ops, h0, s.scale_a, s.shift_a, group), prefix + ".attn.qkv");
-    const Tensor attended =
-        self_attention(ops, qkv, heads, shape.sequences, m.weights.find(prefix + ".attn.q_norm.weight"),
-                       m.weights.find(prefix + ".attn.k_norm.weight"), shape.rotary, shape.key_grad_from);
-    const Tensor h1 = m.linear(ops, attended, prefix + ".attn.proj", {VIN_ACTIVATION_NONE, s.gate_a, group, h0});
+    const Tensor qkv = linear(ops, layer_norm(ops, h0, s.scale_a, s.shift_a, group), block.attn.qkv);
+    const Tensor attended = self_attention(ops, qkv, heads, shape.sequences, block.attn.q_norm, block.attn.k_norm,
+                                           shape.rotary, shape.key_grad_from);
+    const Tensor h1 = linear(ops, attended, block.attn.proj, {VIN_ACTIVATION_NONE, s.gate_a, group, h0});
     // h += cross_attn(h; captions)
-    const Tensor q = m.linear(ops, h1, prefix + ".cross_attn.q_linear"),
-                 kv = m.linear(ops, caption_rows, prefix + ".cross_attn.kv_linear");
-    const Tensor h2 = m.linear(ops, cross_attention(ops, q, kv, heads, {}, {}), prefix + ".cross_attn.proj",
-                               {VIN_ACTIVATION_NONE, {}, {}, h1});
+    const Tensor q = linear(ops, h1, block.cross_attn.q_linear),
+                 kv = linear(ops, caption_rows, block.cross_attn.kv_linear);
+    const Tensor h2 = linear(ops, cross_attention(ops, q, kv, heads, {}, {}), block.cross_attn.proj,
+                             {VIN_ACTIVATION_NONE, {}, {}, h1});
     // h += gate_m · mlp(LN(h)(1 + scale_m) + shift_m)
-    return m.mlp(ops, layer_norm(ops, h2, s.scale_m, s.shift_m, group), prefix + ".mlp.fc1", prefix + ".mlp.fc2",
-                 VIN_ACTIVATION_GELU, {VIN_ACTIVATION_NONE, s.gate_m, group, h2});
+    return mlp(ops, layer_norm(ops, h2, s.scale_m, s.shift_m, group), block.mlp, VIN_ACTIVATION_GELU,
+               {VIN_ACTIVATION_NONE, s.gate_m, group, h2});
 }
 
 Tensor denoise_chunk(Ops& ops, const Transformer& m, const DitInputs& in, const Chunk& chunk, int64_t channels,
@@ -103,34 +102,26 @@ Tensor denoise_chunk(Ops& ops, const Transformer& m, const DitInputs& in, const 
             const int64_t f = B == 1 ? line : line / S;
             positions.push_back(f < F ? static_cast<float>(f - context) : 0.f);
         }
-    const Rotary rotary{rope_table(ops, constant(ops, positions, {B * turned}), m.at("rope.freqs")),
+    const Rotary rotary{rope_table(ops, constant(ops, positions, {B * turned}), m.rope_freqs),
                         B == 1 ? static_cast<int>(S) : 1};
     const SelfAttention spatial{{B * F, S, S, 1}, {}, 0};
     const SelfAttention temporal{{S, F, 1, S, B}, rotary, context};
     const SelfAttention everything{{B, R, R, 1}, rotary, context * S};
 
-    const auto run = [&](const std::string& prefix, const SelfAttention& shape, int index) {
-        h = checkpoint(ops, [&m, prefix, h, &in, group, shape, caption_rows](Ops& ops) {
-            return block(ops, m, prefix, h, in, group, shape, caption_rows);
+    for (size_t i = 0; i < m.blocks.size(); i++) {
+        const bool across_frames = m.config.layout == Layout::factorised && i % 2 == 1, in_frame = !full && i % 2 == 0;
+        const SelfAttention& shape = in_frame ? spatial : across_frames ? temporal : everything;
+        h = checkpoint(ops, [&m, i, h, &in, group, shape, caption_rows](Ops& ops) {
+            return block(ops, m, m.blocks[i], h, in, group, shape, caption_rows);
         });
-        check_finite(ops, finite_flag, h, index);
-    };
-    for (int i = 0; i < m.config.depth; i++) {
-        if (full) {
-            run("blocks." + std::to_string(i), everything, i);
-        } else {
-            run("spatial_blocks." + std::to_string(i), spatial, 2 * i);
-            run("temporal_blocks." + std::to_string(i), m.config.layout == Layout::hybrid ? everything : temporal,
-                2 * i + 1);
-        }
+        check_finite(ops, finite_flag, h, static_cast<int>(i));
     }
 
     // Final layer: global rows are dropped; shift and scale = table + t_vec.
     const int64_t groups = in.t_vec.size(0);
     const Tensor video_rows = contiguous(ops, h.slice(1, 0, F * S)).reshape({B * F * S, C});
-    const Tensor table =
-        add(ops, m.at("final_layer.scale_shift_table").reshape({1, 2, C}), in.t_vec.reshape({groups, 1, C}))
-            .reshape({groups, 2 * C});
+    const Tensor table = add(ops, m.final_scale_shift_table.reshape({1, 2, C}), in.t_vec.reshape({groups, 1, C}))
+                             .reshape({groups, 2 * C});
     const Tensor shift = table.slice(1, 0, C), scale = table.slice(1, C, 2 * C);
     Tensor u;
     if (masked && raw) {
@@ -142,7 +133,7 @@ Tensor denoise_chunk(Ops& ops, const Transformer& m, const DitInputs& in, const 
         if (group) group = contiguous(ops, group.reshape({B, R}).slice(1, 0, F * S)).reshape({B * F * S});
         u = layer_norm(ops, video_rows, scale, shift, group);
     }
-    return unpatchify(ops, m.linear(ops, u, "final_layer.linear").reshape({B * F, S, 4 * m.config.out_channels()}),
+    return unpatchify(ops, linear(ops, u, m.final_linear).reshape({B * F, S, 4 * m.config.out_channels()}),
                       {channels, B * F, height, width});
 }
 

@@ -21,29 +21,47 @@ T5Config t5_config(const JsonField& json) {
     return c;
 }
 
-static std::string block_name(int64_t i) { return "encoder.block." + std::to_string(i) + ".layer."; }
-static const char* const bias_table = "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight";
-
-std::vector<WeightSpec> t5_weights(const T5Config& c) {
+// Every tensor of the encoder: name, shape, initial value and place, in the order that initial values are drawn in.
+static void list_weights(WeightList& list, const T5Config& c, T5Weights& m) {
     const int64_t inner = c.num_heads * c.d_kv;
-    std::vector<WeightSpec> specs = {{"shared.weight", {c.vocab_size, c.d_model}, Init::normal, 1.f}};
-    const auto matrix = [&](const std::string& name, int64_t out, int64_t in) {
-        specs.push_back({name + ".weight", {out, in}, Init::xavier});
+    const auto matrix = [&](Tensor& tensor, const std::string& name, int64_t out, int64_t in) {
+        list.add(tensor, {name + ".weight", {out, in}, Init::xavier});
     };
-    const auto norm = [&](const std::string& name) { specs.push_back({name + ".weight", {c.d_model}, Init::one}); };
-    for (int64_t i = 0; i < c.num_layers; i++) {
-        const std::string attention = block_name(i) + "0.SelfAttention.", dense = block_name(i) + "1.DenseReluDense.";
-        norm(block_name(i) + "0.layer_norm");
-        for (const char* name : {"q", "k", "v"}) matrix(attention + name, inner, c.d_model);
-        matrix(attention + "o", c.d_model, inner);
-        if (i == 0) specs.push_back({bias_table, {c.num_buckets, c.num_heads}, Init::normal});
-        norm(block_name(i) + "1.layer_norm");
-        matrix(dense + "wi_0", c.d_ff, c.d_model);
-        matrix(dense + "wi_1", c.d_ff, c.d_model);
-        matrix(dense + "wo", c.d_model, c.d_ff);
+    const auto norm = [&](Tensor& tensor, const std::string& name) {
+        list.add(tensor, {name + ".weight", {c.d_model}, Init::one});
+    };
+    list.add(m.words, {"shared.weight", {c.vocab_size, c.d_model}, Init::normal, 1.f});
+    m.blocks.resize(static_cast<size_t>(c.num_layers));
+    for (size_t i = 0; i < m.blocks.size(); i++) {
+        T5Block& block = m.blocks[i];
+        const std::string layer = "encoder.block." + std::to_string(i) + ".layer.",
+                          attention = layer + "0.SelfAttention.", dense = layer + "1.DenseReluDense.";
+        norm(block.attention_norm, layer + "0.layer_norm");
+        matrix(block.q, attention + "q", inner, c.d_model);
+        matrix(block.k, attention + "k", inner, c.d_model);
+        matrix(block.v, attention + "v", inner, c.d_model);
+        matrix(block.o, attention + "o", c.d_model, inner);
+        if (i == 0)
+            list.add(m.position_bias,
+                     {attention + "relative_attention_bias.weight", {c.num_buckets, c.num_heads}, Init::normal});
+        norm(block.dense_norm, layer + "1.layer_norm");
+        matrix(block.wi_0, dense + "wi_0", c.d_ff, c.d_model);
+        matrix(block.wi_1, dense + "wi_1", c.d_ff, c.d_model);
+        matrix(block.wo, dense + "wo", c.d_model, c.d_ff);
     }
-    norm("encoder.final_layer_norm");
-    return specs;
+    norm(m.final_norm, "encoder.final_layer_norm");
+}
+
+std::vector<WeightSpec> t5_weights(const T5Config& config) {
+    WeightList list;
+    T5Weights unused;
+    list_weights(list, config, unused);
+    return list.specs;
+}
+
+T5::T5(const T5Config& config_, Weights weights_) : config(config_), weights(std::move(weights_)) {
+    WeightList list(&weights);
+    list_weights(list, config, *this);
 }
 
 std::string t5_canonical_name(const std::string& name) {
@@ -64,36 +82,30 @@ int32_t t5_bucket(const T5Config& c, int64_t r) {
     return static_cast<int32_t>((r > 0 ? half : 0) + bucket);
 }
 
-// bias[h,i,j] = table[bucket(j − i), h], the same in every block
-Tensor T5::position_bias(Ops& ops, int64_t length) const {
+// bias[h,i,j] = table[bucket(j − i), h], the same in every block: [heads, L, L]
+static Tensor position_bias(Ops& ops, const T5& m, int64_t length) {
     std::vector<int32_t> buckets;
     buckets.reserve(static_cast<size_t>(length * length));
     for (int64_t i = 0; i < length; i++)
-        for (int64_t j = 0; j < length; j++) buckets.push_back(t5_bucket(config, j - i));
-    const Tensor rows = embedding(ops, weights.at(bias_table), constant(ops, buckets, {length * length}));
-    return rows.reshape({length, length, config.num_heads}).permute({2, 0, 1});
+        for (int64_t j = 0; j < length; j++) buckets.push_back(t5_bucket(m.config, j - i));
+    const Tensor rows = embedding(ops, m.position_bias, constant(ops, buckets, {length * length}));
+    return rows.reshape({length, length, m.config.num_heads}).permute({2, 0, 1});
 }
 
-Tensor T5::block(Ops& ops, int64_t i, const Tensor& x_, const Tensor& bias) const {
-    const std::string attention = block_name(i) + "0.SelfAttention.", dense = block_name(i) + "1.DenseReluDense.";
-    const auto norm = [&](const std::string& name, const Tensor& x) {
-        return rms_norm(ops, x, weights.at(name + ".layer_norm.weight"), config.eps);
+static Tensor block(Ops& ops, const T5Config& config, const T5Block& block, const Tensor& x0, const Tensor& bias) {
+    const auto project = [&](const Tensor& x, const Tensor& weight, const Epilogue& epilogue = {}) {
+        return linear(ops, x, weight, {}, epilogue);
     };
-    const auto project = [&](const std::string& name, const Tensor& x, const Epilogue& epilogue = {}) {
-        return linear(ops, x, weights.at(name + ".weight"), {}, epilogue);
-    };
-
     // x += o(softmax(q(n) · k(n)ᵀ + bias) v(n)), n = RMS(x) · w; no 1/√d
-    Tensor x = x_;
-    Tensor n = norm(block_name(i) + "0", x);
-    const Tensor q = project(attention + "q", n), k = project(attention + "k", n), v = project(attention + "v", n);
+    Tensor n = rms_norm(ops, x0, block.attention_norm, config.eps);
+    const Tensor q = project(n, block.q), k = project(n, block.k), v = project(n, block.v);
     const Tensor y = biased_attention(ops, q, k, v, static_cast<int>(config.num_heads), bias, 1);
-    x = project(attention + "o", y, Epilogue{VIN_ACTIVATION_NONE, {}, {}, x});
+    const Tensor x1 = project(y, block.o, {VIN_ACTIVATION_NONE, {}, {}, x0});
     // x += wo(gelu(wi_0 n) · (wi_1 n))
-    n = norm(block_name(i) + "1", x);
-    const Tensor gated = multiply(ops, project(dense + "wi_0", n, Epilogue{VIN_ACTIVATION_GELU, {}, {}, {}}),
-                                  project(dense + "wi_1", n));
-    return project(dense + "wo", gated, Epilogue{VIN_ACTIVATION_NONE, {}, {}, x});
+    n = rms_norm(ops, x1, block.dense_norm, config.eps);
+    const Tensor gated =
+        multiply(ops, project(n, block.wi_0, {VIN_ACTIVATION_GELU, {}, {}, {}}), project(n, block.wi_1));
+    return project(gated, block.wo, {VIN_ACTIVATION_NONE, {}, {}, x1});
 }
 
 Tensor T5::encode(Ops& ops, const std::vector<int32_t>& ids) const {
@@ -106,11 +118,11 @@ Tensor T5::encode(Ops& ops, const Tensor& ids) const {
                                        dtype_name(ids.dtype()) + " " + to_string(ids.shape()));
     Shape shape = ids.shape();
     shape.push_back(config.d_model);
-    Tensor x = embedding(ops, weights.at("shared.weight"), ids.reshape({ids.numel()})).reshape(shape);
-    const Tensor bias = position_bias(ops, ids.size(-1));
-    for (int64_t i = 0; i < config.num_layers; i++)
-        x = checkpoint(ops, [this, i, x, bias](Ops& ops) { return block(ops, i, x, bias); });
-    return rms_norm(ops, x, weights.at("encoder.final_layer_norm.weight"), config.eps);
+    Tensor x = embedding(ops, words, ids.reshape({ids.numel()})).reshape(shape);
+    const Tensor bias = vin::position_bias(ops, *this, ids.size(-1));
+    for (const T5Block& layer : blocks)
+        x = checkpoint(ops, [this, &layer, x, bias](Ops& ops) { return block(ops, config, layer, x, bias); });
+    return rms_norm(ops, x, final_norm, config.eps);
 }
 
 }  // namespace vin

@@ -23,17 +23,29 @@ std::string t5_canonical_name(const std::string& name);
 // The row of the bias table for a key at distance r = j − i from the query.
 int32_t t5_bucket(const T5Config& config, int64_t r);
 
-// Weights by the names of t5_weights. It must outlive a tape it recorded on.
-struct T5 {
+struct T5Block {
+    Tensor attention_norm, q, k, v, o;
+    Tensor dense_norm, wi_0, wi_1, wo;
+};
+
+// The tensors of an encoder, by their place in it.
+struct T5Weights {
+    Tensor words;          // [vocab_size, d_model]
+    Tensor position_bias;  // [num_buckets, num_heads]
+    std::vector<T5Block> blocks;
+    Tensor final_norm;
+};
+
+// It must outlive a tape it recorded on.
+struct T5 : T5Weights {
     T5Config config;
     Weights weights;
+
+    T5(const T5Config& config, Weights weights);  // `weights` by the names of t5_weights
 
     // ids i32 [L], valid tokens only → [L, d_model]; texts of one length: [B, L] → [B, L, d_model]
     Tensor encode(Ops& ops, const Tensor& ids) const;
     Tensor encode(Ops& ops, const std::vector<int32_t>& ids) const;
-
-    Tensor position_bias(Ops& ops, int64_t length) const;  // [heads, L, L]
-    Tensor block(Ops& ops, int64_t i, const Tensor& x, const Tensor& bias) const;
 };
 
 }  // namespace vin

@@ -98,9 +98,8 @@ static Tensor text_of(Ops& ops, const Transformer& model, const T5* text_encoder
     }
     std::vector<Tensor> texts;
     for (size_t j : batch)
-        texts.push_back(one_of_batch(first.null_rows > 0
-                                         ? model.at("y_embedder.y_embedding").slice(0, 0, first.null_rows)
-                                         : videos[j].request.evaluation.text));
+        texts.push_back(one_of_batch(first.null_rows > 0 ? model.y_embedding.slice(0, 0, first.null_rows)
+                                                         : videos[j].request.evaluation.text));
     return B == 1 ? texts.front() : concatenate(ops, texts);
 }
 

@@ -40,82 +40,93 @@ TransformerConfig transformer_config(const JsonField& json) {
     return c;
 }
 
-// Collects specs; every Linear has a weight and a bias.
-struct Specs {
-    std::vector<WeightSpec> list;
-    void add(const std::string& name, Shape shape, Init init, float std = 0.02f, bool optional = false) {
-        list.push_back({name, std::move(shape), init, std, optional});
-    }
-    void linear(const std::string& name, int64_t out, int64_t in, Init init = Init::xavier, bool optional = false) {
-        add(name + ".weight", {out, in}, init, 0.02f, optional);
-        add(name + ".bias", {out}, Init::zero, 0, optional);
-    }
-};
-
-std::vector<WeightSpec> transformer_weights(const TransformerConfig& c) {
-    const int64_t C = c.hidden_size, D = c.caption_channels, head = C / c.num_heads;
-    Specs s;
-    s.add("rope.freqs", {head / 2}, Init::rope);
-    s.add("x_embedder.proj.weight", {C, c.in_channels, 1, 2, 2}, Init::xavier);
-    s.add("x_embedder.proj.bias", {C}, Init::zero);
-    for (const char* embedder : {"t_embedder", "fps_embedder"}) {
-        s.linear(std::string(embedder) + ".mlp.0", C, 256, Init::normal);
-        s.linear(std::string(embedder) + ".mlp.2", C, C, Init::normal);
-    }
-    if (c.has_time_embedder) s.linear("time_embedder", C, 256, Init::normal, true);
-    s.linear("t_block.1", 6 * C, C, Init::normal);
-    s.add("y_embedder.y_embedding", {c.model_max_length, D}, Init::normal, 0.3f);
-    s.linear("y_embedder.y_proj.fc1", C, D, Init::normal);
-    s.linear("y_embedder.y_proj.fc2", C, C, Init::normal);
-    const auto block = [&](const std::string& prefix) {
-        s.add(prefix + ".scale_shift_table", {6, C}, Init::table);
-        s.linear(prefix + ".attn.qkv", 3 * C, C);
-        if (c.qk_norm) {
-            s.add(prefix + ".attn.q_norm.weight", {head}, Init::one);
-            s.add(prefix + ".attn.k_norm.weight", {head}, Init::one);
+// Every tensor of the model: name, shape, initial value and place, in the order that initial values are drawn in.
+static void list_weights(WeightList& list, const TransformerConfig& c, TransformerWeights& m) {
+    const int64_t C = c.hidden_size, D = c.caption_channels;
+    const auto linear = [&](Layer& layer, const std::string& name, int64_t out, int64_t in, Init init = Init::xavier,
+                            bool optional = false) { list.layer(layer, name, {out, in}, true, init, optional); };
+    const auto mlp = [&](MlpWeights& weights, const std::string& fc1, const std::string& fc2, int64_t out, int64_t in,
+                         int64_t hidden, Init init = Init::xavier) {
+        linear(weights.fc1, fc1, hidden, in, init);
+        linear(weights.fc2, fc2, out, hidden, init);
+    };
+    const auto self_attention = [&](SelfAttentionWeights& attn, const std::string& name, int64_t width, int64_t heads,
+                                    bool qk_norm) {
+        linear(attn.qkv, name + ".qkv", 3 * width, width);
+        if (qk_norm) {
+            list.add(attn.q_norm, {name + ".q_norm.weight", {width / heads}, Init::one});
+            list.add(attn.k_norm, {name + ".k_norm.weight", {width / heads}, Init::one});
         }
-        s.linear(prefix + ".attn.proj", C, C);
-        s.linear(prefix + ".cross_attn.q_linear", C, C);
-        s.linear(prefix + ".cross_attn.kv_linear", 2 * C, C);
-        s.linear(prefix + ".cross_attn.proj", C, C, Init::zero);
-        s.linear(prefix + ".mlp.fc1", c.mlp_hidden, C);
-        s.linear(prefix + ".mlp.fc2", C, c.mlp_hidden);
+        linear(attn.proj, name + ".proj", width, width);
+    };
+    const auto block = [&](std::vector<TransformerBlock>& blocks, const std::string& name, int64_t width) {
+        blocks.emplace_back();
+        blocks.back().name = name;
+        list.add(blocks.back().scale_shift_table, {name + ".scale_shift_table", {6, width}, Init::table});
+        return &blocks.back();
+    };
+
+    list.add(m.rope_freqs, {"rope.freqs", {C / c.num_heads / 2}, Init::rope});
+    list.layer(m.x_embedder, "x_embedder.proj", {C, c.in_channels, 1, 2, 2}, true);
+    mlp(m.t_embedder, "t_embedder.mlp.0", "t_embedder.mlp.2", C, 256, C, Init::normal);
+    mlp(m.fps_embedder, "fps_embedder.mlp.0", "fps_embedder.mlp.2", C, 256, C, Init::normal);
+    if (c.has_time_embedder) linear(m.time_embedder, "time_embedder", C, 256, Init::normal, true);
+    linear(m.t_block, "t_block.1", 6 * C, C, Init::normal);
+    list.add(m.y_embedding, {"y_embedder.y_embedding", {c.model_max_length, D}, Init::normal, 0.3f});
+    mlp(m.y_proj, "y_embedder.y_proj.fc1", "y_embedder.y_proj.fc2", C, D, C, Init::normal);
+    const auto dit_block = [&](const std::string& name) {
+        TransformerBlock& b = *block(m.blocks, name, C);
+        self_attention(b.attn, name + ".attn", C, c.num_heads, c.qk_norm);
+        linear(b.cross_attn.q_linear, name + ".cross_attn.q_linear", C, C);
+        linear(b.cross_attn.kv_linear, name + ".cross_attn.kv_linear", 2 * C, C);
+        linear(b.cross_attn.proj, name + ".cross_attn.proj", C, C, Init::zero);
+        mlp(b.mlp, name + ".mlp.fc1", name + ".mlp.fc2", C, C, c.mlp_hidden);
     };
     for (int64_t i = 0; i < c.depth; i++) {
         if (c.layout == Layout::full) {
-            block("blocks." + std::to_string(i));
+            dit_block("blocks." + std::to_string(i));
         } else {
-            block("spatial_blocks." + std::to_string(i));
-            block("temporal_blocks." + std::to_string(i));
+            dit_block("spatial_blocks." + std::to_string(i));
+            dit_block("temporal_blocks." + std::to_string(i));
         }
     }
-    s.add("final_layer.scale_shift_table", {2, C}, Init::table);
-    s.linear("final_layer.linear", 4 * c.out_channels(), C, Init::zero);
-    if (c.has_vin) {
-        const int64_t d = c.vin.dim, h = d / c.vin.num_heads;
-        s.add("vin.global_tokens", {c.vin.num_global_tokens, d}, Init::normal, 1);
-        s.linear("vin.encoder.q_linear", d, d);
-        s.linear("vin.encoder.kv_linear", 2 * d, C);
-        s.linear("vin.encoder.proj", d, d);
-        s.add("vin.encoder.q_norm.weight", {h}, Init::one);
-        s.add("vin.encoder.k_norm.weight", {h}, Init::one);
-        s.linear("vin.encoder.mlp.fc1", 4 * d, d);
-        s.linear("vin.encoder.mlp.fc2", d, 4 * d);
-        s.linear("vin.text_proj", d, D);
-        s.linear("vin.t_block.1", 6 * d, C, Init::normal);
-        s.linear("vin.out_proj", C, d);
-        for (int64_t b = 0; b < c.vin.num_blocks; b++) {
-            const std::string prefix = "vin.blocks." + std::to_string(b);
-            s.add(prefix + ".scale_shift_table", {6, d}, Init::table);
-            s.linear(prefix + ".attn.qkv", 3 * d, d);
-            s.add(prefix + ".attn.q_norm.weight", {h}, Init::one);
-            s.add(prefix + ".attn.k_norm.weight", {h}, Init::one);
-            s.linear(prefix + ".attn.proj", d, d);
-            s.linear(prefix + ".mlp.fc1", 4 * d, d);
-            s.linear(prefix + ".mlp.fc2", d, 4 * d);
-        }
+    list.add(m.final_scale_shift_table, {"final_layer.scale_shift_table", {2, C}, Init::table});
+    linear(m.final_linear, "final_layer.linear", 4 * c.out_channels(), C, Init::zero);
+    if (!c.has_vin) return;
+    const int64_t d = c.vin.dim, head = d / c.vin.num_heads;
+    list.add(m.vin.global_tokens, {"vin.global_tokens", {c.vin.num_global_tokens, d}, Init::normal, 1});
+    linear(m.vin.encoder.attn.q_linear, "vin.encoder.q_linear", d, d);
+    linear(m.vin.encoder.attn.kv_linear, "vin.encoder.kv_linear", 2 * d, C);
+    linear(m.vin.encoder.attn.proj, "vin.encoder.proj", d, d);
+    list.add(m.vin.encoder.q_norm, {"vin.encoder.q_norm.weight", {head}, Init::one});
+    list.add(m.vin.encoder.k_norm, {"vin.encoder.k_norm.weight", {head}, Init::one});
+    mlp(m.vin.encoder.mlp, "vin.encoder.mlp.fc1", "vin.encoder.mlp.fc2", d, d, 4 * d);
+    linear(m.vin.text_proj, "vin.text_proj", d, D);
+    linear(m.vin.t_block, "vin.t_block.1", 6 * d, C, Init::normal);
+    linear(m.vin.out_proj, "vin.out_proj", C, d);
+    for (int64_t i = 0; i < c.vin.num_blocks; i++) {
+        const std::string name = "vin.blocks." + std::to_string(i);
+        TransformerBlock& b = *block(m.vin.blocks, name, d);
+        self_attention(b.attn, name + ".attn", d, c.vin.num_heads, true);
+        mlp(b.mlp, name + ".mlp.fc1", name + ".mlp.fc2", d, d, 4 * d);
     }
-    return s.list;
+}
+
+std::vector<WeightSpec> transformer_weights(const TransformerConfig& config) {
+    WeightList list;
+    TransformerWeights unused;
+    list_weights(list, config, unused);
+    return list.specs;
+}
+
+Transformer::Transformer(TransformerConfig config_, Weights weights_) : config(config_), weights(std::move(weights_)) {
+    config.has_vin = weights.has("vin.global_tokens");
+    WeightList list(&weights);
+    list_weights(list, config, *this);
+}
+
+Tensor mlp(Ops& ops, const Tensor& x, const MlpWeights& weights, int32_t activation, const Epilogue& epilogue) {
+    return linear(ops, linear(ops, x, weights.fc1, {activation, {}, {}, {}}), weights.fc2, epilogue);
 }
 
 Modulation modulation(Ops& ops, const Tensor& scale_shift_table, const Tensor& mod, const Tensor& group) {

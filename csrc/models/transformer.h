@@ -34,23 +34,68 @@ TransformerConfig transformer_config(const JsonField& config);
 // them.
 std::vector<WeightSpec> transformer_weights(const TransformerConfig& config);
 
-struct Transformer {
+struct MlpWeights {
+    Layer fc1, fc2;
+};
+
+struct SelfAttentionWeights {
+    Layer qkv;
+    Tensor q_norm, k_norm;  // [head size]; the DiT's may be absent
+    Layer proj;
+};
+
+struct CrossAttentionWeights {
+    Layer q_linear, kv_linear, proj;
+};
+
+struct TransformerBlock {
+    std::string name;          // as published
+    Tensor scale_shift_table;  // [6, width]
+    SelfAttentionWeights attn;
+    CrossAttentionWeights cross_attn;  // of the DiT alone
+    MlpWeights mlp;
+};
+
+struct VinWeights {
+    Tensor global_tokens;  // Z0 [G, d]
+    struct {
+        CrossAttentionWeights attn;
+        Tensor q_norm, k_norm;  // [head size]
+        MlpWeights mlp;
+    } encoder;
+    Layer text_proj, t_block, out_proj;
+    std::vector<TransformerBlock> blocks;
+};
+
+// The tensors of a transformer, by their place in it.
+struct TransformerWeights {
+    Tensor rope_freqs;  // [head size / 2]
+    Layer x_embedder;
+    MlpWeights t_embedder, fps_embedder;
+    Layer time_embedder;  // absent in a plain backbone
+    Layer t_block;
+    Tensor y_embedding;  // [L, D]
+    MlpWeights y_proj;
+    std::vector<TransformerBlock> blocks;  // in the order in which they run
+    Tensor final_scale_shift_table;        // [2, C]
+    Layer final_linear;
+    VinWeights vin;
+};
+
+// It must outlive a tape it recorded on.
+struct Transformer : TransformerWeights {
     TransformerConfig config;
     Weights weights;
 
-    const Tensor& at(const std::string& name) const { return weights.at(name); }
-    // x weightᵀ + bias of the Linear called `name`.
-    Tensor linear(Ops& ops, const Tensor& x, const std::string& name, const Epilogue& epilogue = {}) const {
-        return vin::linear(ops, x, weights.at(name + ".weight"), weights.at(name + ".bias"), epilogue);
-    }
-    // Linear, activation, Linear.
-    Tensor mlp(Ops& ops, const Tensor& x, const std::string& first, const std::string& second, int32_t activation,
-               const Epilogue& epilogue = {}) const {
-        Epilogue inner;
-        inner.activation = activation;
-        return linear(ops, linear(ops, x, first, inner), second, epilogue);
-    }
+    // `weights` by the names of transformer_weights; a model without vin.* has no global tokens.
+    Transformer(TransformerConfig config, Weights weights);
 };
+
+inline Tensor linear(Ops& ops, const Tensor& x, const Layer& layer, const Epilogue& epilogue = {}) {
+    return linear(ops, x, layer.weight, layer.bias, epilogue);
+}
+// Linear, activation, Linear.
+Tensor mlp(Ops& ops, const Tensor& x, const MlpWeights& weights, int32_t activation, const Epilogue& epilogue = {});
 
 // §3.4, §3.5: scale_shift_table [6, width] + mod [groups, 6·width] as six [groups, width] rows.
 Modulation modulation(Ops& ops, const Tensor& scale_shift_table, const Tensor& mod, const Tensor& group);

@@ -26,124 +26,126 @@ static void expect_shape(const char* name, const Tensor& x, const Shape& shape) 
            std::string("Expected ") + name + " of shape " + to_string(shape) + " but found " + to_string(x.shape()));
 }
 
+Vae::Vae(VaeConfig config_, Weights weights_) : config(std::move(config_)), weights(std::move(weights_)) {
+    WeightList list(&weights);
+    list_vae_weights(list, config, *this);
+}
+
 // ---- what both halves are made of ----
 
-Tensor VaePart::norm(Ops& ops, const std::string& name, const Tensor& x, bool silu) const {
-    const int64_t batch = across_frames ? 1 : x.size(0);
-    const Tensor whole = x.reshape({batch, x.numel() / x.size(3) / batch, x.size(3)});
-    return group_norm(ops, whole, weight(name + ".weight"), weight(name + ".bias"), groups, silu, eps)
-        .reshape(x.shape());
+// Statistics of a group norm: over a whole micro-batch (temporal VAE) or frame by frame (2D VAE).
+struct Norms {
+    int groups;
+    float eps;
+    bool across_frames;
+
+    Tensor operator()(Ops& ops, const Layer& norm, const Tensor& x, bool silu) const {
+        const int64_t batch = across_frames ? 1 : x.size(0);
+        const Tensor whole = x.reshape({batch, x.numel() / x.size(3) / batch, x.size(3)});
+        return group_norm(ops, whole, norm.weight, norm.bias, groups, silu, eps).reshape(x.shape());
+    }
+};
+static Norms spatial_norms(const VaeConfig& c) { return {static_cast<int>(c.norm_num_groups), 1e-6f, false}; }
+static Norms temporal_norms(const VaeConfig& c) { return {static_cast<int>(c.norm_num_groups), 1e-5f, true}; }
+
+// Keeps the size; causal in time: zeros in front only.
+static Tensor convolution(Ops& ops, const Layer& layer, const Tensor& x, const Tensor& residual = {}) {
+    const int pad_t = layer.weight.rank() == 5 ? static_cast<int>(layer.weight.size(2)) - 1 : 0;
+    return conv3d(ops, x, layer.weight, layer.bias,
+                  Convolution{1, 1, pad_t, static_cast<int>(layer.weight.size(-1)) / 2}, residual);
 }
 
-Tensor VaePart::convolution(Ops& ops, const std::string& name, const Tensor& x, const Tensor& residual) const {
-    const Tensor kernel = weight(name + ".weight");
-    const int pad_t = kernel.rank() == 5 ? static_cast<int>(kernel.size(2)) - 1 : 0;
-    return conv3d(ops, x, kernel, find(name + ".bias"), Convolution{1, 1, pad_t, static_cast<int>(kernel.size(-1)) / 2},
-                  residual);
-}
-
-Tensor VaePart::pointwise(Ops& ops, const std::string& name, const Tensor& x, const Tensor& residual) const {
-    return linear(ops, x, weight(name + ".weight"), find(name + ".bias"),
-                  Epilogue{VIN_ACTIVATION_NONE, {}, {}, residual});
+static Tensor pointwise(Ops& ops, const Layer& layer, const Tensor& x, const Tensor& residual = {}) {
+    return linear(ops, x, layer.weight, layer.bias, {VIN_ACTIVATION_NONE, {}, {}, residual});
 }
 
 // x → norm1 → silu → conv1 → norm2 → silu → conv2, + shortcut(x)
-Tensor VaePart::residual_block(Ops& ops, const std::string& name, const Tensor& x) const {
-    return checkpoint(ops, [part = *this, name, x](Ops& ops) {
-        const std::string conv = part.across_frames ? ".conv" : "",
-                          shortcut = name + (part.across_frames ? ".conv3.conv" : ".conv_shortcut");
-        Tensor h = part.norm(ops, name + ".norm1", x, true);
-        h = part.convolution(ops, name + ".conv1" + conv, h);
-        h = part.norm(ops, name + ".norm2", h, true);
-        return part.convolution(ops, name + ".conv2" + conv, h,
-                                part.find(shortcut + ".weight") ? part.pointwise(ops, shortcut, x) : x);
+static Tensor residual_block(Ops& ops, const Norms& norm, const VaeResidualBlock& block, const Tensor& x) {
+    return checkpoint(ops, [norm, &block, x](Ops& ops) {
+        Tensor h = norm(ops, block.norm1, x, true);
+        h = convolution(ops, block.conv1, h);
+        h = norm(ops, block.norm2, h, true);
+        return convolution(ops, block.conv2, h, block.shortcut ? pointwise(ops, block.shortcut, x) : x);
     });
 }
 
 // One head over the h·w pixels of each frame, + x
-Tensor VaePart::attention_block(Ops& ops, const std::string& name, const Tensor& x) const {
-    return checkpoint(ops, [part = *this, name, x](Ops& ops) {
+static Tensor attention_block(Ops& ops, const Norms& norm, const VaeAttentionBlock& block, const Tensor& x) {
+    return checkpoint(ops, [norm, &block, x](Ops& ops) {
         const int64_t length = x.size(1) * x.size(2);
         const float scale = static_cast<float>(1 / std::sqrt(static_cast<double>(x.size(3))));
-        const Tensor h = part.norm(ops, name + ".group_norm", x, false).rows();
-        const auto project = [&](const char* projection) { return part.pointwise(ops, name + projection, h); };
-        const Tensor q = project(".to_q"), k = project(".to_k"), v = project(".to_v");
+        const Tensor h = norm(ops, block.group_norm, x, false).rows();
+        const Tensor q = pointwise(ops, block.to_q, h), k = pointwise(ops, block.to_k, h),
+                     v = pointwise(ops, block.to_v, h);
         const auto frame = [length](const Tensor& rows, int64_t i) {
             return rows.slice(0, i * length, (i + 1) * length);
         };
         std::vector<Tensor> frames;
         for (int64_t i = 0; i < x.size(0); i++)
             frames.push_back(biased_attention(ops, frame(q, i), frame(k, i), frame(v, i), 1, {}, scale));
-        return part.pointwise(ops, name + ".to_out.0", concatenate(ops, frames).reshape(x.shape()), x);
+        return pointwise(ops, block.to_out, concatenate(ops, frames).reshape(x.shape()), x);
     });
+}
+
+static Tensor blocks(Ops& ops, const Norms& norm, const std::vector<VaeResidualBlock>& list, Tensor h) {
+    for (const VaeResidualBlock& block : list) h = residual_block(ops, norm, block, h);
+    return h;
 }
 
 // ---- opensora.md §3.2: 2D VAE ----
 
-static std::string level(const std::string& name, int64_t i) { return name + "." + std::to_string(i); }
+static Tensor spatial_middle(Ops& ops, const Norms& norm, const VaeCoder& coder, Tensor h) {
+    h = residual_block(ops, norm, coder.middle[0], h);
+    h = attention_block(ops, norm, coder.attention, h);
+    return residual_block(ops, norm, coder.middle[1], h);
+}
 
 Tensor Vae::spatial_encode(Ops& ops, const Tensor& frames) const {
-    const VaePart p = spatial();
-    const int64_t blocks = static_cast<int64_t>(config.block_out_channels.size());
-    Tensor h = p.convolution(ops, "encoder.conv_in", frames);
-    for (int64_t i = 0; i < blocks; i++) {
-        const std::string block = level("encoder.down_blocks", i);
-        for (int64_t j = 0; j < config.layers_per_block; j++)
-            h = p.residual_block(ops, level(block + ".resnets", j), h);
-        if (i + 1 == blocks) break;
+    const VaeCoder& coder = spatial_encoder;
+    const Norms norm = spatial_norms(config);
+    Tensor h = convolution(ops, coder.conv_in, frames);
+    for (const VaeLevel& level : coder.levels) {
+        h = blocks(ops, norm, level.blocks, h);
         // Zeros right and below only: an odd last row or column pairs with them.
         const Convolution halve{1, 2, 0, 0, h.size(0), h.size(1) / 2, h.size(2) / 2};
-        h = conv3d(ops, h, p.weight(block + ".downsamplers.0.conv.weight"),
-                   p.weight(block + ".downsamplers.0.conv.bias"), halve);
+        if (level.resample) h = conv3d(ops, h, level.resample.weight, level.resample.bias, halve);
     }
-    h = p.residual_block(ops, "encoder.mid_block.resnets.0", h);
-    h = p.attention_block(ops, "encoder.mid_block.attentions.0", h);
-    h = p.residual_block(ops, "encoder.mid_block.resnets.1", h);
-    h = p.norm(ops, "encoder.conv_norm_out", h, true);
-    h = p.convolution(ops, "encoder.conv_out", h);
-    return p.pointwise(ops, "quant_conv", h);
+    h = spatial_middle(ops, norm, coder, h);
+    h = norm(ops, coder.norm_out, h, true);
+    h = convolution(ops, coder.conv_out, h);
+    return pointwise(ops, coder.quant_conv, h);
 }
 
 Tensor Vae::spatial_decode(Ops& ops, const Tensor& z) const {
-    const VaePart p = spatial();
-    const int64_t blocks = static_cast<int64_t>(config.block_out_channels.size());
-    Tensor h = p.pointwise(ops, "post_quant_conv", z);
-    h = p.convolution(ops, "decoder.conv_in", h);
-    h = p.residual_block(ops, "decoder.mid_block.resnets.0", h);
-    h = p.attention_block(ops, "decoder.mid_block.attentions.0", h);
-    h = p.residual_block(ops, "decoder.mid_block.resnets.1", h);
-    for (int64_t i = 0; i < blocks; i++) {
-        const std::string block = level("decoder.up_blocks", i);
-        for (int64_t j = 0; j <= config.layers_per_block; j++)
-            h = p.residual_block(ops, level(block + ".resnets", j), h);
-        if (i + 1 == blocks) break;
-        h = upsample_nearest(ops, h);
-        h = p.convolution(ops, block + ".upsamplers.0.conv", h);
+    const VaeCoder& coder = spatial_decoder;
+    const Norms norm = spatial_norms(config);
+    Tensor h = pointwise(ops, coder.quant_conv, z);
+    h = convolution(ops, coder.conv_in, h);
+    h = spatial_middle(ops, norm, coder, h);
+    for (const VaeLevel& level : coder.levels) {
+        h = blocks(ops, norm, level.blocks, h);
+        if (level.resample) h = convolution(ops, level.resample, upsample_nearest(ops, h));
     }
-    h = p.norm(ops, "decoder.conv_norm_out", h, true);
-    return p.convolution(ops, "decoder.conv_out", h);
+    h = norm(ops, coder.norm_out, h, true);
+    return convolution(ops, coder.conv_out, h);
 }
 
 // ---- opensora.md §3.3: temporal VAE ----
 
 Tensor Vae::temporal_encode(Ops& ops, const Tensor& x) const {
-    const VaePart p = temporal();
-    const int64_t levels = static_cast<int64_t>(config.temporal_multipliers.size());
-    Tensor h = p.convolution(ops, "encoder.conv_in.conv", x);
-    for (int64_t i = 0; i < levels; i++) {
-        for (int64_t j = 0; j < config.temporal_res_blocks; j++)
-            h = p.residual_block(ops, level(level("encoder.block_res_blocks", i), j), h);
-        if (i + 1 == levels || !config.temporal_downsample[static_cast<size_t>(i)]) continue;
-        const std::string conv = level("encoder.conv_blocks", i) + ".conv";
+    const VaeCoder& coder = temporal_encoder;
+    const Norms norm = temporal_norms(config);
+    Tensor h = convolution(ops, coder.conv_in, x);
+    for (const VaeLevel& level : coder.levels) {
+        h = blocks(ops, norm, level.blocks, h);
         // Stride 2 in time needs one frame of zeros in front: (3 − 1) + (1 − 2).
-        h = conv3d(ops, h, p.weight(conv + ".weight"), p.weight(conv + ".bias"),
-                   Convolution{2, 1, 1, 1, h.size(0) / 2, h.size(1), h.size(2)});
+        const Convolution halve{2, 1, 1, 1, h.size(0) / 2, h.size(1), h.size(2)};
+        if (level.resample) h = conv3d(ops, h, level.resample.weight, level.resample.bias, halve);
     }
-    for (int64_t j = 0; j < config.temporal_res_blocks; j++)
-        h = p.residual_block(ops, level("encoder.res_blocks", j), h);
-    h = p.norm(ops, "encoder.norm1", h, true);
-    h = p.pointwise(ops, "encoder.conv2.conv", h);
-    return p.pointwise(ops, "quant_conv.conv", h);
+    h = blocks(ops, norm, coder.middle, h);
+    h = norm(ops, coder.norm_out, h, true);
+    h = pointwise(ops, coder.conv_out, h);
+    return pointwise(ops, coder.quant_conv, h);
 }
 
 // out[2t + s, c] = in[t, 2c + s]
@@ -153,19 +155,17 @@ static Tensor depth_to_time(Ops& ops, const Tensor& x) {
 }
 
 Tensor Vae::temporal_decode(Ops& ops, const Tensor& z) const {
-    const VaePart p = temporal();
-    Tensor h = p.pointwise(ops, "post_quant_conv.conv", z);
-    h = p.convolution(ops, "decoder.conv1.conv", h);
-    for (int64_t j = 0; j < config.temporal_res_blocks; j++)
-        h = p.residual_block(ops, level("decoder.res_blocks", j), h);
-    for (int64_t i = static_cast<int64_t>(config.temporal_multipliers.size()) - 1; i >= 0; i--) {
-        for (int64_t j = 0; j < config.temporal_res_blocks; j++)
-            h = p.residual_block(ops, level(level("decoder.block_res_blocks", i), j), h);
-        if (i == 0 || !config.temporal_downsample[static_cast<size_t>(i - 1)]) continue;
-        h = depth_to_time(ops, p.convolution(ops, level("decoder.conv_blocks", i - 1) + ".conv", h));
+    const VaeCoder& coder = temporal_decoder;
+    const Norms norm = temporal_norms(config);
+    Tensor h = pointwise(ops, coder.quant_conv, z);
+    h = convolution(ops, coder.conv_in, h);
+    h = blocks(ops, norm, coder.middle, h);
+    for (const VaeLevel& level : coder.levels) {
+        h = blocks(ops, norm, level.blocks, h);
+        if (level.resample) h = depth_to_time(ops, convolution(ops, level.resample, h));
     }
-    h = p.norm(ops, "decoder.norm1", h, true);
-    return p.convolution(ops, "decoder.conv_out.conv", h);
+    h = norm(ops, coder.norm_out, h, true);
+    return convolution(ops, coder.conv_out, h);
 }
 
 // ---- model.md §7: micro-batches ----
@@ -229,8 +229,8 @@ static Tensor encode_micro_batch(Ops& ops, const Vae& vae, const Tensor& pixels,
 void Vae::encode_into(Ops& ops, const Tensor& pixels, const Tensor& latents) const {
     expect_pixels(pixels);
     expect_shape("latents", latents, latent_shape(pixels, latent_frames(config, pixels.size(1))));
-    const Tensor shift = stored_or(ops, weights.find("shift"), config.shift), minus_shift = ops.empty(shift.shape());
-    const Tensor per_scale = reciprocal(ops, stored_or(ops, weights.find("scale"), config.scale));
+    const Tensor shift = stored_or(ops, this->shift, config.shift), minus_shift = ops.empty(shift.shape());
+    const Tensor per_scale = reciprocal(ops, stored_or(ops, this->scale, config.scale));
     combine_into(ops, minus_shift, -1, shift);
     for (const MicroBatch& batch : micro_batches(config, pixels.size(1))) {
         const Tensor moments =
@@ -245,8 +245,8 @@ void Vae::encode_into(Ops& ops, const Tensor& pixels, const Tensor& latents) con
 template <class Take>
 static void decode_micro_batch(Ops& ops, const Vae& vae, const Tensor& latents, const MicroBatch& batch,
                                const Take& take) {
-    const Tensor scale = stored_or(ops, vae.weights.find("scale"), vae.config.scale);
-    const Tensor shift = stored_or(ops, vae.weights.find("shift"), vae.config.shift);
+    const Tensor scale = stored_or(ops, vae.scale, vae.config.scale);
+    const Tensor shift = stored_or(ops, vae.shift, vae.config.shift);
     const Tensor z = add(ops, multiply(ops, contiguous(ops, channels_last(latents)), scale), shift);
     const Tensor x = times(ops, without_front(vae.temporal_decode(ops, z), batch), 1 / vae.config.scaling_factor);
     const int64_t group =

@@ -52,35 +52,39 @@ struct MicroBatch {
 std::vector<MicroBatch> micro_batches(const VaeConfig& config, int64_t num_frames);
 int64_t latent_frames(const VaeConfig& config, int64_t num_frames);
 
-// One half of the VAE: the same residual blocks with other names, norms and padding.
-struct VaePart {
-    const Weights* weights;
-    std::string prefix;
-    int groups;
-    float eps;
-    bool across_frames;  // statistics of the group norm: over a whole micro-batch, or frame by frame
-
-    Tensor weight(const std::string& name) const { return weights->at(prefix + name); }
-    Tensor find(const std::string& name) const { return weights->find(prefix + name); }
-    Tensor norm(Ops& ops, const std::string& name, const Tensor& x, bool silu) const;
-    // Keeps the size; causal in time: zeros in front only.
-    Tensor convolution(Ops& ops, const std::string& name, const Tensor& x, const Tensor& residual = {}) const;
-    Tensor pointwise(Ops& ops, const std::string& name, const Tensor& x, const Tensor& residual = {}) const;
-    Tensor residual_block(Ops& ops, const std::string& name, const Tensor& x) const;
-    Tensor attention_block(Ops& ops, const std::string& name, const Tensor& x) const;
+struct VaeResidualBlock {
+    Layer norm1, conv1, norm2, conv2;
+    Layer shortcut;  // absent where the width stays
 };
+struct VaeAttentionBlock {
+    Layer group_norm, to_q, to_k, to_v, to_out;
+};
+struct VaeLevel {
+    std::vector<VaeResidualBlock> blocks;
+    Layer resample;  // behind the blocks; absent where the size stays
+};
+// One way through one half of the VAE. Its levels are in the order of the data flow.
+struct VaeCoder {
+    Layer conv_in;
+    std::vector<VaeLevel> levels;
+    std::vector<VaeResidualBlock> middle;
+    VaeAttentionBlock attention;  // behind the first block of the middle; 2D VAE only
+    Layer norm_out, conv_out;
+    Layer quant_conv;  // behind an encoder, in front of a decoder
+};
+// The tensors of a VAE, by their place in it.
+struct VaeWeights {
+    VaeCoder spatial_encoder, spatial_decoder, temporal_encoder, temporal_decoder;
+    Tensor shift, scale;  // [1,4,1,1,1]; absent: those of the config
+};
+void list_vae_weights(WeightList& list, const VaeConfig& config, VaeWeights& weights);
 
-// Weights by the names of vae_weights. It must outlive a tape it recorded on.
-struct Vae {
+// It must outlive a tape it recorded on.
+struct Vae : VaeWeights {
     VaeConfig config;
     Weights weights;
 
-    VaePart spatial() const {
-        return {&weights, "spatial_vae.module.", static_cast<int>(config.norm_num_groups), 1e-6f, false};
-    }
-    VaePart temporal() const {
-        return {&weights, "temporal_vae.", static_cast<int>(config.norm_num_groups), 1e-5f, true};
-    }
+    Vae(VaeConfig config, Weights weights);  // `weights` by the names of vae_weights
 
     // pixels [3,T,H,W] → posterior means after shift and scale: latents [4,N,h,w]
     void encode_into(Ops& ops, const Tensor& pixels, const Tensor& latents) const;

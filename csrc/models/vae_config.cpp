@@ -69,128 +69,153 @@ VaeConfig vae_config(const JsonField& json) {
 
 namespace {
 
-// Collects the weights of one part in the order of the data flow.
-struct Collector {
-    std::vector<WeightSpec> specs;
+// Lists the weights of one part in the order of the data flow.
+struct Lister {
+    WeightList& list;
 
-    void norm(const std::string& name, int64_t channels) {
-        specs.push_back({name + ".weight", {channels}, Init::one});
-        specs.push_back({name + ".bias", {channels}, Init::zero});
+    void norm(Layer& layer, const std::string& name, int64_t channels) {
+        list.add(layer.weight, {name + ".weight", {channels}, Init::one});
+        list.add(layer.bias, {name + ".bias", {channels}, Init::zero});
     }
-    void matrix(const std::string& name, const Shape& shape, bool bias, Init init = Init::xavier) {
-        specs.push_back({name + ".weight", shape, init});
-        if (bias) specs.push_back({name + ".bias", {shape[0]}, Init::zero});
+    void conv2d(Layer& layer, const std::string& name, int64_t in, int64_t out, int64_t kernel,
+                Init init = Init::xavier) {
+        list.layer(layer, name, {out, in, kernel, kernel}, true, init);
     }
-    void conv2d(const std::string& name, int64_t in, int64_t out, int64_t kernel, Init init = Init::xavier) {
-        matrix(name, {out, in, kernel, kernel}, true, init);
+    void conv3d(Layer& layer, const std::string& name, int64_t in, int64_t out, int64_t kernel, bool bias,
+                Init init = Init::xavier) {
+        list.layer(layer, name + ".conv", {out, in, kernel, kernel, kernel}, bias, init);
     }
-    void conv3d(const std::string& name, int64_t in, int64_t out, int64_t kernel, bool bias, Init init = Init::xavier) {
-        matrix(name + ".conv", {out, in, kernel, kernel, kernel}, bias, init);
+    void spatial_block(VaeResidualBlock& block, const std::string& name, int64_t in, int64_t out) {
+        norm(block.norm1, name + ".norm1", in);
+        conv2d(block.conv1, name + ".conv1", in, out, 3);
+        norm(block.norm2, name + ".norm2", out);
+        conv2d(block.conv2, name + ".conv2", out, out, 3);
+        if (in != out) conv2d(block.shortcut, name + ".conv_shortcut", in, out, 1);
     }
-    void spatial_block(const std::string& name, int64_t in, int64_t out) {
-        norm(name + ".norm1", in);
-        conv2d(name + ".conv1", in, out, 3);
-        norm(name + ".norm2", out);
-        conv2d(name + ".conv2", out, out, 3);
-        if (in != out) conv2d(name + ".conv_shortcut", in, out, 1);
+    void spatial_middle(VaeCoder& coder, const std::string& name, int64_t channels) {
+        VaeAttentionBlock& attention = coder.attention;
+        const auto projection = [&](Layer& layer, const char* projection) {
+            list.layer(layer, name + ".attentions.0." + projection, {channels, channels}, true);
+        };
+        coder.middle.resize(2);
+        spatial_block(coder.middle[0], name + ".resnets.0", channels, channels);
+        norm(attention.group_norm, name + ".attentions.0.group_norm", channels);
+        projection(attention.to_q, "to_q");
+        projection(attention.to_k, "to_k");
+        projection(attention.to_v, "to_v");
+        projection(attention.to_out, "to_out.0");
+        spatial_block(coder.middle[1], name + ".resnets.1", channels, channels);
     }
-    void middle(const std::string& name, int64_t channels) {
-        spatial_block(name + ".resnets.0", channels, channels);
-        norm(name + ".attentions.0.group_norm", channels);
-        for (const char* projection : {"to_q", "to_k", "to_v", "to_out.0"})
-            matrix(name + ".attentions.0." + projection, {channels, channels}, true);
-        spatial_block(name + ".resnets.1", channels, channels);
-    }
-    void temporal_block(const std::string& name, int64_t in, int64_t out) {
-        norm(name + ".norm1", in);
-        conv3d(name + ".conv1", in, out, 3, false);
-        norm(name + ".norm2", out);
-        conv3d(name + ".conv2", out, out, 3, false);
-        if (in != out) conv3d(name + ".conv3", in, out, 1, false);
+    void temporal_block(VaeResidualBlock& block, const std::string& name, int64_t in, int64_t out) {
+        norm(block.norm1, name + ".norm1", in);
+        conv3d(block.conv1, name + ".conv1", in, out, 3, false);
+        norm(block.norm2, name + ".norm2", out);
+        conv3d(block.conv2, name + ".conv2", out, out, 3, false);
+        if (in != out) conv3d(block.shortcut, name + ".conv3", in, out, 1, false);
     }
 };
 
-std::string level(const std::string& name, size_t i, const std::string& rest = "") {
-    return name + "." + std::to_string(i) + rest;
-}
+std::string numbered(const std::string& name, size_t i) { return name + "." + std::to_string(i); }
 
-void spatial_weights(Collector& w, const VaeConfig& c) {
+void list_spatial(Lister w, const VaeConfig& c, VaeCoder& encoder, VaeCoder& decoder) {
     const std::string p = "spatial_vae.module.";
     const std::vector<int64_t>& channels = c.block_out_channels;
     const size_t layers = static_cast<size_t>(c.layers_per_block), last = channels.size() - 1;
     const int64_t z = VaeConfig::latent_channels;
 
     int64_t width = channels[0];
-    w.conv2d(p + "encoder.conv_in", 3, width, 3);
+    w.conv2d(encoder.conv_in, p + "encoder.conv_in", 3, width, 3);
+    encoder.levels.resize(last + 1);
     for (size_t i = 0; i <= last; i++) {
-        const std::string block = level(p + "encoder.down_blocks", i);
+        const std::string name = numbered(p + "encoder.down_blocks", i);
+        VaeLevel& level = encoder.levels[i];
+        level.blocks.resize(layers);
         for (size_t j = 0; j < layers; j++, width = channels[i])
-            w.spatial_block(level(block + ".resnets", j), width, channels[i]);
-        if (i < last) w.conv2d(block + ".downsamplers.0.conv", width, width, 3);
+            w.spatial_block(level.blocks[j], numbered(name + ".resnets", j), width, channels[i]);
+        if (i < last) w.conv2d(level.resample, name + ".downsamplers.0.conv", width, width, 3);
     }
-    w.middle(p + "encoder.mid_block", width);
-    w.norm(p + "encoder.conv_norm_out", width);
-    w.conv2d(p + "encoder.conv_out", width, 2 * z, 3);
-    w.conv2d(p + "quant_conv", 2 * z, 2 * z, 1);
+    w.spatial_middle(encoder, p + "encoder.mid_block", width);
+    w.norm(encoder.norm_out, p + "encoder.conv_norm_out", width);
+    w.conv2d(encoder.conv_out, p + "encoder.conv_out", width, 2 * z, 3);
+    w.conv2d(encoder.quant_conv, p + "quant_conv", 2 * z, 2 * z, 1);
 
-    w.conv2d(p + "post_quant_conv", z, z, 1);
-    w.conv2d(p + "decoder.conv_in", z, width, 3);
-    w.middle(p + "decoder.mid_block", width);
+    w.conv2d(decoder.quant_conv, p + "post_quant_conv", z, z, 1);
+    w.conv2d(decoder.conv_in, p + "decoder.conv_in", z, width, 3);
+    w.spatial_middle(decoder, p + "decoder.mid_block", width);
+    decoder.levels.resize(last + 1);
     for (size_t i = 0; i <= last; i++) {
-        const std::string block = level(p + "decoder.up_blocks", i);
+        const std::string name = numbered(p + "decoder.up_blocks", i);
+        VaeLevel& level = decoder.levels[i];
+        level.blocks.resize(layers + 1);
         for (size_t j = 0; j <= layers; j++, width = channels[last - i])
-            w.spatial_block(level(block + ".resnets", j), width, channels[last - i]);
-        if (i < last) w.conv2d(block + ".upsamplers.0.conv", width, width, 3);
+            w.spatial_block(level.blocks[j], numbered(name + ".resnets", j), width, channels[last - i]);
+        if (i < last) w.conv2d(level.resample, name + ".upsamplers.0.conv", width, width, 3);
     }
-    w.norm(p + "decoder.conv_norm_out", width);
-    w.conv2d(p + "decoder.conv_out", width, 3, 3, Init::normal);
+    w.norm(decoder.norm_out, p + "decoder.conv_norm_out", width);
+    w.conv2d(decoder.conv_out, p + "decoder.conv_out", width, 3, 3, Init::normal);
 }
 
-void temporal_weights(Collector& w, const VaeConfig& c) {
+void list_temporal(Lister w, const VaeConfig& c, VaeCoder& encoder, VaeCoder& decoder) {
     const std::string p = "temporal_vae.";
     const size_t blocks = static_cast<size_t>(c.temporal_res_blocks), last = c.temporal_multipliers.size() - 1;
     const int64_t z = VaeConfig::latent_channels;
+    const auto residual_blocks = [&](std::vector<VaeResidualBlock>& list, const std::string& name, int64_t in,
+                                     int64_t out) {
+        list.resize(blocks);
+        for (size_t j = 0; j < blocks; j++) w.temporal_block(list[j], numbered(name, j), j ? out : in, out);
+    };
 
     int64_t width = c.temporal_filters;
-    w.conv3d(p + "encoder.conv_in", z, width, 3, false);
+    w.conv3d(encoder.conv_in, p + "encoder.conv_in", z, width, 3, false);
+    encoder.levels.resize(last + 1);
     for (size_t i = 0; i <= last; i++) {
         const int64_t out = c.temporal_filters * c.temporal_multipliers[i];
-        for (size_t j = 0; j < blocks; j++, width = out)
-            w.temporal_block(level(level(p + "encoder.block_res_blocks", i), j), width, out);
-        if (i < last && c.temporal_downsample[i]) w.conv3d(level(p + "encoder.conv_blocks", i), width, width, 3, true);
+        residual_blocks(encoder.levels[i].blocks, numbered(p + "encoder.block_res_blocks", i), width, out);
+        width = out;
+        if (i < last && c.temporal_downsample[i])
+            w.conv3d(encoder.levels[i].resample, numbered(p + "encoder.conv_blocks", i), width, width, 3, true);
     }
-    for (size_t j = 0; j < blocks; j++) w.temporal_block(level(p + "encoder.res_blocks", j), width, width);
-    w.norm(p + "encoder.norm1", width);
-    w.conv3d(p + "encoder.conv2", width, 2 * z, 1, true);
-    w.conv3d(p + "quant_conv", 2 * z, 2 * z, 1, true);
+    residual_blocks(encoder.middle, p + "encoder.res_blocks", width, width);
+    w.norm(encoder.norm_out, p + "encoder.norm1", width);
+    w.conv3d(encoder.conv_out, p + "encoder.conv2", width, 2 * z, 1, true);
+    w.conv3d(encoder.quant_conv, p + "quant_conv", 2 * z, 2 * z, 1, true);
 
-    w.conv3d(p + "post_quant_conv", z, z, 1, true);
-    w.conv3d(p + "decoder.conv1", z, width, 3, true);
-    for (size_t j = 0; j < blocks; j++) w.temporal_block(level(p + "decoder.res_blocks", j), width, width);
+    w.conv3d(decoder.quant_conv, p + "post_quant_conv", z, z, 1, true);
+    w.conv3d(decoder.conv_in, p + "decoder.conv1", z, width, 3, true);
+    residual_blocks(decoder.middle, p + "decoder.res_blocks", width, width);
+    decoder.levels.resize(last + 1);
     for (size_t i = last + 1; i-- > 0;) {
         const int64_t out = c.temporal_filters * c.temporal_multipliers[i];
-        for (size_t j = 0; j < blocks; j++, width = out)
-            w.temporal_block(level(level(p + "decoder.block_res_blocks", i), j), width, out);
+        VaeLevel& level = decoder.levels[last - i];
+        residual_blocks(level.blocks, numbered(p + "decoder.block_res_blocks", i), width, out);
+        width = out;
         if (i > 0 && c.temporal_downsample[i - 1])
-            w.conv3d(level(p + "decoder.conv_blocks", i - 1), width, 2 * width, 3, true);
+            w.conv3d(level.resample, numbered(p + "decoder.conv_blocks", i - 1), width, 2 * width, 3, true);
     }
-    w.norm(p + "decoder.norm1", width);
-    w.conv3d(p + "decoder.conv_out", width, z, 3, true, Init::normal);
+    w.norm(decoder.norm_out, p + "decoder.norm1", width);
+    w.conv3d(decoder.conv_out, p + "decoder.conv_out", width, z, 3, true, Init::normal);
 }
 
 }  // namespace
 
-std::vector<WeightSpec> vae_weights(const VaeConfig& c) {
-    Collector w;
-    spatial_weights(w, c);
-    temporal_weights(w, c);
-    for (const auto& [name, init] : {std::pair("shift", Init::zero), std::pair("scale", Init::one)}) {
+void list_vae_weights(WeightList& list, const VaeConfig& c, VaeWeights& m) {
+    list_spatial({list}, c, m.spatial_encoder, m.spatial_decoder);
+    list_temporal({list}, c, m.temporal_encoder, m.temporal_decoder);
+    const auto of_channels = [&](Tensor& tensor, const char* name, Init init) {
         WeightSpec spec{name, {1, VaeConfig::latent_channels, 1, 1, 1}, init};
         spec.optional = true;
         spec.scalar = true;  // upstream keeps a number of its config as a tensor without dimensions
-        w.specs.push_back(std::move(spec));
-    }
-    return w.specs;
+        list.add(tensor, std::move(spec));
+    };
+    of_channels(m.shift, "shift", Init::zero);
+    of_channels(m.scale, "scale", Init::one);
+}
+
+std::vector<WeightSpec> vae_weights(const VaeConfig& c) {
+    WeightList list;
+    VaeWeights unused;
+    list_vae_weights(list, c, unused);
+    return list.specs;
 }
 
 std::string vae_canonical_name(const std::string& name) {

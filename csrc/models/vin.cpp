@@ -16,7 +16,7 @@ static Tensor keyframe_tokens(Ops& ops, const Tensor& video_tokens, const std::v
 
 // The learned tokens, once for each video: [B, G, d].
 static Tensor learned_tokens(Ops& ops, const Transformer& m, int64_t videos) {
-    const Tensor& Z0 = m.at("vin.global_tokens");  // [G, d]
+    const Tensor& Z0 = m.vin.global_tokens;  // [G, d]
     const Tensor one = Z0.reshape({1, Z0.size(0), Z0.size(1)});
     return videos == 1 ? one : concatenate(ops, std::vector<Tensor>(static_cast<size_t>(videos), one));
 }
@@ -25,9 +25,9 @@ static Tensor learned_tokens(Ops& ops, const Transformer& m, int64_t videos) {
 static Tensor encode(Ops& ops, const Transformer& m, const Tensor& keys, Tensor* seen) {
     const int heads = static_cast<int>(m.config.vin.num_heads);
     const Tensor Z0 = learned_tokens(ops, m, keys.size(0));
-    const Tensor q = m.linear(ops, layer_norm(ops, Z0), "vin.encoder.q_linear");
-    const Tensor kv = m.linear(ops, layer_norm(ops, keys), "vin.encoder.kv_linear");  // [B, keys, 2d]
-    const Tensor &q_norm = m.at("vin.encoder.q_norm.weight"), &k_norm = m.at("vin.encoder.k_norm.weight");
+    const Tensor q = linear(ops, layer_norm(ops, Z0), m.vin.encoder.attn.q_linear);
+    const Tensor kv = linear(ops, layer_norm(ops, keys), m.vin.encoder.attn.kv_linear);  // [B, keys, 2d]
+    const Tensor &q_norm = m.vin.encoder.q_norm, &k_norm = m.vin.encoder.k_norm;
     if (seen) {
         const int64_t d = m.config.vin.dim, h = d / heads;
         const Tensor q_heads = rms_norm_rope(ops, q.reshape({q.size(1), heads, h}), q_norm, {}, 1e-6f);
@@ -37,10 +37,10 @@ static Tensor encode(Ops& ops, const Transformer& m, const Tensor& keys, Tensor*
     }
     Epilogue plus_Z0;
     plus_Z0.residual = Z0;
-    const Tensor Z = m.linear(ops, cross_attention(ops, q, kv, heads, q_norm, k_norm), "vin.encoder.proj", plus_Z0);
+    const Tensor Z = linear(ops, cross_attention(ops, q, kv, heads, q_norm, k_norm), m.vin.encoder.attn.proj, plus_Z0);
     Epilogue plus_Z;
     plus_Z.residual = Z;
-    return m.mlp(ops, layer_norm(ops, Z), "vin.encoder.mlp.fc1", "vin.encoder.mlp.fc2", VIN_ACTIVATION_GELU, plus_Z);
+    return mlp(ops, layer_norm(ops, Z), m.vin.encoder.mlp, VIN_ACTIVATION_GELU, plus_Z);
 }
 
 // The modulation of each row is that of its video; of one video there is one.
@@ -52,13 +52,13 @@ static Tensor video_of_rows(Ops& ops, const Tensor& Y) {
 }
 
 // §3.4, one block: Y [B, G + L, d].
-static Tensor process(Ops& ops, const Transformer& m, const std::string& prefix, const Tensor& Y, const Tensor& mod,
+static Tensor process(Ops& ops, const Transformer& m, const TransformerBlock& block, const Tensor& Y, const Tensor& mod,
                       const Tensor& group, Tensor* seen) {
     const int heads = static_cast<int>(m.config.vin.num_heads);
     const int64_t rows = Y.size(1);
-    const Modulation s = modulation(ops, m.at(prefix + ".scale_shift_table"), mod, group);
-    const Tensor qkv = m.linear(ops, layer_norm(ops, Y, s.scale_a, s.shift_a, group), prefix + ".attn.qkv");
-    const Tensor &q_norm = m.at(prefix + ".attn.q_norm.weight"), &k_norm = m.at(prefix + ".attn.k_norm.weight");
+    const Modulation s = modulation(ops, block.scale_shift_table, mod, group);
+    const Tensor qkv = linear(ops, layer_norm(ops, Y, s.scale_a, s.shift_a, group), block.attn.qkv);
+    const Tensor &q_norm = block.attn.q_norm, &k_norm = block.attn.k_norm;
     if (seen) {
         const int64_t d = m.config.vin.dim, h = d / heads;
         const auto part = [&](int64_t column, const Tensor& norm) {
@@ -69,9 +69,9 @@ static Tensor process(Ops& ops, const Transformer& m, const std::string& prefix,
                                   static_cast<float>(1 / std::sqrt(static_cast<double>(h))));
     }
     const Tensor attended = self_attention(ops, qkv, heads, {Y.size(0), rows, rows, 1}, q_norm, k_norm, {}, 0);
-    const Tensor Y1 = m.linear(ops, attended, prefix + ".attn.proj", {VIN_ACTIVATION_NONE, s.gate_a, group, Y});
-    return m.mlp(ops, layer_norm(ops, Y1, s.scale_m, s.shift_m, group), prefix + ".mlp.fc1", prefix + ".mlp.fc2",
-                 VIN_ACTIVATION_GELU, {VIN_ACTIVATION_NONE, s.gate_m, group, Y1});
+    const Tensor Y1 = linear(ops, attended, block.attn.proj, {VIN_ACTIVATION_NONE, s.gate_a, group, Y});
+    return mlp(ops, layer_norm(ops, Y1, s.scale_m, s.shift_m, group), block.mlp, VIN_ACTIVATION_GELU,
+               {VIN_ACTIVATION_NONE, s.gate_m, group, Y1});
 }
 
 GlobalTokens read_video(Ops& ops, const Transformer& m, const Tensor& video_tokens,
@@ -80,27 +80,26 @@ GlobalTokens read_video(Ops& ops, const Transformer& m, const Tensor& video_toke
     const Tensor encoded = checkpoint(ops, [&m, video_tokens, keyframes](Ops& ops) {
         return encode(ops, m, keyframe_tokens(ops, video_tokens, keyframes), nullptr);
     });
-    Tensor Y = concatenate(ops, {encoded, m.linear(ops, text, "vin.text_proj")}, 1);  // [Z ; text_proj(text)]
-    const Tensor mod = m.linear(ops, silu(ops, t_vec), "vin.t_block.1"), group = video_of_rows(ops, Y);  // mod [B, 6d]
-    for (int64_t b = 0; b < m.config.vin.num_blocks; b++) {
-        const std::string prefix = "vin.blocks." + std::to_string(b);
+    Tensor Y = concatenate(ops, {encoded, linear(ops, text, m.vin.text_proj)}, 1);  // [Z ; text_proj(text)]
+    const Tensor mod = linear(ops, silu(ops, t_vec), m.vin.t_block), group = video_of_rows(ops, Y);  // mod [B, 6d]
+    for (size_t b = 0; b < m.vin.blocks.size(); b++) {
         Y = checkpoint(
-            ops, [&m, prefix, Y, mod, group](Ops& ops) { return process(ops, m, prefix, Y, mod, group, nullptr); });
+            ops, [&m, b, Y, mod, group](Ops& ops) { return process(ops, m, m.vin.blocks[b], Y, mod, group, nullptr); });
         check_finite(ops, finite_flag, Y, vin_block_code + static_cast<int>(b));
     }
     const Tensor Z = contiguous(ops, Y.slice(1, 0, m.config.vin.num_global_tokens));
-    return {Z, m.linear(ops, layer_norm(ops, Z), "vin.out_proj")};
+    return {Z, linear(ops, layer_norm(ops, Z), m.vin.out_proj)};
 }
 
 GlobalAttention global_attention(Ops& ops, const Transformer& m, const Tensor& video_tokens,
                                  const std::vector<int64_t>& keyframes, const Tensor& text, const Tensor& t_vec) {
     GlobalAttention seen;
     const Tensor Z = encode(ops, m, keyframe_tokens(ops, video_tokens, keyframes), &seen.encoder);
-    Tensor Y = concatenate(ops, {Z, m.linear(ops, text, "vin.text_proj")}, 1);
-    const Tensor mod = m.linear(ops, silu(ops, t_vec), "vin.t_block.1");
-    for (int64_t b = 0; b < m.config.vin.num_blocks; b++) {
+    Tensor Y = concatenate(ops, {Z, linear(ops, text, m.vin.text_proj)}, 1);
+    const Tensor mod = linear(ops, silu(ops, t_vec), m.vin.t_block);
+    for (const TransformerBlock& block : m.vin.blocks) {
         seen.processor.emplace_back();
-        Y = process(ops, m, "vin.blocks." + std::to_string(b), Y, mod, {}, &seen.processor.back());
+        Y = process(ops, m, block, Y, mod, {}, &seen.processor.back());
     }
     return seen;
 }

@@ -81,13 +81,11 @@ static std::vector<WeightSpec> specs_of(const std::string& kind, const Json& con
 static void make(AnyModel& model, const Json& config, const std::string& file, Weights weights) {
     const JsonField field(config, file);
     if (model.kind == "transformer") {
-        TransformerConfig c = transformer_config(field);
-        c.has_vin = weights.has("vin.global_tokens");
-        model.transformer.reset(new Transformer{c, std::move(weights)});
+        model.transformer.reset(new Transformer(transformer_config(field), std::move(weights)));
     } else if (model.kind == "vae") {
-        model.vae.reset(new Vae{vae_config(field), std::move(weights)});
+        model.vae.reset(new Vae(vae_config(field), std::move(weights)));
     } else {
-        model.t5.reset(new T5{t5_config(field), std::move(weights)});
+        model.t5.reset(new T5(t5_config(field), std::move(weights)));
     }
 }
 
@@ -394,7 +392,7 @@ public:
                     in.t_vec =
                         time_vector(ops, m, r.frame_mask.empty() ? std::vector<float>{t} : std::vector<float>{t, 0},
                                     {static_cast<float>(r.fps)});
-                    in.mod = m.linear(ops, silu(ops, in.t_vec), "t_block.1");
+                    in.mod = linear(ops, silu(ops, in.t_vec), m.t_block);
                     in.captions = captions(ops, m, one_of_batch(r.text));
                     copy_into(ops, result,
                               denoise_chunk(ops, m, in, {0, 0, r.latents.size(1)}, m.config.out_channels(),
