@@ -10,6 +10,18 @@ static char* const no_memory = reinterpret_cast<char*>(alignment * 1024);
 
 static size_t aligned(size_t bytes) { return (bytes + alignment - 1) / alignment * alignment; }
 
+PlanKey& PlanKey::add(int64_t number) {
+    text_.append(reinterpret_cast<const char*>(&number), sizeof number);
+    return *this;
+}
+
+PlanKey& PlanKey::add(const Tensor& tensor) {
+    const vin_tensor& view = tensor.view();
+    add(tensor ? view.rank : -1).add(view.dtype);
+    for (int axis = 0; axis < view.rank; axis++) add(view.shape[axis]).add(view.stride[axis]);
+    return *this;
+}
+
 void* RecordingMemory::take(size_t bytes) {
     const size_t size = aligned(bytes ? bytes : 1);
     auto best = free_.end();
@@ -32,7 +44,7 @@ void* RecordingMemory::take(size_t bytes) {
         }
         plan.peak = offset + size;
     }
-    plan.offsets.push_back(offset);
+    plan.takes.push_back({offset, bytes});
     return no_memory + offset;
 }
 
@@ -53,10 +65,10 @@ void RecordingMemory::give(void* data, size_t bytes) {
     free_[offset] = size;
 }
 
-void* ReplayMemory::take(size_t) {
-    if (next_ >= plan_.offsets.size())
+void* ReplayMemory::take(size_t bytes) {
+    if (next_ >= plan_.takes.size() || plan_.takes[next_].bytes != bytes)
         throw Error("VIN_INVALID", "Expected the real pass to allocate as the dry run did");
-    return base_ + plan_.offsets[next_++];
+    return base_ + plan_.takes[next_++].offset;
 }
 
 }  // namespace vin

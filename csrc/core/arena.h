@@ -4,17 +4,40 @@
 #pragma once
 #include <map>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "tensor.h"
 
 namespace vin {
 
-// Offsets of the takes of one call, in order, and the plans of its parallel regions, in order (one child per task).
+// The takes of one call, in order, and the plans of its parallel regions, in order (one child per task).
 struct ArenaPlan {
-    std::vector<size_t> offsets;
+    struct Take {
+        size_t offset, bytes;
+    };
+    std::vector<Take> takes;
     size_t peak = 0;
     std::vector<std::vector<ArenaPlan>> regions;
+};
+
+// What the dry run of a call depends on: the call and its model, shapes and strides of its tensors, which of them are
+// absent, and the numbers that decide which ops run. Addresses and values are no part of it.
+class PlanKey {
+public:
+    PlanKey(const char* call, uint64_t model) : text_(call) { add(static_cast<int64_t>(model)); }
+    PlanKey& add(int64_t number);
+    PlanKey& add(const Tensor& tensor);  // may be absent
+    template <class T>
+    PlanKey& add(const std::vector<T>& numbers) {
+        add(static_cast<int64_t>(numbers.size()));
+        for (const T& number : numbers) add(static_cast<int64_t>(number));
+        return *this;
+    }
+    bool operator==(const PlanKey& other) const { return text_ == other.text_; }
+
+private:
+    std::string text_;
 };
 
 class RecordingMemory : public Memory {

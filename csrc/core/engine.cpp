@@ -1,5 +1,6 @@
 #include "engine.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <system_error>
 
@@ -10,6 +11,9 @@ namespace vin {
 
 // Blocks kept for reuse, at most; latents and frames of ordinary videos fit many times over.
 static constexpr uint64_t kept_limit = uint64_t(64) << 20;
+
+// Plans kept: a run has one for its evaluations, and few for text and frames.
+static constexpr size_t plans_at_most = 8;
 
 size_t PoolMemory::block(size_t bytes) { return (bytes + 4095) / 4096 * 4096 + (bytes == 0 ? 4096 : 0); }
 
@@ -202,8 +206,13 @@ size_t Engine::plan_bytes(int tasks_in_flight, const std::function<void(Ops&)>& 
     return plan_of(base(nullptr), tasks_in_flight, fn).peak;
 }
 
-void Engine::planned(const Cancel* cancel, int tasks_in_flight, const std::function<void(Ops&)>& fn) {
-    const ArenaPlan plan = plan_of(base(cancel), tasks_in_flight, fn);
+ArenaPlan Engine::dry_run(const Cancel* cancel, int tasks_in_flight, const std::function<void(Ops&)>& fn) {
+    dry_runs_++;
+    return plan_of(base(cancel), tasks_in_flight, fn);
+}
+
+void Engine::run(const ArenaPlan& plan, const Cancel* cancel, int tasks_in_flight,
+                 const std::function<void(Ops&)>& fn) {
     if (!arena_ || arena_->bytes < plan.peak) {
         arena_.reset();  // before the larger one is asked for, and not kept: no later plan takes a block of this size
         memory_->trim();
@@ -215,8 +224,25 @@ void Engine::planned(const Cancel* cancel, int tasks_in_flight, const std::funct
     fn(ops);
 }
 
+void Engine::planned(const Cancel* cancel, int tasks_in_flight, const std::function<void(Ops&)>& fn) {
+    run(dry_run(cancel, tasks_in_flight, fn), cancel, tasks_in_flight, fn);
+}
+
+void Engine::planned(PlanKey key, const Cancel* cancel, int tasks_in_flight, const std::function<void(Ops&)>& fn) {
+    key.add(tasks_in_flight);
+    const auto kept = std::find_if(plans_.begin(), plans_.end(), [&](const auto& entry) { return entry.first == key; });
+    if (kept != plans_.end()) {
+        plans_.splice(plans_.begin(), plans_, kept);
+    } else {
+        plans_.emplace_front(std::move(key), dry_run(cancel, tasks_in_flight, fn));
+        if (plans_.size() > plans_at_most) plans_.pop_back();
+    }
+    run(plans_.front().second, cancel, tasks_in_flight, fn);
+}
+
 void Engine::release() {
     arena_.reset();
+    plans_.clear();
     memory_->trim();
 }
 

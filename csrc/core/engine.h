@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <deque>
 #include <functional>
+#include <list>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -59,9 +60,10 @@ public:
     // Runs `work` on the engine's thread after everything submitted before. Work must not throw.
     void submit(std::shared_ptr<Cancel> cancel, std::function<void()> work);
 
-    // On the engine's thread: `fn` twice, first on the plan backend, then for real inside one block of exactly the
-    // planned size.
+    // On the engine's thread: `fn` on the plan backend, then for real inside one block of exactly the planned size.
     void planned(const Cancel* cancel, int tasks_in_flight, const std::function<void(Ops&)>& fn);
+    // The same; the plan is kept by its key, and the next call of the same key needs no dry run.
+    void planned(PlanKey key, const Cancel* cancel, int tasks_in_flight, const std::function<void(Ops&)>& fn);
     // On the engine's thread: ops whose tensors come from the pool.
     Ops direct(const Cancel* cancel);
     // Any thread: peak bytes of `fn` on the plan backend.
@@ -74,7 +76,8 @@ public:
     const vin_backend& backend() const { return backend_; }
     int threads() const { return threads_.count(); }
     uint64_t commands() const { return commands_.load(); }
-    void release();  // engine's thread: gives the arena and kept blocks back
+    uint64_t dry_runs() const { return dry_runs_.load(); }
+    void release();  // engine's thread: gives the arena, kept plans and kept blocks back
     void stop();     // cancels what runs and waits, then joins
 
 private:
@@ -84,6 +87,8 @@ private:
     };
     void loop();
     Ops base(const Cancel* cancel) const;
+    ArenaPlan dry_run(const Cancel* cancel, int tasks_in_flight, const std::function<void(Ops&)>& fn);
+    void run(const ArenaPlan& plan, const Cancel* cancel, int tasks_in_flight, const std::function<void(Ops&)>& fn);
 
     Threads threads_;
     vin_host host_;
@@ -91,14 +96,15 @@ private:
     vin_stream* stream_ = nullptr;
     std::shared_ptr<PoolMemory> memory_;
     std::unique_ptr<Trace> trace_;
-    std::shared_ptr<Storage> arena_;  // grown to the largest plan seen
+    std::shared_ptr<Storage> arena_;                  // grown to the largest plan seen
+    std::list<std::pair<PlanKey, ArenaPlan>> plans_;  // kept ones, the last used first
     std::mutex mutex_;
     std::condition_variable wake_;
     std::deque<Command> queue_;
     std::shared_ptr<Cancel> running_;
     Cancel default_cancel_;
     bool stopping_ = false;
-    std::atomic<uint64_t> commands_{0};
+    std::atomic<uint64_t> commands_{0}, dry_runs_{0};
     std::thread thread_;
 };
 

@@ -65,6 +65,19 @@ static DitInputs for_chunk(const DitInputs& in, const std::vector<Range>& ranges
     return out;
 }
 
+PlanKey plan_key(const Transformer& m, const DenoiseRequest& r) {
+    PlanKey key("denoise", m.weights.id());
+    key.add(r.latents).add(r.text).add(r.negative_text).add(r.global_tokens_from).add(r.frame_mask);
+    key.add(r.use_global_tokens).add(r.keyframes).add(r.fuse).add(r.vin_text_rows).add(r.vin_negative_text_rows);
+    key.add(static_cast<int64_t>(r.chunks.size()));
+    for (const Chunk& chunk : r.chunks) key.add(chunk.first).add(chunk.start).add(chunk.end);
+    for (const std::vector<Range>* ranges : {&r.chunk_text, &r.chunk_negative_text}) {
+        key.add(static_cast<int64_t>(ranges->size()));
+        for (const Range& range : *ranges) key.add(range.begin).add(range.end);
+    }
+    return key;
+}
+
 void denoise(Ops& ops, const Transformer& m, const DenoiseRequest& r, const Tensor& eps, const Tensor& finite_flags,
              DenoiseTrace* trace) {
     const int64_t channels = eps.size(0), height = eps.size(2), width = eps.size(3),

@@ -1,6 +1,7 @@
 // One whole evaluation (model.md §3) and the training loss (§4). C++ knows no timesteps list and no method: it
 // evaluates what it is asked.
 #pragma once
+#include "../core/arena.h"
 #include "dit.h"
 #include "vin.h"
 
@@ -37,6 +38,8 @@ struct DenoiseTrace {
 void denoise(Ops& ops, const Transformer& model, const DenoiseRequest& request, const Tensor& eps,
              const Tensor& finite_flags, DenoiseTrace* trace = nullptr);
 int64_t finite_flags_needed(const DenoiseRequest& request);
+// What the dry run of denoise() depends on.
+PlanKey plan_key(const Transformer& model, const DenoiseRequest& request);
 
 struct LossRequest {
     DenoiseRequest evaluation;  // latents = x_t; one branch

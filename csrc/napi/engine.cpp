@@ -108,6 +108,7 @@ public:
             out.Set("allocations", static_cast<double>(stats.allocations));
             out.Set("handles", static_cast<double>(live_handles()));
             out.Set("commands", static_cast<double>(engine.commands()));
+            out.Set("dryRuns", static_cast<double>(engine.dry_runs()));
             return out;
         });
     }

@@ -302,7 +302,7 @@ public:
                 const DenoiseRequest r = pending.resolved();
                 const Tensor out = Tensor::allocate(engine.memory(), eps->shape);
                 const Tensor flags = Tensor::allocate(engine.memory(), {finite_flags_needed(r)}, VIN_DTYPE_I32);
-                engine.planned(pending.cancel.get(), pending.tasks_in_flight,
+                engine.planned(plan_key(*model->transformer, r), pending.cancel.get(), pending.tasks_in_flight,
                                [&](Ops& ops) { vin::denoise(ops, *model->transformer, r, out, flags); });
                 check_flags(engine, flags, *model->transformer);
                 eps->tensor = out;
@@ -384,7 +384,8 @@ public:
                 const Transformer& m = *model->transformer;
                 const DenoiseRequest r = pending.resolved();
                 const Tensor result = Tensor::allocate(engine.memory(), out->shape);
-                engine.planned(pending.cancel.get(), 0, [&](Ops& ops) {
+                const PlanKey key = PlanKey("forward", m.weights.id()).add(r.latents).add(r.text).add(r.frame_mask);
+                engine.planned(key, pending.cancel.get(), 0, [&](Ops& ops) {
                     const float t = static_cast<float>(r.timestep);
                     DitInputs in;
                     in.video_tokens = video_tokens(ops, m, r.latents, 1, r.height, r.width);
@@ -479,7 +480,7 @@ public:
                 command.work = [=] {
                     Engine& engine = model->engine->engine;
                     const Tensor result = Tensor::allocate(engine.memory(), out->shape);
-                    engine.planned(cancel.get(), 0,
+                    engine.planned(PlanKey("t5", model->t5->weights.id()).add(out->shape), cancel.get(), 0,
                                    [&](Ops& ops) { copy_into(ops, result, model->t5->encode(ops, ids)); });
                     out->tensor = result;
                 };
@@ -493,7 +494,8 @@ public:
                 command.work = [=] {
                     Engine& engine = model->engine->engine;
                     const Tensor result = Tensor::allocate(engine.memory(), out->shape), x = pixels->value();
-                    engine.planned(cancel.get(), 0, [&](Ops& ops) { model->vae->encode_into(ops, x, result); });
+                    engine.planned(PlanKey("encode", model->vae->weights.id()).add(x), cancel.get(), 0,
+                                   [&](Ops& ops) { model->vae->encode_into(ops, x, result); });
                     out->tensor = result;
                 };
             }
@@ -534,7 +536,10 @@ public:
                 Engine& engine = model->engine->engine;
                 const Tensor result = Tensor::allocate(engine.memory(), out->shape, out->dtype), z = latents->value();
                 const Tensor flag = Tensor::allocate(engine.memory(), {1}, VIN_DTYPE_I32);
-                engine.planned(cancel.get(), 0, [&](Ops& ops) {
+                const PlanKey key = PlanKey(bytes ? "decode pixels" : "decode", model->vae->weights.id())
+                                        .add(z.slice(1, begin, end))
+                                        .add(out->shape);
+                engine.planned(key, cancel.get(), 0, [&](Ops& ops) {
                     fill(ops, flag, 0);
                     if (bytes)
                         model->vae->decode_pixels_into(ops, z, begin, end, frames, result, flag);

@@ -29,8 +29,10 @@ export interface EngineStats {
   peakBytes: number
   handles: number
   allocations: number
-  /** Threads that ran work, commands finished. */
+  /** Commands finished. */
   commands: number
+  /** Plans made for commands: a command whose shapes one has had before makes none. */
+  dryRuns: number
 }
 
 /** An op of csrc/ops.def by name: tensors and numbers by field name. Outputs are given as `{ shape, dtype? }` (made by the call) or as a tensor (written in place). */

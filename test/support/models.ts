@@ -1,6 +1,7 @@
 // Small untrained models for tests of the pipeline: what they draw is noise, how they run is real.
 import { VideoPipeline } from '../../lib/index.js'
 import type { ModelOptions } from '../../lib/index.js'
+import type { Config, NativeEngine, NativeTransformer } from '../../lib/native/binding.js'
 
 export const tinyTransformer = {
   attention_layout: 'full',
@@ -17,6 +18,15 @@ export const tinyTransformer = {
   latent_fps: 5,
   max_latent_frames: 40,
   vin: { num_global_tokens: 8, dim: 48, num_heads: 4, num_blocks: 1, keyframe_interval: 1 }
+}
+
+/** A transformer of random weights, those included that begin as 0: its predictions depend on everything that it is given. */
+export function stirredTransformer(engine: NativeEngine, config: Config, seed: bigint): NativeTransformer {
+  const model = engine.create('transformer', config, seed)
+  for (const { name } of model.weights()) {
+    if (/(cross_attn\.proj|final_layer\.linear)\.weight$/.test(name)) engine.op('randn', { y: model.weight(name), seed_low: Number(seed), seed_high: 0, stream: name.length, frame_major: 0 })
+  }
+  return model
 }
 
 export const tinyVAE = {
