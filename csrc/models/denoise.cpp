@@ -58,10 +58,17 @@ static DitInputs shared_inputs(Ops& ops, const Transformer& m, const std::vector
     return in;
 }
 
-// The rows of the captions that chunk i attends to.
+// A product of up to so many rows may sum in another order than one of more (csrc/cpu/linear.cpp).
+static constexpr int64_t few_rows = 4;
+
+// The rows of the captions that chunk i attends to. One with few rows makes its own keys and values: no bit of a chunk
+// depends on the texts of others.
 static DitInputs for_chunk(const DitInputs& in, const std::vector<Range>& ranges, size_t i) {
     DitInputs out = in;
-    if (!ranges.empty()) out.captions = in.captions.slice(1, ranges[i].begin, ranges[i].end);
+    const int64_t L = in.captions.size(1);
+    out.caption_rows = ranges.empty() ? Range{0, L} : ranges[i];
+    out.captions = in.captions.slice(1, out.caption_rows.begin, out.caption_rows.end);
+    if (out.captions.size(1) < L && out.captions.size(1) <= few_rows) out.keys_and_values.clear();
     return out;
 }
 
@@ -107,6 +114,9 @@ void denoise(Ops& ops, const Transformer& m, const DenoiseRequest& r, const Tens
         predictions[static_cast<size_t>(task)] = ops.empty({channels, chunk.end - chunk.first, height, width});
         evaluated.push_back(task);
     }
+    // What all chunks of a branch ask their blocks for; of one chunk they would only lie around.
+    if (static_cast<int64_t>(evaluated.size()) > branches)
+        for (DitInputs& in : inputs) in.keys_and_values = keys_and_values(ops, m, in);
     parallel_tasks(ops, static_cast<int64_t>(evaluated.size()), [&](Ops& ops, int64_t i) {
         const int64_t task = evaluated[static_cast<size_t>(i)], branch = task / n, chunk = task % n;
         ops.chunk = static_cast<int>(chunk);

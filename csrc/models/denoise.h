@@ -7,10 +7,6 @@
 
 namespace vin {
 
-struct Range {
-    int64_t begin, end;
-};
-
 struct DenoiseRequest {
     Tensor latents;  // [C, N, H, W]
     double timestep = 0;

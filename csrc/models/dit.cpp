@@ -39,6 +39,27 @@ Tensor video_tokens(Ops& ops, const Transformer& m, const Tensor& latents, int64
     return tokens;
 }
 
+// What every cross-attention reads: captions, and the global tokens where these are no rows of the sequence.
+static Tensor attended_rows(Ops& ops, const Transformer& m, const DitInputs& in) {
+    if (!in.global_tokens || m.config.layout == Layout::full) return in.captions;
+    return concatenate(ops, {in.captions, in.global_tokens}, 1);
+}
+
+std::vector<Tensor> keys_and_values(Ops& ops, const Transformer& m, const DitInputs& in) {
+    const Tensor rows = attended_rows(ops, m, in);
+    std::vector<Tensor> kv;
+    for (const TransformerBlock& block : m.blocks) kv.push_back(linear(ops, rows, block.cross_attn.kv_linear));
+    return kv;
+}
+
+// Of the keys and values of a block, those that a chunk reads; the last G rows are global tokens.
+static Tensor of_chunk(Ops& ops, const Tensor& kv, const Range& captions, int64_t G) {
+    const int64_t rows = kv.size(1), L = rows - G;
+    if (captions.begin == 0 && captions.end == L) return kv;
+    const Tensor own = kv.slice(1, captions.begin, captions.end);
+    return G ? concatenate(ops, {own, kv.slice(1, L, rows)}, 1) : own;
+}
+
 // How one self-attention sees the rows of the chunk.
 struct SelfAttention {
     Sequences sequences;
@@ -47,7 +68,8 @@ struct SelfAttention {
 };
 
 static Tensor block(Ops& ops, const Transformer& m, const TransformerBlock& block, const Tensor& h0,
-                    const DitInputs& in, const Tensor& group, const SelfAttention& shape, const Tensor& caption_rows) {
+                    const DitInputs& in, const Tensor& group, const SelfAttention& shape, const Tensor& caption_rows,
+                    const Tensor& shared_kv) {
     const int heads = static_cast<int>(m.config.num_heads);
     const Modulation s = modulation(ops, block.scale_shift_table, in.mod, group);
     // h += gate_a · attn(LN(h)(1 + scale_a) + shift_a)
@@ -57,7 +79,7 @@ static Tensor block(Ops& ops, const Transformer& m, const TransformerBlock& bloc
     const Tensor h1 = linear(ops, attended, block.attn.proj, {VIN_ACTIVATION_NONE, s.gate_a, group, h0});
     // h += cross_attn(h; captions)
     const Tensor q = linear(ops, h1, block.cross_attn.q_linear),
-                 kv = linear(ops, caption_rows, block.cross_attn.kv_linear);
+                 kv = shared_kv ? shared_kv : linear(ops, caption_rows, block.cross_attn.kv_linear);
     const Tensor h2 = linear(ops, cross_attention(ops, q, kv, heads, {}, {}), block.cross_attn.proj,
                              {VIN_ACTIVATION_NONE, {}, {}, h1});
     // h += gate_m · mlp(LN(h)(1 + scale_m) + shift_m)
@@ -76,9 +98,8 @@ Tensor denoise_chunk(Ops& ops, const Transformer& m, const DitInputs& in, const 
 
     // Rows of a video: tokens of the chunk, then (full) the global tokens.
     Tensor h = contiguous(ops, in.video_tokens.slice(1, chunk.first, chunk.end)).reshape({B, F * S, C});
-    Tensor caption_rows = in.captions;
     if (in.global_tokens && full) h = concatenate(ops, {h, in.global_tokens}, 1);
-    if (in.global_tokens && !full) caption_rows = concatenate(ops, {in.captions, in.global_tokens}, 1);
+    const Tensor caption_rows = in.keys_and_values.empty() ? attended_rows(ops, m, in) : Tensor();
     const int64_t R = h.size(1);
 
     // Modulation: that of the row's video; conditioning frames take that of t = 0, global rows keep t.
@@ -111,8 +132,11 @@ Tensor denoise_chunk(Ops& ops, const Transformer& m, const DitInputs& in, const 
     for (size_t i = 0; i < m.blocks.size(); i++) {
         const bool across_frames = m.config.layout == Layout::factorised && i % 2 == 1, in_frame = !full && i % 2 == 0;
         const SelfAttention& shape = in_frame ? spatial : across_frames ? temporal : everything;
-        h = checkpoint(ops, [&m, i, h, &in, group, shape, caption_rows](Ops& ops) {
-            return block(ops, m, m.blocks[i], h, in, group, shape, caption_rows);
+        const int64_t G = in.global_tokens && !full ? in.global_tokens.size(1) : 0;
+        const Tensor kv =
+            in.keys_and_values.empty() ? Tensor() : of_chunk(ops, in.keys_and_values[i], in.caption_rows, G);
+        h = checkpoint(ops, [&m, i, h, &in, group, shape, caption_rows, kv](Ops& ops) {
+            return block(ops, m, m.blocks[i], h, in, group, shape, caption_rows, kv);
         });
         check_finite(ops, finite_flag, h, static_cast<int>(i));
     }

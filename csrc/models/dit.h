@@ -4,6 +4,10 @@
 
 namespace vin {
 
+struct Range {
+    int64_t begin, end;
+};
+
 // What all chunks of one evaluation share; of one video (B = 1), or of a batch of equal shape that trains together.
 struct DitInputs {
     Tensor video_tokens;              // [B, N, S, C], §3.2
@@ -12,6 +16,10 @@ struct DitInputs {
     Tensor captions;                  // y_proj(text) [B, L, C]
     Tensor global_tokens;             // z [B, G, C] or absent
     std::vector<uint8_t> frame_mask;  // [B · N], 1 = denoised; empty: all
+    // Per block, keys and values of all captions, then (not in "full") of the global tokens: [B, L + G, 2C]. Empty:
+    // each chunk makes those of `captions` and `global_tokens` itself.
+    std::vector<Tensor> keys_and_values;
+    Range caption_rows = {0, 0};  // which of those captions a chunk reads
 };
 
 // [rows, …] as a batch of one: [1, rows, …]
@@ -27,6 +35,9 @@ struct Chunk {
 };
 
 Tensor captions(Ops& ops, const Transformer& model, const Tensor& text);  // text [B, L, D] → [B, L, C]
+// DitInputs::keys_and_values. They live as long as the evaluation: 4 · blocks · (L + G) · 2C bytes a branch, 75 MiB for
+// 28 blocks, width 1152 and 300 captions.
+std::vector<Tensor> keys_and_values(Ops& ops, const Transformer& model, const DitInputs& inputs);
 // [timesteps, C]; one fps for all of them, or one for each
 Tensor time_vector(Ops& ops, const Transformer& model, const std::vector<float>& timesteps,
                    const std::vector<float>& fps);
