@@ -113,7 +113,7 @@ Engine::Engine(const EngineOptions& options)
     if (!options.trace.empty()) trace_ = std::make_unique<Trace>(options.trace);
     try {
         thread_ = std::thread([this] { loop(); });
-        // And one more: Node ends the process when it cannot have a thread that it needs in passing.
+        // A second thread, to see that there is room: Node ends the process when it cannot start one that it needs.
         std::thread([] {}).join();
     } catch (const std::system_error& refused) {
         stop();

@@ -48,7 +48,7 @@ private:
 struct EngineOptions {
     std::string device = "cpu", isa, backend_path, trace;
     int threads = 1;
-    uint64_t memory_budget = 0;  // bytes; 0: no limit of our own
+    uint64_t memory_budget = 0;  // bytes; 0: as much as the device has
 };
 
 class Engine {

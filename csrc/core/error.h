@@ -1,6 +1,6 @@
-// The one exception above csrc/ops. `code` is a stable name ("VIN_FORMAT", "VIN_DISK", ...), the text says what was
-// expected and what was found, and details carry the fields of the error (numbers as decimal text). The door turns it
-// into a JavaScript error.
+// The one exception of the native code. `code` is a stable name ("VIN_FORMAT", "VIN_DISK", ...), the text says what was
+// expected and what was found, and details carry the fields of the error (numbers as decimal text). The binding turns
+// it into a JavaScript error.
 #pragma once
 #include <exception>
 #include <string>

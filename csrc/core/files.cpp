@@ -207,6 +207,15 @@ std::string read_file(const std::string& path, uint64_t max_bytes, OpenRule rule
     return bytes;
 }
 
+static void sync_folder(const std::string& folder) {
+    int fd = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) throw_disk(folder, "open", errno);
+    int failed = fsync(fd) != 0 ? errno : 0;
+    close(fd);
+    // Some file systems cannot sync a folder and say EINVAL.
+    if (failed && failed != EINVAL) throw_disk(folder, "write", failed);
+}
+
 AtomicFile::AtomicFile(const std::string& path) : path_(path) {
     static std::atomic<uint64_t> count{0};
     if (path.find('\0') != std::string::npos) throw Error("VIN_INVALID", "Expected a path without NUL to write to");
@@ -243,21 +252,6 @@ void AtomicFile::commit() {
     if (rename(temporary_.c_str(), path_.c_str()) != 0) throw_disk(path_, "write", errno);
     temporary_.clear();
     sync_folder(folder_of(path_));
-}
-
-void write_file(const std::string& path, const void* data, size_t bytes) {
-    AtomicFile file(path);
-    file.write(data, bytes);
-    file.commit();
-}
-
-void sync_folder(const std::string& folder) {
-    int fd = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) throw_disk(folder, "open", errno);
-    int failed = fsync(fd) != 0 ? errno : 0;
-    close(fd);
-    // Some file systems cannot sync a folder and say EINVAL.
-    if (failed && failed != EINVAL) throw_disk(folder, "write", failed);
 }
 
 }  // namespace vin

@@ -88,7 +88,4 @@ private:
     int fd_ = -1;
 };
 
-void write_file(const std::string& path, const void* data, size_t bytes);  // by AtomicFile
-void sync_folder(const std::string& folder);
-
 }  // namespace vin

@@ -49,7 +49,7 @@ std::string brief(const Json& json) {
     return json.text() ? quoted(*json.text()) : write_json(json);
 }
 
-// A header that is none may be a file of another kind, whatever its name says.
+// What is not a header may be a file of another kind, whatever its name says.
 void refuse_foreign(const std::string& file, const char* start, size_t bytes) {
     const std::string foreign = foreign_format(start, bytes);
     if (!foreign.empty()) fail(file, "a safetensors file", foreign);

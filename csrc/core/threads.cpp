@@ -11,8 +11,8 @@ namespace vin {
 // op.
 static constexpr std::chrono::microseconds watch_before_sleep{50};
 
-// Leaves the core to its other hardware thread for a moment. On ARM `yield` does nothing where there is none; `isb`
-// waits about as long as x86's pause.
+// Leaves the core to its other hardware thread for a moment. On ARM `yield` does nothing where there is no such thread;
+// `isb` waits about as long as x86's pause.
 static void pause() {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
@@ -21,8 +21,8 @@ static void pause() {
 #endif
 }
 
-// How long a pause takes differs a hundredfold between processors, so the clock is asked, after a first look that needs
-// none.
+// How long a pause takes differs a hundredfold between processors, so the clock is read, but only after a first
+// look that needs no clock.
 template <class Done>
 static void watch(const Done& done) {
     for (int i = 0; i < 32; i++, pause())
@@ -140,7 +140,7 @@ void Threads::work(int index) {
             lock.unlock();
             job->drain();
             lock = acquire(mutex_);
-            // With the last user gone the job may vanish at once.
+            // With the last user gone the job may be destroyed at once.
             if (job->users.fetch_sub(1, std::memory_order_release) == 1) finished_.notify_all();
             continue;
         }

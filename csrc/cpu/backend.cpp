@@ -8,9 +8,7 @@
 #include <string.h>
 #include <new>
 
-#if defined(_WIN32)
-#include <windows.h>
-#elif defined(__linux__)
+#if defined(__linux__)
 #include <sys/mman.h>
 #include <sys/sysinfo.h>
 #else
@@ -89,14 +87,7 @@ vin_status device_info(int32_t device, vin_device_info* info) {
     if (device != 0) return vin_cpu_fail(VIN_INVALID, "cpu: expected device 0, found %d", (int)device);
     memset(info, 0, sizeof *info);
     snprintf(info->name, sizeof info->name, "CPU");
-#if defined(_WIN32)
-    MEMORYSTATUSEX memory = {};
-    memory.dwLength = sizeof memory;
-    if (GlobalMemoryStatusEx(&memory)) {
-        info->total_bytes = memory.ullTotalPhys;
-        info->free_bytes = memory.ullAvailPhys;
-    }
-#elif defined(__linux__)
+#if defined(__linux__)
     struct sysinfo memory;
     if (sysinfo(&memory) == 0) {
         info->total_bytes = (uint64_t)memory.totalram * memory.mem_unit;
@@ -139,23 +130,15 @@ vin_status alloc(vin_stream*, size_t bytes, void** data) {
     constexpr size_t huge_page = size_t{1} << 21;
     const size_t unit = bytes >= 2 * huge_page ? huge_page : 64;
     const size_t padded = bytes > SIZE_MAX / 2 ? 0 : (bytes + 64 + unit - 1) / unit * unit;
-#if defined(_WIN32)
-    *data = padded ? _aligned_malloc(padded, 64) : nullptr;
-#else
     *data = padded ? aligned_alloc(unit, padded) : nullptr;
 #if defined(__linux__)
     if (*data && unit == huge_page) madvise(*data, padded, MADV_HUGEPAGE);
-#endif
 #endif
     return *data ? (vin_status)VIN_OK : vin_cpu_fail(VIN_OUT_OF_MEMORY, "cpu: no memory for %zu bytes", bytes);
 }
 
 vin_status release(vin_stream*, void* data) {
-#if defined(_WIN32)
-    _aligned_free(data);
-#else
     ::free(data);
-#endif
     return VIN_OK;
 }
 

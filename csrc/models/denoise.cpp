@@ -114,7 +114,7 @@ void denoise(Ops& ops, const Transformer& m, const DenoiseRequest& r, const Tens
         predictions[static_cast<size_t>(task)] = ops.empty({channels, chunk.end - chunk.first, height, width});
         evaluated.push_back(task);
     }
-    // What all chunks of a branch ask their blocks for; of one chunk they would only lie around.
+    // Made once for all chunks of a branch. A single chunk makes them block by block, which holds less memory.
     if (static_cast<int64_t>(evaluated.size()) > branches)
         for (DitInputs& in : inputs) in.keys_and_values = keys_and_values(ops, m, in);
     parallel_tasks(ops, static_cast<int64_t>(evaluated.size()), [&](Ops& ops, int64_t i) {

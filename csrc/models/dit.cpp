@@ -39,7 +39,7 @@ Tensor video_tokens(Ops& ops, const Transformer& m, const Tensor& latents, int64
     return tokens;
 }
 
-// What every cross-attention reads: captions, and the global tokens where these are no rows of the sequence.
+// What every cross-attention reads: captions, and the global tokens unless they are rows of the sequence.
 static Tensor attended_rows(Ops& ops, const Transformer& m, const DitInputs& in) {
     if (!in.global_tokens || m.config.layout == Layout::full) return in.captions;
     return concatenate(ops, {in.captions, in.global_tokens}, 1);

@@ -1,5 +1,5 @@
 // OpenSora VAE 1.2 at any size: a 2D AutoencoderKL per frame and a causal temporal VAE over micro-batches (model.md §7,
-// opensora.md §3). Inside, everything is channels last: [T,H,W,C]. At the door videos are [3,T,H,W] in −1 … 1 and
+// opensora.md §3). Inside, everything is channels last: [T,H,W,C]. Callers see videos as [3,T,H,W] in −1 … 1 and
 // latents [4,N,h,w] with h = H / 8, w = W / 8.
 #pragma once
 #include <string>
