@@ -2,8 +2,9 @@
 
 import type { Clip } from '../index.js'
 
-/** Cut to a number of characters. */
-function cut(text: string, most: number): string {
+/** One line, cut to a number of characters: a caption may have more lines, and a name whatever a terminal obeys. */
+function cut(given: string, most: number): string {
+  const text = given.replace(/[\s\p{Cc}]+/gu, ' ').trim()
   return text.length > most ? `${text.slice(0, most - 1)}…` : text
 }
 

@@ -7,7 +7,7 @@ import { availableParallelism } from 'node:os'
 import { extname, join } from 'node:path'
 import { VinError } from '../errors.js'
 import { checkSeed } from '../native/ops.js'
-import { checkInteger, checkNames, checkNumber, checkPixels, checkString } from '../options/check.js'
+import { checkInteger, checkNames, checkNumber, checkPath, checkPixels } from '../options/check.js'
 import { errorMessage } from '../realms.js'
 import { readVideo, requireFfmpeg } from '../video/ffmpeg.js'
 import { probeVideo } from '../video/probe.js'
@@ -145,10 +145,16 @@ async function inspect(folder: string, { file, prompt }: Found, fps: number, max
     if (clip.frames === 0) clip.reason = 'no frame of it can be read'
   } catch (error) {
     if (signal?.aborted === true || (error instanceof VinError && (error.details['name'] === 'ffprobe' || error.details['name'] === 'ffmpeg'))) throw error
-    const { expected, found } = error instanceof VinError ? error.details : {}
-    clip.reason = expected === 'video stream' ? 'it has no video stream' : typeof found === 'string' && found !== '' ? `damaged, or no video: ${found}` : errorMessage(error)
+    clip.reason = reasonOf(error, path)
   }
   return clip
+}
+
+/** What an error says of a file, without what was expected of it: `its content is of the kind hls, which is not opened`. */
+function reasonOf(error: unknown, path: string): string {
+  const sentence = errorMessage(error).replaceAll(path, 'it')
+  const found = sentence.slice(sentence.indexOf(' but ')).replace(/^ but /, '')
+  return found.replace(/^ffmpeg says: /, 'damaged, or no video: ')
 }
 
 /**
@@ -161,7 +167,7 @@ await trainer.fit(videoFolder('clips', { width: 320, height: 192 }), { steps: 10
 that is not UTF-8; all when it is first read
 */
 export function videoFolder(path: string, options: VideoFolderOptions): VideoFolder {
-  checkString(path, 'path')
+  checkPath(path, 'path')
   checkNames(options, 'videoFolder', ['width', 'height', 'fps', 'maxFrames', 'heldOut', 'seed'])
   const width = checkPixels(options.width, 'width', 4096)
   const height = checkPixels(options.height, 'height', 4096)

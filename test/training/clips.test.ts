@@ -2,8 +2,9 @@
 import { execFileSync } from 'node:child_process'
 import { copyFile, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { clipTable } from '../../lib/cli/clip-table.js'
 import { Trainer, VAE, VAETrainer, videoFolder } from '../../lib/index.js'
 import type { StepReport, TrainingExample, TrainingWarning, VideoFolder, VinError } from '../../lib/index.js'
 import { fewestVideoFrames, latentFramesOf } from '../../lib/plan/frames.js'
@@ -56,6 +57,29 @@ beforeAll(async () => {
   await writeFile(join(folder, 'nested', 'deeper', 'captions.jsonl'), '{"file": "also.mp4", "caption": "a circle moves"}\n')
 }, 60_000)
 afterAll(() => rm(folder, { recursive: true, force: true }))
+
+test.skipIf(ffmpeg === undefined)('a clip that cannot be opened is left out for what it is, in a table of one line for each', async () => {
+  const others = await mkdtemp(join(tmpdir(), 'clips-'))
+  try {
+    await copyFile(join(folder, 'good.mp4'), join(others, 'a but b.mp4'))
+    make(join('..', basename(others), 'hdr.mp4'), '-f', 'lavfi', '-i', 'testsrc=s=64x48:r=16:d=1', '-color_trc', 'arib-std-b67')
+    await writeFile(join(others, 'list.mp4'), '#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:3,\na.mp4\n#EXT-X-ENDLIST\n')
+    await writeFile(join(others, 'z but.mp4'), 'no video at all')
+    for (const name of ['a but b', 'hdr', 'list', 'z but']) await writeFile(join(others, `${name}.txt`), 'a red\ncircle\x1b[2J moves\n')
+    const { clips } = await videoFolder(others, size).prepare({ minFrames: 16 })
+    expect(clips.map(({ file, reason }) => [file, reason])).toEqual([
+      ['a but b.mp4', undefined],
+      ['hdr.mp4', expect.stringMatching(/^its transfer is HLG \(HDR\); convert it: ffmpeg /)],
+      ['list.mp4', 'its content is of the kind hls, which is not opened; convert it with ffmpeg'],
+      ['z but.mp4', expect.stringMatching(/^damaged, or no video: [A-Z]/)]
+    ])
+    const lines = clipTable(clips, 16).split('\n')
+    expect(lines).toHaveLength(5)
+    expect(lines[1]).toMatch(/a red circle \[2J moves$/)
+  } finally {
+    await rm(others, { recursive: true, force: true })
+  }
+})
 
 describe.skipIf(ffmpeg === undefined)('a folder of clips (skipped without ffmpeg, which reads them)', () => {
   // Clips are read once for all tests.
