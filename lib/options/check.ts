@@ -28,6 +28,14 @@ export function checkString(value: unknown, name: string): string {
   return value
 }
 
+/** A path that a file or folder can have. */
+export function checkPath(value: unknown, name: string): string {
+  if (typeof value !== 'string') throw expected('a path', name, value, 'type')
+  if (value === '') throw expected('a path', name, value, 'range')
+  if (value.includes('\0')) throw expected('a path without a null character', name, value, 'range')
+  return value
+}
+
 export function checkFunction<F extends (...values: never[]) => unknown>(value: F | undefined, name: string): F | undefined {
   if (value !== undefined && typeof value !== 'function') throw expected('a function', name, value, 'type')
   return value

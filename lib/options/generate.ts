@@ -18,7 +18,7 @@ import { checkTarget } from '../schedulers/scheduler.js'
 import type { ImageInput } from '../video/image.js'
 import type { Frame } from '../video/index.js'
 import type { Video } from '../video/video.js'
-import { checkBoolean, checkFunction, checkInteger, checkNames, checkNumber, checkOneOf, checkPixels, checkSignal, checkString } from './check.js'
+import { checkBoolean, checkFunction, checkInteger, checkNames, checkNumber, checkOneOf, checkPath, checkPixels, checkSignal, checkString } from './check.js'
 import { checkText, evaluationChecks, resolvePlanOptions } from './denoise.js'
 import type { ResolvedLimits } from './limits.js'
 import type { PipelineDefaults } from './pipeline.js'
@@ -259,7 +259,7 @@ export const generateRules = {
   onStep: { check: hook },
   preview: { check: checkBoolean },
   onPreview: { check: hook },
-  resume: { check: checkString },
+  resume: { check: checkPath },
   signal: { check: checkSignal }
 } as const satisfies Record<keyof GenerateOptions, Rule>
 

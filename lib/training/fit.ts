@@ -2,7 +2,7 @@
 
 import { expected } from '../errors.js'
 import { abortableCall, settledOrLate } from '../native/cancel.js'
-import { checkFunction, checkInteger, checkNumber, checkSignal, checkString } from '../options/check.js'
+import { checkFunction, checkInteger, checkNumber, checkPath, checkSignal } from '../options/check.js'
 import { openCheckpoint } from './checkpoint.js'
 import type { CheckpointKind } from './checkpoint.js'
 import type { TrainingWarning } from './dataset.js'
@@ -62,7 +62,7 @@ export function checkFitOptions(options: FitOptions): FitOptions {
   if (steps !== undefined) checkInteger(steps, 'steps', 0, 1e9)
   if (minutes !== undefined) checkNumber(minutes, 'minutes', 0, 1e6)
   if (steps === undefined && minutes === undefined) throw expected('steps or minutes', 'fit', undefined, 'type')
-  if (options.checkpoint !== undefined) checkString(options.checkpoint, 'checkpoint')
+  if (options.checkpoint !== undefined) checkPath(options.checkpoint, 'checkpoint')
   checkSignal(options.signal)
   checkFunction(options.onStep, 'onStep')
   checkFunction(options.onGradients, 'onGradients')

@@ -28,7 +28,7 @@ describe('new of what functions make', () => {
 })
 
 const loose = library as unknown as Record<'VideoPipeline' | 'Transformer' | 'VAE' | 'TextEncoder', Record<'fromPretrained' | 'fromConfig', (...values: unknown[]) => Promise<unknown>>>
-const { randn, demoWorld, openLatents } = library as unknown as Record<'randn' | 'demoWorld' | 'openLatents', (...values: unknown[]) => unknown>
+const { randn, demoWorld, generate, openLatents, videoFolder } = library as unknown as Record<'randn' | 'demoWorld' | 'generate' | 'openLatents' | 'videoFolder', (...values: unknown[]) => unknown>
 
 describe('options that are none', () => {
   test.each(['VideoPipeline', 'Transformer', 'VAE', 'TextEncoder'] as const)('%s', async (name) => {
@@ -44,6 +44,14 @@ describe('options that are none', () => {
 
   test.each([undefined, null, 5, [], {}, { seed: 'x' }, { seed: 1, durations: 4 }, { seed: 1, durations: ['4'] }, { seed: 1, count: '3' }, { seed: 1, captions: 5 }])('demoWorld(%j)', (options) => {
     expect(() => demoWorld(options)).toThrow(expect.objectContaining(wrong) as Error)
+  })
+
+  test.each(['', 'a\0b', 5, null])('videoFolder(%j)', (path) => {
+    expect(() => videoFolder(path, { width: 32, height: 32 })).toThrow(expect.objectContaining({ code: typeof path === 'string' ? 'ERR_OUT_OF_RANGE' : wrong.code, message: expect.stringMatching(/^Expected a path .*for path/) as string }) as Error)
+  })
+
+  test.each(['', 'a\0b', 5, null])('generate({ resume: %j })', async (resume) => {
+    await expect(generate({ resume })).rejects.toMatchObject({ code: typeof resume === 'string' ? 'ERR_OUT_OF_RANGE' : wrong.code, message: expect.stringMatching(/^Expected a path .*for resume/) as string })
   })
 
   test.each([['latents.safetensors'], [null, 'latents.safetensors'], [5]])('openLatents(%j, %j)', async (...values) => {
