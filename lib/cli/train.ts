@@ -2,11 +2,11 @@
 
 import { existsSync } from 'node:fs'
 import { join, sep } from 'node:path'
+import { checkInteger, checkNumber } from '../check.js'
 import { Trainer, VideoPipeline, demoWorld, videoFolder } from '../index.js'
 import type { Clip, Dataset, TrainingExample, VideoFolder } from '../index.js'
 import { rangeError, typeError } from '../errors.js'
 import { placeOf } from '../files/disk.js'
-import { checkInteger, checkNumber } from '../options/check.js'
 import { fewestVideoFrames } from '../plan/frames.js'
 import { errorMessage, isAbort } from '../realms.js'
 import { checkDataset } from '../training/check.js'

@@ -1,8 +1,8 @@
 // evaluate: what can be measured of any video, whoever made it. One file per metric; the rest of them is refused by name.
 
+import { checkNames, checkOneOf, checkSignal } from '../check.js'
 import { expected, notSupported } from '../errors.js'
 import { abortableItems } from '../native/cancel.js'
-import { checkNames, checkOneOf, checkSignal } from '../options/check.js'
 import { readFileFrames } from '../video/ffmpeg.js'
 import { checkFrame } from '../video/frames.js'
 import type { Frame, Video } from '../video/index.js'

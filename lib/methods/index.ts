@@ -1,7 +1,7 @@
 // The methods by name; option type and command line take their lists from here.
 
+import { checkOneOf } from '../check.js'
 import { notSupported } from '../errors.js'
-import { checkOneOf } from '../options/check.js'
 import { autoregressive } from './autoregressive.js'
 import { full } from './full.js'
 import { independent } from './independent.js'

@@ -1,6 +1,7 @@
 // What the three models have in common: a folder with a config and weights on one side, a native model on an engine on the other.
 
 import { statSync } from 'node:fs'
+import { checkNames } from '../check.js'
 import { VinError, checkMade, expected, nearest } from '../errors.js'
 import { withCancel } from '../native/cancel.js'
 import type { NativeCancel, NativeModel, NativeTensor } from '../native/binding.js'
@@ -11,7 +12,6 @@ import type { Logger } from '../native/log.js'
 import { copyInto } from '../native/ops.js'
 import { checkShape, readNative } from '../native/tensor.js'
 import type { TensorData } from '../native/tensor.js'
-import { checkNames } from '../options/check.js'
 import { resolveModelOptions } from '../options/model.js'
 import type { ModelOptions, ResolvedModelOptions } from '../options/model.js'
 import { verifyFile } from './checksums.js'

@@ -2,10 +2,10 @@
 
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { checkOneOf } from '../check.js'
 import { writeDurably } from '../files/disk.js'
 import { claimFolder, fillFolder } from '../files/folder.js'
 import { readSmallFile } from '../files/small-file.js'
-import { checkOneOf } from '../options/check.js'
 
 export type WeightType = 'float32' | 'float16' | 'bfloat16'
 

@@ -1,12 +1,12 @@
 // The denoiser: an STDiT3-like backbone in one of three attention layouts and, where the checkpoint has `vin.*`, a Video Interface Network.
 
 import { join } from 'node:path'
+import { checkInteger, checkNames, checkNumber, checkSignal } from '../check.js'
 import type { Config, NativeTransformer } from '../native/binding.js'
 import { withCancel } from '../native/cancel.js'
 import { checkSeed, gatherRows } from '../native/ops.js'
 import { Scope, checkShape, toNative, toResult } from '../native/tensor.js'
 import type { TensorLike } from '../native/tensor.js'
-import { checkInteger, checkNames, checkNumber, checkSignal } from '../options/check.js'
 import { modelOptionNames } from '../options/model.js'
 import type { ModelOptions } from '../options/model.js'
 import { brand } from '../realms.js'

@@ -1,13 +1,13 @@
 // The video autoencoder: a 2D autoencoder per frame, then a temporal one over micro-batches (16 ↔ 5 or 17 ↔ 5 frames).
 
 import { join } from 'node:path'
+import { checkInteger, checkNames, checkSignal } from '../check.js'
 import { rangeError } from '../errors.js'
 import type { Config, NativeCancel, NativeTensor, NativeVae } from '../native/binding.js'
 import { withCancel } from '../native/cancel.js'
 import { checkSeed } from '../native/ops.js'
 import { Scope, checkShape, isPromiseLike, toNative, toResult } from '../native/tensor.js'
 import type { TensorLike } from '../native/tensor.js'
-import { checkInteger, checkNames, checkSignal } from '../options/check.js'
 import { modelOptionNames } from '../options/model.js'
 import type { ModelOptions } from '../options/model.js'
 import { latentFramesOf, videoFramesOf } from '../plan/frames.js'

@@ -1,5 +1,6 @@
 // Options of pipeline.denoise and pipeline.attention.
 
+import { checkBoolean, checkInteger, checkNames, checkNumber, checkOneOf, checkSignal } from '../check.js'
 import { expected, notSupported, rangeError } from '../errors.js'
 import { checkMask } from '../models/mask.js'
 import type { TransformerConfig } from '../models/transformer.js'
@@ -7,7 +8,6 @@ import { unsupportedMethods } from '../methods/index.js'
 import { checkShape } from '../native/tensor.js'
 import type { TensorLike } from '../native/tensor.js'
 import { checkContext } from '../plan/chunks.js'
-import { checkBoolean, checkInteger, checkNames, checkNumber, checkOneOf, checkSignal } from './check.js'
 
 export interface DenoiseOptions<T extends TensorLike = TensorLike> {
   /** Noisy latents [C, N, H, W]; clean values where `frameMask` is 0. */

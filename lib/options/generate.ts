@@ -1,5 +1,6 @@
 // Options of pipeline.generate and pipeline.plan.
 
+import { checkBoolean, checkFunction, checkInteger, checkNames, checkNumber, checkOneOf, checkPath, checkPixels, checkSignal, checkString } from '../check.js'
 import { expected, rangeError, typeError } from '../errors.js'
 import { methodByName, methods } from '../methods/index.js'
 import type { Method, MethodName } from '../methods/index.js'
@@ -18,7 +19,6 @@ import { checkTarget } from '../schedulers/scheduler.js'
 import type { ImageInput } from '../video/image.js'
 import type { Frame } from '../video/index.js'
 import type { Video } from '../video/video.js'
-import { checkBoolean, checkFunction, checkInteger, checkNames, checkNumber, checkOneOf, checkPath, checkPixels, checkSignal, checkString } from './check.js'
 import { checkText, evaluationChecks, resolvePlanOptions } from './denoise.js'
 import type { ResolvedLimits } from './limits.js'
 import type { PipelineDefaults } from './pipeline.js'

@@ -1,6 +1,6 @@
 // Bounds on untrusted files and requests; every one can be raised by `limits`.
 
-import { checkInteger, checkNames } from './check.js'
+import { checkInteger, checkNames } from '../check.js'
 
 export interface Limits {
   /**

@@ -1,12 +1,13 @@
 // Options of everything that opens a model: where it runs and what bounds it.
 
+import { checkFunction, checkInteger, checkNames, checkOneOf, checkSignal } from '../check.js'
 import { notSupported } from '../errors.js'
 import { checkDevice } from '../native/backends.js'
 import type { Device } from '../native/backends.js'
 import type { EngineOptions } from '../native/engine.js'
 import type { NativeBinding } from '../native/load.js'
+import { checkLogger } from '../native/log.js'
 import type { Logger } from '../native/log.js'
-import { checkFunction, checkInteger, checkLogger, checkNames, checkOneOf, checkSignal } from './check.js'
 import { resolveLimits } from './limits.js'
 import type { Limits, ResolvedLimits } from './limits.js'
 

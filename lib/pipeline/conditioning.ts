@@ -1,5 +1,6 @@
 // Given frames: an image first, an image last, or a video to go on from. Each becomes clean latent frames and zeros in the frame mask.
 
+import { checkInteger, checkNumber } from '../check.js'
 import { VinError, expected, rangeError } from '../errors.js'
 import { types } from 'node:util'
 import { maxWholeBytes, readSmallFile } from '../files/small-file.js'
@@ -9,7 +10,6 @@ import { abortable, abortableItems } from '../native/cancel.js'
 import { copyInto, filled } from '../native/ops.js'
 import { checkShape, toNative } from '../native/tensor.js'
 import type { Scope, TensorData, TensorLike } from '../native/tensor.js'
-import { checkInteger, checkNumber } from '../options/check.js'
 import type { ResolvedGenerateOptions } from '../options/generate.js'
 import { latentFramesOf } from '../plan/frames.js'
 import type { MicroBatch } from '../plan/frames.js'

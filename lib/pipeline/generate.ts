@@ -1,8 +1,9 @@
 // generate(options): one call from a prompt to a video. Pipelines are kept per model, device and dtype, so that a second call loads nothing.
 
+import { checkNames } from '../check.js'
 import { abortable } from '../native/cancel.js'
 import { linkSignals } from '../native/signals.js'
-import { checkLogger, checkNames } from '../options/check.js'
+import { checkLogger } from '../native/log.js'
 import { checkGenerateOptions, generateOptionNames } from '../options/generate.js'
 import type { GenerateOptions } from '../options/generate.js'
 import { resolveLimits } from '../options/limits.js'

@@ -4,12 +4,12 @@
 import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { readdir, rm } from 'node:fs/promises'
-import { endianness } from 'node:os'
 import { dirname, join } from 'node:path'
 import { types } from 'node:util'
 import { VinError, show } from '../errors.js'
 import { writeFileAtomically } from '../files/atomic-file.js'
 import { STATE_KIND, statePattern } from '../files/run-folder.js'
+import { bytesOf, encodeSafetensors } from '../files/safetensors.js'
 import { maxWholeBytes, openToRead, readSmallFile } from '../files/small-file.js'
 import { weightFile } from '../models/files.js'
 import type { Binding } from '../native/binding.js'
@@ -109,12 +109,6 @@ async function hashFile(hash: ReturnType<typeof sha>, file: string): Promise<voi
   }
 }
 
-/** The little-endian bytes of numbers. */
-function bytesOf(data: Float32Array): Buffer {
-  const bytes = Buffer.from(data.buffer, data.byteOffset, data.byteLength)
-  return endianness() === 'LE' ? bytes : Buffer.from(bytes).swap32()
-}
-
 /** The folder's states, newest first. */
 export async function listStates(folder: string): Promise<{ file: string; step: number }[]> {
   // Whatever else is there, has none.
@@ -126,24 +120,12 @@ export async function listStates(folder: string): Promise<{ file: string; step: 
   return states.sort((a, b) => b.step - a.step)
 }
 
-async function* encodeState({ step, seed, fingerprint, tensors }: SavedState): AsyncGenerator<Uint8Array> {
-  const names = Object.keys(tensors).sort()
-  const parts = names.map((name) => bytesOf((tensors[name] as TensorData).data))
+function encodeState({ step, seed, fingerprint, tensors }: SavedState): AsyncGenerator<Uint8Array> {
+  const sorted = Object.fromEntries(Object.entries(tensors).sort(([a], [b]) => (a < b ? -1 : 1)))
   const hash = sha()
-  for (const part of parts) hash.update(part)
+  for (const { data } of Object.values(sorted)) hash.update(bytesOf(data))
   const content = JSON.stringify({ step, seed: String(seed), big_seed: typeof seed === 'bigint', fingerprint })
-  const header: Record<string, unknown> = { __metadata__: { kind: STATE_KIND, content, sha256: hash.update(content).digest('hex'), format: 'pt' } }
-  let offset = 0
-  names.forEach((name, i) => {
-    const length = parts[i]?.length ?? 0
-    header[name] = { dtype: 'F32', shape: tensors[name]?.shape, data_offsets: [offset, (offset += length)] }
-  })
-  const text = Buffer.from(JSON.stringify(header))
-  const padded = Buffer.alloc(8 + Math.ceil(text.length / 8) * 8, ' ')
-  padded.writeBigUInt64LE(BigInt(padded.length - 8))
-  text.copy(padded, 8)
-  yield padded
-  yield* parts
+  return encodeSafetensors(sorted, { kind: STATE_KIND, content, sha256: hash.update(content).digest('hex') })
 }
 
 /** Writes a state, and removes all but the two newest. */

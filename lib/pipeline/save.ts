@@ -2,10 +2,10 @@
 
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { checkNames } from '../check.js'
 import { claimFolder, fillFolder } from '../files/folder.js'
 import { checkWeightType, fieldsOf, modelFiles, writeComponent, writeJson } from '../models/save.js'
 import type { WeightType, WriteWeights } from '../models/save.js'
-import { checkNames } from '../options/check.js'
 import type { Scheduler } from '../schedulers/index.js'
 import type { VideoPipeline } from './pipeline.js'
 

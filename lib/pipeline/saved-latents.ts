@@ -1,11 +1,11 @@
 // Latents as a video: those that `video.save('x.safetensors')` wrote, after a failed encode or on another machine, or those of a loop that was written by hand.
 
+import { checkInteger, checkNames, checkNumber } from '../check.js'
 import { VinError, expected, missingComponent } from '../errors.js'
 import { verifyFile } from '../models/checksums.js'
 import type { VAE } from '../models/vae.js'
 import { checkShape } from '../native/tensor.js'
 import type { TensorData } from '../native/tensor.js'
-import { checkInteger, checkNames, checkNumber } from '../options/check.js'
 import { videoFramesOf } from '../plan/frames.js'
 import { Video } from '../video/video.js'
 import { decodeFrames } from './decode.js'

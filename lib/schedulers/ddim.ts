@@ -2,9 +2,9 @@
 //   x0 = (x − √(1−ᾱ_t) ε)/√ᾱ_t        x_prev = √ᾱ_p x0 + √(1−ᾱ_p−σ²) ε + σ z        σ = η √((1−ᾱ_p)/(1−ᾱ_t)) √(1−ᾱ_t/ᾱ_p)
 // ᾱ_p belongs to t − ⌊1000/n⌋, which is not always the next entry of the list.
 
+import { checkInteger } from '../check.js'
 import { rangeError, typeError } from '../errors.js'
 import type { NativeEngine, NativeTensor } from '../native/binding.js'
-import { checkInteger } from '../options/check.js'
 import { brand } from '../realms.js'
 import { betaDefaults, betaRules, cumulativeAlphas } from './betas.js'
 import { Scheduler, anything, checkConfig, combine, only } from './scheduler.js'

@@ -3,10 +3,10 @@
 //   x ← (s_next/s) x − α_next · expm1(−h) · D,   D = x0 + ½ (x0 − x0_prev)/r,   r = (λ − λ_prev)/h
 // D = x0 on the first step and on the last one, whose σ is 0.
 
+import { checkInteger } from '../check.js'
 import { rangeError } from '../errors.js'
 import type { NativeEngine, NativeTensor } from '../native/binding.js'
 import { copyOf, linearCombination } from '../native/ops.js'
-import { checkInteger } from '../options/check.js'
 import { brand } from '../realms.js'
 import { betaDefaults, betaRules, cumulativeAlphas } from './betas.js'
 import { Scheduler, anything, checkConfig, combine, only } from './scheduler.js'

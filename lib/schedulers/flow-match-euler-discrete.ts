@@ -1,8 +1,8 @@
 // Euler steps along the straight line x_t = (1 − σ) x0 + σ ε; the backbone predicts ε − x0.
 //   S(u) = r u/(1 + (r−1) u)    σ = S(linspace(S(1), S(1/1000), n)), then 0    t = 1000 σ, not rounded    x += (σ_next − σ) · output
 
+import { checkInteger, checkNumber } from '../check.js'
 import type { NativeEngine, NativeTensor } from '../native/binding.js'
-import { checkInteger, checkNumber } from '../options/check.js'
 import { brand } from '../realms.js'
 import { Scheduler, anything, checkConfig, combine, integer, number, only } from './scheduler.js'
 import type { NoiseTerms, SchedulerConfig } from './scheduler.js'

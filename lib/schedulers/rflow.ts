@@ -2,9 +2,9 @@
 //   u_i = 1 − i/n    t_i = 1000 · r u/(1 + (r−1) u),  r = √(height · width/512²) · √(latent frames)    z += v · (t_i − t_{i+1})/1000
 // Training draws u uniformly or logit-normally and transforms it the same way.
 
+import { checkInteger, checkNumber } from '../check.js'
 import { typeError } from '../errors.js'
 import type { NativeEngine, NativeTensor } from '../native/binding.js'
-import { checkInteger, checkNumber } from '../options/check.js'
 import { brand } from '../realms.js'
 import { Scheduler, anything, checkConfig, combine, integer, number, only } from './scheduler.js'
 import type { NoiseTerms, SchedulerConfig, TimestepSize } from './scheduler.js'

@@ -2,6 +2,7 @@
 
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
+import { checkNames, checkNumber } from '../check.js'
 import { VinError, checkMade, expected, notSupported, rangeError, show } from '../errors.js'
 import type { NativeEngine, NativeTensor } from '../native/binding.js'
 import { commonEngine } from '../native/engine.js'
@@ -10,7 +11,6 @@ import { linearCombination } from '../native/ops.js'
 import type { Term } from '../native/ops.js'
 import { Scope, Tensor, checkShape, isPromiseLike, toNative, toResult } from '../native/tensor.js'
 import type { TensorLike } from '../native/tensor.js'
-import { checkNames, checkNumber } from '../options/check.js'
 import { brand } from '../realms.js'
 import { diffusersKeys } from './foreign-keys.js'
 

@@ -5,7 +5,7 @@ import { setImmediate } from 'node:timers/promises'
 import { PhiloxRandom, streams } from './random.js'
 import { expected } from '../errors.js'
 import { checkSeed } from '../native/ops.js'
-import { checkInteger, checkNames, checkOneOf } from '../options/check.js'
+import { checkInteger, checkNames, checkOneOf } from '../check.js'
 import type { Dataset, TrainingExample } from './dataset.js'
 
 export { latentNoise, PhiloxRandom, streams } from './random.js'

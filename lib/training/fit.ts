@@ -1,8 +1,8 @@
 // The loop around a trainer's step: until so many steps or minutes have passed, with reports, checkpoints and cancellation.
 
+import { checkFunction, checkInteger, checkNumber, checkPath, checkSignal } from '../check.js'
 import { expected } from '../errors.js'
 import { abortableCall, settledOrLate } from '../native/cancel.js'
-import { checkFunction, checkInteger, checkNumber, checkPath, checkSignal } from '../options/check.js'
 import { openCheckpoint } from './checkpoint.js'
 import type { CheckpointKind } from './checkpoint.js'
 import type { TrainingWarning } from './dataset.js'

@@ -1,7 +1,7 @@
 // A gradient as `onGradients` sees it.
 
+import { checkNumber } from '../check.js'
 import { Tensor } from '../native/tensor.js'
-import { checkNumber } from '../options/check.js'
 
 /** The sum over a step's videos, live until the next step. */
 export class Gradient extends Tensor {

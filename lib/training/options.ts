@@ -1,9 +1,9 @@
 // Options of the Trainer.
 
 import { types } from 'node:util'
+import { checkBoolean, checkInteger, checkNames, checkNumber } from '../check.js'
 import { expected, notSupported, rangeError, typeError } from '../errors.js'
 import { checkSeed } from '../native/ops.js'
-import { checkBoolean, checkInteger, checkNames, checkNumber } from '../options/check.js'
 import type { SchedulerOption } from '../schedulers/index.js'
 import { checkMaskRatios } from './masks.js'
 import type { MaskRatios } from './masks.js'

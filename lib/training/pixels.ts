@@ -1,8 +1,8 @@
 // Pixels as data sets hold them → pixels as the VAE takes them.
 
 import { types } from 'node:util'
+import { checkPixels } from '../check.js'
 import { expected, rangeError } from '../errors.js'
-import { checkPixels } from '../options/check.js'
 import type { VideoPixels } from './dataset.js'
 
 /**

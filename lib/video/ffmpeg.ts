@@ -1,8 +1,8 @@
 // The user's own ffmpeg, where PATH has one: reads videos and the pictures fast-png cannot, writes WebP. Never shipped, never downloaded.
 
+import { checkInteger, checkNames, checkNumber, checkSignal } from '../check.js'
 import { VinError, notSupported } from '../errors.js'
 import { collectOutput, findProgram, startProgram } from '../native/optional.js'
-import { checkInteger, checkNames, checkNumber, checkSignal } from '../options/check.js'
 import { lacksItsEnd } from './endings.js'
 import type { Frame } from './frames.js'
 import { ffmpegInput, probeVideo, unreadable } from './probe.js'

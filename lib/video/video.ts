@@ -2,19 +2,19 @@
 // video's pixels are many times its latents.
 
 import { Readable } from 'node:stream'
+import { checkFunction, checkNames, checkSignal } from '../check.js'
 import { abortReason, checkMade, expected, missingComponent, rangeError } from '../errors.js'
 import { writeFileAtomically } from '../files/atomic-file.js'
 import { writeFolderAtomically } from '../files/pictures.js'
+import { encodeSafetensors } from '../files/safetensors.js'
 import { abortableItems } from '../native/cancel.js'
 import { onAbort } from '../native/signals.js'
 import type { TensorData } from '../native/tensor.js'
-import { checkFunction, checkNames, checkSignal } from '../options/check.js'
 import { brand } from '../realms.js'
 import { encodeVideo, formatOfName, formatOfPath, isPictureFolder, pictureFolderOf } from './formats.js'
 import type { VideoFormat } from './formats.js'
 import type { Frame, FrameSource } from './frames.js'
 import { isPngOfSequence, numberPngs } from './png.js'
-import { encodeLatents } from './safetensors.js'
 
 /** Something that was adjusted or is worth knowing; `code` is stable. */
 export interface VideoWarning {
@@ -204,7 +204,7 @@ export class Video<Options = unknown, Plan = unknown> {
   }
 
   async *#encode(format: VideoFormat, scale: number, options: SaveOptions): AsyncGenerator<Uint8Array> {
-    if (format === 'safetensors') yield* encodeLatents({ latents: this.latents, metadata: this.#metadata() })
+    if (format === 'safetensors') yield* encodeSafetensors({ latents: this.latents }, this.#metadata())
     else yield* encodeVideo(format, this.#source({ ...options, passes: format === 'gif' ? 2 : 1 }), scale)
   }
 

@@ -158,7 +158,7 @@ export const mutants = [
     tests: ['test/video/yuv.test.ts']
   },
   {
-    name: 'options-open-bound', area: 'options', file: 'lib/options/check.ts',
+    name: 'options-open-bound', area: 'options', file: 'lib/check.ts',
     from: '|| (above && value === minimum)', to: '',
     tests: ['test/pipeline/denoise.test.ts']
   },

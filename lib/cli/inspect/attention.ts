@@ -1,10 +1,11 @@
 // inspect attention: where the VIN looks in one evaluation of a run. The global tokens read keyframes (encoder), then each other and the text (processor).
 
+import { checkInteger } from '../../check.js'
 import { VideoPipeline, randn } from '../../index.js'
 import type { AttentionMaps, GenerateOptions, TensorData } from '../../index.js'
 import { rangeError } from '../../errors.js'
-import { checkFile } from '../../files/atomic-file.js'
-import { checkInteger } from '../../options/check.js'
+import { checkFile, writeFileAtomically } from '../../files/atomic-file.js'
+import { encodeSafetensors } from '../../files/safetensors.js'
 import { checkGenerateOptions } from '../../options/generate.js'
 import { resolveLimits } from '../../options/limits.js'
 import { numberOption, seedOption } from '../arguments.js'
@@ -37,7 +38,7 @@ export async function inspectAttention(folder: string | undefined, values: Value
     const rows = mask.filter((value) => value === 1).length
     const promptEmbeds = { data: embeds.data.slice(0, (rows * embeds.data.length) / mask.length), shape: [rows, embeds.shape[1] as number] }
     const maps = await pipeline.attention({ latents, timestep, promptEmbeds, fps, width, height, signal })
-    if (output !== undefined) writeMaps(pipeline, output, maps, { prompt, seed: String(seed), step: String(step), timestep: String(timestep), keyframes: keyframes.join(' ') })
+    if (output !== undefined) await writeMaps(output, maps, { prompt, seed: String(seed), step: String(step), timestep: String(timestep), keyframes: keyframes.join(' ') })
     const encoder = keyframeShares(maps.encoder, keyframes.length)
     const processor = maps.processor.map((map) => textShares(map, rows))
     return { text: describe(keyframes, encoder, processor, step, timestep), json: { prompt, seed, step, timestep, keyframes, encoder, processor, ...(output === undefined ? {} : { path: output }) } }
@@ -88,9 +89,9 @@ function textShares({ data, shape }: TensorData, L: number): number[] {
   })
 }
 
-function writeMaps({ engine }: VideoPipeline, path: string, { encoder, processor }: AttentionMaps, metadata: Record<string, string>): void {
+async function writeMaps(path: string, { encoder, processor }: AttentionMaps, metadata: Record<string, string>): Promise<void> {
   const tensors = Object.fromEntries([['encoder', encoder], ...processor.map((map, block) => [`processor.${block}`, map] as const)])
-  engine.binding.writeSafetensors(path, tensors, metadata)
+  await writeFileAtomically(path, encodeSafetensors(tensors, metadata))
 }
 
 function describe(keyframes: readonly number[], encoder: number[][], processor: number[][], step: number, timestep: number): string {

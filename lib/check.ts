@@ -1,7 +1,6 @@
 // The checks that option types are made of. Each throws one sentence: what was expected, for which option, what came.
 
-import { expected, nearest, show, typeError } from '../errors.js'
-import type { Logger } from '../native/log.js'
+import { expected, nearest, show, typeError } from './errors.js'
 
 export function checkInteger(value: unknown, name: string, minimum: number, maximum: number): number {
   const what = `an integer from ${show(minimum)} to ${show(maximum)}`
@@ -47,15 +46,6 @@ export function checkOneOf<T extends string>(value: unknown, name: string, allow
   if (typeof value !== 'string') throw expected(what, name, value, 'type')
   if (!allowed.includes(value as T)) throw expected(what, name, value, 'range')
   return value as T
-}
-
-export function checkLogger(value: unknown): Logger | undefined {
-  if (value === undefined) return undefined
-  const methods = value as Partial<Record<'debug' | 'warn', unknown>> | null
-  if ((typeof value !== 'object' && typeof value !== 'function') || typeof methods?.debug !== 'function' || typeof methods.warn !== 'function') {
-    throw expected("an object with the methods debug and warn, as pino's", 'logger', value, 'type')
-  }
-  return value as Logger
 }
 
 export function checkSignal(value: unknown): AbortSignal | undefined {
