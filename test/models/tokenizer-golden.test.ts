@@ -30,6 +30,16 @@ describe.each(Object.keys(models))('%s', (model) => {
   })
 })
 
+test('a prompt of 8 KiB with words in it that the vocabulary lacks passes through SentencePiece’s normalizer within the deadline', async () => {
+  const normalizer = cases.map((each) => each.normalizer as { type?: string } | null | undefined).find((each) => each?.type === 'Precompiled')
+  const tokenizer = await Tokenizer.fromJson({ model: models['Unigram'], normalizer, pre_tokenizer: { type: 'Metaspace' }, added_tokens: special })
+  const one = 'a red circle bounces on the ẞ wall, ﬁne.'
+  const once = tokenizer.encode(one).ids.slice(0, -1)
+  const { ids, unknown } = tokenizer.encode(Array.from({ length: 190 }, () => one).join(' '))
+  expect(ids.slice(0, 2 * once.length)).toEqual([...once, ...once])
+  expect(unknown).toEqual(tokenizer.encode(one).unknown)
+})
+
 test('the goldens hold every kind of step', () => {
   const text = JSON.stringify(cases)
   const kinds = 'NFC NFD NFKC NFKD Lowercase Strip StripAccents Replace Prepend BertNormalizer ByteLevel Precompiled Whitespace WhitespaceSplit BertPreTokenizer Digits CharDelimiterSplit FixedLength Metaspace Punctuation Split TemplateProcessing BertProcessing RobertaProcessing'

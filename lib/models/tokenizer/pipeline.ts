@@ -68,10 +68,9 @@ export function readPipeline(content: Json, vocabulary: Vocabulary, file: string
         ids.push(outer.id)
         continue
       }
-      const begins = outer.begin === 0 && !drops(outer.text)
       for (const inner of normalized(normalizer.run(outer.text))) {
         if ('id' in inner) ids.push(inner.id)
-        else for (const piece of preTokenizer.run({ text: inner.text, first: begins && inner.begin === 0 })) if (piece !== '') for (const id of model(piece)) ids.push(id)
+        else for (const piece of preTokenizer.run({ text: inner.text, first: () => outer.begin === 0 && inner.begin === 0 && !drops(outer.text) })) if (piece !== '') for (const id of model(piece)) ids.push(id)
       }
     }
     return postProcessor.run(ids)

@@ -8,8 +8,8 @@ import type { Cut, Part } from './pattern.js'
 
 export interface Piece {
   text: string
-  /** It begins where the whole text begins. */
-  first: boolean
+  /** Whether it begins where the whole text begins. */
+  first: () => boolean
 }
 
 export interface PreTokenizer {
@@ -57,7 +57,7 @@ function metaspace(fields: Fields): PreTokenizer {
   return {
     run: ({ text, first }) => {
       const spaced = text.replaceAll(' ', () => replacement)
-      const prefixed = (scheme === 'always' || (scheme === 'first' && first)) && !spaced.startsWith(replacement) ? replacement + spaced : spaced
+      const prefixed = (scheme === 'always' || (scheme === 'first' && first())) && !spaced.startsWith(replacement) ? replacement + spaced : spaced
       return cuts ? arrange(cut(prefixed), 'MergedWithNext', false) : [prefixed]
     },
     growth: Math.max(1, replacement.length)
@@ -87,7 +87,7 @@ function fixedLength(length: number): PreTokenizer {
 }
 
 function sequence(steps: PreTokenizer[]): PreTokenizer {
-  const apply = ({ run }: PreTokenizer): Step => (pieces) => pieces.flatMap((piece) => run(piece).filter((text) => text !== '').map((text, i) => ({ text, first: piece.first && i === 0 })))
+  const apply = ({ run }: PreTokenizer): Step => (pieces) => pieces.flatMap((piece) => run(piece).filter((text) => text !== '').map((text, i) => ({ text, first: i === 0 ? piece.first : () => false })))
   return {
     run: (piece) => steps.reduce((pieces, step) => apply(step)(pieces), [piece]).map(({ text }) => text),
     growth: steps.reduce((product, { growth }) => product * growth, 1)

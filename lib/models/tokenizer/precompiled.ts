@@ -4,9 +4,12 @@
 import { Buffer } from 'node:buffer'
 import { formatError } from './content.js'
 
+const maxKept = 4096
+
 export class Precompiled {
   readonly #trie: Uint32Array
   readonly #replacements: Buffer
+  readonly #found = new Map<string, string | undefined>()
   readonly #graphemes = new Intl.Segmenter('en', { granularity: 'grapheme' })
 
   constructor(charsmap: string, file: string) {
@@ -52,14 +55,36 @@ export class Precompiled {
     return undefined
   }
 
+  /** Of one grapheme or character; most texts hold few different ones. */
+  #kept(text: string): string | undefined {
+    if (this.#found.has(text)) return this.#found.get(text)
+    const replacement = this.#replacement(text)
+    if (this.#found.size < maxKept) this.#found.set(text, replacement)
+    return replacement
+  }
+
+  #characters(text: string): string {
+    let result = ''
+    for (const character of text) result += this.#kept(character) ?? character
+    return result
+  }
+
   /** Grapheme by grapheme where one is short and has a replacement, else character by character. */
   normalize(text: string): string {
     let result = ''
-    for (const { segment } of this.#graphemes.segment(text)) {
-      const whole = Buffer.byteLength(segment) < 6 ? this.#replacement(segment) : undefined
-      if (whole === undefined) for (const character of segment) result += this.#replacement(character) ?? character
-      else result += whole
+    let done = 0
+    // Characters of ASCII are graphemes, but for the last before another.
+    for (const ascii of text.matchAll(/[ -~]+(?=[ -~]|$)/g)) {
+      result += this.#graphemeByGrapheme(text.slice(done, ascii.index)) + this.#characters(ascii[0])
+      done = ascii.index + ascii[0].length
     }
+    return result + this.#graphemeByGrapheme(text.slice(done))
+  }
+
+  #graphemeByGrapheme(text: string): string {
+    if (text === '') return ''
+    let result = ''
+    for (const { segment } of this.#graphemes.segment(text)) result += (Buffer.byteLength(segment) < 6 ? this.#kept(segment) : undefined) ?? this.#characters(segment)
     return result
   }
 }
