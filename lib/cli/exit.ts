@@ -2,7 +2,7 @@
 
 import { VinError } from '../errors.js'
 import type { VinErrorCode } from '../errors.js'
-import { errorCode, isAbort, isError } from '../realms.js'
+import { errorCode, isAbort } from '../realms.js'
 import { isSystemError } from './sentence.js'
 
 export const exitCodes = { ok: 0, failed: 1, usage: 2, model: 3, resources: 4, interrupted: 130 } as const

@@ -12,7 +12,7 @@ const camelCase = (name: string): string => name.replace(/-(\w)/g, (_, letter: s
 The options of a message by the names of the command line: `numFrames` becomes `--frames`. A name that is a word of its own, as `width`, is one where the sentence says
 `for width`, or begins with `Expected width to`.
 */
-export function inOptionNames(message: string, definitions: ArgsDef): string {
+function inOptionNames(message: string, definitions: ArgsDef): string {
   let text = message
   for (const [name, { type }] of Object.entries(definitions)) {
     if (type === 'positional') continue

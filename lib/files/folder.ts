@@ -34,7 +34,7 @@ async function filesBelow(folder: string, depth = Infinity): Promise<string[]> {
 }
 
 /** Names in a folder, without those that mean nothing; undefined: there is no folder. */
-export async function contentsOf(folder: string): Promise<string[] | undefined> {
+async function contentsOf(folder: string): Promise<string[] | undefined> {
   return (await namesIn(folder))?.filter((name) => !isPassing(name)).sort()
 }
 

@@ -4,7 +4,7 @@
 import { mkdir, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { once, writeChunks } from './atomic-file.js'
-import { diskError, entryAt, placeOf, removeDeadTemporaries, syncFolder, temporaryName } from './disk.js'
+import { diskError, entryAt, removeDeadTemporaries, syncFolder, temporaryName } from './disk.js'
 import { claimFolder, replaceContent } from './folder.js'
 
 type IsMember = (name: string) => boolean

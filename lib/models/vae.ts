@@ -70,7 +70,7 @@ export function checkVAEConfig(config: Config, file: string): VAEConfig {
 }
 
 /** Micro-batch sizes of a VAE's config. */
-export function microBatchOf(config: Readonly<VAEConfig>): MicroBatch {
+function microBatchOf(config: Readonly<VAEConfig>): MicroBatch {
   return { frames: config.micro_frame_size, latentFrames: config.micro_latent_size }
 }
 

@@ -1,5 +1,5 @@
-// Abort signals: one listener on each, however many wait for it, and several signals as one, without AbortSignal.any: that one keeps its sources' listeners
-// as long as they live.
+// Abort signals: one listener on each, however many wait for it, and several signals as one, without AbortSignal.any: that one keeps what listens to
+// a signal as long as the signal lives.
 
 interface Waiting {
   callbacks: Set<() => void>
@@ -35,16 +35,16 @@ export interface LinkedSignal {
   signal: AbortSignal
   /** Aborts by itself. */
   abort(reason: unknown): void
-  /** Stops listening to the sources. */
+  /** Stops listening to the signals. */
   release(): void
 }
 
-export function linkSignals(...sources: (AbortSignal | undefined)[]): LinkedSignal {
+export function linkSignals(...signals: (AbortSignal | undefined)[]): LinkedSignal {
   const controller = new AbortController()
-  const releases = sources.map((source) => {
-    const stop = (): void => controller.abort(source?.reason)
-    if (source?.aborted === true) stop()
-    return onAbort(source, stop)
+  const releases = signals.map((signal) => {
+    const stop = (): void => controller.abort(signal?.reason)
+    if (signal?.aborted === true) stop()
+    return onAbort(signal, stop)
   })
   return {
     signal: controller.signal,

@@ -103,7 +103,7 @@ export function elements(shape: readonly number[]): number {
   return shape.reduce((product, size) => product * size, 1)
 }
 
-export function checkTensorData(value: unknown, name: string): asserts value is TensorData {
+function checkTensorData(value: unknown, name: string): asserts value is TensorData {
   if (typeof value !== 'object' || value === null || !('data' in value) || !('shape' in value)) throw expected('{ data, shape } or a Tensor', name, value, 'type')
   const { data, shape } = value
   if (!types.isFloat32Array(data)) throw expected('a Float32Array', `${name}.data`, data, 'type')

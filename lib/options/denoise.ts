@@ -100,7 +100,7 @@ export interface DenoiseOptions<T extends TensorLike = TensorLike> {
   signal?: AbortSignal | undefined
 }
 
-export const denoiseOptionNames = [
+const denoiseOptionNames = [
   'latents',
   'timestep',
   'promptEmbeds',

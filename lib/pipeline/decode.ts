@@ -15,6 +15,13 @@ export interface DecodeInput {
   numFrames: number
 }
 
+/** Pixels uint8 [T, H, W, 3] as frames, the first of which has the given index. */
+export function framesFrom({ data, shape }: Awaited<ReturnType<typeof readArray>>, first: number): Frame[] {
+  const [count = 0, height = 0, width = 0] = shape
+  const size = height * width * 3
+  return Array.from({ length: count }, (_, i) => ({ index: first + i, data: (data as Uint8Array).slice(i * size, (i + 1) * size), width, height }))
+}
+
 /** Yields the frames of one micro-batch after another. */
 export async function* decodeBatches({ vae, latents, numFrames }: DecodeInput, ...signals: (AbortSignal | undefined)[]): AsyncGenerator<Frame[]> {
   const linked = linkSignals(...signals)
@@ -38,11 +45,9 @@ export async function* decodeBatches({ vae, latents, numFrames }: DecodeInput, .
       const pixels: NativeTensor = ahead as NativeTensor
       ahead = begin + step < latentFrames ? queue(begin + step) : undefined
       try {
-        const { data, shape } = await abortable(readArray(pixels), signal)
-        const [count = 0, height = 0, width = 0] = shape
-        const size = height * width * 3
-        const bytes = data as Uint8Array
-        yield Array.from({ length: count }, (_, i) => ({ index: index++, data: bytes.slice(i * size, (i + 1) * size), width, height }))
+        const frames = framesFrom(await abortable(readArray(pixels), signal), index)
+        index += frames.length
+        yield frames
       } finally {
         pixels.dispose()
       }

@@ -71,7 +71,7 @@ export function generate(options: GenerateCallOptions = {}): GenerationJob {
     checkGenerateOptions(rest, resolveLimits(limits))
     checkLogger(logger)
     const { options: taken, release } = takeInputs(takeSettings(rest))
-    const linked = linkSignals(...context.sources)
+    const linked = linkSignals(...context.signals)
     try {
       linked.signal.throwIfAborted()
       // An aborted call stops waiting; the loading goes on, because another call may wait for it.

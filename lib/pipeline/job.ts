@@ -34,7 +34,7 @@ export interface Emitted {
 /** What a job gives its run. */
 export interface RunContext {
   /** Each of them stops the run, and the decoding of its events: the caller's signal, and cancel(). */
-  sources: readonly (AbortSignal | undefined)[]
+  signals: readonly (AbortSignal | undefined)[]
   emit(emitted: Emitted): void
   /** Says whose runs this one takes turns with, as soon as that is known. */
   takesTurns(owner: object): void
@@ -74,12 +74,12 @@ export class GenerationJob implements Promise<GeneratedVideo>, AsyncIterable<Gen
 
   /** Started at once. */
   constructor(run: (context: RunContext) => Promise<RunResult>, signal: AbortSignal | undefined) {
-    const sources = [signal, this.#canceled.signal]
+    const signals = [signal, this.#canceled.signal]
     const job = this
     this.#sampled = (async () => {
       try {
         const result = await run({
-          sources,
+          signals,
           emit: (emitted) => this.#emit(emitted),
           takesTurns: (owner) => {
             this.#owner = owner

@@ -43,7 +43,7 @@ export interface PipelineParts {
   defaults: PipelineDefaults
 }
 
-export const publishedDefaults: PipelineDefaults = Object.freeze({ guidanceScale: 4, numInferenceSteps: 50, width: 320, height: 192, fps: 16 })
+const publishedDefaults: PipelineDefaults = Object.freeze({ guidanceScale: 4, numInferenceSteps: 50, width: 320, height: 192, fps: 16 })
 
 /** What Open-Sora 1.2 samples with. */
 const stdit3Defaults: PipelineDefaults = Object.freeze({ ...publishedDefaults, guidanceScale: 7, numInferenceSteps: 30 })

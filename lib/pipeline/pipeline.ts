@@ -212,16 +212,16 @@ export class VideoPipeline {
     this.#open()
     const { options: taken, release } = takeInputs(resolveGenerateOptions(options, this.#generateContext()))
     const textEncoder = this.#textEncoder ?? this.#parts.textEncoder
-    const { sources, emit, takesTurns } = context
+    const { signals, emit, takesTurns } = context
     takesTurns(this)
     const moved = (position: number): void => emit({ event: { type: 'queued', position } })
     try {
-      return await this.track(sources, (signal, cancel) =>
+      return await this.track(signals, (signal, cancel) =>
         this.#inTurn(signal, moved, () =>
           runGenerate(taken, this.#parts, textEncoder, this.#microBatch(), {
             signal,
             cancel,
-            sources,
+            signals,
             owner: this,
             logger,
             emit,

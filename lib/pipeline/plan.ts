@@ -46,7 +46,7 @@ export interface VideoPlan {
 }
 
 /** What guidance costs: both branches, unless its scale names one. */
-export function guidanceBranches(guidanceScale: number): number {
+function guidanceBranches(guidanceScale: number): number {
   return guidanceScale === 0 || guidanceScale === 1 ? 1 : 2
 }
 

@@ -1,20 +1,17 @@
 // One generate(), from resolved options to a Video: plan, text, start noise, given frames, sampling, and a video that decodes when it is read.
 
 import { performance } from 'node:perf_hooks'
-import { inStep, missingComponent } from '../errors.js'
 import { RunFolder } from '../files/run-folder.js'
-import type { VAE } from '../models/vae.js'
 import type { NativeCancel, NativeEngine, NativeTensor } from '../native/binding.js'
 import { abortable } from '../native/cancel.js'
 import type { Logger } from '../native/log.js'
 import { checkSeed, copyOf, randnNative } from '../native/ops.js'
-import { Scope, readArray, readNative, toNative } from '../native/tensor.js'
+import { Scope, readNative, toNative } from '../native/tensor.js'
 import type { TensorData } from '../native/tensor.js'
 import { plainOptions } from '../options/generate.js'
 import type { ResolvedGenerateOptions } from '../options/generate.js'
 import type { MicroBatch } from '../plan/frames.js'
 import type { Scheduler } from '../schedulers/index.js'
-import type { Frame } from '../video/index.js'
 import { Video } from '../video/video.js'
 import { givenFrames, maskOf, placeFrames } from './conditioning.js'
 import { decodeBatches, decodeFrames } from './decode.js'
@@ -27,6 +24,7 @@ import { sample } from './loop.js'
 import type { LoopStart } from './loop.js'
 import { planVideo } from './plan.js'
 import type { PipelineWarning, VideoPlan } from './plan.js'
+import { isPreviewed, preview, requireVae } from './previews.js'
 import { encodePrompt } from './prompt.js'
 import type { TextEncoderLike } from './prompt.js'
 import { fingerprintOf, loadState, saveState } from './resume.js'
@@ -34,7 +32,7 @@ import type { Fingerprint, SavedState } from './resume.js'
 import { conditionText } from './text.js'
 import type { TextConditioning } from './text.js'
 
-/** A job's context while it samples: its sources, and dispose(), as one signal, and as one flag. */
+/** A job's context while it samples: its signals, and dispose(), as one signal, and as one flag. */
 export interface SampleContext extends RunContext {
   signal: AbortSignal
   cancel: NativeCancel
@@ -44,7 +42,8 @@ export interface SampleContext extends RunContext {
   logger: Logger | undefined
 }
 
-interface Run {
+/** What the parts of one run share. */
+export interface Run {
   options: ResolvedGenerateOptions
   parts: PipelineParts
   textEncoder: TextEncoderLike | undefined
@@ -153,7 +152,7 @@ async function sampleLatents(run: Run, text: TextConditioning, seed: bigint, giv
   if (resuming?.state === undefined) placeFrames(engine, start.latents, given)
   const { onStep, onPreview } = options
   const previews = async (report: StepReport, latents: NativeTensor): Promise<void> => {
-    if (onPreview !== undefined || (context.observed && isPreviewed(options, report))) await preview(run, report, latents)
+    if (onPreview !== undefined || (context.observed && isPreviewed(options, report))) await preview(run, report.step, latents)
   }
   const observe =
     onStep === undefined && resuming === undefined && onPreview === undefined
@@ -206,11 +205,6 @@ async function sampleLatents(run: Run, text: TextConditioning, seed: bigint, giv
   }
 }
 
-function requireVae(vae: PipelineParts['vae']): VAE {
-  if (vae === undefined) throw missingComponent('vae', 'Expected the model to have vae/ for pixels but it has none; use outputType "latents", without image, lastImage and video frames')
-  return vae
-}
-
 /** The saved state, the given latents, or the seed's noise. */
 async function startOf({ options, engine, context }: Run, seed: bigint, shape: number[], state: SavedState | undefined): Promise<LoopStart> {
   if (state !== undefined) {
@@ -236,38 +230,6 @@ async function save({ folder, fingerprint }: Resuming, step: number, seed: numbe
   await saveState(folder.path, { step, seed, fingerprint, tensors })
 }
 
-const previewsOfRun = 5
-
-/** Whether somebody who iterates gets a preview after this step. */
-function isPreviewed({ preview: asked, outputType }: ResolvedGenerateOptions, { step, numInferenceSteps }: StepReport): boolean {
-  const before = (steps: number): number => Math.floor((previewsOfRun * steps) / numInferenceSteps)
-  return asked ?? (outputType === 'video' && before(step + 1) > before(step))
-}
-
-/** The middle micro-batch of the latents as they are, decoded: an event, and a call of onPreview. */
-async function preview({ options, parts, context, plan }: Run, { step }: StepReport, latents: NativeTensor): Promise<void> {
-  const vae = requireVae(parts.vae)
-  const { latentFrames: size, frames: videoFrames } = vae.microBatch
-  const batch = Math.floor((plan.latentFrames - 1) / size / 2)
-  const pixels = vae.native.decodePixels(latents, { begin: batch * size, end: Math.min((batch + 1) * size, plan.latentFrames), numFrames: options.numFrames, cancel: context.cancel })
-  try {
-    const { data, shape } = await inStep(step, readArray(pixels))
-    const [count = 0, height = 0, width = 0] = shape
-    const bytes = height * width * 3
-    const frames: Frame[] = Array.from({ length: count }, (_, i) => ({
-      index: batch * videoFrames + i,
-      data: (data as Uint8Array).slice(i * bytes, (i + 1) * bytes),
-      width,
-      height
-    }))
-    const event = { type: 'preview', step, frames } as const
-    if (options.preview !== false) context.emit({ event })
-    await callHook(context.owner, context.signal, () => options.onPreview?.(event))
-  } finally {
-    pixels.dispose()
-  }
-}
-
 /** The video, which decodes when it is read, and the events of the job, whose decoding stops with the job's signal. */
 function finish({ options, parts, context, plan, warnings }: Run, latents: TensorData, seed: number | bigint, timings: Record<string, number>): RunResult {
   const { numFrames, width, height, fps, outputType } = options
@@ -291,7 +253,7 @@ function finish({ options, parts, context, plan, warnings }: Run, latents: Tenso
   const decode = async function* (): AsyncGenerator<GenerationEvent> {
     const begin = performance.now()
     let done = 0
-    for await (const frames of decodeBatches({ vae, latents, numFrames }, ...context.sources)) {
+    for await (const frames of decodeBatches({ vae, latents, numFrames }, ...context.signals)) {
       done += frames.length
       yield { type: 'decode', done, total: numFrames }
       yield { type: 'frames', frames }

@@ -16,7 +16,7 @@ const windows: Record<string, FusionWindow> = {
 
 export const fusionNames = Object.keys(windows)
 
-export function fusionWindow(fusion: Fusion): FusionWindow {
+function fusionWindow(fusion: Fusion): FusionWindow {
   return typeof fusion === 'string' ? (windows[fusion] as FusionWindow) : fusion
 }
 

@@ -19,7 +19,7 @@ export type SchedulerName = keyof typeof classes
 /** A class name, a config (object or path) or an instance. */
 export type SchedulerOption = SchedulerName | SchedulerConfig | Scheduler
 
-export const schedulerNames = Object.keys(classes) as SchedulerName[]
+const schedulerNames = Object.keys(classes) as SchedulerName[]
 
 function isName(name: string): name is SchedulerName {
   return Object.hasOwn(classes, name)

@@ -1,7 +1,7 @@
 // A checkpoint is the content of a folder, which is replaced as a whole (lib/files/folder.ts): killed anywhere, the old one or the new one is complete, and
 // `settleCheckpoint` finds it. Other files in the folder stay. `training/state.json` marks it as ours.
 
-import { mkdir, stat, writeFile } from 'node:fs/promises'
+import { mkdir, stat } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { VinError } from '../errors.js'
 import { diskError, makeFolder, placeOf } from '../files/disk.js'
@@ -15,7 +15,7 @@ import { isModel } from '../pipeline/save.js'
 const STATE = join('training', 'state.json')
 
 /** Layout of `training/`; a state of another version is refused. */
-export const STATE_VERSION = 1
+const STATE_VERSION = 1
 
 const training = String.raw`training/state\.(json|safetensors)`
 
@@ -137,9 +137,4 @@ export function checkField(file: string, state: Record<string, unknown>, field: 
     expected: expectedValue,
     found
   })
-}
-
-/** Appends lines to a text file, for curves and logs that may lose their tail. */
-export async function appendLine(path: string, line: string): Promise<void> {
-  await writeFile(path, `${line}\n`, { flag: 'a' })
 }

@@ -135,7 +135,7 @@ export function objectPosition(world: World, object: WorldObject, frame: number)
 }
 
 /** Signed distance to the edge of an object at (dx, dy) from its centre. */
-export function signedDistance(shape: ShapeName, radius: number, dx: number, dy: number): number {
+function signedDistance(shape: ShapeName, radius: number, dx: number, dy: number): number {
   if (shape === 'circle') return Math.sqrt(dx * dx + dy * dy) - radius
   if (shape === 'square') return Math.max(Math.abs(dx), Math.abs(dy)) - 0.9 * radius
   return Math.max(dy - 0.75 * radius, 0.866 * Math.abs(dx) - 0.5 * dy - 0.62 * radius)
@@ -259,7 +259,7 @@ export function drawWorld(random: PhiloxRandom, { duration, objects: fixed }: Dr
 export type CaptionMode = 'mixed' | 'everything' | 'nothing'
 
 /** The sentence of an event; empty for none. */
-export function eventCaption(world: World): string {
+function eventCaption(world: World): string {
   if (world.event === 'curtain') return `the curtain closes at ${world.t1}s opens at ${world.t2}s`
   if (world.event === 'leave') return `leaves at ${world.t1}s returns at ${world.t2}s`
   return world.event === 'wall' ? 'behind a wall' : ''

@@ -137,7 +137,7 @@ export interface TrainerOptions {
   gradientCheckpointing?: boolean | undefined
 }
 
-export const trainerOptionNames = [
+const trainerOptionNames = [
   'scheduler',
   'learningRate',
   'backboneLearningRate',

@@ -3,7 +3,6 @@
 // stay what they were. One step is a batch of frames or micro-batches, one update.
 
 import { join } from 'node:path'
-import { types } from 'node:util'
 import { checkInteger, checkNames, checkNumber, checkOneOf } from '../check.js'
 import { VinError, expected, inStep, rangeError } from '../errors.js'
 import { verifyFile } from '../models/checksums.js'
@@ -17,20 +16,16 @@ import { brand } from '../realms.js'
 import { componentFolderFiles, readState, replaceCheckpoint } from './checkpoint.js'
 import type { CheckpointKind } from './checkpoint.js'
 import { endless, letGo, warnAbout } from './dataset.js'
-import type { Dataset, DatasetPosition, TrainingExample, VideoPixels } from './dataset.js'
+import type { Dataset, DatasetPosition } from './dataset.js'
 import { disturbLatents, replaceLatentFrame } from './decoder-latents.js'
 import { checkFitOptions, fitOptionNames, runFit, warningsOf } from './fit.js'
 import type { FitOptions, StepReport } from './fit.js'
 import { checkFiniteLosses, Optimizer, readNumbers } from './optimizer.js'
 import type { OptimizerOptions } from './optimizer.js'
 import { checkBetas, checkEmaDecay } from './options.js'
-import { checkVideoPixels, pixelPlanes } from './pixels.js'
+import { CELL, cellWeights, checkExample, concatenate, cut, pictureOf, pixelPlanes, standing, withPicture } from './pixels.js'
+import type { Clip, WeightedExample } from './pixels.js'
 import { latentNoise, PhiloxRandom, streams } from './random.js'
-
-/** An example with a loss weight for every pixel [T,H,W]. */
-export interface WeightedExample extends TrainingExample {
-  weights?: Float32Array
-}
 
 const stages = ['spatial', 'temporal', 'decoder', 'all'] as const
 export type VAEStage = (typeof stages)[number]
@@ -129,103 +124,6 @@ function resolveOptions(options: VAETrainerOptions): Resolved {
     cuts: checkNumber(options.cuts ?? 0, 'cuts', 0, 1),
     seed: checkInteger(options.seed ?? 0, 'seed', 0, Number.MAX_SAFE_INTEGER)
   }
-}
-
-interface Clip {
-  frames: VideoPixels
-  weights: Float32Array | undefined
-}
-
-function checkExample(example: WeightedExample): Clip {
-  if (typeof example !== 'object' || example === null || example.frames === undefined) throw expected('frames in every example', 'VAETrainer', example, 'type')
-  const frames = checkVideoPixels(example.frames)
-  const { weights } = example
-  const values = frames.data.length / 3
-  if (weights !== undefined && !types.isFloat32Array(weights)) throw expected('a Float32Array', 'weights of an example', weights, 'type')
-  if (weights !== undefined && weights.length !== values) throw expected(`${values} numbers, one for each pixel,`, 'weights of an example', weights, 'range')
-  return { frames, weights }
-}
-
-/** Frames [begin, begin + length) of a clip. */
-function cut({ frames, weights }: Clip, begin: number, length: number): Clip {
-  const [, height, width] = frames.shape
-  const plane = height * width
-  return {
-    frames: { data: frames.data.subarray(begin * plane * 3, (begin + length) * plane * 3), shape: [length, height, width, 3] },
-    weights: weights?.subarray(begin * plane, (begin + length) * plane)
-  }
-}
-
-/** Clips one after another as one. */
-function concatenate(clips: readonly Clip[]): Clip {
-  const first = clips[0]!
-  const [, height, width] = first.frames.shape
-  const frames = clips.reduce((sum, clip) => sum + clip.frames.shape[0], 0)
-  const data = new Uint8Array(frames * height * width * 3)
-  const weights = clips.some((clip) => clip.weights !== undefined) ? new Float32Array(frames * height * width).fill(1) : undefined
-  let at = 0
-  for (const clip of clips) {
-    if (clip.frames.shape[1] !== height || clip.frames.shape[2] !== width) {
-      throw expected(`frames of ${width}x${height}, as the others of the step`, 'VAETrainer', `${clip.frames.shape[2]}x${clip.frames.shape[1]}`, 'range')
-    }
-    data.set(clip.frames.data, at * 3)
-    if (clip.weights !== undefined) weights?.set(clip.weights, at)
-    at += clip.frames.shape[0] * height * width
-  }
-  return { frames: { data, shape: [frames, height, width, 3] }, weights }
-}
-
-/** Video frames that a latent frame stands for. */
-const TEMPORAL_FACTOR = 4
-
-/** Weight of a picture that was given: it must come back, and is one frame of a micro-batch. */
-const GIVEN_WEIGHT = 4
-
-/** The first or last frame of a clip, and its weights. */
-function pictureOf({ frames: { data, shape }, weights }: Clip, side: 'first' | 'last'): { data: Uint8Array; weights: Float32Array } {
-  const plane = shape[1] * shape[2]
-  const at = side === 'first' ? 0 : shape[0] - 1
-  return { data: data.subarray(3 * at * plane, 3 * (at + 1) * plane), weights: weights?.subarray(at * plane, (at + 1) * plane) ?? new Float32Array(plane).fill(1) }
-}
-
-/** `frames` frames of one picture. */
-function standing(picture: Uint8Array, [, height, width]: VideoPixels['shape'], frames: number): VideoPixels {
-  const repeated = new Uint8Array(frames * picture.length)
-  for (let frame = 0; frame < frames; frame++) repeated.set(picture, frame * picture.length)
-  return { data: repeated, shape: [frames, height, width, 3] }
-}
-
-/** What a clip that begins or ends with a picture of `source`, itself or another clip, is compared with. */
-function withPicture(clip: Clip, source: Clip, side: 'first' | 'last'): Clip {
-  const frames = clip.frames.shape[0]
-  const picture = pictureOf(source, side)
-  const plane = picture.weights.length
-  const data = clip.frames.data.slice()
-  const weights = clip.weights?.slice() ?? new Float32Array(frames * plane).fill(1)
-  const at = side === 'first' ? 0 : frames - 1
-  const begin = side === 'first' || source === clip ? at : Math.max(0, frames - TEMPORAL_FACTOR)
-  for (let frame = begin; frame <= at; frame++) {
-    data.set(picture.data, 3 * frame * plane)
-    weights.set(picture.weights, frame * plane)
-  }
-  for (let pixel = at * plane; pixel < (at + 1) * plane; pixel++) weights[pixel]! *= GIVEN_WEIGHT
-  return { frames: { data, shape: clip.frames.shape }, weights }
-}
-
-const CELL = 8
-
-/** Mean weight of the pixels that a 2D latent stands for: [T,H,W] → [T,⌊H/8⌋,⌊W/8⌋]. */
-function cellWeights(weights: Float32Array, [frames, height, width]: VideoPixels['shape']): Float32Array {
-  const [rows, columns] = [Math.floor(height / CELL), Math.floor(width / CELL)]
-  const means = new Float32Array(frames * rows * columns)
-  for (let frame = 0; frame < frames; frame++) {
-    for (let y = 0; y < rows * CELL; y++) {
-      for (let x = 0; x < columns * CELL; x++) {
-        means[(frame * rows + Math.floor(y / CELL)) * columns + Math.floor(x / CELL)]! += weights[(frame * height + y) * width + x]! / (CELL * CELL)
-      }
-    }
-  }
-  return means
 }
 
 function trains(stage: VAEStage, name: string): boolean {

@@ -1,7 +1,7 @@
 // GIF by gifenc. One palette serves the whole video, against flicker: a first pass over the frames takes samples for it, a second one writes. Frames are decoded
 // twice for that, so that memory stays flat.
 
-import { checkFrame, enlarge } from './frames.js'
+import { checkFrame } from './frames.js'
 import type { Frame, FrameSource } from './frames.js'
 
 /** Pixels that the palette is made from; more of them only cost time. */

@@ -8,7 +8,7 @@ import type { VideoPixels } from '../../lib/training/dataset.js'
 import { disturbLatents, replaceLatentFrame } from '../../lib/training/decoder-latents.js'
 import { worldClip } from '../../models/demo/recipe/clips.js'
 import { pixelPlanes } from '../../lib/training/pixels.js'
-import type { WeightedExample } from '../../lib/training/vae-trainer.js'
+import type { WeightedExample } from '../../lib/training/pixels.js'
 import { startTemporalVAE } from '../../models/demo/recipe/temporal-start.js'
 import { tinyVAE } from '../support/models.js'
 
