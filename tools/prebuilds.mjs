@@ -1,5 +1,5 @@
 // Writes prebuilds/ with prebuildify. It builds in a copy of the sources, because prebuildify starts with `node-gyp rebuild`, which empties build/.
-// CUDA plug-ins that `npm run build:cuda` left under build-backends/stage are taken along.
+// CUDA plug-ins that lie under build-backends/stage are taken along.
 import { cpSync, existsSync, mkdirSync, rmSync, symlinkSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
