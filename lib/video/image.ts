@@ -83,8 +83,26 @@ async function decodeImage(bytes: Uint8Array, options: { maxPixels: number; name
   return upright(picture, orientationOf(bytes, header.kind))
 }
 
+/**
+Whether a JPEG has its end: sharp refuses one without it, ffmpeg fills what is missing with grey. Previews in the header have an end of their own, and a phone may
+put a film behind the picture's.
+*/
+function hasEnd(bytes: Buffer): boolean {
+  for (let at = 2; at + 4 <= bytes.length; ) {
+    // Whatever that is, the decoder says.
+    if (bytes[at] !== 0xff) return true
+    const marker = bytes[at + 1]!
+    if (marker === 0xda) return bytes.includes('ffd9', at, 'hex')
+    if (marker === 0xff) at++
+    else if (marker === 0x01 || (marker >= 0xd0 && marker <= 0xd8)) at += 2
+    else at += 2 + bytes.readUInt16BE(at + 2)
+  }
+  return false
+}
+
 /** As the pixels lie in the file: decoders differ in whether they turn them. */
 async function decodeLossy(bytes: Uint8Array, kind: 'jpeg' | 'webp', { maxPixels, name, signal }: { maxPixels: number; name: string; signal: AbortSignal | undefined }): Promise<Picture> {
+  if (kind === 'jpeg' && !hasEnd(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length))) throw formatError(name, kind, new Error('the file is cut off'))
   const found = await loadSharp()
   if (found.sharp !== undefined) {
     try {

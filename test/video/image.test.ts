@@ -125,6 +125,27 @@ describe('reading', () => {
     }
   })
 
+  test.runIf(spawnSync('ffmpeg', ['-version']).status === 0).each(['sharp', 'ffmpeg'])('one that is cut off is refused by %s; bytes after its end are nothing', async (decoder) => {
+    const { default: sharp } = await import('sharp')
+    const noise = Uint8Array.from({ length: 64 * 48 * 3 }, (_, i) => (i * i * 31) >> 3)
+    const draw = () => sharp(noise, { raw: { width: 64, height: 48, channels: 3 } })
+    const [jpeg, progressive, webp] = await Promise.all([draw().jpeg().toBuffer(), draw().jpeg({ progressive: true }).toBuffer(), draw().webp().toBuffer()])
+    vi.resetModules()
+    if (decoder === 'ffmpeg') breakSharp(notInstalled)
+    try {
+      const { readImage: read } = await import('../../lib/video/image.js')
+      expect((await read(Buffer.concat([jpeg, Buffer.from('film\xff\xda', 'latin1')]))).data).toEqual((await read(jpeg)).data)
+      // A segment of the header holds a whole picture.
+      const preview = Buffer.concat([jpeg.subarray(0, 2), Buffer.from([0xff, 0xe2, (jpeg.length + 2) >> 8, (jpeg.length + 2) & 0xff]), jpeg, jpeg.subarray(2, -20)])
+      for (const bytes of [preview, jpeg.subarray(0, -2), jpeg.subarray(0, -20), jpeg.subarray(0, jpeg.length >> 1), progressive.subarray(0, progressive.length - 9), webp.subarray(0, webp.length >> 1)]) {
+        await expect(read(bytes)).rejects.toMatchObject({ code: 'ERR_VIN_FORMAT', message: expect.stringMatching(/^Expected a readable (JPEG|WEBP) for image but /) as string })
+      }
+    } finally {
+      mendSharp()
+      vi.resetModules()
+    }
+  })
+
   test.each([
     ['not there', notInstalled, 'sharp or an ffmpeg on PATH to read the JPEG given as image but found neither; run npm install sharp'],
     ['not loadable', new Error('Could not load the "sharp" module using the linux-x64 runtime\nPossible solutions: …'), 'but found no ffmpeg, and the installed sharp does not load (Could not load the "sharp" module using the linux-x64 runtime); run']
