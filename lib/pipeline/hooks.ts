@@ -2,7 +2,7 @@
 
 import { AsyncLocalStorage } from 'node:async_hooks'
 import type { NativeEngine, NativeTensor } from '../native/binding.js'
-import { VinError } from '../errors.js'
+import { VinError, expected } from '../errors.js'
 import { abortable } from '../native/cancel.js'
 import { Scope, Tensor, checkShape, readNative, toNative } from '../native/tensor.js'
 import type { TensorData } from '../native/tensor.js'
@@ -90,10 +90,13 @@ export function stepEvent(report: StepReport, latents: StepLatents): StepEvent {
 /**
 What `onStep` returned, as latents on the engine; undefined: nothing was replaced. What is no tensor (the length that `push` returns) means nothing.
 
-@throws RangeError for latents of another shape
+@throws RangeError for latents of another shape, TypeError for numbers without a shape
 */
 export async function replacedLatents(engine: NativeEngine, answer: StepResult, shape: readonly number[], signal: AbortSignal): Promise<NativeTensor | undefined> {
-  if (typeof answer !== 'object' || answer === null || !('shape' in answer)) return undefined
+  if (typeof answer !== 'object' || answer === null) return undefined
+  // Numbers without their shape, or latents in a wrapping, are meant to replace: not to use them would go unseen.
+  if (ArrayBuffer.isView(answer) || 'latents' in answer) throw expected('{ data, shape } or a Tensor', 'what onStep returned', answer, 'type')
+  if (!('shape' in answer)) return undefined
   checkShape(answer, 'the latents returned by onStep', shape)
   if (!(answer instanceof Tensor)) return engine.upload(answer.data, answer.shape)
   // The caller keeps its handle, the loop gets a copy.

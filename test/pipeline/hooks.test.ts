@@ -185,3 +185,8 @@ test('a saved state holds what the hook left: a run that goes on needs it no mor
     await rm(folder, { recursive: true, force: true })
   }
 })
+
+test.each([['numbers without a shape', new Float32Array(4)], ['latents in a wrapping', { latents: { data: new Float32Array(4), shape: [4] } }]])('onStep that returns %s is a TypeError, not a run that ignores it', async (_, answer) => {
+  const options = { prompt: 'a red circle', numFrames: 5, numInferenceSteps: 2, seed: 1, outputType: 'latents' as const }
+  await expect(pipeline.generate({ ...options, onStep: () => answer as never })).rejects.toMatchObject({ code: 'ERR_INVALID_ARG_TYPE', message: expect.stringContaining('for what onStep returned') as string })
+})
