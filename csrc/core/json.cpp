@@ -460,10 +460,21 @@ std::string write_json(const Json& json) {
 }
 
 void JsonField::fail(const std::string& expected) const {
-    std::string found = describe(json_);
-    std::string text =
-        file_ + ": expected " + expected + (path_.empty() ? "" : " for " + path_) + " but found " + found;
-    throw Error("VIN_FORMAT", text, {{"file", file_}, {"key", path_}, {"expected", expected}, {"found", found}});
+    const std::string found = describe(json_), what = expected + (path_.empty() ? "" : " for " + path_);
+    throw Error("VIN_FORMAT", file_ + ": expected " + what + " but found " + found,
+                {{"file", file_}, {"key", path_}, {"expected", expected}, {"found", found}});
+}
+
+void JsonField::unsupported(const std::string& expected) const {
+    throw Error("VIN_NOT_SUPPORTED",
+                "Expected " + expected + " for " + path_ + " in " + file_ + " but found " + describe(json_) +
+                    ", which is not supported",
+                {{"file", file_}, {"name", path_}});
+}
+
+JsonField JsonField::or_empty() const {
+    static const Json empty = JsonObject();
+    return present_and_not_null() ? *this : JsonField(&empty, file_, path_);
 }
 
 JsonField JsonField::operator[](const std::string& key) const {

@@ -113,6 +113,9 @@ public:
     const std::string& file() const { return file_; }
     const std::string& path() const { return path_; }  // "rope.axes[2]"
     [[noreturn]] void fail(const std::string& expected) const;
+    // A value that is well-formed, but that nothing here computes with: VIN_NOT_SUPPORTED.
+    [[noreturn]] void unsupported(const std::string& expected) const;
+    JsonField or_empty() const;  // an object without members where the value is absent or null
 
 private:
     JsonField(const Json* json, std::string file, std::string path)

@@ -8,16 +8,24 @@ namespace vin {
 
 T5Config t5_config(const JsonField& json) {
     T5Config c;
-    c.vocab_size = json["vocab_size"].integer_or(c.vocab_size, 1, 1 << 22);
-    c.d_model = json["d_model"].integer_or(c.d_model, 1, 65536);
-    c.d_kv = json["d_kv"].integer_or(c.d_kv, 1, 512);
-    c.d_ff = json["d_ff"].integer_or(c.d_ff, 1, 1 << 20);
-    c.num_layers = json["num_layers"].integer_or(c.num_layers, 1, 256);
-    c.num_heads = json["num_heads"].integer_or(c.num_heads, 1, 1024);
-    c.num_buckets = json["relative_attention_num_buckets"].integer_or(c.num_buckets, 4, 65536);
-    c.max_distance = json["relative_attention_max_distance"].integer_or(c.max_distance, c.num_buckets / 4 + 1, 1 << 20);
-    c.eps = static_cast<float>(json["layer_norm_epsilon"].number_or(1e-6, 0, 1));
-    if (json["feed_forward_proj"].present_and_not_null()) json["feed_forward_proj"].one_of({"gated-gelu"});
+    ConfigReader read(json);
+    read.named("_class_name", {"T5EncoderModel"});
+    read.named("model_type", {"t5", "mt5"});
+    c.vocab_size = read.integer("vocab_size", 1, 1 << 22, c.vocab_size);
+    c.d_model = read.integer("d_model", 1, 65536);
+    c.d_kv = read.integer("d_kv", 1, 512);
+    c.d_ff = read.integer("d_ff", 1, 1 << 20);
+    c.num_layers = read.integer("num_layers", 1, 256);
+    c.num_heads = read.integer("num_heads", 1, 1024);
+    c.num_buckets = read.integer("relative_attention_num_buckets", 4, 4096, c.num_buckets);
+    c.max_distance = read.integer("relative_attention_max_distance", c.num_buckets / 4 + 1, 1 << 20, c.max_distance);
+    c.eps = static_cast<float>(read.number("layer_norm_epsilon", 0, 1, 1e-6));
+    const JsonField forward = read["feed_forward_proj"];
+    const char* const form = "gated-gelu";
+    if (forward.present_and_not_null() && (!forward.json()->text() || *forward.json()->text() != form))
+        forward.unsupported("\"gated-gelu\" (T5 v1.1)");
+    read.keep("feed_forward_proj", form);
+    c.resolved = read.resolved();
     return c;
 }
 

@@ -3,19 +3,21 @@
 #include <string>
 #include <vector>
 
-#include "../core/json.h"
 #include "../core/weights.h"
 #include "../ops/ops.h"
+#include "config.h"
 
 namespace vin {
 
 struct T5Config {
-    int64_t vocab_size = 32128, d_model = 4096, d_kv = 64, d_ff = 10240, num_layers = 24, num_heads = 64;
+    int64_t vocab_size = 32128, d_model = 0, d_kv = 0, d_ff = 0, num_layers = 0, num_heads = 0;
     int64_t num_buckets = 32, max_distance = 128;
     float eps = 1e-6f;
+    JsonObject resolved;
 };
 
-// Missing keys are those of xxl. Throws VIN_FORMAT.
+// Missing keys are transformers' defaults; sizes must be there. Throws VIN_FORMAT, and VIN_NOT_SUPPORTED for another
+// form of the feed-forward layers.
 T5Config t5_config(const JsonField& config);
 std::vector<WeightSpec> t5_weights(const T5Config& config);
 // The word embedding also goes by encoder.embed_tokens.weight.

@@ -2,41 +2,56 @@
 
 namespace vin {
 
+static VinConfig vin_config(ConfigReader& read) {
+    VinConfig c;
+    c.num_global_tokens = read.integer("num_global_tokens", 1, 65536);
+    c.dim = read.integer("dim", 2, 65536);
+    c.num_heads = read.integer("num_heads", 1, 1024);
+    c.num_blocks = read.integer("num_blocks", 0, 256, 4);
+    read.number("keyframe_interval", 1e-3, 3600, 1);  // seconds
+    if (c.dim % c.num_heads != 0 || c.dim / c.num_heads > 512)
+        read["num_heads"].fail("a divisor of vin.dim " + std::to_string(c.dim) + " with heads of at most 512");
+    return c;
+}
+
 TransformerConfig transformer_config(const JsonField& json) {
     TransformerConfig c;
-    const std::string layout = json["attention_layout"].present()
-                                   ? json["attention_layout"].one_of({"factorised", "hybrid", "full"})
-                                   : "factorised";
+    ConfigReader read(json);
+    read.named("_class_name", {"VinTransformer3DModel", "STDiT3"});
+    read.named("model_type", {"STDiT3"});
+    const std::string layout = read.one_of("attention_layout", {"factorised", "hybrid", "full"}, "factorised");
     c.layout = layout == "full" ? Layout::full : layout == "hybrid" ? Layout::hybrid : Layout::factorised;
-    c.depth = json["depth"].integer(1, 1024);
-    c.hidden_size = json["hidden_size"].integer(4, 65536);
-    c.num_heads = json["num_heads"].integer(1, 1024);
-    if (c.hidden_size % c.num_heads != 0)
-        json["num_heads"].fail("a divisor of hidden_size " + std::to_string(c.hidden_size));
-    if (c.hidden_size / c.num_heads > 512 || (c.hidden_size / c.num_heads) % 2 != 0)
-        json["num_heads"].fail("heads of an even size up to 512");
-    if (c.hidden_size % 4 != 0) json["hidden_size"].fail("a multiple of 4");
-    c.in_channels = json["in_channels"].integer_or(4, 1, 256);
-    c.caption_channels = json["caption_channels"].integer(1, 65536);
-    c.model_max_length = json["model_max_length"].integer_or(300, 1, 65536);
-    c.mlp_hidden = static_cast<int64_t>(static_cast<double>(c.hidden_size) * json["mlp_ratio"].number_or(4, 0.25, 64));
-    c.qk_norm = json["qk_norm"].boolean_or(true);
-    c.pred_sigma = json["pred_sigma"].boolean_or(true);
-    c.input_sq_size = json["input_sq_size"].number_or(512, 1, 65536);
-    c.max_latent_frames = static_cast<double>(json["max_latent_frames"].integer_or(80, 1, 1 << 20));
-    if (json["patch_size"].present_and_not_null() &&
-        json["patch_size"].integers(1, 16, 3) != std::vector<int64_t>{1, 2, 2})
-        json["patch_size"].fail("[1, 2, 2]");
-    const JsonField vin = json["vin"];
-    if (vin.present_and_not_null()) {
+    c.depth = read.integer("depth", 1, 1024);
+    c.hidden_size = read.integer("hidden_size", 4, 65536);
+    c.num_heads = read.integer("num_heads", 1, 1024);
+    c.in_channels = read.integer("in_channels", 1, 256, 4);
+    const std::vector<int64_t> patch = {1, 2, 2};
+    if (read.integers("patch_size", 1, 64, patch) != patch) read["patch_size"].unsupported("[1, 2, 2]");
+    c.mlp_hidden = static_cast<int64_t>(static_cast<double>(c.hidden_size) * read.number("mlp_ratio", 0.25, 64, 4));
+    c.caption_channels = read.integer("caption_channels", 1, 65536);
+    c.model_max_length = read.integer("model_max_length", 1, 65536, 300);
+    c.qk_norm = read.boolean("qk_norm", true);
+    c.pred_sigma = read.boolean("pred_sigma", true);
+    c.input_sq_size = read.number("input_sq_size", 1, 65536, 512);
+    const int64_t chunk_frames = read.integer("chunk_frames", 1, 65536, 20);
+    if (read.integer("context_frames", 0, 65536, 8) > chunk_frames)
+        read["context_frames"].fail("at most chunk_frames " + std::to_string(chunk_frames));
+    read.number("latent_fps", 0.01, 1000, 5);
+    c.max_latent_frames = static_cast<double>(read.integer("max_latent_frames", 1, 1000000, 80));
+    const int64_t head = c.hidden_size / c.num_heads;
+    if (c.hidden_size % c.num_heads != 0 || head % 2 != 0 || head > 512)
+        read["num_heads"].fail("a number of heads that splits hidden_size " + std::to_string(c.hidden_size) +
+                               " into even parts of at most 512");
+    if (c.hidden_size % 4 != 0) read["hidden_size"].fail("a multiple of 4");
+    if (read["skip_y_embedder"].boolean_or(false))
+        read["skip_y_embedder"].unsupported("false (captions pass through y_embedder here)");
+    if (read["vin"].present_and_not_null()) {
+        ConfigReader vin(read["vin"]);
+        c.vin = vin_config(vin);
         c.has_vin = c.has_time_embedder = true;
-        c.vin.num_global_tokens = vin["num_global_tokens"].integer(1, 65536);
-        c.vin.dim = vin["dim"].integer(1, 65536);
-        c.vin.num_heads = vin["num_heads"].integer(1, 1024);
-        c.vin.num_blocks = vin["num_blocks"].integer_or(4, 0, 256);
-        if (c.vin.dim % c.vin.num_heads != 0 || c.vin.dim / c.vin.num_heads > 512)
-            vin["num_heads"].fail("a divisor of vin.dim " + std::to_string(c.vin.dim) + " with heads of at most 512");
+        read.keep("vin", vin.resolved());
     }
+    c.resolved = read.resolved();
     return c;
 }
 

@@ -4,9 +4,9 @@
 #include <string>
 #include <vector>
 
-#include "../core/json.h"
 #include "../core/weights.h"
 #include "../ops/ops.h"
+#include "config.h"
 
 namespace vin {
 
@@ -16,7 +16,7 @@ struct VinConfig {
     int64_t num_global_tokens = 0, dim = 0, num_heads = 0, num_blocks = 4;
 };
 
-// config.json of model.md §2.
+// config.json of model.md §2; `resolved` has the keys that nothing in C++ computes with, too.
 struct TransformerConfig {
     Layout layout = Layout::factorised;
     int64_t depth = 0, hidden_size = 0, num_heads = 0, in_channels = 4, caption_channels = 0, model_max_length = 300;
@@ -25,6 +25,7 @@ struct TransformerConfig {
     double input_sq_size = 512, max_latent_frames = 80;
     bool has_vin = false, has_time_embedder = false;
     VinConfig vin;
+    JsonObject resolved;
 
     int64_t out_channels() const { return pred_sigma ? 2 * in_channels : in_channels; }
 };

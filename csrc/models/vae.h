@@ -5,9 +5,9 @@
 #include <string>
 #include <vector>
 
-#include "../core/json.h"
 #include "../core/weights.h"
 #include "../ops/ops.h"
+#include "config.h"
 
 namespace vin {
 
@@ -29,13 +29,14 @@ struct VaeConfig {
     std::vector<float> shift = {0, 0, 0, 0}, scale = {1, 1, 1, 1};  // used when the state dict has none
     int64_t micro_frame_size = 17;                                  // F
     int64_t micro_latent_size = 5;                                  // L
+    JsonObject resolved;
 
     int64_t extra_latents() const {
         return micro_latent_size - (micro_frame_size + temporal_factor - 1) / temporal_factor;
     }  // L − ⌈F/4⌉
 };
 
-// Missing keys are the published sizes. Throws VIN_FORMAT.
+// Missing keys are the published sizes. Throws VIN_FORMAT, and VIN_NOT_SUPPORTED for what no backend computes with.
 VaeConfig vae_config(const JsonField& config);
 // Names and shapes as published, initial values of demo.md §3.4.
 std::vector<WeightSpec> vae_weights(const VaeConfig& config);

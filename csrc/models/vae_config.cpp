@@ -6,64 +6,54 @@
 
 namespace vin {
 
-static std::vector<float> channel_values(const JsonField& field, const std::vector<float>& fallback) {
-    if (!field.present_and_not_null()) return fallback;
-    const size_t channels = static_cast<size_t>(VaeConfig::latent_channels);
-    if (field.json()->number()) return std::vector<float>(channels, static_cast<float>(field.number()));
-    if (field.size() != channels) field.fail("a number or an array of 4 numbers");
-    std::vector<float> values;
-    for (size_t i = 0; i < channels; i++) values.push_back(static_cast<float>(field[i].number()));
-    return values;
-}
-
-static std::vector<int64_t> sizes_or(const JsonField& field, const std::vector<int64_t>& fallback, int64_t max,
-                                     size_t count) {
-    if (!field.present_and_not_null()) return fallback;
-    const std::vector<int64_t> sizes = field.integers(1, max, count);
-    if (sizes.size() != count) field.fail("an array of " + std::to_string(count) + " integers");
-    return sizes;
-}
-
-static void expect_groups(const JsonField& field, int64_t channels, int64_t groups) {
-    if (channels % groups)
-        field.fail("numbers of channels that norm_num_groups " + std::to_string(groups) + " divides");
-}
-
 VaeConfig vae_config(const JsonField& json) {
     VaeConfig c;
-    c.block_out_channels =
-        sizes_or(json["block_out_channels"], c.block_out_channels, 4096, 4);  // 4 levels: 8× in space
-    c.layers_per_block = json["layers_per_block"].integer_or(c.layers_per_block, 1, 16);
-    c.norm_num_groups = json["norm_num_groups"].integer_or(c.norm_num_groups, 1, 512);
-    for (int64_t channels : c.block_out_channels)
-        expect_groups(json["block_out_channels"], channels, c.norm_num_groups);
+    ConfigReader read(json);
+    read.named("_class_name", {"OpenSoraVAE_V1_2", "VideoAutoencoderPipeline"});
+    read.named("model_type", {"VideoAutoencoderPipeline"});
+    const auto expect_levels = [](const JsonField& field, const char* why) {
+        if (field.present_and_not_null() && field.size() != 4) field.unsupported("4 levels" + std::string(why));
+    };
+    expect_levels(read["block_out_channels"], " (8 × 8 pixels a latent)");
+    c.block_out_channels = read.integers("block_out_channels", 1, 4096, c.block_out_channels);
     if (c.block_out_channels.back() > 512)
-        json["block_out_channels"].fail("at most 512 channels in the last block, the width of its one attention head");
+        read["block_out_channels"].fail("at most 512 channels in the last block, the width of its one attention head");
+    c.layers_per_block = read.integer("layers_per_block", 1, 16, c.layers_per_block);
+    c.norm_num_groups = read.integer("norm_num_groups", 1, 512, c.norm_num_groups);
+    const auto expect_groups = [&](int64_t channels, const char* of) {
+        if (channels % c.norm_num_groups != 0)
+            read["norm_num_groups"].fail("a divisor of " + std::to_string(channels) + " " + of);
+    };
+    for (int64_t channels : c.block_out_channels) expect_groups(channels, "block_out_channels");
+    const int64_t latent_channels = VaeConfig::latent_channels;
+    read.integer("latent_channels", latent_channels, latent_channels, latent_channels);
+    c.scaling_factor = read.number("scaling_factor", 1e-6, 1e6, c.scaling_factor);
 
-    if (const JsonField temporal = json["temporal"]; temporal.present_and_not_null()) {
-        c.temporal_filters = temporal["filters"].integer_or(c.temporal_filters, 1, 4096);
-        c.temporal_res_blocks = temporal["num_res_blocks"].integer_or(c.temporal_res_blocks, 1, 16);
-        c.temporal_multipliers = sizes_or(temporal["channel_multipliers"], c.temporal_multipliers, 64, 4);
-        for (int64_t multiplier : c.temporal_multipliers)
-            expect_groups(temporal["filters"], c.temporal_filters * multiplier, c.norm_num_groups);
-        if (const JsonField downsample = temporal["temporal_downsample"]; downsample.present_and_not_null()) {
-            if (downsample.size() != 3) downsample.fail("an array of 3 booleans");
-            for (size_t i = 0; i < 3; i++) c.temporal_downsample[i] = downsample[i].boolean();
-            if (std::count(c.temporal_downsample.begin(), c.temporal_downsample.end(), true) != 2)
-                downsample.fail("two of three true: 4 video frames to a latent frame");
-        }
-    }
+    ConfigReader temporal(read["temporal"].or_empty());
+    c.temporal_filters = temporal.integer("filters", 1, 4096, c.temporal_filters);
+    c.temporal_res_blocks = temporal.integer("num_res_blocks", 1, 16, c.temporal_res_blocks);
+    expect_levels(temporal["channel_multipliers"], "");
+    c.temporal_multipliers = temporal.integers("channel_multipliers", 1, 64, c.temporal_multipliers);
+    for (int64_t multiplier : c.temporal_multipliers)
+        expect_groups(c.temporal_filters * multiplier, "temporal.filters times a multiplier");
+    c.temporal_downsample = temporal.booleans("temporal_downsample", c.temporal_downsample);
+    if (std::count(c.temporal_downsample.begin(), c.temporal_downsample.end(), true) != 2)
+        temporal["temporal_downsample"].unsupported("two of three true (4 video frames a latent)");
+    read.keep("temporal", temporal.resolved());
 
-    json["latent_channels"].integer_or(VaeConfig::latent_channels, VaeConfig::latent_channels,
-                                       VaeConfig::latent_channels);
-    c.scaling_factor = json["scaling_factor"].number_or(c.scaling_factor, 1e-6, 1e6);
-    c.shift = channel_values(json["shift"], c.shift);
-    c.scale = channel_values(json["scale"], c.scale);
-    for (float value : c.scale)
-        if (value == 0) json["scale"].fail("numbers other than 0");
-    c.micro_frame_size = json["micro_frame_size"].integer_or(c.micro_frame_size, 1, 4096);
+    if (const JsonField frames = read["micro_frame_size"]; frames.present() && !frames.present_and_not_null())
+        frames.unsupported("a number of frames (null, all frames of a video as one micro-batch, is not computed)");
+    c.micro_frame_size = read.integer("micro_frame_size", 1, 4096, c.micro_frame_size);
     const int64_t least = (c.micro_frame_size + VaeConfig::temporal_factor - 1) / VaeConfig::temporal_factor;
-    c.micro_latent_size = json["micro_latent_size"].integer_or(least, least, 4096);
+    c.micro_latent_size = read.integer("micro_latent_size", least, 4096, least);
+    const auto channel_values = [&](const char* key, std::vector<float>& values) {
+        const std::vector<double> given = read.numbers(key, static_cast<size_t>(latent_channels));
+        if (!given.empty()) values.assign(given.begin(), given.end());
+    };
+    channel_values("shift", c.shift);
+    channel_values("scale", c.scale);
+    if (std::count(c.scale.begin(), c.scale.end(), 0.f) > 0) read["scale"].fail("numbers other than 0");
+    c.resolved = read.resolved();
     return c;
 }
 

@@ -100,6 +100,7 @@ static Napi::Object open(Napi::Env env, Napi::Object exports) {
     exports.Set("readSafetensors", Napi::Function::New(env, read_safetensors_js));
     exports.Set("writeSafetensors", Napi::Function::New(env, write_safetensors_js));
     exports.Set("parseJson", Napi::Function::New(env, parse_json_js));
+    exports.Set("resolveConfig", Napi::Function::New(env, resolve_config_js));
     exports.Set("memory", Napi::Function::New(env, memory_of_process));
     return exports;
 }

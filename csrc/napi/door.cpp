@@ -1,5 +1,7 @@
 #include "door.h"
 
+#include <cmath>
+
 namespace vin {
 
 // ---- the way back ----
@@ -304,12 +306,38 @@ SafetensorsLimits limits_from_js(const Napi::Object& options) {
     return limits;
 }
 
-Json json_from_js(Napi::Env env, const Napi::Value& value, const std::string& file) {
-    const Napi::Object json = env.Global().Get("JSON").As<Napi::Object>();
-    const Napi::Value string = json.Get("stringify").As<Napi::Function>().Call(json, {value});
-    if (!string.IsString()) throw Error("VIN_INVALID", "Expected a configuration object");
-    const std::string utf8 = string.As<Napi::String>().Utf8Value();
-    return parse_json(utf8.data(), utf8.size(), file);
+static Json json_from_js(const Napi::Value& value, const std::string& file, size_t depth) {
+    if (value.IsNull()) return {};
+    if (value.IsBoolean()) return value.As<Napi::Boolean>().Value();
+    if (value.IsString()) return value.As<Napi::String>().Utf8Value();
+    if (value.IsNumber()) {
+        const double number = value.As<Napi::Number>().DoubleValue();
+        const bool whole = number == std::floor(number) && std::fabs(number) <= 9007199254740991.0;
+        return whole ? Json(static_cast<int64_t>(number)) : Json(number);
+    }
+    // What JSON has no word for is kept as its own text, so that whoever asks for the value refuses it.
+    if (!value.IsObject() || value.IsFunction()) return value.ToString().Utf8Value();
+    const size_t most = JsonLimits().depth;
+    if (depth == most)
+        throw Error("VIN_FORMAT",
+                    file + ": expected at most " + std::to_string(most) + " nested arrays and objects but found more");
+    const Napi::HandleScope scope(value.Env());
+    if (value.IsArray()) {
+        const Napi::Array array = value.As<Napi::Array>();
+        JsonArray out;
+        for (uint32_t i = 0; i < array.Length(); i++) out.push_back(json_from_js(array.Get(i), file, depth + 1));
+        return out;
+    }
+    const Napi::Object object = value.As<Napi::Object>();
+    const Napi::Array keys = object.GetPropertyNames();
+    JsonObject out;
+    for (uint32_t i = 0; i < keys.Length(); i++) {
+        const std::string key = keys.Get(i).ToString().Utf8Value();
+        const Napi::Value member = object.Get(key);
+        if (!member.IsUndefined()) out.set(key, json_from_js(member, file, depth + 1));
+    }
+    return out;
 }
+Json json_from_js(const Napi::Value& value, const std::string& file) { return json_from_js(value, file, 0); }
 
 }  // namespace vin

@@ -107,7 +107,7 @@ std::vector<int64_t> integers(const Napi::Value& value, const char* what);
 std::vector<std::string> strings(const Napi::Value& value, const char* what);
 bool has(const Napi::Object& object, const char* key);          // neither undefined nor null
 SafetensorsLimits limits_from_js(const Napi::Object& options);  // options.limits
-Json json_from_js(Napi::Env env, const Napi::Value& value, const std::string& file);
+Json json_from_js(const Napi::Value& value, const std::string& file);
 
 // ---- wrappers ----
 Napi::Object wrap_tensor(Napi::Env env, HandleRef handle);
@@ -128,6 +128,7 @@ Napi::Value describe_ops(const Napi::CallbackInfo& info);
 Napi::Value read_safetensors_js(const Napi::CallbackInfo& info);
 Napi::Value write_safetensors_js(const Napi::CallbackInfo& info);
 Napi::Value parse_json_js(const Napi::CallbackInfo& info);
+Napi::Value resolve_config_js(const Napi::CallbackInfo& info);
 
 // What each environment has of its own: constructors of the wrapper classes, those of errors as the library has handed
 // them over (weak: a test runner drops the library with its realm), and the engines.

@@ -2,7 +2,7 @@
 #include <cstring>
 
 #include "../core/safetensors.h"
-#include "door.h"
+#include "model.h"
 
 namespace vin {
 
@@ -123,7 +123,8 @@ Napi::Value write_safetensors_js(const Napi::CallbackInfo& info) {
     });
 }
 
-static Napi::Value json_to_js(Napi::Env env, const Json& json) {
+// Objects without a prototype, since keys of a file may be any; those of a config are ours.
+static Napi::Value json_to_js(Napi::Env env, const Json& json, bool own_keys = false) {
     if (json.is_null()) return env.Null();
     if (const bool* boolean = json.boolean()) return Napi::Boolean::New(env, *boolean);
     if (const JsonNumber* number = json.number()) return Napi::Number::New(env, number->value);
@@ -132,14 +133,14 @@ static Napi::Value json_to_js(Napi::Env env, const Json& json) {
         Napi::Array out = Napi::Array::New(env, array->size());
         for (size_t i = 0; i < array->size(); i++) {
             Napi::HandleScope scope(env);
-            out.Set(static_cast<uint32_t>(i), json_to_js(env, (*array)[i]));
+            out.Set(static_cast<uint32_t>(i), json_to_js(env, (*array)[i], own_keys));
         }
         return out;
     }
-    Napi::Object out = null_object(env);
+    Napi::Object out = own_keys ? Napi::Object::New(env) : null_object(env);
     for (const JsonMember& member : json.object()->members()) {
         Napi::HandleScope scope(env);
-        set_own(env, out, member.first, json_to_js(env, member.second));
+        set_own(env, out, member.first, json_to_js(env, member.second, own_keys));
     }
     return out;
 }
@@ -157,6 +158,13 @@ Napi::Value parse_json_js(const Napi::CallbackInfo& info) {
         }
         return json_to_js(info.Env(), parse_json(reinterpret_cast<const char*>(bytes.Data()), bytes.ByteLength(),
                                                  info[1].ToString().Utf8Value(), limits));
+    });
+}
+
+Napi::Value resolve_config_js(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+        const std::string kind = info[0].ToString().Utf8Value(), file = info[2].ToString().Utf8Value();
+        return json_to_js(info.Env(), resolved_config(kind, json_from_js(info[1], file), file), true);
     });
 }
 

@@ -78,6 +78,13 @@ static std::vector<WeightSpec> specs_of(const std::string& kind, const Json& con
     throw Error("VIN_INVALID", "Expected a model of kind transformer, vae or t5 but received " + kind);
 }
 
+JsonObject resolved_config(const std::string& kind, const Json& config, const std::string& file) {
+    const JsonField field(config, file);
+    if (kind == "transformer") return transformer_config(field).resolved;
+    if (kind == "vae") return vae_config(field).resolved;
+    return t5_config(field).resolved;
+}
+
 static void make(AnyModel& model, const Json& config, const std::string& file, Weights weights) {
     const JsonField field(config, file);
     if (model.kind == "transformer") {
@@ -632,7 +639,7 @@ Napi::Promise load_model(const Napi::CallbackInfo& info, const EngineRef& engine
     const Napi::Object options =
         info.Length() > 3 && info[3].IsObject() ? info[3].As<Napi::Object>() : Napi::Object::New(info.Env());
     const std::string config_file = text(options, "configFile", "config.json");
-    auto config = std::make_shared<Json>(json_from_js(info.Env(), info[1], config_file));
+    auto config = std::make_shared<Json>(json_from_js(info[1], config_file));
     specs_of(model->kind, *config, config_file);  // a bad configuration fails before anything is queued
     const SafetensorsLimits limits = limits_from_js(options);
     const std::shared_ptr<Cancel> cancel = optional_cancel(options);
@@ -645,7 +652,7 @@ Napi::Value create_model(const Napi::CallbackInfo& info, const EngineRef& engine
     auto model = std::make_shared<AnyModel>();
     model->engine = engine;
     model->kind = info[0].ToString().Utf8Value();
-    const Json config = json_from_js(info.Env(), info[1], "config.json");
+    const Json config = json_from_js(info[1], "config.json");
     bool lossless = true;
     const uint64_t seed = info[2].IsBigInt() ? info[2].As<Napi::BigInt>().Uint64Value(&lossless)
                                              : static_cast<uint64_t>(info[2].ToNumber().Int64Value());

@@ -20,6 +20,8 @@ struct AnyModel {
 };
 using ModelRef = std::shared_ptr<AnyModel>;
 
+// The config of a transformer, vae or t5 with every key that is left out.
+JsonObject resolved_config(const std::string& kind, const Json& config, const std::string& file);
 [[noreturn]] void raise_nonfinite(int32_t code, const Transformer& model);
 // What a file of weights takes from a tensor; VIN_NONFINITE for NaN or Inf, so that such weights replace none that are
 // good.

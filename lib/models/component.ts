@@ -1,10 +1,11 @@
 // What the three models have in common: a folder with a config and weights on one side, a native model on an engine on the other.
 
 import { statSync } from 'node:fs'
+import { join } from 'node:path'
 import { checkNames } from '../check.js'
 import { VinError, checkMade, expected, nearest } from '../errors.js'
 import { withCancel } from '../native/cancel.js'
-import type { NativeCancel, NativeModel, NativeTensor } from '../native/binding.js'
+import type { Config, ModelKind, NativeModels, NativeTensor } from '../native/binding.js'
 import { openEngine, shareEngine } from '../native/engine.js'
 import type { Engine, Runtime } from '../native/engine.js'
 import { quietLogger, warnOfProcess } from '../native/log.js'
@@ -15,25 +16,51 @@ import type { TensorData } from '../native/tensor.js'
 import { resolveModelOptions } from '../options/model.js'
 import type { ModelOptions, ResolvedModelOptions } from '../options/model.js'
 import { verifyFile } from './checksums.js'
+import { readConfig } from './config.js'
 import { weightFile, weightFiles } from './files.js'
 import { checkWeightType, saveComponent } from './save.js'
 import type { ComponentFolder, ComponentName, SaveModelOptions } from './save.js'
+import type { TextEncoderConfig } from './text-encoder.js'
+import type { TransformerConfig } from './transformer.js'
+import type { VAEConfig } from './vae.js'
 
-export abstract class Component<M extends NativeModel> {
+/** Configs by kind of model, as csrc/models resolves them. */
+interface Configs {
+  transformer: TransformerConfig
+  vae: VAEConfig
+  t5: TextEncoderConfig
+}
+
+const componentNames = { transformer: 'transformer', vae: 'vae', t5: 'text_encoder' } as const
+const classNames = { transformer: 'Transformer', vae: 'VAE', t5: 'TextEncoder' } as const
+
+/** A model on an engine. */
+export interface Made<K extends ModelKind> {
+  kind: K
+  engine: Engine
+  config: Configs[K]
+  model: NativeModels[K]
+}
+
+export abstract class Component<K extends ModelKind> {
   readonly engine: Engine
-  abstract readonly config: object
-  readonly #model: M
+  /** With every key that its file leaves out. */
+  readonly config: Readonly<Configs[K]>
+  readonly #model: NativeModels[K]
   readonly #name: ComponentName
   #disposed = false
 
-  constructor(name: ComponentName, engine: Engine, model: M) {
-    this.#name = name
+  constructor(made: Made<K>, className: string) {
+    checkMade(typeof made === 'object' && made !== null && 'engine' in made, className, `${className}.fromPretrained(folder) or ${className}.fromConfig(config)`)
+    const { kind, engine, config, model } = made
     this.engine = engine
+    this.config = Object.freeze(config)
     this.#model = model
+    this.#name = componentNames[kind]
   }
 
   /** The native model; throws after dispose. */
-  get native(): M {
+  get native(): NativeModels[K] {
     if (this.#disposed) throw new VinError('ERR_VIN_DISPOSED', `Expected a live ${this.#name} but it was disposed`, { component: this.#name })
     return this.#model
   }
@@ -127,17 +154,6 @@ export interface Opened {
   options: ResolvedModelOptions
 }
 
-/** @throws TypeError for a config that is no object, before its keys are read */
-export function checkConfigObject(config: unknown, className: string): void {
-  if (typeof config !== 'object' || config === null || Array.isArray(config)) throw expected('an object', `the config of ${className}`, config, 'type')
-}
-
-/** The engine of a model that a function of its class makes. */
-export function engineOf(opened: Opened, className: string): Engine {
-  checkMade(typeof opened === 'object' && opened !== null && 'engine' in opened, className, `${className}.fromPretrained(folder) or ${className}.fromConfig(config)`)
-  return opened.engine
-}
-
 /** An engine for a model that is opened alone, or a share of a pipeline's. */
 export function openFor(options: ModelOptions | Opened | undefined, what: string): Opened {
   if (typeof options === 'object' && options !== null && 'engine' in options && 'options' in options) return { engine: shareEngine(options.engine), options: options.options }
@@ -156,13 +172,33 @@ function warnOfFallback({ device, rejected }: Runtime, logger: Logger | undefine
   warnOfProcess(logger, 'VIN_CPU_FALLBACK', `Runs on the CPU, because no CUDA plug-in can be used (${list})`, { rejected: refused })
 }
 
-/** Runs `load` with a cancel flag bound to the signal; the engine's claim is given back when it fails. */
-export async function loadWeights<M extends NativeModel>(
-  { engine, options }: Opened,
-  folder: string,
-  component: string,
-  load: (files: string[], native: { cancel: NativeCancel; limits: Record<string, number> }) => Promise<M>
-): Promise<M> {
+/** The engine's claim is given back when `work` fails. */
+export async function claimed<R>({ engine }: Opened, work: () => Promise<R>): Promise<R> {
+  try {
+    return await work()
+  } catch (error) {
+    await engine.release()
+    throw error
+  }
+}
+
+function resolveConfig<K extends ModelKind>({ engine }: Opened, kind: K, config: Config, file: string): Configs[K] {
+  return engine.binding.resolveConfig(kind, config, file) as Configs[K]
+}
+
+/** Untrained weights; the same seed gives the same weights. */
+export function createModel<K extends ModelKind>(kind: K, given: Config, seed: bigint, opened: Opened): Made<K> {
+  const { engine } = opened
+  if (typeof given !== 'object' || given === null || Array.isArray(given)) throw expected('an object', `the config of ${classNames[kind]}`, given, 'type')
+  const config = resolveConfig(opened, kind, given, 'the config')
+  return { kind, engine, config, model: engine.native.create(kind, { ...config }, seed) }
+}
+
+/** The weights of a folder; `given` is what its config.json says, where that has been read. A wrong config fails before weights are looked at. */
+export async function loadModel<K extends ModelKind>(kind: K, folder: string, opened: Opened, given?: Config): Promise<Made<K>> {
+  const { engine, options } = opened
+  const config = resolveConfig(opened, kind, given ?? (await readConfig(engine.binding, folder, options.limits)), join(folder, 'config.json'))
+  const component = componentNames[kind]
   return withCancel(engine.native, options.signal, async (cancel) => {
     const file = weightFile(folder)
     const { files, links } = await weightFiles(engine.binding, file, options.limits)
@@ -170,7 +206,7 @@ export async function loadWeights<M extends NativeModel>(
     options.onProgress?.({ component, done: 0, total })
     for (const each of files) await verifyFile(each, options.signal)
     const begin = performance.now()
-    const model = await load([file], { cancel, limits: { ...options.limits } })
+    const model = await engine.native.load(kind, { ...config }, [file], { cancel, limits: { ...options.limits } })
     try {
       for (const each of links) await verifyFile(each, options.signal)
     } catch (error) {
@@ -180,6 +216,6 @@ export async function loadWeights<M extends NativeModel>(
     const log = options.logger ?? quietLogger
     log.debug({ component, file, bytes: total, milliseconds: Math.round(performance.now() - begin) }, `${component} loaded from ${file}`)
     options.onProgress?.({ component, done: total, total })
-    return model
+    return { kind, engine, config, model }
   })
 }

@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { checkNames, checkSignal } from '../check.js'
 import { expected, missingComponent, rangeError } from '../errors.js'
-import type { Config, NativeT5 } from '../native/binding.js'
+import type { Config } from '../native/binding.js'
 import { withCancel } from '../native/cancel.js'
 import { checkSeed } from '../native/ops.js'
 import { readNative } from '../native/tensor.js'
@@ -12,9 +12,9 @@ import type { TensorData } from '../native/tensor.js'
 import { modelOptionNames } from '../options/model.js'
 import type { ModelOptions } from '../options/model.js'
 import { brand } from '../realms.js'
-import { Component, checkConfigObject, engineOf, loadWeights, openFor } from './component.js'
-import type { Opened } from './component.js'
-import { ConfigReader, checkFolder, readConfig } from './config.js'
+import { Component, claimed, createModel, loadModel, openFor } from './component.js'
+import type { Made, Opened } from './component.js'
+import { checkFolder } from './config.js'
 import { checkMask } from './mask.js'
 import { Tokenizer, tokenizerAdvice } from './tokenizer.js'
 
@@ -32,26 +32,6 @@ export interface TextEncoderConfig {
   feed_forward_proj: string
 }
 
-/** @throws ERR_VIN_FORMAT naming the key, ERR_VIN_NOT_SUPPORTED for another feed-forward form */
-export function checkTextEncoderConfig(config: Config, file: string): TextEncoderConfig {
-  const read = new ConfigReader(config, file)
-  read.kind({ _class_name: ['T5EncoderModel'], model_type: ['t5', 'mt5'] })
-  const forward = String(config['feed_forward_proj'] ?? 'gated-gelu')
-  read.support(forward === 'gated-gelu', 'feed_forward_proj', '"gated-gelu" (T5 v1.1)')
-  return {
-    vocab_size: read.integer('vocab_size', 1, 1 << 24, 32_128),
-    d_model: read.integer('d_model', 1, 65_536),
-    d_kv: read.integer('d_kv', 1, 4096),
-    d_ff: read.integer('d_ff', 1, 1 << 20),
-    num_layers: read.integer('num_layers', 1, 1024),
-    num_heads: read.integer('num_heads', 1, 1024),
-    relative_attention_num_buckets: read.integer('relative_attention_num_buckets', 2, 4096, 32),
-    relative_attention_max_distance: read.integer('relative_attention_max_distance', 2, 1 << 20, 128),
-    layer_norm_epsilon: read.number('layer_norm_epsilon', 0, 1, 1e-6),
-    feed_forward_proj: forward
-  }
-}
-
 /** Token ids as a tokenizer gives them: `mask` is 1 for tokens, then 0 for padding. */
 export interface TokenIds {
   ids: ArrayLike<number>
@@ -65,43 +45,42 @@ export interface EncodedText {
   mask: number[]
 }
 
-export class TextEncoder extends Component<NativeT5> {
+export class TextEncoder extends Component<'t5'> {
   static {
     brand(this, 'TextEncoder')
   }
 
-  readonly config: Readonly<TextEncoderConfig>
+  declare readonly config: Readonly<TextEncoderConfig>
   /** Needed for text; without one, `encode` takes ids. */
   tokenizer: Tokenizer | undefined
 
   readonly #advice: string
 
-  private constructor(opened: Opened, config: TextEncoderConfig, model: NativeT5, tokenizer?: Tokenizer, advice = 'tokenizer/tokenizer.json') {
-    super('text_encoder', engineOf(opened, 'TextEncoder'), model)
-    this.config = Object.freeze(config)
+  private constructor(made: Made<'t5'>, tokenizer?: Tokenizer, advice = 'tokenizer/tokenizer.json') {
+    super(made, 'TextEncoder')
     this.tokenizer = tokenizer
     this.#advice = advice
   }
 
-  /** Opens a folder with config.json and weights. The tokenizer is read from the folder itself or from `tokenizer/` beside it. */
+  /**
+  Opens a folder with config.json and weights. The tokenizer is read from the folder itself or from `tokenizer/` beside it.
+
+  @throws ERR_VIN_FORMAT naming the key of a wrong config, ERR_VIN_NOT_SUPPORTED for another form of the feed-forward layers
+  */
   static async fromPretrained(folder: string, options?: ModelOptions | Opened): Promise<TextEncoder> {
     await checkFolder(folder, 'text_encoder')
     const opened = openFor(options, 'TextEncoder.fromPretrained')
-    try {
+    return claimed(opened, async () => {
       const { limits, signal } = opened.options
-      const config = checkTextEncoderConfig(await readConfig(opened.engine.binding, folder, limits), join(folder, 'config.json'))
       const places = [folder, join(dirname(resolve(folder)), 'tokenizer')]
       const place = places.find((path) => existsSync(join(path, 'tokenizer.json')))
       const tokenizer =
         place === undefined
           ? undefined
           : await Tokenizer.fromPretrained(place, { limits: { bytes: limits.tokenizerBytes, depth: limits.jsonDepth }, ...(signal === undefined ? {} : { signal }) })
-      const model = await loadWeights(opened, folder, 'text_encoder', (files, extra) => opened.engine.native.load('t5', { ...config }, files, extra))
-      return new TextEncoder(opened, config, model, tokenizer, tokenizerAdvice(places.findLast((path) => existsSync(path)) ?? folder))
-    } catch (error) {
-      await opened.engine.release()
-      throw error
-    }
+      const made = await loadModel('t5', folder, opened)
+      return new TextEncoder(made, tokenizer, tokenizerAdvice(places.findLast((path) => existsSync(path)) ?? folder))
+    })
   }
 
   /** Untrained weights; the same seed gives the same weights. */
@@ -112,15 +91,8 @@ export class TextEncoder extends Component<NativeT5> {
   }
 
   /** @internal */
-  static async create(config: Config, seed: bigint, opened: Opened): Promise<TextEncoder> {
-    try {
-      checkConfigObject(config, 'TextEncoder')
-      const checked = checkTextEncoderConfig(config, 'the config')
-      return new TextEncoder(opened, checked, opened.engine.native.create('t5', { ...checked }, seed))
-    } catch (error) {
-      await opened.engine.release()
-      throw error
-    }
+  static create(config: Config, seed: bigint, opened: Opened): Promise<TextEncoder> {
+    return claimed(opened, async () => new TextEncoder(createModel('t5', config, seed, opened)))
   }
 
   /**

@@ -92,7 +92,7 @@ export interface Intermediates {
 }
 
 export interface NativeModel {
-  readonly kind: 'transformer' | 'vae' | 't5'
+  readonly kind: ModelKind
   /** Names, shapes and sizes of all weights in the state dict. */
   weights(): { name: string; shape: number[] }[]
   /** A live view of one weight (fp32): reading shows its present value, writing through `engine.op` changes it. */
@@ -129,6 +129,14 @@ export interface NativeT5 extends NativeModel {
   /** ids of the valid tokens [L] → [L, d_model]. */
   encode(ids: number[], options: { cancel?: NativeCancel }): NativeTensor
 }
+
+export interface NativeModels {
+  transformer: NativeTransformer
+  vae: NativeVae
+  t5: NativeT5
+}
+
+export type ModelKind = keyof NativeModels
 
 /** One video's part of a training step (model.md §4): its evaluation, with x_t for latents, and what is asked of it. */
 export interface BackwardRequest extends EvaluationRequest {
@@ -184,13 +192,9 @@ export interface NativeEngine {
   stats(): EngineStats
   createCancel(): NativeCancel
   /** Loads and checks a state dict. Names per kind: model.md §2, opensora.md §3–4. Reading happens on the engine thread; `cancel` is read per slice. */
-  load(kind: 'transformer', config: Config, files: string[], options?: { cancel?: NativeCancel; limits?: Record<string, number> }): Promise<NativeTransformer>
-  load(kind: 'vae', config: Config, files: string[], options?: { cancel?: NativeCancel; limits?: Record<string, number> }): Promise<NativeVae>
-  load(kind: 't5', config: Config, files: string[], options?: { cancel?: NativeCancel; limits?: Record<string, number> }): Promise<NativeT5>
+  load<K extends ModelKind>(kind: K, config: Config, files: string[], options?: { cancel?: NativeCancel; limits?: Record<string, number> }): Promise<NativeModels[K]>
   /** Untrained weights (initial values: demo.md §3.4). */
-  create(kind: 'transformer', config: Config, seed: bigint): NativeTransformer
-  create(kind: 'vae', config: Config, seed: bigint): NativeVae
-  create(kind: 't5', config: Config, seed: bigint): NativeT5
+  create<K extends ModelKind>(kind: K, config: Config, seed: bigint): NativeModels[K]
   /** `trainable` holds the exact weight names, one list per model. */
   createTrainer(models: NativeModel[], trainable: string[][]): NativeTrainer
   dispose(): Promise<void>
@@ -222,6 +226,12 @@ export interface Binding {
   and NaN are numbers, as Python writes them.
   */
   parseJson(text: Uint8Array, file: string, limits?: { depth?: number; bytes?: number; nonfinite?: boolean }): unknown
+  /**
+  The config of a model with every key that it leaves out, checked: the one owner of keys, bounds and defaults is csrc/models. `file` is named in errors.
+
+  Throws ERR_VIN_FORMAT, and ERR_VIN_NOT_SUPPORTED for what no backend computes with.
+  */
+  resolveConfig(kind: ModelKind, config: Config, file: string): unknown
   /** Process-wide: bytes and handles of all engines (leak tests). */
   memory(): { bytes: number; handles: number; engines: number }
 }

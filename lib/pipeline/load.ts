@@ -6,7 +6,7 @@ import { checkNames } from '../check.js'
 import { VinError, expected } from '../errors.js'
 import { settleFolder } from '../files/folder.js'
 import { verifyFile } from '../models/checksums.js'
-import { ConfigReader, isFolder, readConfig, readJson } from '../models/config.js'
+import { IndexReader, checkFolder, isFolder, readConfig, readJson } from '../models/config.js'
 import { openFor } from '../models/component.js'
 import type { Opened } from '../models/component.js'
 import { otherWeights } from '../models/files.js'
@@ -81,13 +81,14 @@ export async function loadParts(model: string | undefined, options: ModelOptions
     // A published backbone is its own folder.
     const backbone = part('transformer') ?? (existsSync(join(folder, 'config.json')) ? folder : undefined)
     if (backbone === undefined) throw new VinError('ERR_VIN_MISSING_COMPONENT', `Expected transformer/ in ${folder} but there is none${otherWeights(folder)}`, { component: 'transformer', folder })
-    const stdit3 = isStdit3(await readConfig(engine.binding, backbone, limits))
+    const config = await readConfig(engine.binding, await checkFolder(backbone, 'transformer'), limits)
+    const stdit3 = isStdit3(config)
     const defaults = await readDefaults(engine.binding, folder, limits, stdit3 ? stdit3Defaults : publishedDefaults)
     const schedulerFolder = part('scheduler')
     if (schedulerFolder !== undefined) await verifyFile(join(schedulerFolder, 'scheduler_config.json'), signal)
     const scheduler = createScheduler(schedulerFolder ?? (stdit3 ? 'RFlowScheduler' : undefined))
     const trainedWith = schedulerFolder !== undefined || stdit3 ? scheduler : undefined
-    const transformer = keep(await Transformer.fromPretrained(backbone, opened))
+    const transformer = keep(await Transformer.load(backbone, { engine: shareEngine(engine), options: opened.options }, config))
     const vaeFolder = part('vae')
     const vae = vaeFolder === undefined ? undefined : keep(await VAE.fromPretrained(vaeFolder, opened))
     const encoderFolder = part('text_encoder')
@@ -113,7 +114,7 @@ function tokenizerOptions(limits: ResolvedLimits, signal: AbortSignal | undefine
 async function readDefaults(binding: Binding, folder: string, limits: ResolvedLimits, otherwise: PipelineDefaults): Promise<PipelineDefaults> {
   const file = join(folder, 'model_index.json')
   if (!existsSync(file)) return otherwise
-  const read = new ConfigReader(await readJson(binding, file, limits), file)
+  const read = new IndexReader(await readJson(binding, file, limits), file)
   return Object.freeze({
     guidanceScale: read.number('guidance_scale', 0, 1000, otherwise.guidanceScale),
     numInferenceSteps: read.integer('num_inference_steps', 1, 1000, otherwise.numInferenceSteps),

@@ -218,7 +218,7 @@ export class VideoPipeline {
     try {
       return await this.track(signals, (signal, cancel) =>
         this.#inTurn(signal, moved, () =>
-          runGenerate(taken, this.#parts, textEncoder, this.#microBatch(), {
+          runGenerate(taken, this.#parts, textEncoder, this.microBatch, {
             signal,
             cancel,
             signals,
@@ -243,13 +243,18 @@ export class VideoPipeline {
     return planVideo(resolveGenerateOptions(options, this.#generateContext(), 'plan'), this.#parts)
   }
 
-  #microBatch(): MicroBatch {
+  /**
+  Micro-batches of its VAE, or those of the paper where there is none.
+
+  @internal
+  */
+  get microBatch(): MicroBatch {
     return this.#parts.vae?.microBatch ?? paperMicroBatch
   }
 
   #generateContext(): GenerateContext {
     const { transformer, defaults, scheduler, trainedWith, options } = this.#parts
-    return { config: transformer.config, defaults, scheduler, trainedWith, microBatch: this.#microBatch(), decodes: this.#parts.vae !== undefined, limits: options.limits }
+    return { config: transformer.config, defaults, scheduler, trainedWith, microBatch: this.microBatch, decodes: this.#parts.vae !== undefined, limits: options.limits }
   }
 
   /**

@@ -2,14 +2,14 @@
 
 import { abortableCall } from '../native/cancel.js'
 import type { VideoPipeline } from '../pipeline/pipeline.js'
-import { fewestVideoFrames, latentFramesOf, paperMicroBatch } from '../plan/frames.js'
+import { fewestVideoFrames, latentFramesOf } from '../plan/frames.js'
 import { warnAbout } from './dataset.js'
 import type { Dataset, DatasetNeeds, DatasetReport } from './dataset.js'
 import { captionWarning } from './words.js'
 
 /** @param lengths latent frames of training videos, the shortest first */
 export async function checkDataset(pipeline: VideoPipeline, lengths: readonly number[], dataset: Dataset, options: Omit<DatasetNeeds, 'minFrames'> = {}): Promise<DatasetReport> {
-  const microBatch = pipeline.has('vae') ? pipeline.vae.microBatch : paperMicroBatch
+  const { microBatch } = pipeline
   const shortest = lengths[0] ?? 1
   const minFrames = fewestVideoFrames(shortest, microBatch)
   const report = (await abortableCall(() => dataset.prepare?.({ ...options, minFrames }), options.signal)) ?? { clips: [], warnings: [], needs: { minFrames } }
