@@ -87,6 +87,7 @@ static Tensor attention_block(Ops& ops, const Norms& norm, const VaeAttentionBlo
     });
 }
 
+// h is handed over, so that no caller keeps the input of the first block.
 static Tensor blocks(Ops& ops, const Norms& norm, const std::vector<VaeResidualBlock>& list, Tensor h) {
     for (const VaeResidualBlock& block : list) h = residual_block(ops, norm, block, h);
     return h;
@@ -105,12 +106,12 @@ Tensor Vae::spatial_encode(Ops& ops, const Tensor& frames) const {
     const Norms norm = spatial_norms(config);
     Tensor h = convolution(ops, coder.conv_in, frames);
     for (const VaeLevel& level : coder.levels) {
-        h = blocks(ops, norm, level.blocks, h);
+        h = blocks(ops, norm, level.blocks, std::move(h));
         // Zeros right and below only: an odd last row or column pairs with them.
         const Convolution halve{1, 2, 0, 0, h.size(0), h.size(1) / 2, h.size(2) / 2};
         if (level.resample) h = conv3d(ops, h, level.resample.weight, level.resample.bias, halve);
     }
-    h = spatial_middle(ops, norm, coder, h);
+    h = spatial_middle(ops, norm, coder, std::move(h));
     h = norm(ops, coder.norm_out, h, true);
     h = convolution(ops, coder.conv_out, h);
     return pointwise(ops, coder.quant_conv, h);
@@ -121,9 +122,9 @@ Tensor Vae::spatial_decode(Ops& ops, const Tensor& z) const {
     const Norms norm = spatial_norms(config);
     Tensor h = pointwise(ops, coder.quant_conv, z);
     h = convolution(ops, coder.conv_in, h);
-    h = spatial_middle(ops, norm, coder, h);
+    h = spatial_middle(ops, norm, coder, std::move(h));
     for (const VaeLevel& level : coder.levels) {
-        h = blocks(ops, norm, level.blocks, h);
+        h = blocks(ops, norm, level.blocks, std::move(h));
         if (level.resample) h = convolution(ops, level.resample, upsample_nearest(ops, h));
     }
     h = norm(ops, coder.norm_out, h, true);
@@ -137,12 +138,12 @@ Tensor Vae::temporal_encode(Ops& ops, const Tensor& x) const {
     const Norms norm = temporal_norms(config);
     Tensor h = convolution(ops, coder.conv_in, x);
     for (const VaeLevel& level : coder.levels) {
-        h = blocks(ops, norm, level.blocks, h);
+        h = blocks(ops, norm, level.blocks, std::move(h));
         // Stride 2 in time needs one frame of zeros in front: (3 − 1) + (1 − 2).
         const Convolution halve{2, 1, 1, 1, h.size(0) / 2, h.size(1), h.size(2)};
         if (level.resample) h = conv3d(ops, h, level.resample.weight, level.resample.bias, halve);
     }
-    h = blocks(ops, norm, coder.middle, h);
+    h = blocks(ops, norm, coder.middle, std::move(h));
     h = norm(ops, coder.norm_out, h, true);
     h = pointwise(ops, coder.conv_out, h);
     return pointwise(ops, coder.quant_conv, h);
@@ -159,9 +160,9 @@ Tensor Vae::temporal_decode(Ops& ops, const Tensor& z) const {
     const Norms norm = temporal_norms(config);
     Tensor h = pointwise(ops, coder.quant_conv, z);
     h = convolution(ops, coder.conv_in, h);
-    h = blocks(ops, norm, coder.middle, h);
+    h = blocks(ops, norm, coder.middle, std::move(h));
     for (const VaeLevel& level : coder.levels) {
-        h = blocks(ops, norm, level.blocks, h);
+        h = blocks(ops, norm, level.blocks, std::move(h));
         if (level.resample) h = depth_to_time(ops, convolution(ops, level.resample, h));
     }
     h = norm(ops, coder.norm_out, h, true);
