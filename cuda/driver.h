@@ -1,4 +1,4 @@
-// The CUDA driver API as one table of functions, the plug-in's only door to a GPU. NVIDIA's driver fills it
+// The CUDA driver API as one table of functions, the plug-in's only way to a GPU. NVIDIA's driver fills it
 // (driver.cpp), or the emulator (emu/driver.cpp). Types have the sizes of cuda.h, which is not needed: handles are
 // opaque pointers, results are ints, 0 is success.
 #pragma once

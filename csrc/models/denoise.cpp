@@ -12,6 +12,20 @@ int64_t finite_flags_needed(const DenoiseRequest& r) {
     return (r.negative_text ? 2 : 1) * (static_cast<int64_t>(r.chunks.size()) + 1);
 }
 
+void check_finite_flags(Engine& engine, const Tensor& finite_flags, const Transformer& m) {
+    std::vector<int32_t> values(static_cast<size_t>(finite_flags.numel()));
+    engine.download(values.data(), finite_flags.view().data, values.size() * 4);
+    const auto set = std::find_if(values.begin(), values.end(), [](int32_t value) { return value != 0; });
+    if (set == values.end()) return;
+    const bool in_vin = *set > vin_block_code;
+    const int block = *set - 1 - (in_vin ? vin_block_code : 0);
+    const std::string& name = (in_vin ? m.vin.blocks : m.blocks)[static_cast<size_t>(block)].name;
+    throw Error("VIN_NONFINITE",
+                "Expected finite numbers but found NaN or Inf after " + name +
+                    "; check the weights, the latents and guidanceScale",
+                {{"block", std::to_string(block)}, {"name", name}});
+}
+
 // §3.1–§3.4 for one text of each video [B, L, D], of which the VIN reads the first vin_rows rows (0: all): everything
 // that the chunks share. tokens [B, N, S, C]; `seen`: what the VIN reads.
 static DitInputs shared_inputs(Ops& ops, const Transformer& m, const std::vector<const DenoiseRequest*>& videos,
@@ -56,6 +70,16 @@ static DitInputs shared_inputs(Ops& ops, const Transformer& m, const std::vector
         trace->video_tokens = tokens.reshape({N, tokens.size(2), tokens.size(3)});
     }
     return in;
+}
+
+void forward(Ops& ops, const Transformer& m, const DenoiseRequest& request, const Tensor& output) {
+    DenoiseRequest r = request;
+    r.use_global_tokens = false;
+    const Tensor tokens = video_tokens(ops, m, r.latents, 1, r.height, r.width);
+    const DitInputs in = shared_inputs(ops, m, {&r}, tokens, tokens, one_of_batch(r.text), 0, {}, nullptr);
+    copy_into(ops, output,
+              denoise_chunk(ops, m, in, {0, 0, r.latents.size(1)}, m.config.out_channels(), r.latents.size(2),
+                            r.latents.size(3), true, {}));
 }
 
 // A product of up to so many rows may sum in another order than one of more (csrc/cpu/linear.cpp).

@@ -1,7 +1,7 @@
 // One whole evaluation (model.md §3) and the training loss (§4). C++ knows no timesteps list and no method: it
 // evaluates what it is asked.
 #pragma once
-#include "../core/arena.h"
+#include "../core/engine.h"
 #include "dit.h"
 #include "vin.h"
 
@@ -36,6 +36,11 @@ void denoise(Ops& ops, const Transformer& model, const DenoiseRequest& request, 
 int64_t finite_flags_needed(const DenoiseRequest& request);
 // What the dry run of denoise() depends on.
 PlanKey plan_key(const Transformer& model, const DenoiseRequest& request);
+// Engine thread: throws VIN_NONFINITE with the block for the first flag that is set, in the order of execution.
+void check_finite_flags(Engine& engine, const Tensor& finite_flags, const Transformer& model);
+
+// All output channels [P, N, H, W] of the plain backbone as one chunk, as STDiT3 computes them (opensora.md §1.3).
+void forward(Ops& ops, const Transformer& model, const DenoiseRequest& request, const Tensor& output);
 
 struct LossRequest {
     DenoiseRequest evaluation;  // latents = x_t; one branch

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+
+#include "load.h"
 
 namespace vin {
 
@@ -150,13 +153,46 @@ void Trainer::backward_vae(Ops& ops, const Vae& model, const VaeLoss& loss, cons
     ops.tape = nullptr;
 }
 
-void Trainer::sum_squares(Ops& ops, const Tensor& sum_of_squares) const {
-    call(ops, vin_sum_squares_args{sum_of_squares.view(), gradients_.whole().view()});
+// In fp64, which holds the squares of fp32.
+static Tensor sum_of_squares(Ops& ops, const Tensor& values) {
+    const Tensor sum = ops.empty({1}, VIN_DTYPE_F64);
+    call(ops, vin_sum_squares_args{sum.view(), values.view()});
+    return sum;
 }
 
-void Trainer::update(Ops& ops, const AdamOptions& o, const Tensor& sum_of_squares) {
+static double number_of(Engine& engine, const Tensor& f64) {
+    double value = 0;
+    engine.download(&value, f64.view().data, sizeof value);
+    return value;
+}
+
+// Before an update touches anything: gradients are finite, and the second moments hold their squares.
+void Trainer::check_gradients(Engine& engine, double norm, double max_norm) const {
+    const double clipped = max_norm > 0 ? std::min(norm, max_norm) : norm;
+    if (std::isfinite(norm) && clipped <= std::sqrt(static_cast<double>(std::numeric_limits<float>::max()))) return;
+    if (std::isfinite(norm))
+        throw Error("VIN_NONFINITE", "Expected gradients whose squares float32 holds but their norm is " +
+                                         std::to_string(norm) +
+                                         ", weights are as before; set maxGradNorm or lower the learning rate");
+    Ops ops = engine.direct(nullptr);
+    std::string name;
+    for (size_t i = 0; i < names_.size() && name.empty(); i++) {
+        if (!std::isfinite(number_of(engine, sum_of_squares(ops, gradients_.tensor(i))))) name = names_[i];
+    }
+    throw Error(
+        "VIN_NONFINITE",
+        "Expected finite gradients but that of " + name +
+            " holds NaN or Inf, weights are as before; lower the learning rate or leave out the videos of this step",
+        {{"weight", name}});
+}
+
+Tensor Trainer::update(Engine& engine, const AdamOptions& o) {
+    Ops ops = engine.direct(nullptr);
+    const Tensor sum = sum_of_squares(ops, gradients_.whole());
+    const double norm = std::sqrt(number_of(engine, sum));
+    check_gradients(engine, norm, o.max_grad_norm);
     const Tensor clip = ops.empty({1});
-    call(ops, vin_clip_coefficient_args{clip.view(), sum_of_squares.view(), o.max_grad_norm});
+    call(ops, vin_clip_coefficient_args{clip.view(), sum.view(), o.max_grad_norm});
     const double correction1 = 1 - std::pow(o.beta1, static_cast<double>(o.step)),
                  correction2 = 1 - std::pow(o.beta2, static_cast<double>(o.step));
     for (size_t i = 0; i < live_.size(); i++) {
@@ -164,6 +200,47 @@ void Trainer::update(Ops& ops, const AdamOptions& o, const Tensor& sum_of_square
                                  gradients_.tensor(i).view(), clip.view(), o.learning_rates[i], o.beta1, o.beta2, o.eps,
                                  o.weight_decays[i], correction1, correction2});
         call(ops, vin_ema_args{averages_.tensor(i).view(), live_[i].view(), o.ema_decay});
+    }
+    engine.upload(sum.view().data, &norm, sizeof norm);
+    return sum;
+}
+
+std::vector<std::pair<std::string, Tensor>> Trainer::state() const {
+    std::vector<std::pair<std::string, Tensor>> list;
+    for (size_t i = 0; i < names_.size(); i++) {
+        list.push_back({"weights/" + names_[i], live_[i]});
+        list.push_back({"first_moments/" + names_[i], first_.tensor(i)});
+        list.push_back({"second_moments/" + names_[i], second_.tensor(i)});
+        list.push_back({"averages/" + names_[i], averages_.tensor(i)});
+    }
+    return list;
+}
+
+void Trainer::save_state(Engine& engine, const std::string& path) const {
+    std::vector<TensorToWrite> entries;
+    for (const auto& item : state()) {
+        TensorToWrite entry;
+        entry.name = item.first;
+        entry.shape = item.second.shape();
+        entry.values = finite_values(engine, item.second, item.first);
+        entries.push_back(std::move(entry));
+    }
+    write_safetensors(path, std::move(entries));
+}
+
+void Trainer::load_state(Engine& engine, const std::string& path) {
+    const auto items = state();
+    SafetensorsLimits limits;
+    limits.tensors = items.size() + 1;
+    const SafetensorsSet set = SafetensorsSet::open(path, limits);
+    std::vector<ExpectedWeight> expected;
+    for (const auto& item : items) expected.push_back({item.first, item.second.shape()});
+    check_weights(set, expected, {});
+    std::vector<float> staging;
+    for (const auto& item : items) {
+        staging.resize(static_cast<size_t>(item.second.numel()));
+        set.read_tensor(item.first, staging.data());
+        engine.upload(item.second.view().data, staging.data(), staging.size() * 4);
     }
 }
 

@@ -41,10 +41,6 @@ public:
 
     const std::vector<std::string>& names() const { return names_; }
     Tensor gradient(size_t i) const { return gradients_.tensor(i); }
-    Tensor weight(size_t i) const { return live_[i]; }
-    Tensor first_moment(size_t i) const { return first_.tensor(i); }
-    Tensor second_moment(size_t i) const { return second_.tensor(i); }
-    Tensor average(size_t i) const { return averages_.tensor(i); }
     // The average of a weight of model i if it trains, else the weight.
     Tensor average_of(const Weights& model, const std::string& name) const;
 
@@ -56,13 +52,18 @@ public:
                   const Tensor& losses);
     // losses f64 [2] = reconstruction, kl
     void backward_vae(Ops& ops, const Vae& model, const VaeLoss& loss, const Tensor& losses);
-    // sum_of_squares f64 [1] of all gradients: finite where they are, since fp64 holds the squares of fp32.
-    void sum_squares(Ops& ops, const Tensor& sum_of_squares) const;
-    // Clip, AdamW, EMA; sum_of_squares is that of the gradients before clipping.
-    void update(Ops& ops, const AdamOptions& options, const Tensor& sum_of_squares);
+    // Clip, AdamW, EMA; returns f64 [1], the norm of the gradients before clipping. Throws VIN_NONFINITE for gradients
+    // that are not finite, or too large for the second moments, and then leaves all as it was.
+    Tensor update(Engine& engine, const AdamOptions& options);
+
+    // One file of "weights/…" "first_moments/…" "second_moments/…" "averages/…".
+    void save_state(Engine& engine, const std::string& path) const;
+    void load_state(Engine& engine, const std::string& path);
 
 private:
     void leaves(Tape& tape, const Weights& gradients) const;
+    void check_gradients(Engine& engine, double norm, double max_norm) const;
+    std::vector<std::pair<std::string, Tensor>> state() const;
     std::vector<std::string> names_;
     std::vector<Tensor> live_;
     Weights gradients_, lane_gradients_, first_, second_, averages_;

@@ -4,9 +4,6 @@
 
 namespace vin {
 
-// Codes of check_finite: blocks of the DiT count from 0, those of the VIN from here.
-static constexpr int vin_block_code = 1 << 16;
-
 static Tensor keyframe_tokens(Ops& ops, const Tensor& video_tokens, const std::vector<int64_t>& keyframes) {
     std::vector<Tensor> frames;
     for (int64_t frame : keyframes) frames.push_back(video_tokens.slice(1, frame, frame + 1));

@@ -4,6 +4,9 @@
 
 namespace vin {
 
+// Codes of check_finite: blocks of the DiT count from 0, those of the VIN from here.
+static constexpr int vin_block_code = 1 << 16;
+
 struct GlobalTokens {
     Tensor tokens;     // Z [B, G, d], after the processor
     Tensor projected;  // z [B, G, C], what the chunks see

@@ -3,11 +3,11 @@
 #include <algorithm>
 
 #include "../core/backends.h"
-#include "door.h"
+#include "binding.h"
 
 namespace vin {
 
-Classes& classes(Napi::Env env) { return *env.GetInstanceData<Classes>(); }
+Environment& environment(Napi::Env env) { return *env.GetInstanceData<Environment>(); }
 
 static int threads_of(const Napi::Object& given) {
     const int threads = static_cast<int>(number(given, "threads", 1));
@@ -17,24 +17,22 @@ static int threads_of(const Napi::Object& given) {
 }
 
 static Napi::Value create_engine(const Napi::CallbackInfo& info) {
-    return guarded(info.Env(), [&]() -> Napi::Value {
-        if (!info[0].IsObject()) throw Error("VIN_INVALID", "Expected the options of an engine");
-        const Napi::Object given = info[0].As<Napi::Object>();
-        EngineOptions options;
-        options.device = text(given, "device", "cpu");
-        options.threads = threads_of(given);
-        options.isa = text(given, "isa", "");
-        options.backend_path = text(given, "backendPath", "");
-        options.trace = text(given, "trace", "");
-        options.memory_budget = static_cast<uint64_t>(number(given, "memoryBudget", 0));
-        auto engine = std::make_shared<EngineState>(info.Env(), options);
-        auto& engines = classes(info.Env()).engines;
-        engines.erase(std::remove_if(engines.begin(), engines.end(),
-                                     [](const std::weak_ptr<EngineState>& weak) { return weak.expired(); }),
-                      engines.end());
-        engines.push_back(engine);
-        return wrap_engine(info.Env(), engine);
-    });
+    if (!info[0].IsObject()) throw Error("VIN_INVALID", "Expected the options of an engine");
+    const Napi::Object given = info[0].As<Napi::Object>();
+    EngineOptions options;
+    options.device = text(given, "device", "cpu");
+    options.threads = threads_of(given);
+    options.isa = text(given, "isa", "");
+    options.backend_path = text(given, "backendPath", "");
+    options.trace = text(given, "trace", "");
+    options.memory_budget = static_cast<uint64_t>(number(given, "memoryBudget", 0));
+    auto engine = std::make_shared<EngineState>(info.Env(), options);
+    auto& engines = environment(info.Env()).engines;
+    engines.erase(std::remove_if(engines.begin(), engines.end(),
+                                 [](const std::weak_ptr<EngineState>& weak) { return weak.expired(); }),
+                  engines.end());
+    engines.push_back(engine);
+    return wrap_engine(info.Env(), engine);
 }
 
 static Napi::Value cpu_features(const Napi::CallbackInfo& info) {
@@ -44,28 +42,24 @@ static Napi::Value cpu_features(const Napi::CallbackInfo& info) {
 }
 
 static Napi::Value measure_peak(const Napi::CallbackInfo& info) {
-    return guarded(info.Env(), [&]() -> Napi::Value {
-        if (!info[0].IsObject()) throw Error("VIN_INVALID", "Expected the options of measurePeak");
-        const Napi::Object given = info[0].As<Napi::Object>();
-        return Napi::Number::New(info.Env(), cpu_peak(text(given, "isa", ""), threads_of(given)));
-    });
+    if (!info[0].IsObject()) throw Error("VIN_INVALID", "Expected the options of measurePeak");
+    const Napi::Object given = info[0].As<Napi::Object>();
+    return Napi::Number::New(info.Env(), cpu_peak(text(given, "isa", ""), threads_of(given)));
 }
 
 static Napi::Value use_errors(const Napi::CallbackInfo& info) {
-    return guarded(info.Env(), [&]() -> Napi::Value {
-        if (!info[0].IsObject()) throw Error("VIN_INVALID", "Expected the classes of errors");
-        const Napi::Object given = info[0].As<Napi::Object>();
-        const auto weak = [&given](const char* name) {
-            const Napi::Value type = given.Get(name);
-            if (!type.IsFunction()) throw Error("VIN_INVALID", std::string("Expected a class for ") + name);
-            return Napi::Weak(type.As<Napi::Function>());
-        };
-        Classes& own = classes(info.Env());
-        own.vin_error = weak("VinError");
-        own.range_error = weak("RangeError");
-        own.abort_error = weak("DOMException");
-        return info.Env().Undefined();
-    });
+    if (!info[0].IsObject()) throw Error("VIN_INVALID", "Expected the classes of errors");
+    const Napi::Object given = info[0].As<Napi::Object>();
+    const auto weak = [&given](const char* name) {
+        const Napi::Value type = given.Get(name);
+        if (!type.IsFunction()) throw Error("VIN_INVALID", std::string("Expected a class for ") + name);
+        return Napi::Weak(type.As<Napi::Function>());
+    };
+    Environment& own = environment(info.Env());
+    own.vin_error = weak("VinError");
+    own.range_error = weak("RangeError");
+    own.abort_error = weak("DOMException");
+    return info.Env().Undefined();
 }
 
 static Napi::Value memory_of_process(const Napi::CallbackInfo& info) {
@@ -77,31 +71,30 @@ static Napi::Value memory_of_process(const Napi::CallbackInfo& info) {
 }
 
 static Napi::Object open(Napi::Env env, Napi::Object exports) {
-    auto* defined = new Classes();
-    env.SetInstanceData(defined);
-    defined->tensor = Napi::Persistent(define_tensor(env));
-    defined->cancel = Napi::Persistent(define_cancel(env));
-    defined->engine = Napi::Persistent(define_engine(env));
-    defined->model = Napi::Persistent(define_model(env));
-    defined->trainer = Napi::Persistent(define_trainer(env));
-    env.AddCleanupHook([defined] {
-        for (const std::weak_ptr<EngineState>& weak : defined->engines)
+    auto* own = new Environment();
+    env.SetInstanceData(own);
+    define_tensor(env);
+    define_engine(env);
+    define_models(env);
+    define_trainer(env);
+    env.AddCleanupHook([own] {
+        for (const std::weak_ptr<EngineState>& weak : own->engines)
             if (const EngineRef engine = weak.lock()) {
                 engine->bridge.close();
                 engine->engine.stop();
                 engine->bridge.drop();
             }
     });
-    exports.Set("useErrors", Napi::Function::New(env, use_errors));
-    exports.Set("createEngine", Napi::Function::New(env, create_engine));
-    exports.Set("cpuFeatures", Napi::Function::New(env, cpu_features));
-    exports.Set("measurePeak", Napi::Function::New(env, measure_peak));
-    exports.Set("ops", Napi::Function::New(env, describe_ops));
-    exports.Set("readSafetensors", Napi::Function::New(env, read_safetensors_js));
-    exports.Set("writeSafetensors", Napi::Function::New(env, write_safetensors_js));
-    exports.Set("parseJson", Napi::Function::New(env, parse_json_js));
-    exports.Set("resolveConfig", Napi::Function::New(env, resolve_config_js));
-    exports.Set("memory", Napi::Function::New(env, memory_of_process));
+    exports.Set("useErrors", Napi::Function::New<guarded_function<use_errors>>(env));
+    exports.Set("createEngine", Napi::Function::New<guarded_function<create_engine>>(env));
+    exports.Set("cpuFeatures", Napi::Function::New<guarded_function<cpu_features>>(env));
+    exports.Set("measurePeak", Napi::Function::New<guarded_function<measure_peak>>(env));
+    exports.Set("ops", Napi::Function::New<guarded_function<describe_ops>>(env));
+    exports.Set("readSafetensors", Napi::Function::New<guarded_function<read_safetensors_js>>(env));
+    exports.Set("writeSafetensors", Napi::Function::New<guarded_function<write_safetensors_js>>(env));
+    exports.Set("parseJson", Napi::Function::New<guarded_function<parse_json_js>>(env));
+    exports.Set("resolveConfig", Napi::Function::New<guarded_function<resolve_config_js>>(env));
+    exports.Set("memory", Napi::Function::New<guarded_function<memory_of_process>>(env));
     return exports;
 }
 

@@ -2,7 +2,7 @@
 #include <cstring>
 
 #include "../core/safetensors.h"
-#include "model.h"
+#include "binding.h"
 
 namespace vin {
 
@@ -19,112 +19,104 @@ static void set_own(Napi::Env env, Napi::Object& object, const std::string& key,
 }
 
 Napi::Value read_safetensors_js(const Napi::CallbackInfo& info) {
-    return guarded(info.Env(), [&]() -> Napi::Value {
-        const Napi::Env env = info.Env();
-        const Napi::Object options =
-            info.Length() > 1 && info[1].IsObject() ? info[1].As<Napi::Object>() : Napi::Object::New(env);
-        const bool header_only = flag(options, "headerOnly", false);
-        const SafetensorsLimits limits = limits_from_js(options);
-        std::string bytes;
-        SafetensorsFile file = [&] {
-            if (info[0].IsString()) return SafetensorsFile::open(info[0].As<Napi::String>().Utf8Value(), limits);
-            if (!info[0].IsTypedArray())
-                throw Error("VIN_INVALID", "Expected a path or a Uint8Array of a safetensors file");
-            const Napi::Uint8Array array = info[0].As<Napi::Uint8Array>();
-            return SafetensorsFile::from_bytes(array.Data(), array.ByteLength(), "buffer", limits);
-        }();
-        Napi::Object tensors = null_object(env), metadata = null_object(env);
-        for (const StoredTensor& stored : file.tensors()) {
-            Napi::Object entry = Napi::Object::New(env);
-            entry.Set("dtype", name_of(stored.dtype));
-            entry.Set("shape", shape_to_js(env, stored.shape));
-            if (!header_only) {
-                const size_t n = static_cast<size_t>(stored.count);
-                if (stored.dtype == FileDtype::U8) {
-                    Napi::Uint8Array data = Napi::Uint8Array::New(env, n);
-                    file.read_bytes(stored, data.Data());
-                    entry.Set("data", data);
-                } else if (stored.dtype == FileDtype::F64 || stored.dtype == FileDtype::I64 ||
-                           stored.dtype == FileDtype::I32) {
-                    Napi::Float64Array data = Napi::Float64Array::New(env, n);
-                    file.read(stored, data.Data());
-                    entry.Set("data", data);
-                } else {
-                    Napi::Float32Array data = Napi::Float32Array::New(env, n);
-                    file.read(stored, data.Data());
-                    entry.Set("data", data);
-                }
+    const Napi::Env env = info.Env();
+    const Napi::Object options = options_at(info, 1);
+    const bool header_only = flag(options, "headerOnly", false);
+    const SafetensorsLimits limits = limits_from_js(options);
+    SafetensorsFile file = [&] {
+        if (info[0].IsString()) return SafetensorsFile::open(info[0].As<Napi::String>().Utf8Value(), limits);
+        if (!info[0].IsTypedArray())
+            throw Error("VIN_INVALID", "Expected a path or a Uint8Array of a safetensors file");
+        const Napi::Uint8Array array = info[0].As<Napi::Uint8Array>();
+        return SafetensorsFile::from_bytes(array.Data(), array.ByteLength(), "buffer", limits);
+    }();
+    Napi::Object tensors = null_object(env), metadata = null_object(env);
+    for (const StoredTensor& stored : file.tensors()) {
+        Napi::Object entry = Napi::Object::New(env);
+        entry.Set("dtype", name_of(stored.dtype));
+        entry.Set("shape", shape_to_js(env, stored.shape));
+        if (!header_only) {
+            const size_t n = static_cast<size_t>(stored.count);
+            if (stored.dtype == FileDtype::U8) {
+                Napi::Uint8Array data = Napi::Uint8Array::New(env, n);
+                file.read_bytes(stored, data.Data());
+                entry.Set("data", data);
+            } else if (stored.dtype == FileDtype::F64 || stored.dtype == FileDtype::I64 ||
+                       stored.dtype == FileDtype::I32) {
+                Napi::Float64Array data = Napi::Float64Array::New(env, n);
+                file.read(stored, data.Data());
+                entry.Set("data", data);
+            } else {
+                Napi::Float32Array data = Napi::Float32Array::New(env, n);
+                file.read(stored, data.Data());
+                entry.Set("data", data);
             }
-            set_own(env, tensors, stored.name, entry);
         }
-        for (const auto& item : file.metadata())
-            set_own(env, metadata, item.first, Napi::String::New(env, item.second));
-        Napi::Object out = Napi::Object::New(env);
-        out.Set("tensors", tensors);
-        out.Set("metadata", metadata);
-        return out;
-    });
+        set_own(env, tensors, stored.name, entry);
+    }
+    for (const auto& item : file.metadata()) set_own(env, metadata, item.first, Napi::String::New(env, item.second));
+    Napi::Object out = Napi::Object::New(env);
+    out.Set("tensors", tensors);
+    out.Set("metadata", metadata);
+    return out;
 }
 
 Napi::Value write_safetensors_js(const Napi::CallbackInfo& info) {
-    return guarded(info.Env(), [&]() -> Napi::Value {
-        const Napi::Env env = info.Env();
-        const std::string path = info[0].ToString().Utf8Value();
-        const Napi::Object tensors = info[1].As<Napi::Object>();
-        std::vector<TensorToWrite> entries;
-        for (const std::string& name : strings(tensors.GetPropertyNames(), "tensor names")) {
-            const Napi::Object given = tensors.Get(name).As<Napi::Object>();
-            TensorToWrite entry;
-            entry.name = name;
-            entry.shape = integers(given.Get("shape"), "shape");
-            const Napi::Value data = given.Get("data");
-            if (!data.IsTypedArray()) throw Error("VIN_INVALID", "Expected a typed array for the data of " + name);
-            const Napi::TypedArray array = data.As<Napi::TypedArray>();
-            const int64_t count = elements(entry.shape);
-            if (count != static_cast<int64_t>(array.ElementLength()))
-                throw Error("VIN_INVALID", "Expected " + std::to_string(count) + " values for " + name + " of shape " +
-                                               to_string(entry.shape) + " but received " +
-                                               std::to_string(array.ElementLength()));
-            const void* bytes = bytes_of(array);
-            const std::string dtype = text(given, "dtype", "");
-            switch (array.TypedArrayType()) {
-                case napi_float32_array:
-                    entry.dtype = dtype == "bfloat16"  ? FileDtype::BF16
-                                  : dtype == "float16" ? FileDtype::F16
-                                                       : FileDtype::F32;
-                    entry.values = values_at(static_cast<const float*>(bytes));
-                    break;
-                case napi_float64_array:
-                    entry.dtype = FileDtype::F64;
-                    entry.bytes = bytes;
-                    break;
-                case napi_int32_array:
-                    entry.dtype = FileDtype::I32;
-                    entry.bytes = bytes;
-                    break;
-                case napi_uint8_array:
-                    entry.dtype = FileDtype::U8;
-                    entry.bytes = bytes;
-                    break;
-                default:
-                    throw Error("VIN_INVALID",
-                                "Expected a Float32Array, Float64Array, Int32Array or Uint8Array for " + name);
-            }
-            entries.push_back(std::move(entry));
+    const Napi::Env env = info.Env();
+    const std::string path = info[0].ToString().Utf8Value();
+    const Napi::Object tensors = info[1].As<Napi::Object>();
+    std::vector<TensorToWrite> entries;
+    for (const std::string& name : strings(tensors.GetPropertyNames(), "tensor names")) {
+        const Napi::Object given = tensors.Get(name).As<Napi::Object>();
+        TensorToWrite entry;
+        entry.name = name;
+        entry.shape = integers(given.Get("shape"), "shape");
+        const Napi::Value data = given.Get("data");
+        if (!data.IsTypedArray()) throw Error("VIN_INVALID", "Expected a typed array for the data of " + name);
+        const Napi::TypedArray array = data.As<Napi::TypedArray>();
+        const int64_t count = elements(entry.shape);
+        if (count != static_cast<int64_t>(array.ElementLength()))
+            throw Error("VIN_INVALID", "Expected " + std::to_string(count) + " values for " + name + " of shape " +
+                                           to_string(entry.shape) + " but received " +
+                                           std::to_string(array.ElementLength()));
+        const void* bytes = bytes_of(array);
+        const std::string dtype = text(given, "dtype", "");
+        switch (array.TypedArrayType()) {
+            case napi_float32_array:
+                entry.dtype = dtype == "bfloat16"  ? FileDtype::BF16
+                              : dtype == "float16" ? FileDtype::F16
+                                                   : FileDtype::F32;
+                entry.values = values_at(static_cast<const float*>(bytes));
+                break;
+            case napi_float64_array:
+                entry.dtype = FileDtype::F64;
+                entry.bytes = bytes;
+                break;
+            case napi_int32_array:
+                entry.dtype = FileDtype::I32;
+                entry.bytes = bytes;
+                break;
+            case napi_uint8_array:
+                entry.dtype = FileDtype::U8;
+                entry.bytes = bytes;
+                break;
+            default:
+                throw Error("VIN_INVALID",
+                            "Expected a Float32Array, Float64Array, Int32Array or Uint8Array for " + name);
         }
-        std::vector<std::pair<std::string, std::string>> metadata;
-        if (info.Length() > 2 && info[2].IsObject()) {
-            const Napi::Object given = info[2].As<Napi::Object>();
-            for (const std::string& key : strings(given.GetPropertyNames(), "metadata"))
-                metadata.push_back({key, given.Get(key).ToString().Utf8Value()});
-        }
-        write_safetensors(path, std::move(entries), metadata);
-        return env.Undefined();
-    });
+        entries.push_back(std::move(entry));
+    }
+    std::vector<std::pair<std::string, std::string>> metadata;
+    if (info.Length() > 2 && info[2].IsObject()) {
+        const Napi::Object given = info[2].As<Napi::Object>();
+        for (const std::string& key : strings(given.GetPropertyNames(), "metadata"))
+            metadata.push_back({key, given.Get(key).ToString().Utf8Value()});
+    }
+    write_safetensors(path, std::move(entries), metadata);
+    return env.Undefined();
 }
 
-// Objects without a prototype, since keys of a file may be any; those of a config are ours.
-static Napi::Value json_to_js(Napi::Env env, const Json& json, bool own_keys = false) {
+Napi::Value json_to_js(Napi::Env env, const Json& json, bool own_keys) {
     if (json.is_null()) return env.Null();
     if (const bool* boolean = json.boolean()) return Napi::Boolean::New(env, *boolean);
     if (const JsonNumber* number = json.number()) return Napi::Number::New(env, number->value);
@@ -146,26 +138,17 @@ static Napi::Value json_to_js(Napi::Env env, const Json& json, bool own_keys = f
 }
 
 Napi::Value parse_json_js(const Napi::CallbackInfo& info) {
-    return guarded(info.Env(), [&]() -> Napi::Value {
-        if (!info[0].IsTypedArray()) throw Error("VIN_INVALID", "Expected the bytes of a JSON file");
-        const Napi::Uint8Array bytes = info[0].As<Napi::Uint8Array>();
-        JsonLimits limits;
-        if (info.Length() > 2 && info[2].IsObject()) {
-            const Napi::Object given = info[2].As<Napi::Object>();
-            limits.depth = static_cast<size_t>(number(given, "depth", static_cast<double>(limits.depth)));
-            limits.bytes = static_cast<size_t>(number(given, "bytes", static_cast<double>(limits.bytes)));
-            limits.nonfinite = given.Get("nonfinite").ToBoolean();
-        }
-        return json_to_js(info.Env(), parse_json(reinterpret_cast<const char*>(bytes.Data()), bytes.ByteLength(),
-                                                 info[1].ToString().Utf8Value(), limits));
-    });
-}
-
-Napi::Value resolve_config_js(const Napi::CallbackInfo& info) {
-    return guarded(info.Env(), [&]() -> Napi::Value {
-        const std::string kind = info[0].ToString().Utf8Value(), file = info[2].ToString().Utf8Value();
-        return json_to_js(info.Env(), resolved_config(kind, json_from_js(info[1], file), file), true);
-    });
+    if (!info[0].IsTypedArray()) throw Error("VIN_INVALID", "Expected the bytes of a JSON file");
+    const Napi::Uint8Array bytes = info[0].As<Napi::Uint8Array>();
+    JsonLimits limits;
+    if (info.Length() > 2 && info[2].IsObject()) {
+        const Napi::Object given = info[2].As<Napi::Object>();
+        limits.depth = static_cast<size_t>(number(given, "depth", static_cast<double>(limits.depth)));
+        limits.bytes = static_cast<size_t>(number(given, "bytes", static_cast<double>(limits.bytes)));
+        limits.nonfinite = given.Get("nonfinite").ToBoolean();
+    }
+    return json_to_js(info.Env(), parse_json(reinterpret_cast<const char*>(bytes.Data()), bytes.ByteLength(),
+                                             info[1].ToString().Utf8Value(), limits));
 }
 
 }  // namespace vin

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "../models/denoise.h"
-#include "door.h"
+#include "binding.h"
 
 namespace vin {
 

@@ -92,13 +92,12 @@ export interface Intermediates {
 }
 
 export interface NativeModel {
-  readonly kind: ModelKind
   /** Names, shapes and sizes of all weights in the state dict. */
   weights(): { name: string; shape: number[] }[]
   /** A live view of one weight (fp32): reading shows its present value, writing through `engine.op` changes it. */
   weight(name: string): NativeTensor
   /** Writes a safetensors file atomically (temporary file, fsync, rename, fsync of the folder). */
-  save(path: string, options: { dtype: DType; prefix?: string }): Promise<void>
+  save(path: string, options: { dtype: DType }): Promise<void>
   bytes(): number
   dispose(): void
 }
@@ -122,7 +121,8 @@ export interface NativeVae extends NativeModel {
   decode(latents: NativeTensor, options: { numFrames: number; cancel?: NativeCancel }): NativeTensor
   /** One micro-batch of latent frames [begin, end) → uint8 [frames, 8H, 8W, 3] RGB, already cropped. */
   decodePixels(latents: NativeTensor, options: { begin: number; end: number; numFrames: number; cancel?: NativeCancel }): NativeTensor
-  memory(options: { height: number; width: number; operation: 'encode' | 'decode' }): number
+  /** Peak activation bytes of decoding one micro-batch, by the dry run. Runs on the calling thread. */
+  memory(options: { height: number; width: number }): number
 }
 
 export interface NativeT5 extends NativeModel {
@@ -215,7 +215,7 @@ export interface Binding {
   divide by. Takes about 20 ms of the calling thread. Throws ERR_VIN_NOT_SUPPORTED for an ISA the machine lacks.
   */
   measurePeak(options: { threads?: number; isa?: string }): number
-  /** Names and fields of ops.def: the door's own description. */
+  /** Names and fields of ops.def: the addon's own description. */
   ops(): { name: string; fields: { name: string; kind: 'out' | 'in' | 'opt' | 'i32' | 'f32' | 'f64' }[] }[]
   /** safetensors without a model: names, dtypes, shapes and data of all tensors (fp32 for floating types unless raw). Throws ERR_VIN_FORMAT. */
   readSafetensors(path: string | Uint8Array, options?: { limits?: Record<string, number>; headerOnly?: boolean }): { tensors: Record<string, { dtype: string; shape: number[]; data?: TypedArray }>; metadata: Record<string, string> }

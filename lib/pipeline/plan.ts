@@ -105,7 +105,7 @@ function planMemory(options: ResolvedGenerateOptions, transformer: Transformer, 
   const latentsOf = { shape: [C, latentFrames, height / 8, width / 8] }
   const request = evaluationRequest({ ...options, latents: latentsOf, timestep: 1, text, evaluation: { ...plan, fuse: plan.chunks.length > 1 } })
   const activations = transformer.native.memory(request)
-  const decode = vae === undefined || options.outputType === 'latents' ? 0 : vae.native.memory({ height, width, operation: 'decode' })
+  const decode = vae === undefined || options.outputType === 'latents' ? 0 : vae.native.memory({ height, width })
   // Beside the model: latents of this step and the next, the prediction, and start noise.
   const latents = 4 * 4 * C * latentFrames * (height / 8) * (width / 8)
   return { weights, activations, decode, peak: weights + latents + Math.max(activations, decode) }

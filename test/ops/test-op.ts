@@ -1,4 +1,4 @@
-// One op of ops.def against its float64 reference, through the addon's door and on every instruction set of this machine.
+// One op of ops.def against its float64 reference, through the addon and on every instruction set of this machine.
 //   check     results, guard values around every operand, NaN, one thread and two (same bits), a wrong shape
 //   gradient  `<op>_backward` against central differences of the reference
 

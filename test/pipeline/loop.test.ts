@@ -57,7 +57,7 @@ describe('native code has no schedule', () => {
     for (const { line } of lines) expect(line).toMatch(/time_vector\(|embed\(timesteps|^std::vector<float> timesteps, fps;$|timesteps\.push_back\((static_cast<float>\(r->timestep\)|0)\)/)
   })
 
-  test('one evaluation takes one timestep: a list is refused at the door', async () => {
+  test('one evaluation takes one timestep: a list is refused at once', async () => {
     const { embeds } = await pipeline.textEncoder.encode('a red circle')
     const engine = pipeline.engine.native
     const [latents, text] = [engine.upload(new Float32Array(4 * 10 * 16), [4, 10, 4, 4]), engine.upload(embeds.data, embeds.shape)]

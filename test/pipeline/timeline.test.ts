@@ -168,7 +168,7 @@ describe('ease', () => {
     }
   })
 
-  test('rows for the VIN that are not there are refused by the door', () => {
+  test('rows for the VIN that are not there are refused by the addon', () => {
     const scope = new Scope()
     const { transformer } = pipeline
     const engine = transformer.engine.native

@@ -62,7 +62,7 @@ export const mutants = [
   },
   {
     name: 'cancel-flag', area: 'addon: abort', file: 'csrc/napi/tensor.cpp',
-    from: 'state->requested = true;', to: 'state->requested = false;',
+    from: 'held()->requested = true;', to: 'held()->requested = false;',
     tests: ['test/native/cancel.test.ts']
   },
 
@@ -105,7 +105,7 @@ export const mutants = [
   },
   {
     name: 'gradient-clipping', area: 'training: clipping', file: 'csrc/models/trainer.cpp',
-    from: 'sum_of_squares.view(), o.max_grad_norm}', to: 'sum_of_squares.view(), 2 * o.max_grad_norm}',
+    from: 'sum.view(), o.max_grad_norm}', to: 'sum.view(), 2 * o.max_grad_norm}',
     tests: ['test/training/ten-steps.test.ts']
   },
 

@@ -1,167 +1,9 @@
-#include "door.h"
+// Values and errors, from JavaScript and to it.
+#include "binding.h"
 
 #include <cmath>
 
 namespace vin {
-
-// ---- the way back ----
-
-Bridge::Bridge(Napi::Env env) : env_(env) {
-    napi_value name = Napi::String::New(env, "vin-native");
-    if (napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, this, &Bridge::deliver,
-                                        &function_) != napi_ok)
-        throw Error("VIN_OUT_OF_MEMORY", "Expected a way back to the JavaScript thread but Node gives none");
-    napi_unref_threadsafe_function(env, function_);
-}
-
-Bridge::~Bridge() { close(); }
-
-void Bridge::begin() {
-    if (pending_++ == 0) napi_ref_threadsafe_function(env_, function_);
-}
-
-void Bridge::post(std::unique_ptr<Settle> settle) {
-    std::lock_guard<std::mutex> lock(mutex_);
-    if (!closed_) {
-        if (napi_call_threadsafe_function(function_, settle.get(), napi_tsfn_nonblocking) == napi_ok) {
-            settle.release();
-            return;
-        }
-        closed_ = true;  // refused, and with that this function is given up
-    }
-    // When the environment is closing nobody is left to settle for. The closure may own the last claim on the engine,
-    // whose thread this may be: it is kept.
-    late_.push_back(std::move(settle));
-}
-
-void Bridge::deliver(napi_env env, napi_value, void* context, void* data) {
-    std::unique_ptr<Settle> settle(static_cast<Settle*>(data));
-    if (!env) return;  // the environment is gone: what the closure owns goes too
-    auto* bridge = static_cast<Bridge*>(context);
-    if (--bridge->pending_ == 0) napi_unref_threadsafe_function(env, bridge->function_);
-    Napi::HandleScope scope(env);
-    try {
-        (*settle)(env);
-    } catch (const Napi::Error&) {
-        // A worker that is being terminated refuses every call into JavaScript, and nobody is left to be told.
-    }
-}
-
-void Bridge::close() {
-    std::lock_guard<std::mutex> lock(mutex_);
-    if (!closed_) napi_release_threadsafe_function(function_, napi_tsfn_abort);
-    closed_ = true;
-}
-
-void Bridge::drop() {
-    std::vector<std::unique_ptr<Settle>> late;
-    {
-        std::lock_guard<std::mutex> lock(mutex_);
-        late.swap(late_);
-    }
-}
-
-// ---- engines, handles, commands ----
-
-static std::atomic<uint64_t> handles{0};
-static std::mutex engines_mutex;
-static std::vector<Engine*> engines;
-
-uint64_t live_handles() { return handles.load(); }
-
-uint64_t live_engines() {
-    std::lock_guard<std::mutex> lock(engines_mutex);
-    return engines.size();
-}
-
-uint64_t all_bytes() {
-    std::lock_guard<std::mutex> lock(engines_mutex);
-    uint64_t bytes = 0;
-    for (Engine* engine : engines) bytes += engine->memory()->stats().bytes;
-    return bytes;
-}
-
-EngineState::EngineState(Napi::Env env, const EngineOptions& options) : bridge(env), engine(options) {
-    std::lock_guard<std::mutex> lock(engines_mutex);
-    engines.push_back(&engine);
-}
-
-EngineState::~EngineState() {
-    std::lock_guard<std::mutex> lock(engines_mutex);
-    for (size_t i = 0; i < engines.size(); i++)
-        if (engines[i] == &engine) engines.erase(engines.begin() + static_cast<std::ptrdiff_t>(i--));
-}
-
-Handle::Handle(EngineRef engine_, Shape shape_, int32_t dtype_)
-    : engine(std::move(engine_)), shape(std::move(shape_)), dtype(dtype_) {
-    handles++;
-}
-Handle::~Handle() { handles--; }
-
-HandleRef new_handle(const EngineRef& engine, const Shape& shape, int32_t dtype) {
-    elements(shape);
-    return std::make_shared<Handle>(engine, shape, dtype);
-}
-
-// A command under way. Owned by the queue, then by the closure that goes back: it dies on the JavaScript thread, and
-// never on the engine's, which it may end.
-struct Flight {
-    EngineRef engine;
-    Command command;
-};
-
-static std::unique_ptr<Bridge::Settle> way_back(Flight* flight, std::shared_ptr<Error> error, bool settles) {
-    return std::make_unique<Bridge::Settle>(
-        [owned = std::shared_ptr<Flight>(flight), error = std::move(error), settles](Napi::Env env) {
-            if (settles && owned->command.settle) owned->command.settle(env, error.get());
-        });
-}
-
-void submit(const EngineRef& engine, Command given) {
-    auto* flight = new Flight{engine, std::move(given)};
-    Bridge* bridge = &engine->bridge;
-    bridge->begin();
-    const auto run = [flight, bridge] {
-        std::shared_ptr<Error> error;
-        try {
-            flight->command.work();
-        } catch (const Error& e) { error = std::make_shared<Error>(e); } catch (const std::bad_alloc&) {
-            error = std::make_shared<Error>("VIN_OUT_OF_MEMORY", "Expected more memory than the host has");
-        } catch (const std::exception& e) { error = std::make_shared<Error>("VIN_DEVICE_ERROR", e.what()); }
-        if (error)
-            for (const HandleRef& output : flight->command.outputs) output->error = error;
-        bridge->post(way_back(flight, error, true));
-    };
-    try {
-        engine->engine.submit(flight->command.cancel, run);
-    } catch (...) {
-        bridge->post(way_back(flight, nullptr, false));
-        throw;
-    }
-}
-
-Napi::Promise promise(Napi::Env env, const EngineRef& engine, std::shared_ptr<Cancel> cancel,
-                      std::function<void()> work, std::function<Napi::Value(Napi::Env)> result) {
-    auto deferred = std::make_shared<Napi::Promise::Deferred>(env);
-    Command command;
-    command.work = std::move(work);
-    command.cancel = std::move(cancel);
-    command.settle = [deferred, result](Napi::Env env, const Error* error) {
-        if (error) {
-            deferred->Reject(to_js(env, *error).Value());
-            return;
-        }
-        try {
-            deferred->Resolve(result ? result(env) : env.Undefined());
-        } catch (const Napi::Error& thrown) { deferred->Reject(thrown.Value()); } catch (const Error& thrown) {
-            deferred->Reject(to_js(env, thrown).Value());
-        }
-    };
-    submit(engine, std::move(command));
-    return deferred->Promise();
-}
-
-// ---- conversion ----
 
 static Napi::Object details_to_js(Napi::Env env, const ErrorDetails& given) {
     Napi::Object details = Napi::Object::New(env);
@@ -182,7 +24,7 @@ static Napi::Object details_to_js(Napi::Env env, const ErrorDetails& given) {
 // The one table of codes: VIN_INVALID is a wrong argument; VIN_ABORTED ends with the reason of a signal, which only
 // TypeScript knows; any other VIN_X is ERR_VIN_X. Without the library's classes these are plain errors.
 Napi::Error to_js(Napi::Env env, const Error& error) {
-    const Classes& own = classes(env);
+    const Environment& own = environment(env);
     const auto made = [env](const Napi::FunctionReference& reference, const std::string& text,
                             const std::vector<napi_value>& arguments) {
         const Napi::Function type = reference.Value();
@@ -258,6 +100,10 @@ int32_t dtype_from_js(const std::string& name) {
         if (name == dtype_name(dtype)) return dtype;
     throw Error("VIN_INVALID",
                 "Expected a dtype float32, bfloat16, float16, int32, uint8 or float64 but received " + name);
+}
+
+Napi::Object options_at(const Napi::CallbackInfo& info, size_t index) {
+    return info[index].IsObject() ? info[index].As<Napi::Object>() : Napi::Object::New(info.Env());
 }
 
 bool has(const Napi::Object& object, const char* key) {

@@ -1,4 +1,4 @@
-// The door to ops: what it refuses, and that a failure is never lost.
+// Ops by name: what the addon refuses, and that a failure is never lost.
 import { afterAll, expect, test } from 'vitest'
 import { loadBinding } from '../../lib/native/load.js'
 

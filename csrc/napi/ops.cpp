@@ -3,7 +3,7 @@
 #include <cstddef>
 #include <cstring>
 
-#include "door.h"
+#include "binding.h"
 
 namespace vin {
 
