@@ -57,11 +57,15 @@ describe('a folder of model_type STDiT3', () => {
   })
 })
 
-test.each(['NaN', 'Infinity', '-Infinity'])('%s is read in a config of a model, and refused by key', async (word) => {
+test.each([
+  ['NaN', 'NaN'],
+  ['Infinity', 'an infinite number'],
+  ['-Infinity', 'an infinite number']
+])('%s is read in a config of a model, and refused by key', async (word, found) => {
   const place = folder({ config: { mlp_ratio: '@' } })
   const file = join(place, 'transformer', 'config.json')
   writeFileSync(file, readFileSync(file, 'utf8').replace('"@"', word))
-  await expect(open(place)).rejects.toThrow(expect.objectContaining({ code: 'ERR_VIN_FORMAT', message: expect.stringMatching(`for mlp_ratio in .* but found ${word}`) as string }))
+  await expect(open(place)).rejects.toThrow(expect.objectContaining({ code: 'ERR_VIN_FORMAT', message: expect.stringContaining(`${file}: expected a number from 0.25 to 64 for mlp_ratio but found ${found}`) as string }))
 })
 
 describe('a scheduler of another target', () => {
