@@ -2,7 +2,8 @@
 
 import { existsSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { VinError, expected, show } from '../errors.js'
+import { checkPath } from '../check.js'
+import { VinError, show } from '../errors.js'
 import { settleFolder } from '../files/folder.js'
 import { readSmallFile } from '../files/small-file.js'
 import type { Binding, Config } from '../native/binding.js'
@@ -15,8 +16,8 @@ export function isFolder(path: string): boolean {
 }
 
 /** A folder argument, with the checkpoint in it or around it complete. @throws ERR_VIN_MISSING_COMPONENT when there is none */
-export async function checkFolder(folder: unknown, component: string): Promise<string> {
-  if (typeof folder !== 'string') throw expected('the path of a folder', 'the model folder', folder, 'type')
+export async function checkFolder(given: unknown, component: string): Promise<string> {
+  const folder = checkPath(given, 'the model folder')
   if (!isFolder(folder)) {
     const found = existsSync(folder) ? 'that is a file; pass the folder that holds it' : 'there is none'
     throw new VinError('ERR_VIN_MISSING_COMPONENT', `Expected a folder with ${component} at ${folder} but ${found}`, { component, folder })

@@ -2,7 +2,7 @@
 
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { checkNames } from '../check.js'
+import { checkNames, checkPath } from '../check.js'
 import { VinError, expected } from '../errors.js'
 import { settleFolder } from '../files/folder.js'
 import { verifyFile } from '../models/checksums.js'
@@ -57,7 +57,7 @@ function isStdit3(transformer: Config): boolean {
 export function modelFolder(model: unknown = 'demo'): string {
   if (typeof model !== 'string') throw expected("a folder or 'demo'", 'model', model, 'type')
   if (model === 'demo' && !isFolder('demo')) return join(packageRoot(), 'models', 'demo')
-  return model
+  return checkPath(model, 'model')
 }
 
 /** @throws ERR_VIN_MISSING_COMPONENT when there is no folder or no transformer in it */

@@ -54,6 +54,12 @@ describe('options that are none', () => {
     await expect(generate({ resume })).rejects.toMatchObject({ code: typeof resume === 'string' ? 'ERR_OUT_OF_RANGE' : wrong.code, message: expect.stringMatching(/^Expected a path .*for resume/) as string })
   })
 
+  test.each(['', 'a\0b'])('fromPretrained(%j)', async (folder) => {
+    for (const name of ['VideoPipeline', 'Transformer', 'VAE', 'TextEncoder'] as const) {
+      await expect(loose[name].fromPretrained(folder)).rejects.toMatchObject({ code: 'ERR_OUT_OF_RANGE', message: expect.stringMatching(/^Expected a path .*for (the )?model/) as string })
+    }
+  })
+
   test.each([['latents.safetensors'], [null, 'latents.safetensors'], [5]])('openLatents(%j, %j)', async (...values) => {
     await expect(openLatents(...values)).rejects.toMatchObject(wrong)
   })
