@@ -205,8 +205,15 @@ export function renderFrames(world: World, begin: number, end: number): Uint8Arr
   return out
 }
 
-/** Pixels of a frame within `margin` of an object that no curtain hides, added as `weight` to `out` [64,64] (which holds 1 elsewhere). */
-export function objectWeights(world: World, frame: number, weight: number, margin: number, out: Float32Array): Float32Array {
+/** What pixels of an object weigh, where no curtain hides it: those within `margin` pixels of its edge, on either side, and those deeper inside. */
+export interface ObjectWeights {
+  edge: number
+  inside: number
+  margin: number
+}
+
+/** Weights of a frame's pixels [64,64], written to `out`: 1 but for those of objects. */
+export function objectWeights(world: World, frame: number, { edge, inside, margin }: ObjectWeights, out: Float32Array): Float32Array {
   out.fill(1)
   const closedness = curtainClosedness(world, frame)
   for (const object of world.objects) {
@@ -217,7 +224,8 @@ export function objectWeights(world: World, frame: number, weight: number, margi
     for (let x = left; x < right; x++) {
       if (closedness > 0 && 32.5 * closedness - Math.min(x + 0.5, WORLD_SIZE - x - 0.5) > 0.5) continue
       for (let y = top; y < bottom; y++) {
-        if (signedDistance(object.shape, radius, x + 0.5 - centreX, y + 0.5 - centreY) <= margin) out[y * WORLD_SIZE + x] = weight
+        const distance = signedDistance(object.shape, radius, x + 0.5 - centreX, y + 0.5 - centreY)
+        if (distance <= margin) out[y * WORLD_SIZE + x] = distance < -margin ? inside : edge
       }
     }
   }

@@ -84,9 +84,20 @@ test('a closed curtain hides everything: two worlds with the same event look ali
 test('pixels near an object weigh more, unless a curtain hides it', () => {
   const world: World = { ...worlds(1, 8)[0]!, event: 'curtain', t1: 2, t2: 5 }
   const weights = new Float32Array(WORLD_SIZE * WORLD_SIZE)
-  const heavy = (frame: number) => objectWeights(world, frame, 6, 2, weights).filter((weight) => weight === 6).length
+  const heavy = (frame: number) => objectWeights(world, frame, { edge: 12, inside: 4, margin: 2 }, weights).filter((weight) => weight > 1).length
   expect(heavy(0)).toBeGreaterThan(Math.PI * 7.5 ** 2 / 2)
   expect(heavy(40)).toBe(0)
+})
+
+test('the edge of an object has a weight of its own', () => {
+  const one: World = { ...worlds(1, 8)[0]!, event: 'none' }
+  const world: World = { ...one, objects: [{ ...one.objects[0]!, shape: 'circle', size: 'large' }] }
+  const [x, y] = objectPosition(world, world.objects[0]!, 0)
+  const weights = objectWeights(world, 0, { edge: 12, inside: 4, margin: 2 }, new Float32Array(WORLD_SIZE * WORLD_SIZE))
+  weights.forEach((weight, i) => {
+    const distance = Math.hypot((i % WORLD_SIZE) + 0.5 - x, Math.floor(i / WORLD_SIZE) + 0.5 - y) - radii.large
+    expect(weight).toBe(distance < -2 ? 4 : distance <= 2 ? 12 : 1)
+  })
 })
 
 test('captions say what the world is, and events always', () => {
