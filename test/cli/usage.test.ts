@@ -40,6 +40,8 @@ test.each<[string[], number, string | RegExp]>([
     [
       [['plan', '--frames', '1e9'], 'Expected an integer from 1 to 4096 for --frames but received 1e9'],
       [['generate', '--steps', '0'], 'Expected an integer from 1 to 1000 for --steps but received 0'],
+      [['plan', '--image', 'nope.png'], 'Expected the path of a picture for --image but "nope.png" cannot be read'],
+      [['plan', '--video', 'nope.mp4'], 'Expected the path of a video for --video but "nope.mp4" cannot be read'],
       [['plan', '--width', '65'], 'Expected a multiple of 8 (the two nearest are 64 and 72) for --width but received 65'],
       [['plan', '--chunk-frames', '4', '--context-frames', '5'], 'Expected --context-frames of at most --chunk-frames 4 but received 5'],
       [['plan', '--method', 'vim'], `Expected one of 'vin', 'full', 'autoregressive', 'independent' for --method but received "vim"`],
