@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs'
+import { gunzipSync } from 'node:zlib'
 import { expect, test } from 'vitest'
 import { loadBinding } from '../../lib/native/load.js'
 import { curtainClosedness, demoWorld, drawCaption, drawWorld, objectPosition, objectWeights, radii, renderFrame, WORLD_SIZE } from '../../lib/training/demo-world.js'
@@ -11,7 +13,8 @@ const { frames: numbers, videos } = readJson('world', 'world.json') as unknown a
 const worlds = (count: number, duration: number, seed = 1) => Array.from({ length: count }, (_, index) => drawWorld(new PhiloxRandom(seed, streams.world, index), { duration }))
 
 test('frames are those of the fixture within one step of 255', () => {
-  const pictures = loadBinding().readSafetensors(fixture('world', 'frames.safetensors')).tensors['frames']!.data as Uint8Array
+  const bytes = gunzipSync(readFileSync(fixture('world', 'frames.safetensors.gz')))
+  const pictures = loadBinding().readSafetensors(bytes).tensors['frames']!.data as Uint8Array
   const size = WORLD_SIZE * WORLD_SIZE * 3
   let compared = 0
   videos.forEach((world, video) =>
