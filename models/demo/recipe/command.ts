@@ -4,16 +4,14 @@
 import { mkdir } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
-import { colours, radii, shapes } from 'vin-native/demo-world'
 import { integer, number, oneOf } from './arguments.js'
 import { exportModel } from './export.js'
-import type { DrawShares } from './latent-cache.js'
 import { encodeLatents } from './latents-stage.js'
 import { resolveStart } from './start.js'
 import { trainTransformer } from './transformer-stage.js'
 import { trainVAE } from './vae-stage.js'
 
-const stages = ['vae2d', 'vae-temporal', 'vae', 'latents', 'vae-decoder', 'transformer', 'all'] as const
+const stages = ['vae2d', 'vae-temporal', 'latents', 'vae-decoder', 'transformer', 'all'] as const
 
 const usage = `Usage: npm run train:demo -- [--stage ${stages.join('|')}] [--minutes N] [options]
 
@@ -28,19 +26,10 @@ const usage = `Usage: npm run train:demo -- [--stage ${stages.join('|')}] [--min
   --steps N             its steps (the checkpoint's)
   --guidance X          and its guidance scale (the checkpoint's)
   --learning-rate X     highest rate of the stage
-  --batch N             frames or micro-batches of a VAE step
-  --kl X                VAE stages: factor of the mean KL divergence per latent value (vae2d 0.004, vae-temporal and vae 0.002); vae-decoder takes none
   --videos A,B,C        latents: videos of 4, 8 and 16 seconds (2000,400,100); those of another --seed or VAE are replaced
   --shares A,B,C        transformer: shares of latent frames that come from videos of 4, 8 and 16 seconds (1,0,0)
   --sigma MEAN,STD      transformer: logit-normal noise levels (0.6,1.4)
   --chunk-masks X       transformer: share of videos in which every chunk is clean with probability ½ (0.4)
-  --curtains X          transformer: share of the draws that must give a video with a curtain, beside those that do (0)
-  --unnamed X           transformer: share of the captions of other draws than those of --focus that name nothing, beside those that do (0)
-  --named X             transformer: share of these captions that name everything, beside those that do (0)
-  --focus WORDS:X       transformer: share of the draws that must give a video whose only object has one of these colours, shapes or sizes, with a
-                        caption that names everything: red,blue:0.5
-  --redraw WORDS        transformer: words, separated by commas, whose embeddings are drawn anew in a training folder without checkpoints
-  --frozen-text         transformer: the text encoder stays as it is, in a training folder without checkpoints
   --threads N           threads that compute
   --seed N              (0)
 `
@@ -49,14 +38,6 @@ function numbers(text: string, name: string, count: number): number[] {
   const values = text.split(',')
   if (values.length !== count) throw new RangeError(`Expected ${count} numbers for --${name} but received ${text}`)
   return values.map((value) => number(value, name, -1e6, 1e9))
-}
-
-function focusOf(text: string | undefined): DrawShares['focus'] {
-  if (text === undefined) return undefined
-  const [words = '', share = '', ...rest] = text.split(':')
-  if (share === '' || rest.length > 0) throw new RangeError(`Expected words and a share for --focus, such as red,blue:0.5, but received ${text}`)
-  const known = [...Object.keys(colours), ...shapes, ...Object.keys(radii)]
-  return { words: words.split(',').map((word) => oneOf(word, 'focus', known)), share: number(share, 'focus', 0, 1) }
 }
 
 export async function trainDemo(args: readonly string[]): Promise<void> {
@@ -73,18 +54,10 @@ export async function trainDemo(args: readonly string[]): Promise<void> {
       steps: { type: 'string' },
       guidance: { type: 'string' },
       'learning-rate': { type: 'string' },
-      batch: { type: 'string' },
-      kl: { type: 'string' },
       videos: { type: 'string', default: '2000,400,100' },
       shares: { type: 'string', default: '1,0,0' },
       sigma: { type: 'string', default: '0.6,1.4' },
       'chunk-masks': { type: 'string' },
-      curtains: { type: 'string', default: '0' },
-      unnamed: { type: 'string', default: '0' },
-      named: { type: 'string', default: '0' },
-      focus: { type: 'string' },
-      redraw: { type: 'string' },
-      'frozen-text': { type: 'boolean', default: false },
       threads: { type: 'string' },
       seed: { type: 'string', default: '0' },
       help: { type: 'boolean', default: false }
@@ -100,15 +73,10 @@ export async function trainDemo(args: readonly string[]): Promise<void> {
   const seed = integer(values.seed, 'seed', 0, Number.MAX_SAFE_INTEGER)
   const model = { device: 'cpu' as const, ...(values.threads === undefined ? {} : { threads: integer(values.threads, 'threads', 1, 1024) }) }
   const learningRate = values['learning-rate'] === undefined ? undefined : number(values['learning-rate'], 'learning-rate', 0, 1)
-  const batchSize = values.batch === undefined ? undefined : integer(values.batch, 'batch', 1, 4096)
-  const kl = values.kl === undefined ? undefined : number(values.kl, 'kl', 0, 1e6)
   const videos = numbers(values.videos, 'videos', 3)
   const shares = numbers(values.shares, 'shares', 3)
   const [mean, std] = numbers(values.sigma, 'sigma', 2)
   const chunkMasks = values['chunk-masks'] === undefined ? undefined : number(values['chunk-masks'], 'chunk-masks', 0, 0.8)
-  const unnamed = number(values.unnamed, 'unnamed', 0, 1)
-  const draws = { curtains: number(values.curtains, 'curtains', 0, 1), unnamed, named: number(values.named, 'named', 0, 1 - unnamed), focus: focusOf(values.focus) }
-  const redraw = values.redraw?.split(',')
   const sampler = {
     ...(values.shift === undefined ? {} : { shift: number(values.shift, 'shift', 1e-3, 1000) }),
     ...(values.steps === undefined ? {} : { steps: integer(values.steps, 'steps', 1, 1000) }),
@@ -122,10 +90,10 @@ export async function trainDemo(args: readonly string[]): Promise<void> {
     const runs = (name: (typeof stages)[number]) => stage === name || (stage === 'all' && (start === undefined || name === 'latents' || name === 'transformer'))
     const common = { folder, seed, model, start }
     const share = stage === 'all' ? minutes / 4 : minutes
-    for (const name of ['vae2d', 'vae-temporal', 'vae'] as const) if (runs(name)) await trainVAE(name, { ...common, minutes: share, learningRate, batchSize, kl })
+    for (const name of ['vae2d', 'vae-temporal'] as const) if (runs(name)) await trainVAE(name, { ...common, minutes: share, learningRate })
     if (runs('latents')) await encodeLatents({ ...common, videos })
-    if (runs('vae-decoder')) await trainVAE('vae-decoder', { ...common, minutes: share, learningRate, batchSize, kl })
-    if (runs('transformer')) await trainTransformer({ ...common, minutes, learningRate, shares, sigma: { mean: mean!, std: std! }, chunkMasks, draws, redraw, frozenText: values['frozen-text'] })
+    if (runs('vae-decoder')) await trainVAE('vae-decoder', { ...common, minutes: share, learningRate })
+    if (runs('transformer')) await trainTransformer({ ...common, minutes, learningRate, shares, sigma: { mean: mean!, std: std! }, chunkMasks })
   }
   if (values.export !== undefined) await exportModel({ folder, target: resolve(values.export), dtype, ...sampler, model })
 }

@@ -74,8 +74,8 @@ function setNormalisation(vae: VAE, { mean, deviation }: ChannelMoments): void {
 }
 
 export interface FreezeOptions {
-  /** Checkpoints of the stages that may be a VAE's last, the later one first; the first that is there is frozen. */
-  checkpoints: readonly string[]
+  /** Checkpoint of the VAE's last stage. */
+  checkpoint: string
   /** Gets the VAE in its final form, unless it is there. */
   folder: string
   /** A model folder whose VAE is taken as it is when there is no checkpoint: its transformer knows the latents of just these weights. */
@@ -97,11 +97,10 @@ export async function freezeVAE(options: FreezeOptions): Promise<void> {
   }
 }
 
-async function writeFrozen({ checkpoints, start, momentVideos, model }: FreezeOptions, into: string): Promise<void> {
-  let opened: VAE | undefined
-  for (const candidate of checkpoints) opened ??= await ifThere(VAE.fromPretrained(candidate, model))
+async function writeFrozen({ checkpoint, start, momentVideos, model }: FreezeOptions, into: string): Promise<void> {
+  const opened = await ifThere(VAE.fromPretrained(checkpoint, model))
   if (opened === undefined) {
-    if (start === undefined) throw new RangeError(`Expected a checkpoint of the VAE in ${checkpoints.join(' or ')} but there is none; run --stage vae-temporal or --stage vae first`)
+    if (start === undefined) throw new RangeError(`Expected a checkpoint of the VAE in ${checkpoint} but there is none; run --stage vae-temporal first`)
     return cp(join(start, 'vae'), into, { recursive: true })
   }
   await using vae = opened

@@ -6,7 +6,7 @@ import { open, readFile, stat, truncate } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Dataset, TrainingExample, VAE, VideoLatents } from 'vin-native'
 import { demoWorldVideo, drawCaption, PhiloxRandom, streams, WORLD_FPS, WORLD_SIZE } from 'vin-native/demo-world'
-import type { CaptionMode, World } from 'vin-native/demo-world'
+import type { World } from 'vin-native/demo-world'
 import { writeWhole } from './files.js'
 import { encodeWorld } from './world.js'
 
@@ -107,31 +107,13 @@ export class LatentCache {
     return demoWorldVideo(this.#options.seed, index, [this.seconds]).world
   }
 
-  async example(index: number, use: number, captions?: CaptionMode): Promise<TrainingExample> {
-    return { latents: await this.read(index), prompt: drawCaption(new PhiloxRandom(this.#options.seed, streams.caption, use), this.world(index), captions) }
+  async example(index: number, use: number): Promise<TrainingExample> {
+    return { latents: await this.read(index), prompt: drawCaption(new PhiloxRandom(this.#options.seed, streams.caption, use), this.world(index)) }
   }
 }
 
-/** Lays weight on what must be remembered (a curtain, and a caption that does not say what is behind it), or on words that must be obeyed. */
-export interface DrawShares {
-  /** Share of the draws that are repeated until they give a video with a curtain; the rest is as the world is. */
-  curtains: number
-  /** Share of the captions that name nothing. */
-  unnamed: number
-  /** Share of the captions that name everything; what neither share takes is mixed. */
-  named: number
-  /**
-  Share of the draws that are repeated until they give a video whose only object has one of these colours, shapes or sizes. Their captions name everything: captions that do not must
-  not come to mean these words.
-  */
-  focus?: { words: readonly string[]; share: number } | undefined
-}
-
-/** Draws until a wanted video comes; gives up where a cache seems to have none. */
-const MOST_DRAWS = 64
-
 /** Videos of several lengths in random order. `shares` are the relative numbers of latent frames that each length takes. */
-export function cachedVideos(caches: readonly LatentCache[], shares: readonly number[], seed: number, draws: DrawShares = { curtains: 0, unnamed: 0, named: 0 }): Dataset {
+export function cachedVideos(caches: readonly LatentCache[], shares: readonly number[], seed: number): Dataset {
   // A pass is 4,096 draws; which video and which caption depends on (pass, draw) alone.
   const DRAWS = 4096
   const weights = caches.map((cache, index) => (cache.count > 0 ? (shares[index] ?? 0) / cache.frames : 0))
@@ -144,18 +126,7 @@ export function cachedVideos(caches: readonly LatentCache[], shares: readonly nu
       let chosen = 0
       while (chosen < caches.length - 1 && lot >= weights[chosen]!) lot -= weights[chosen++]!
       const cache = caches[chosen]!
-      let index = random.int(cache.count)
-      const repeat = (wanted: (world: World) => boolean) => {
-        for (let again = 1; again < MOST_DRAWS && !wanted(cache.world(index)); again++) index = random.int(cache.count)
-      }
-      if (random.uniform() < draws.curtains) repeat(({ event }) => event === 'curtain')
-      const { focus } = draws
-      const focused = focus !== undefined && random.uniform() < focus.share
-      if (focused) {
-        repeat(({ objects: [{ colour, shape, size }, ...others] }) => others.length === 0 && focus.words.some((word) => word === colour || word === shape || word === size))
-      }
-      const caption = random.uniform()
-      yield cache.example(index, use, focused ? 'everything' : caption < draws.unnamed ? 'nothing' : caption < draws.unnamed + draws.named ? 'everything' : 'mixed')
+      yield cache.example(random.int(cache.count), use)
     }
   }
   return { examples, [Symbol.asyncIterator]: () => examples(0, 0) }

@@ -28,7 +28,7 @@ const frozenFolder = (folder: string): string => join(folder, 'vae-final')
 /** The frozen VAE of a training folder; freezes it when there is none. */
 export async function openFrozenVAE({ folder, model, start, sizes = demoSizes }: Omit<LatentsStageOptions, 'videos'>): Promise<VAE> {
   const frozen = frozenFolder(folder)
-  await freezeVAE({ checkpoints: [join(folder, 'vae'), join(folder, 'vae-temporal')], folder: frozen, start, momentVideos: sizes.momentVideos, model })
+  await freezeVAE({ checkpoint: join(folder, 'vae-temporal'), folder: frozen, start, momentVideos: sizes.momentVideos, model })
   return VAE.fromPretrained(frozen, model)
 }
 

@@ -2,7 +2,7 @@
 
 import { appendFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { StepReport } from 'vin-native'
+import type { StepReport, Trainer, VAETrainer } from 'vin-native'
 
 export class Progress {
   readonly #stage: string
@@ -17,7 +17,20 @@ export class Progress {
     this.#every = every
   }
 
-  async step(report: StepReport): Promise<void> {
+  /** `onStep` of a run: reports the step, and lets the rate fall so that it reaches 0 when the run's time is over. */
+  sitting(trainer: Trainer | VAETrainer, minutes: number): (report: StepReport) => Promise<void> {
+    const first = trainer.globalStep
+    return async (report) => {
+      await this.#step(report)
+      // The last step by the speed so far, measured anew after every ten steps.
+      const done = trainer.globalStep - first
+      if (done < 10 || done % 10 !== 0) return
+      const perStep = (performance.now() - this.#started) / done
+      trainer.fallingRate(first, Math.max(trainer.globalStep + 1, first + Math.floor((minutes * 60_000) / perStep)))
+    }
+  }
+
+  async #step(report: StepReport): Promise<void> {
     const seconds = (performance.now() - this.#started) / 1000
     this.#losses.push(report.loss)
     await appendFile(this.#curve, `${JSON.stringify({ stage: this.#stage, ...report, seconds: Number(seconds.toFixed(2)) })}\n`)
@@ -31,25 +44,5 @@ export class Progress {
 
   line(text: string): void {
     process.stdout.write(`[${this.#stage}] ${text}\n`)
-  }
-}
-
-/** Says how many steps fit into the time of a run, so that a falling rate reaches 0 when it is over. */
-export class StepBudget {
-  readonly #started = performance.now()
-  readonly first: number
-  readonly #milliseconds: number
-
-  constructor(firstStep: number, minutes: number) {
-    this.first = firstStep
-    this.#milliseconds = minutes * 60_000
-  }
-
-  /** The last step of the run by the speed so far; undefined until ten steps have run, and except for every tenth step. */
-  lastStep(step: number): number | undefined {
-    const done = step - this.first
-    if (done < 10 || done % 10 !== 0) return undefined
-    const perStep = (performance.now() - this.#started) / done
-    return Math.max(step + 1, this.first + Math.floor(this.#milliseconds / perStep))
   }
 }

@@ -12,18 +12,13 @@ const DEMO = 'demo'
 /** Weights that a model folder must have to be gone on from. */
 const weights = ['transformer/diffusion_pytorch_model.safetensors', 'text_encoder/model.safetensors', 'vae/diffusion_pytorch_model.safetensors']
 
-/** Stages whose checkpoints show that a folder was begun. */
-const begun = ['vae2d', 'vae-temporal', 'vae', 'vae-final', 'vae-decoder', 'transformer']
-
 function missingWeights(folder: string): string | undefined {
   return weights.find((file) => !existsSync(join(folder, file)))
 }
 
 async function recorded(folder: string): Promise<string | undefined> {
   const text = await readFile(join(folder, FILE), 'utf8').catch(() => undefined)
-  if (text !== undefined) return String((JSON.parse(text) as { from: unknown }).from)
-  // Folders from before anything was written down.
-  return begun.some((name) => existsSync(join(folder, name))) ? SCRATCH : undefined
+  return text === undefined ? undefined : String((JSON.parse(text) as { from: unknown }).from)
 }
 
 /**

@@ -9,10 +9,8 @@ import { demoSizes, modelDefaults, schedulerConfig } from './config.js'
 import type { DemoSizes } from './config.js'
 import { ifThere } from './files.js'
 import { cachedVideos } from './latent-cache.js'
-import type { DrawShares } from './latent-cache.js'
 import { openCaches } from './latents-stage.js'
-import { Progress, StepBudget } from './progress.js'
-import { redrawWords } from './redraw-words.js'
+import { Progress } from './progress.js'
 
 export interface TransformerStageOptions {
   folder: string
@@ -24,15 +22,10 @@ export interface TransformerStageOptions {
   sigma: { mean: number; std: number }
   /** Share of videos in which every chunk is clean with probability ½ (the recipe's). */
   chunkMasks?: number | undefined
-  draws?: DrawShares | undefined
   seed: number
   model: ModelOptions
   /** A model folder whose weights are the start when there is no checkpoint, with fresh moments and a new warm-up; absent: untrained weights. */
   start?: string | undefined
-  /** Words whose embeddings are drawn anew at such a start. */
-  redraw?: readonly string[] | undefined
-  /** The text encoder stays as it is, in a training folder without a checkpoint. */
-  frozenText?: boolean | undefined
   sizes?: DemoSizes
 }
 
@@ -51,7 +44,7 @@ export const recipe = {
 } as const satisfies TrainerOptions
 
 /** Untrained weights, or those of `start` with its sampler, and the frozen VAE. */
-async function initialModel({ folder, start, redraw = [], seed, model, sizes = demoSizes }: TransformerStageOptions): Promise<VideoPipeline> {
+async function initialModel({ folder, start, seed, model, sizes = demoSizes }: TransformerStageOptions): Promise<VideoPipeline> {
   const initial = join(folder, 'initial')
   await rm(initial, { recursive: true, force: true })
   if (start === undefined) {
@@ -64,9 +57,7 @@ async function initialModel({ folder, start, redraw = [], seed, model, sizes = d
     await writeFile(join(initial, 'tokenizer', 'tokenizer.json'), JSON.stringify(demoTokenizerJson(), null, 2))
   }
   await cp(join(folder, 'vae-final'), join(initial, 'vae'), { recursive: true })
-  const pipeline = await VideoPipeline.fromPretrained(initial, model)
-  if (redraw.length > 0) await redrawWords(pipeline.textEncoder, pipeline.tokenizer, redraw, seed)
-  return pipeline
+  return VideoPipeline.fromPretrained(initial, model)
 }
 
 export async function trainTransformer(options: TransformerStageOptions): Promise<void> {
@@ -88,21 +79,10 @@ export async function trainTransformer(options: TransformerStageOptions): Promis
       ...recipe,
       latentFramesPerStep: (options.sizes ?? demoSizes).latentFramesPerStep,
       seed,
-      ...changes,
-      ...(options.frozenText === true ? { trainable: /^(?!text_encoder\.)/ } : {})
+      ...changes
     })
   const progress = new Progress('transformer', folder, 20)
-  const budget = new StepBudget(trainer.globalStep, minutes)
-  await trainer.fit(cachedVideos(caches, shares, seed, options.draws), {
-    minutes,
-    checkpoint,
-    checkpointEvery: 200,
-    onStep: async (report) => {
-      await progress.step(report)
-      const last = budget.lastStep(trainer.globalStep)
-      if (last !== undefined) trainer.fallingRate(budget.first, last)
-    }
-  })
+  await trainer.fit(cachedVideos(caches, shares, seed), { minutes, checkpoint, checkpointEvery: 200, onStep: progress.sitting(trainer, minutes) })
   progress.line(`${trainer.globalStep} steps; checkpoint in ${checkpoint}`)
   trainer.dispose()
   await trainer.pipeline.dispose()

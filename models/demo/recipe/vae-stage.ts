@@ -1,4 +1,4 @@
-// Stages 'vae2d', 'vae-temporal' and 'vae': the 2D autoencoder on single frames, the temporal one on its latents, then both on micro-batches of 16 frames.
+// Stages 'vae2d' and 'vae-temporal': the 2D autoencoder on single frames, then the temporal one on its latents of micro-batches of 16 frames.
 // Stage 'vae-decoder': the decoders of the frozen VAE, on latents that are not quite right.
 
 import { join } from 'node:path'
@@ -9,16 +9,13 @@ import { demoSizes } from './config.js'
 import type { DemoSizes } from './config.js'
 import { ifThere } from './files.js'
 import { openFrozenVAE } from './latents-stage.js'
-import { Progress, StepBudget } from './progress.js'
+import { Progress } from './progress.js'
 import { startTemporalVAE } from './temporal-start.js'
 
 export interface VAEStageOptions {
   folder: string
   minutes: number
   learningRate?: number | undefined
-  batchSize?: number | undefined
-  /** Factor of the mean KL divergence per latent value. */
-  kl?: number | undefined
   seed: number
   model: ModelOptions
   /** A model folder whose VAE is the start of the first stage that runs; absent: untrained weights. */
@@ -33,21 +30,16 @@ const HELD_OUT = 9_000_001
 const settings = {
   vae2d: { stage: 'spatial', frames: 1, batchSize: 16, learningRate: 2e-3, kl: 4e-3 },
   'vae-temporal': { stage: 'temporal', frames: 16, batchSize: 4, learningRate: 3e-4, kl: 2e-3 },
-  // The start is fine-tuned: at 1e-3 the first steps undo what both parts have learned.
-  vae: { stage: 'all', frames: 16, batchSize: 1, learningRate: 4e-5, kl: 2e-3 },
   'vae-decoder': { stage: 'decoder', frames: 16, batchSize: 4, learningRate: 3e-4, latentNoise: 0.4, firstPictures: 0.3, lastPictures: 0.3, cuts: 0.35 }
 } as const
 
 export type VAEStageName = keyof typeof settings
 
-/** The stage whose weights a stage starts from. */
-const before: Partial<Record<VAEStageName, VAEStageName>> = { 'vae-temporal': 'vae2d', vae: 'vae-temporal' }
-
 /** Weights of the stage before, else of the start, else untrained ones; for the decoders those of the frozen VAE. */
 async function initialVAE(name: VAEStageName, options: VAEStageOptions): Promise<VAE> {
   const { folder, start, seed, model, sizes = demoSizes } = options
   if (name === 'vae-decoder') return openFrozenVAE(options)
-  const earlier = before[name] === undefined ? undefined : await ifThere(VAE.fromPretrained(join(folder, before[name]), model))
+  const earlier = name === 'vae-temporal' ? await ifThere(VAE.fromPretrained(join(folder, 'vae2d'), model)) : undefined
   if (earlier !== undefined) return earlier
   return start === undefined ? VAE.fromConfig(sizes.vae, { ...model, seed }) : VAE.fromPretrained(join(start, 'vae'), model)
 }
@@ -60,9 +52,7 @@ async function openTrainer(name: VAEStageName, options: VAEStageOptions): Promis
     ...trainer,
     totalSteps: undefined,
     decayFrom: undefined,
-    ...(options.learningRate === undefined ? {} : { learningRate: options.learningRate }),
-    ...(options.batchSize === undefined ? {} : { batchSize: options.batchSize }),
-    ...(options.kl === undefined ? {} : { kl: options.kl })
+    ...(options.learningRate === undefined ? {} : { learningRate: options.learningRate })
   }
   const resumed = await ifThere(VAETrainer.resume(join(folder, name), changes, model))
   if (resumed !== undefined) return resumed
@@ -77,16 +67,11 @@ export async function trainVAE(name: VAEStageName, options: VAEStageOptions): Pr
   const { heldOutFrames, heldOutClips } = options.sizes ?? demoSizes
   const trainer = await openTrainer(name, options)
   const progress = new Progress(name, options.folder, 50)
-  const budget = new StepBudget(trainer.globalStep, options.minutes)
   const heldOut = Array.from({ length: frames === 1 ? heldOutFrames : heldOutClips }, (_, index) => worldClip(HELD_OUT, index, frames))
   await trainer.fit(worldClips({ seed: options.seed, frames, count: 1 << 20 }), {
     minutes: options.minutes,
     checkpoint: join(options.folder, name),
-    onStep: async (report) => {
-      await progress.step(report)
-      const last = budget.lastStep(trainer.globalStep)
-      if (last !== undefined) trainer.fallingRate(budget.first, last)
-    },
+    onStep: progress.sitting(trainer, options.minutes),
     evalEvery: 250,
     onEvaluate: async () => progress.line(`held-out reconstruction ${(await trainer.psnr(heldOut)).toFixed(2)} dB`)
   })
