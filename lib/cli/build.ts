@@ -12,8 +12,7 @@ import { defineCommand } from './command.js'
 import { exitCodes } from './exit.js'
 import type { StopOnSignal } from './interrupt.js'
 import { outputArguments } from './options.js'
-import { createReporter } from './output.js'
-import type { Reporter } from './output.js'
+import { createReporter, type Reporter } from './output.js'
 
 interface Toolchain {
   findNodeGyp(root: string): string | undefined

@@ -1,7 +1,6 @@
 // Exit codes: 0 ok, 1 failed, 2 usage, 3 model, 4 resources, 130 interrupted.
 
-import { VinError } from '../errors.js'
-import type { VinErrorCode } from '../errors.js'
+import { VinError, type VinErrorCode } from '../errors.js'
 import { errorCode, isAbort } from '../realms.js'
 import { isSystemError } from './sentence.js'
 

@@ -3,10 +3,8 @@
 import { nearest, typeError } from '../errors.js'
 import { defineCommand } from './command.js'
 import type { StopOnSignal } from './interrupt.js'
-import { modelArguments, outputArguments, textValues } from './options.js'
-import type { Values } from './options.js'
-import { createReporter } from './output.js'
-import type { Reporter } from './output.js'
+import { modelArguments, outputArguments, textValues, type Values } from './options.js'
+import { createReporter, type Reporter } from './output.js'
 
 /** What a subject shows. */
 export interface Inspection {

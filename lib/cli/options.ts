@@ -2,8 +2,7 @@
 
 import type { GenerateOptions, ModelOptions } from '../index.js'
 import { expected } from '../errors.js'
-import { checkGenerateOptions, generateOptionNames, generateRules } from '../options/generate.js'
-import type { Flag } from '../options/generate.js'
+import { checkGenerateOptions, generateOptionNames, generateRules, type Flag } from '../options/generate.js'
 import { resolveLimits } from '../options/limits.js'
 import { resolveModelOptions } from '../options/model.js'
 import { given, numberOption, seedOption } from './arguments.js'

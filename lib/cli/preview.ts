@@ -1,7 +1,6 @@
 // --preview: the newest preview of a run as an animated picture beside its output, out.preview.apng.
 
-import { Video } from '../index.js'
-import type { Frame } from '../index.js'
+import { Video, type Frame } from '../index.js'
 import { standardOutput } from './standard-output.js'
 
 export function previewPath(output: string): string {

@@ -1,8 +1,7 @@
 // A file appears whole or not at all: temporary file in the same folder → write → fsync(file) → rename → fsync(folder). An error or an abort removes
 // the temporary file. Links are followed: what a link names is replaced, not the link.
 
-import { open, rename, rm, stat } from 'node:fs/promises'
-import type { FileHandle } from 'node:fs/promises'
+import { open, rename, rm, stat, type FileHandle } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { VinError } from '../errors.js'
 import { diskError, entryAt, placeOf, removeDeadTemporaries, syncFolder, temporaryName, tryWriting } from './disk.js'

@@ -9,9 +9,8 @@ import { VinError } from '../errors.js'
 import { errorCode } from '../realms.js'
 import { writeTextAtomically } from './atomic-file.js'
 import { HOLDER, LOCK, TAKING } from './folder.js'
-import { hasEnded, thisProcess } from './process-mark.js'
+import { hasEnded, thisProcess, type ProcessMark } from './process-mark.js'
 import { readSmallFile } from './small-file.js'
-import type { ProcessMark } from './process-mark.js'
 
 /** A holder that has not refreshed its lock for so long is gone. Long, because a machine may sleep. */
 const STALE_MS = 60_000

@@ -1,9 +1,7 @@
 // Files of others as bytes. What a file is and how long it is are known before anything is read: a config may be a pipe, or 500 MB.
 
-import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
-import { open } from 'node:fs/promises'
-import type { Stats } from 'node:fs'
-import type { FileHandle } from 'node:fs/promises'
+import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from 'node:fs'
+import { open, type FileHandle } from 'node:fs/promises'
 import { VinError } from '../errors.js'
 
 // Opening a pipe must not wait for its writer: no signal ends that, not even of the process.
@@ -17,11 +15,7 @@ function checkStats(stats: Stats, file: string, limit: number): void {
 /** The most that is read of one file at once. */
 export const maxWholeBytes = 2 ** 31 - 1
 
-/**
-A regular file of at most `limit` bytes, to be read and closed by the caller.
-
-@throws as `readSmallFile`
-*/
+/** A regular file of at most `limit` bytes, to be read and closed by the caller. @throws as `readSmallFile` */
 export async function openToRead(file: string, limit = Infinity): Promise<{ handle: FileHandle; size: number }> {
   const handle = await open(file, flags)
   try {

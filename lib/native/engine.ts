@@ -2,13 +2,10 @@
 
 import { closeSync, openSync, readSync, statSync } from 'node:fs'
 import { VinError, expected, rangeError } from '../errors.js'
-import { resolveDevice } from './backends.js'
-import type { Device, RejectedBackend } from './backends.js'
+import { resolveDevice, type Device, type RejectedBackend } from './backends.js'
 import type { Binding, NativeEngine } from './binding.js'
-import { loadAddon } from './load.js'
-import type { NativeBinding } from './load.js'
-import { quietLogger } from './log.js'
-import type { Logger } from './log.js'
+import { loadAddon, type NativeBinding } from './load.js'
+import { quietLogger, type Logger } from './log.js'
 import { coresAvailable, memoryAvailable } from './machine.js'
 
 export interface EngineOptions {

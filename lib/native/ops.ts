@@ -3,8 +3,7 @@
 import { expected, rangeError } from '../errors.js'
 import type { NativeEngine, NativeTensor, OpArguments } from './binding.js'
 import { commonEngine } from './engine.js'
-import { elements, readNative } from './tensor.js'
-import type { TensorData } from './tensor.js'
+import { elements, readNative, type TensorData } from './tensor.js'
 
 function output(results: Record<string, NativeTensor>, field = 'y'): NativeTensor {
   const tensor = results[field]
@@ -103,11 +102,7 @@ export function checkSeed(seed: unknown, name = 'seed'): bigint {
 export interface RandnOptions {
   /** An integer from 0 to 2⁵³ − 1, or a bigint below 2⁶⁴. */
   seed: number | bigint
-  /**
-  Which of the seed's independent sequences: 0 is the initial noise, 0x100 + s fresh noise of step s.
-
-  @default 0
-  */
+  /** Which of the seed's independent sequences: 0 is the initial noise, 0x100 + s fresh noise of step s. @default 0 */
   stream?: number | undefined
   /** Rank 4 is latents [C,N,H,W], whose frames keep their values for any N; any other rank counts row-major. */
   shape: readonly number[]

@@ -1,7 +1,6 @@
 // What the user may have installed beside vin-native, and what is never shipped: programs on PATH, and sharp.
 
-import { spawn } from 'node:child_process'
-import type { ChildProcess } from 'node:child_process'
+import { spawn, type ChildProcess } from 'node:child_process'
 import { access, constants, stat } from 'node:fs/promises'
 import { delimiter, join } from 'node:path'
 import type sharp from 'sharp'

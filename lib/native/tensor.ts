@@ -5,8 +5,7 @@ import { VinError, checkMade, expected, rangeError, typeError } from '../errors.
 import { brand, ownArray } from '../realms.js'
 import type { DType, NativeEngine, NativeTensor, TypedArray } from './binding.js'
 import { abortable } from './cancel.js'
-import { commonEngine } from './engine.js'
-import type { Engine } from './engine.js'
+import { commonEngine, type Engine } from './engine.js'
 
 /** A tensor on the JavaScript side: row-major, the last dimension is contiguous. */
 export interface TensorData {

@@ -5,8 +5,7 @@ import { expected, notSupported, rangeError } from '../errors.js'
 import { checkMask } from '../models/mask.js'
 import type { TransformerConfig } from '../models/transformer.js'
 import { unsupportedMethods } from '../methods/index.js'
-import { checkShape } from '../native/tensor.js'
-import type { TensorLike } from '../native/tensor.js'
+import { checkShape, type TensorLike } from '../native/tensor.js'
 import { checkContext } from '../plan/chunks.js'
 
 export interface DenoiseOptions<T extends TensorLike = TensorLike> {
@@ -30,35 +29,15 @@ export interface DenoiseOptions<T extends TensorLike = TensorLike> {
   @default the first L rows of the checkpoint's `y_embedder.y_embedding`
   */
   negativePromptEmbeds?: TensorLike | undefined
-  /**
-  Video frames per second.
-
-  @default 16
-  */
+  /** Video frames per second. @default 16 */
   fps?: number | undefined
-  /**
-  Pixels; scales the position embedding.
-
-  @default 8 · W
-  */
+  /** Pixels; scales the position embedding. @default 8 · W */
   width?: number | undefined
-  /**
-  Pixels; scales the position embedding.
-
-  @default 8 · H
-  */
+  /** Pixels; scales the position embedding. @default 8 · H */
   height?: number | undefined
-  /**
-  Factor w of eps = u + w (c − u). 0 and 1 are one evaluation.
-
-  @default 1
-  */
+  /** Factor w of eps = u + w (c − u). 0 and 1 are one evaluation. @default 1 */
   guidanceScale?: number | undefined
-  /**
-  Blend the overlaps of neighbouring chunks; false keeps the owner's value.
-
-  @default true
-  */
+  /** Blend the overlaps of neighbouring chunks; false keeps the owner's value. @default true */
   fuse?: boolean | undefined
   /**
   'vin'; 'independent': chunks without global tokens; 'full': one chunk without them.
@@ -67,11 +46,7 @@ export interface DenoiseOptions<T extends TensorLike = TensorLike> {
   @throws ERR_VIN_MISSING_COMPONENT for 'vin' on a checkpoint without `vin.*`
   */
   method?: 'vin' | 'independent' | 'full' | undefined
-  /**
-  Latent frames a chunk owns.
-
-  @default the checkpoint's `chunk_frames`
-  */
+  /** Latent frames a chunk owns. @default the checkpoint's `chunk_frames` */
   chunkFrames?: number | undefined
   /**
   Latent frames before a chunk that are computed again inside it. More of them smooth the seams and cost compute.
@@ -80,21 +55,13 @@ export interface DenoiseOptions<T extends TensorLike = TensorLike> {
   @throws RangeError for more than `chunkFrames`
   */
   contextFrames?: number | undefined
-  /**
-  Seconds between the latent frames that the VIN reads.
-
-  @default the checkpoint's `vin.keyframe_interval`
-  */
+  /** Seconds between the latent frames that the VIN reads. @default the checkpoint's `vin.keyframe_interval` */
   keyframeInterval?: number | undefined
   /** [N]: 1 for latent frames to denoise, 0 for conditioning frames, whose prediction is 0. */
   frameMask?: ArrayLike<number> | undefined
   /** The VIN reads these latents [C, N, H, W] instead of `latents`. */
   globalTokensFrom?: TensorLike | undefined
-  /**
-  Chunks evaluated at once. Results do not depend on it.
-
-  @default as many as there are threads
-  */
+  /** Chunks evaluated at once. Results do not depend on it. @default as many as there are threads */
   chunksInFlight?: number | undefined
   /** Stops the evaluation within a block of the model; the promise rejects with its reason. */
   signal?: AbortSignal | undefined

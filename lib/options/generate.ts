@@ -2,19 +2,14 @@
 
 import { checkBoolean, checkFunction, checkInteger, checkNames, checkNumber, checkOneOf, checkPath, checkPixels, checkSignal, checkString } from '../check.js'
 import { expected, rangeError, typeError } from '../errors.js'
-import { methodByName, methods } from '../methods/index.js'
-import type { Method, MethodName } from '../methods/index.js'
+import { methodByName, methods, type Method, type MethodName } from '../methods/index.js'
 import type { TransformerConfig } from '../models/transformer.js'
 import { checkSeed } from '../native/ops.js'
-import { Tensor, checkShape } from '../native/tensor.js'
-import type { TensorData, TensorLike } from '../native/tensor.js'
+import { Tensor, checkShape, type TensorData, type TensorLike } from '../native/tensor.js'
 import { checkContext } from '../plan/chunks.js'
-import { fusionNames } from '../plan/fusion.js'
-import type { Fusion } from '../plan/fusion.js'
-import { endsInPadding, latentFramesOf, videoFramesOf } from '../plan/frames.js'
-import type { MicroBatch } from '../plan/frames.js'
-import { createScheduler } from '../schedulers/index.js'
-import type { Scheduler, SchedulerOption } from '../schedulers/index.js'
+import { fusionNames, type Fusion } from '../plan/fusion.js'
+import { endsInPadding, latentFramesOf, videoFramesOf, type MicroBatch } from '../plan/frames.js'
+import { createScheduler, type Scheduler, type SchedulerOption } from '../schedulers/index.js'
 import { checkTarget } from '../schedulers/scheduler.js'
 import type { ImageInput } from '../video/image.js'
 import type { Frame } from '../video/index.js'
@@ -79,23 +74,11 @@ export interface GenerateOptions {
   @throws RangeError outside 1 … 4096
   */
   numFrames?: number | undefined
-  /**
-  Pixels, a multiple of 8.
-
-  @default the checkpoint's
-  */
+  /** Pixels, a multiple of 8. @default the checkpoint's */
   width?: number | undefined
-  /**
-  Pixels, a multiple of 8.
-
-  @default the checkpoint's
-  */
+  /** Pixels, a multiple of 8. @default the checkpoint's */
   height?: number | undefined
-  /**
-  Video frames per second.
-
-  @default the checkpoint's
-  */
+  /** Video frames per second. @default the checkpoint's */
   fps?: number | undefined
   /**
   Steps of the scheduler.
@@ -133,11 +116,7 @@ export interface GenerateOptions {
   @throws ERR_VIN_NOT_SUPPORTED for 'freenoise', 'spectral-blend' and 'streaming-t2v'
   */
   method?: MethodName | undefined
-  /**
-  Latent frames a chunk owns.
-
-  @default the checkpoint's `chunk_frames`
-  */
+  /** Latent frames a chunk owns. @default the checkpoint's `chunk_frames` */
   chunkFrames?: number | undefined
   /**
   Latent frames before a chunk that are computed again inside it. More of them smooth the seams and cost compute.
@@ -146,11 +125,7 @@ export interface GenerateOptions {
   @throws RangeError for more than `chunkFrames`
   */
   contextFrames?: number | undefined
-  /**
-  Seconds between the latent frames that the VIN reads.
-
-  @default the checkpoint's `vin.keyframe_interval`
-  */
+  /** Seconds between the latent frames that the VIN reads. @default the checkpoint's `vin.keyframe_interval` */
   keyframeInterval?: number | undefined
   /**
   When overlaps are blended: while until < (n − step)/n ≤ from. 'early' is 1 → 0.4, 'mid' 0.7 → 0.3, 'late' 0.4 → 0.
@@ -158,17 +133,9 @@ export interface GenerateOptions {
   @default 'early'
   */
   fusion?: Fusion | undefined
-  /**
-  Chunks evaluated at once. Results do not depend on it.
-
-  @default as many as memory and threads allow
-  */
+  /** Chunks evaluated at once. Results do not depend on it. @default as many as memory and threads allow */
   chunksInFlight?: number | undefined
-  /**
-  'latents' leaves out decoding, and needs no VAE.
-
-  @default 'video'
-  */
+  /** 'latents' leaves out decoding, and needs no VAE. @default 'video' */
   outputType?: 'video' | 'latents' | undefined
   /** The first picture: a path, the bytes of a PNG, JPEG or WebP file, or RGB pixels. Cropped to cover the video. */
   image?: ImageInput | undefined

@@ -3,71 +3,27 @@
 import { checkInteger, checkNames } from '../check.js'
 
 export interface Limits {
-  /**
-  Bytes of a safetensors header.
-
-  @default 16 MiB
-  */
+  /** Bytes of a safetensors header. @default 16 MiB */
   headerBytes?: number | undefined
-  /**
-  Tensors in one file.
-
-  @default 65536
-  */
+  /** Tensors in one file. @default 65536 */
   tensors?: number | undefined
-  /**
-  Bytes of a tensor's name.
-
-  @default 512
-  */
+  /** Bytes of a tensor's name. @default 512 */
   nameBytes?: number | undefined
-  /**
-  Dimensions of a tensor.
-
-  @default 8
-  */
+  /** Dimensions of a tensor. @default 8 */
   rank?: number | undefined
-  /**
-  Nesting of JSON.
-
-  @default 64
-  */
+  /** Nesting of JSON. @default 64 */
   jsonDepth?: number | undefined
-  /**
-  Bytes of a config.json.
-
-  @default 1 MiB
-  */
+  /** Bytes of a config.json. @default 1 MiB */
   configBytes?: number | undefined
-  /**
-  Bytes of a tokenizer.json.
-
-  @default 64 MiB
-  */
+  /** Bytes of a tokenizer.json. @default 64 MiB */
   tokenizerBytes?: number | undefined
-  /**
-  Pixels of an input image, before it is decoded.
-
-  @default 16 megapixels
-  */
+  /** Pixels of an input image, before it is decoded. @default 16 megapixels */
   imagePixels?: number | undefined
-  /**
-  UTF-8 bytes of a prompt.
-
-  @default 8 KiB
-  */
+  /** UTF-8 bytes of a prompt. @default 8 KiB */
   promptBytes?: number | undefined
-  /**
-  Video frames of one run.
-
-  @default 4096
-  */
+  /** Video frames of one run. @default 4096 */
   numFrames?: number | undefined
-  /**
-  Width or height of a video in pixels.
-
-  @default 4096
-  */
+  /** Width or height of a video in pixels. @default 4096 */
   pixels?: number | undefined
 }
 

@@ -2,14 +2,11 @@
 
 import { checkFunction, checkInteger, checkNames, checkOneOf, checkSignal } from '../check.js'
 import { notSupported } from '../errors.js'
-import { checkDevice } from '../native/backends.js'
-import type { Device } from '../native/backends.js'
+import { checkDevice, type Device } from '../native/backends.js'
 import type { EngineOptions } from '../native/engine.js'
 import type { NativeBinding } from '../native/load.js'
-import { checkLogger } from '../native/log.js'
-import type { Logger } from '../native/log.js'
-import { resolveLimits } from './limits.js'
-import type { Limits, ResolvedLimits } from './limits.js'
+import { checkLogger, type Logger } from '../native/log.js'
+import { resolveLimits, type Limits, type ResolvedLimits } from './limits.js'
 
 export type ComputeType = 'auto' | 'float32' | 'bfloat16' | 'int8'
 
@@ -42,11 +39,7 @@ export interface ModelOptions {
   @throws RangeError outside 1 … 1024
   */
   threads?: number | undefined
-  /**
-  Most device memory that may be taken, in bytes.
-
-  @default 80 % of the memory that is free
-  */
+  /** Most device memory that may be taken, in bytes. @default 80 % of the memory that is free */
   memoryBudget?: number | undefined
   /**
   Runs of a pipeline that may wait while another one samples; one more is refused with ERR_VIN_QUEUE_FULL. 0: none waits.

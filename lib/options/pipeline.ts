@@ -33,11 +33,7 @@ export interface PipelineConfig {
 }
 
 export interface FromConfigOptions extends ModelOptions {
-  /**
-  The initial weights follow from it.
-
-  @default 0
-  */
+  /** The initial weights follow from it. @default 0 */
   seed?: number | bigint | undefined
   /** What generate() takes where an option is absent. */
   defaults?: Partial<PipelineDefaults> | undefined

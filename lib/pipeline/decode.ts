@@ -5,8 +5,7 @@ import type { VAE } from '../models/vae.js'
 import type { NativeTensor } from '../native/binding.js'
 import { abortable, bindCancel } from '../native/cancel.js'
 import { linkSignals } from '../native/signals.js'
-import { readArray } from '../native/tensor.js'
-import type { TensorData } from '../native/tensor.js'
+import { readArray, type TensorData } from '../native/tensor.js'
 import type { Frame } from '../video/index.js'
 
 export interface DecodeInput {

@@ -2,15 +2,12 @@
 // run of memory and the trainer.
 
 import { missingComponent } from '../errors.js'
-import { methods } from '../methods/index.js'
-import type { Evaluation, Geometry, Method, MethodPlan } from '../methods/index.js'
+import { methods, type Evaluation, type Geometry, type Method, type MethodPlan } from '../methods/index.js'
 import type { Transformer } from '../models/transformer.js'
 import type { EvaluationRequest, NativeCancel, NativeTensor } from '../native/binding.js'
-import { Scope, toNative } from '../native/tensor.js'
-import type { TensorLike } from '../native/tensor.js'
+import { Scope, toNative, type TensorLike } from '../native/tensor.js'
 import type { ResolvedDenoiseOptions } from '../options/denoise.js'
-import { conditionText } from './text.js'
-import type { TextConditioning } from './text.js'
+import { conditionText, type TextConditioning } from './text.js'
 
 /** @throws ERR_VIN_MISSING_COMPONENT naming the weights that a plain backbone lacks */
 export function requireGlobalTokens(transformer: Transformer, method: string): void {

@@ -4,11 +4,9 @@ import { checkNames } from '../check.js'
 import { abortable } from '../native/cancel.js'
 import { linkSignals } from '../native/signals.js'
 import { checkLogger } from '../native/log.js'
-import { checkGenerateOptions, generateOptionNames } from '../options/generate.js'
-import type { GenerateOptions } from '../options/generate.js'
+import { checkGenerateOptions, generateOptionNames, type GenerateOptions } from '../options/generate.js'
 import { resolveLimits } from '../options/limits.js'
-import { modelOptionNames, resolveModelOptions } from '../options/model.js'
-import type { ModelOptions } from '../options/model.js'
+import { modelOptionNames, resolveModelOptions, type ModelOptions } from '../options/model.js'
 import { Scheduler } from '../schedulers/index.js'
 import { GenerationJob } from './job.js'
 import { takeInputs } from './inputs.js'
@@ -16,11 +14,7 @@ import { modelFolder } from './load.js'
 import { VideoPipeline, checkedSignal } from './pipeline.js'
 
 export interface GenerateCallOptions extends GenerateOptions, ModelOptions {
-  /**
-  A model folder, or the name of a built-in model.
-
-  @default 'demo'
-  */
+  /** A model folder, or the name of a built-in model. @default 'demo' */
   model?: string | undefined
 }
 

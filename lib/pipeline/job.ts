@@ -6,8 +6,7 @@ import { abortReason, notSupported } from '../errors.js'
 import type { PreviewEvent, StepEvent } from '../options/generate.js'
 import type { Frame } from '../video/index.js'
 import type { Video } from '../video/video.js'
-import { hookCall, isInside } from './hooks.js'
-import type { HookCall } from './hooks.js'
+import { hookCall, isInside, type HookCall } from './hooks.js'
 import type { VideoPlan } from './plan.js'
 
 /** A video, and what it was made from: all options resolved, as JSON has them, and the plan. */

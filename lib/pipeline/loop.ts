@@ -11,8 +11,7 @@ import type { Chunk } from '../plan/chunks.js'
 import type { Fusion } from '../plan/fusion.js'
 import type { Scheduler, TimestepSize } from '../schedulers/index.js'
 import { evaluationRequest } from './evaluation.js'
-import { StepLatents } from './hooks.js'
-import type { StepReport } from './hooks.js'
+import { StepLatents, type StepReport } from './hooks.js'
 import type { TextConditioning } from './text.js'
 
 export interface LoopOptions {

@@ -1,14 +1,11 @@
 // What a run will do, before it does it: chunks, keyframes, text per chunk, FLOPs and memory. Synchronous; the only native call is the dry run of one evaluation.
 
-import { methods } from '../methods/index.js'
-import type { Method, MethodPlan } from '../methods/index.js'
+import { methods, type Method, type MethodPlan } from '../methods/index.js'
 import type { Transformer } from '../models/transformer.js'
 import type { VAE } from '../models/vae.js'
 import type { ResolvedGenerateOptions } from '../options/generate.js'
-import { planOverlaps } from '../plan/chunks.js'
-import type { Chunk, Overlap } from '../plan/chunks.js'
-import { evaluationFlops } from '../plan/cost.js'
-import type { CostModel } from '../plan/cost.js'
+import { planOverlaps, type Chunk, type Overlap } from '../plan/chunks.js'
+import { evaluationFlops, type CostModel } from '../plan/cost.js'
 import { centreOf, entryAt, entryShares } from '../plan/timeline.js'
 import { evaluationRequest, planOf } from './evaluation.js'
 import type { PipelineParts } from './load.js'

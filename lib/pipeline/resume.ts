@@ -14,10 +14,8 @@ import { maxWholeBytes, openToRead, readSmallFile } from '../files/small-file.js
 import { weightFile } from '../models/files.js'
 import type { Binding } from '../native/binding.js'
 import { packageVersion } from '../native/package-root.js'
-import { Tensor, readNative } from '../native/tensor.js'
-import type { TensorData, TensorLike } from '../native/tensor.js'
-import type { ResolvedGenerateOptions } from '../options/generate.js'
-import { plainOptions } from '../options/generate.js'
+import { Tensor, readNative, type TensorData, type TensorLike } from '../native/tensor.js'
+import { plainOptions, type ResolvedGenerateOptions } from '../options/generate.js'
 import type { PipelineParts } from './load.js'
 
 /** What must agree between a state and the run that goes on from it. */

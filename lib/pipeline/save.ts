@@ -10,11 +10,7 @@ import type { Scheduler } from '../schedulers/index.js'
 import type { VideoPipeline } from './pipeline.js'
 
 export interface SavePipelineOptions {
-  /**
-  Numbers of the weights in the files, of all parts alike or part by part.
-
-  @default 'float32'
-  */
+  /** Numbers of the weights in the files, of all parts alike or part by part. @default 'float32' */
   dtype?: WeightType | { transformer?: WeightType; vae?: WeightType; textEncoder?: WeightType } | undefined
 }
 

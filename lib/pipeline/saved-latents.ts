@@ -4,8 +4,7 @@ import { checkInteger, checkNames, checkNumber } from '../check.js'
 import { VinError, expected, missingComponent } from '../errors.js'
 import { verifyFile } from '../models/checksums.js'
 import type { VAE } from '../models/vae.js'
-import { checkShape } from '../native/tensor.js'
-import type { TensorData } from '../native/tensor.js'
+import { checkShape, type TensorData } from '../native/tensor.js'
 import { videoFramesOf } from '../plan/frames.js'
 import { Video } from '../video/video.js'
 import { decodeFrames } from './decode.js'
@@ -13,11 +12,7 @@ import { checkFinite } from './finite.js'
 import type { VideoPipeline } from './pipeline.js'
 
 export interface OpenLatentsOptions {
-  /**
-  Video frames.
-
-  @default the file's `num_frames`, else as many as the latent frames hold
-  */
+  /** Video frames. @default the file's `num_frames`, else as many as the latent frames hold */
   numFrames?: number | undefined
   /** @default the file's `fps`, else the checkpoint's */
   fps?: number | undefined

@@ -2,8 +2,7 @@
 
 import type { Transformer } from '../models/transformer.js'
 import type { NativeTensor, Rows } from '../native/binding.js'
-import { concat, linearCombination } from '../native/ops.js'
-import type { Term } from '../native/ops.js'
+import { concat, linearCombination, type Term } from '../native/ops.js'
 import type { Scope } from '../native/tensor.js'
 
 /**

@@ -3,8 +3,7 @@
 
 import { Buffer } from 'node:buffer'
 import { frameRateFraction } from './frame-rate.js'
-import { checkFrame, enlarge } from './frames.js'
-import type { FrameSource } from './frames.js'
+import { checkFrame, enlarge, type FrameSource } from './frames.js'
 import { encodePng } from './png.js'
 
 const signature = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a])

@@ -4,16 +4,14 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
-import { VinError, abortReason, rangeError, typeError } from '../errors.js'
-import type { VinErrorCode } from '../errors.js'
+import { VinError, abortReason, rangeError, typeError, type VinErrorCode } from '../errors.js'
 import { loadSharp } from '../native/optional.js'
 import { packageRoot } from '../native/package-root.js'
 import { permitted } from '../native/permission.js'
 import { onAbort } from '../native/signals.js'
 import { errorCode, errorMessage } from '../realms.js'
 import type { VideoFormat } from './formats.js'
-import { checkFrame } from './frames.js'
-import type { Frame, FrameSource } from './frames.js'
+import { checkFrame, type Frame, type FrameSource } from './frames.js'
 
 /** Formats of pixels. */
 export type PixelFormat = Exclude<VideoFormat, 'safetensors'>

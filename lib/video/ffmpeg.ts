@@ -5,8 +5,7 @@ import { VinError, notSupported } from '../errors.js'
 import { collectOutput, findProgram, startProgram } from '../native/optional.js'
 import { lacksItsEnd } from './endings.js'
 import type { Frame } from './frames.js'
-import { ffmpegInput, probeVideo, unreadable } from './probe.js'
-import type { VideoProbe } from './probe.js'
+import { ffmpegInput, probeVideo, unreadable, type VideoProbe } from './probe.js'
 import type { VideoWarning } from './video.js'
 
 export async function requireFfmpeg(purpose: string): Promise<string> {

@@ -1,10 +1,8 @@
 // The formats of videos, chosen by the extension.
 
 import { expected, rangeError } from '../errors.js'
-import { encodeInThread } from './encoder-thread.js'
-import type { PixelFormat } from './encoder-thread.js'
-import { everyNth } from './frames.js'
-import type { FrameSource } from './frames.js'
+import { encodeInThread, type PixelFormat } from './encoder-thread.js'
+import { everyNth, type FrameSource } from './frames.js'
 
 export const videoFormats = ['mp4', 'gif', 'webp', 'apng', 'png', 'y4m', 'safetensors'] as const
 export type VideoFormat = (typeof videoFormats)[number]

@@ -1,8 +1,7 @@
 // GIF by gifenc. One palette serves the whole video, against flicker: a first pass over the frames takes samples for it, a second one writes. Frames are decoded
 // twice for that, so that memory stays flat.
 
-import { checkFrame } from './frames.js'
-import type { Frame, FrameSource } from './frames.js'
+import { checkFrame, type Frame, type FrameSource } from './frames.js'
 
 /** Pixels that the palette is made from; more of them only cost time. */
 const maxSamples = 2 ** 19

@@ -16,11 +16,7 @@ import type { Picture } from './frames.js'
 export type ImageInput = string | Uint8Array | Picture
 
 export interface ReadImageOptions {
-  /**
-  Pixels of the largest picture that is decoded.
-
-  @default 16 megapixels
-  */
+  /** Pixels of the largest picture that is decoded. @default 16 megapixels */
   maxPixels?: number | undefined
   signal?: AbortSignal | undefined
   /** The option's name, for errors. */

@@ -1,5 +1,3 @@
-export { Video } from './video.js'
-export type { SaveOptions, VideoJSON, VideoParts, VideoWarning } from './video.js'
-export { videoFormats } from './formats.js'
-export type { VideoFormat } from './formats.js'
+export { Video, type SaveOptions, type VideoJSON, type VideoParts, type VideoWarning } from './video.js'
+export { videoFormats, type VideoFormat } from './formats.js'
 export type { Frame, Picture } from './frames.js'

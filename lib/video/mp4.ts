@@ -4,10 +4,8 @@
 import { Buffer } from 'node:buffer'
 import type { H264MP4Encoder } from 'h264-mp4-encoder'
 import { VinError } from '../errors.js'
-import { checkFrame, enlarge, padToEven } from './frames.js'
-import type { FrameSource } from './frames.js'
-import { finishedMp4 } from './mp4-boxes.js'
-import type { Mp4File } from './mp4-boxes.js'
+import { checkFrame, enlarge, padToEven, type FrameSource } from './frames.js'
+import { finishedMp4, type Mp4File } from './mp4-boxes.js'
 import { rgbToYuv420 } from './yuv.js'
 
 /** Pixels of all frames together. At qp 20 even noise stays below a byte a pixel, and a file of 2 GiB is what one buffer of the module can hold. */

@@ -1,7 +1,6 @@
 // PNG by fast-png: one picture, or a folder of them, `out.png` → out/000000.png, out/000001.png, …
 
-import { checkFrame, enlarge } from './frames.js'
-import type { FrameSource, Picture } from './frames.js'
+import { checkFrame, enlarge, type FrameSource, type Picture } from './frames.js'
 
 export async function encodePng({ data, width, height }: Picture): Promise<Uint8Array> {
   const { encode } = await import('fast-png')

@@ -44,11 +44,7 @@ export interface VideoParts<Options = unknown, Plan = unknown> {
 }
 
 export interface SaveOptions {
-  /**
-  Every pixel becomes scale × scale equal pixels.
-
-  @default 1
-  */
+  /** Every pixel becomes scale × scale equal pixels. @default 1 */
   scale?: number
   /** Stops decoding and encoding; nothing is left at the path. */
   signal?: AbortSignal

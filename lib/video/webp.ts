@@ -1,11 +1,9 @@
 // Animated WebP by sharp where it is installed, else by an ffmpeg on PATH that has libwebp.
 
 import { VinError, notSupported } from '../errors.js'
-import { findProgram, foundNeither, loadSharp, startProgram } from '../native/optional.js'
-import type { Sharp } from '../native/optional.js'
+import { findProgram, foundNeither, loadSharp, startProgram, type Sharp } from '../native/optional.js'
 import { hasEncoder } from './ffmpeg.js'
-import { checkFrame, enlarge } from './frames.js'
-import type { FrameSource } from './frames.js'
+import { checkFrame, enlarge, type FrameSource } from './frames.js'
 
 /** libvips takes all pages as one tall picture; WebP pages end at 16383 pixels. */
 const maxBytes = 2 ** 30

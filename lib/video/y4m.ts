@@ -2,8 +2,7 @@
 // sizes stay as they are. The header has no word for the matrix: whoever reads a file without one takes BT.709 from 720 lines on.
 
 import { frameRateFraction } from './frame-rate.js'
-import { checkFrame, enlarge } from './frames.js'
-import type { FrameSource } from './frames.js'
+import { checkFrame, enlarge, type FrameSource } from './frames.js'
 import { rgbToYuv444 } from './yuv.js'
 
 export async function* encodeY4m(source: FrameSource, scale: number): AsyncGenerator<Uint8Array> {

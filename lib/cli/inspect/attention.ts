@@ -1,8 +1,7 @@
 // inspect attention: where the VIN looks in one evaluation of a run. The global tokens read keyframes (encoder), then each other and the text (processor).
 
 import { checkInteger } from '../../check.js'
-import { VideoPipeline, randn } from '../../index.js'
-import type { AttentionMaps, GenerateOptions, TensorData } from '../../index.js'
+import { VideoPipeline, randn, type AttentionMaps, type GenerateOptions, type TensorData } from '../../index.js'
 import { rangeError } from '../../errors.js'
 import { checkFile, writeFileAtomically } from '../../files/atomic-file.js'
 import { encodeSafetensors } from '../../files/safetensors.js'
@@ -11,8 +10,7 @@ import { resolveLimits } from '../../options/limits.js'
 import { numberOption, seedOption } from '../arguments.js'
 import { demoPrompt } from '../generate.js'
 import type { Inspection } from '../inspect.js'
-import { modelOptions } from '../options.js'
-import type { Values } from '../options.js'
+import { modelOptions, type Values } from '../options.js'
 import type { Reporter } from '../output.js'
 
 export async function inspectAttention(folder: string | undefined, values: Values, reporter: Reporter, signal: AbortSignal): Promise<Inspection> {

@@ -1,8 +1,7 @@
 // inspect gpu: every CUDA backend that could serve, those of the tests too, and why one cannot.
 
 import { VinError } from '../../errors.js'
-import { resolveDevice } from '../../native/backends.js'
-import type { Device, RejectedBackend } from '../../native/backends.js'
+import { resolveDevice, type Device, type RejectedBackend } from '../../native/backends.js'
 import type { Inspection } from '../inspect.js'
 
 interface Candidate extends Partial<RejectedBackend> {

@@ -1,7 +1,6 @@
 // inspect prebuilds: the prebuilt addons of the package, and which of them this machine takes.
 
-import { listPrebuilds } from '../../native/prebuilds.js'
-import type { PrebuildReport } from '../../native/prebuilds.js'
+import { listPrebuilds, type PrebuildReport } from '../../native/prebuilds.js'
 import type { Inspection } from '../inspect.js'
 
 export function inspectPrebuilds(): Inspection {
