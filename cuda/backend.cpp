@@ -34,6 +34,8 @@ struct vin_stream {
     const Driver* driver;
     Device* device;
     CudaStream stream;
+    CudaMemory scratch = 0;  // what ops share, grown on demand
+    size_t scratch_bytes = 0;
 };
 
 namespace vin {
@@ -66,20 +68,6 @@ static vin_status driver_of(const Driver** driver) {
     return *driver ? VIN_OK : fail(VIN_DEVICE_ERROR, "%s", why);
 }
 
-vin_status expect_f32(const char* op, const char* operand, const vin_tensor& t, std::initializer_list<int64_t> shape) {
-    if (t.dtype != VIN_DTYPE_F32) return fail(VIN_INVALID, "%s: %s has dtype %d, expected fp32", op, operand, t.dtype);
-    if (t.rank != (int)shape.size())
-        return fail(VIN_INVALID, "%s: %s has rank %d, expected %d", op, operand, t.rank, (int)shape.size());
-    int axis = 0;
-    for (int64_t size : shape) {
-        if (t.shape[axis] != size)
-            return fail(VIN_INVALID, "%s: axis %d of %s has size %lld, expected %lld", op, axis, operand,
-                        (long long)t.shape[axis], (long long)size);
-        axis++;
-    }
-    return VIN_OK;
-}
-
 vin_status launch_by_name(vin_stream* stream, const char* name, Grid grid, Grid block, unsigned shared_bytes,
                           void** parameters) {
     const Driver* driver = stream->driver;
@@ -100,6 +88,21 @@ vin_status launch_by_name(vin_stream* stream, const char* name, Grid grid, Grid 
                  driver->launch(function, grid.x, grid.y, grid.z, block.x, block.y, block.z, shared_bytes,
                                 stream->stream, parameters, nullptr),
                  name);
+}
+
+vin_status scratch(vin_stream* stream, size_t bytes, void** data) {
+    const Driver* driver = stream->driver;
+    if (bytes > stream->scratch_bytes) {
+        VIN_TRY(check(driver, driver->context_set(stream->device->context), "entering the context"));
+        // Freeing waits for what uses the memory.
+        if (stream->scratch) VIN_TRY(check(driver, driver->memory_free(stream->scratch), "freeing scratch memory"));
+        stream->scratch = 0;
+        stream->scratch_bytes = 0;
+        VIN_TRY(check(driver, driver->memory_alloc(&stream->scratch, bytes), "allocating scratch memory"));
+        stream->scratch_bytes = bytes;
+    }
+    *data = reinterpret_cast<void*>(stream->scratch);
+    return VIN_OK;
 }
 
 }  // namespace cuda
@@ -166,6 +169,8 @@ vin_status stream_open(int32_t ordinal, void*, vin_stream** stream) {
 
 vin_status stream_close(vin_stream* stream) {
     VIN_TRY(enter(stream));
+    if (stream->scratch)
+        VIN_TRY(check(stream->driver, stream->driver->memory_free(stream->scratch), "freeing scratch memory"));
     VIN_TRY(check(stream->driver, stream->driver->stream_destroy(stream->stream), "closing a stream"));
     delete stream;
     return VIN_OK;
@@ -262,9 +267,8 @@ extern "C" __attribute__((visibility("default"))) vin_status vin_backend_entry(u
     backend->free = free_memory;
     backend->upload = upload;
     backend->download = download;
-#define VIN_OP(name, fields) backend->name = lacks_##name;
+#define VIN_OP(name, fields) backend->name = vin_cuda_##name ? vin_cuda_##name : lacks_##name;
 #include "../csrc/ops.def"
 #undef VIN_OP
-    backend->fusion_blend = vin_cuda_fusion_blend;
     return VIN_OK;
 }

@@ -16,6 +16,13 @@
 #define VIN_HOST 1
 #endif
 
+// A member function of a struct that kernels are given.
+#if VIN_DEVICE && !VIN_HOST
+#define VIN_MEMBER __device__ __forceinline__
+#else
+#define VIN_MEMBER inline
+#endif
+
 // Declares or defines a kernel; `extern "C"` keeps the name that the driver looks up.
 #if VIN_HOST
 #define VIN_KERNEL extern "C" void
@@ -28,7 +35,28 @@
 #endif
 
 #if VIN_DEVICE && VIN_HOST
+#include <math.h>
+
 #include "emu/device.h"
+
+// CUDA's names for what a compiler must not contract, and for the bits of a number.
+static inline float __fmul_rn(float a, float b) { return a * b; }
+static inline float __fadd_rn(float a, float b) { return a + b; }
+static inline double __dmul_rn(double a, double b) { return a * b; }
+static inline double __dadd_rn(double a, double b) { return a + b; }
+static inline double __ddiv_rn(double a, double b) { return a / b; }
+static inline double __dsqrt_rn(double a) { return sqrt(a); }
+static inline unsigned __float_as_uint(float x) {
+    unsigned bits;
+    __builtin_memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+static inline float __uint_as_float(unsigned bits) {
+    float x;
+    __builtin_memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
 #elif VIN_DEVICE
 
 #define VIN_DEVICE_FUNCTION static __device__ __forceinline__
@@ -56,6 +84,12 @@ VIN_DEVICE_FUNCTION SharedArray<T> shared_array(int offset, int count) {
 
 namespace vin {
 namespace cuda {
+
+typedef long long i64;
+
+struct alignas(16) Float4 {
+    float v[4];
+};
 
 // Bytes that an array takes in shared memory: a multiple of 16, and under the emulator a red zone behind it.
 #if defined(VIN_EMULATED)

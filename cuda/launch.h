@@ -48,21 +48,76 @@ vin_status launch(Grid grid, Grid block, unsigned shared_bytes, vin_stream* stre
         copies);
 }
 
+// `bytes` of device memory that belong to the stream: an op may use them until its last launch has run. They hold
+// whatever was there before.
+vin_status scratch(vin_stream* stream, size_t bytes, void** data);
+
+// A grid of blocks of `per_block` items for a kernel that reaches the items past its grid by a stride of the whole
+// grid.
+inline Grid grid_over(int64_t items, int64_t per_block) {
+    constexpr int64_t most_blocks = 65535;  // enough to fill any GPU many times
+    const int64_t blocks = (items + per_block - 1) / per_block;
+    return {(unsigned)(blocks < most_blocks ? blocks : most_blocks)};
+}
+
 // ---- checks of operands, in the words of csrc/ops.def ----
+
+enum Layout {
+    STRIDED,         // any strides, 0 included
+    STRIDED_OUTPUT,  // any strides that give each element a place of its own
+    ROWS,            // the last dimension is contiguous
+    DENSE            // row-major without gaps
+};
 
 inline int64_t count(const vin_tensor& t) {
     int64_t n = 1;
     for (int i = 0; i < t.rank; i++) n *= t.shape[i];
     return n;
 }
+inline bool present(const vin_tensor& t) { return t.data != nullptr; }
+inline float* f32(const vin_tensor& t) { return static_cast<float*>(t.data); }
+inline double* f64(const vin_tensor& t) { return static_cast<double*>(t.data); }
+inline int32_t* i32(const vin_tensor& t) { return static_cast<int32_t*>(t.data); }
+inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// VIN_OK if `t` is fp32 with this shape, else fails naming op and operand.
-vin_status expect_f32(const char* op, const char* operand, const vin_tensor& t, std::initializer_list<int64_t> shape);
+// VIN_OK if `t` is as stated, else fails naming op and operand. shape[i] < 0: any size. dtype < 0: any dtype.
+vin_status expect_tensor(const char* op, const char* operand, const vin_tensor& t, int32_t dtype, Layout layout,
+                         int32_t rank, const int64_t* shape);
+
+// An operand that has to be there.
+template <class... Sizes>
+vin_status expect(const char* op, const char* operand, const vin_tensor& t, int32_t dtype, Layout layout,
+                  Sizes... sizes) {
+    const int64_t shape[] = {(int64_t)sizes...};
+    return expect_tensor(op, operand, t, dtype, layout, (int32_t)sizeof...(sizes), shape);
+}
+// An optional input or an output that nobody may want.
+template <class... Sizes>
+vin_status expect_if_present(const char* op, const char* operand, const vin_tensor& t, int32_t dtype, Layout layout,
+                             Sizes... sizes) {
+    return present(t) ? expect(op, operand, t, dtype, layout, sizes...) : (vin_status)VIN_OK;
+}
+inline vin_status expect_like(const char* op, const char* operand, const vin_tensor& t, int32_t dtype, Layout layout,
+                              const vin_tensor& other) {
+    return expect_tensor(op, operand, t, dtype, layout, other.rank, other.shape);
+}
+// group i32 [rows]; absent: all rows are in group 0, which must exist. What the groups are only the device knows: a row
+// whose group does not exist becomes NaN.
+vin_status expect_group(const char* op, const vin_tensor& group, int64_t rows, int64_t groups);
+
+#define VIN_CHECK(call) \
+    do { \
+        if (const vin_status status_ = (call)) return status_; \
+    } while (0)
 
 }  // namespace cuda
 }  // namespace vin
 
-// ops that the CUDA backend has
+// The launchers of the ops: vin_cuda_<op> is defined in <op>.cu. Weak, so that the backend's table has the ops whose
+// file exists.
 extern "C" {
-vin_status vin_cuda_fusion_blend(vin_stream* stream, const vin_fusion_blend_args* args);
+#define VIN_OP(name, fields) \
+    __attribute__((weak)) vin_status vin_cuda_##name(vin_stream* stream, const vin_##name##_args* args);
+#include "../csrc/ops.def"
+#undef VIN_OP
 }
