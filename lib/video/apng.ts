@@ -2,8 +2,9 @@
 // https://www.w3.org/TR/png-3/#apng-frame-based-animation
 
 import { Buffer } from 'node:buffer'
+import { bufferOf, pngChunks, pngStream, uint32 } from './bytes.js'
 import { frameRateFraction } from './frame-rate.js'
-import { checkFrame, enlarge, type FrameSource } from './frames.js'
+import { enlargedFrames, type FrameSource } from './frames.js'
 import { encodePng } from './png.js'
 
 const signature = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a])
@@ -23,37 +24,13 @@ function crc32(data: Uint8Array): number {
 
 function chunk(type: string, ...parts: Uint8Array[]): Buffer {
   const body = Buffer.concat([Buffer.from(type, 'latin1'), ...parts])
-  const result = Buffer.alloc(body.length + 8)
-  result.writeUInt32BE(body.length - 4, 0)
-  body.copy(result, 4)
-  result.writeUInt32BE(crc32(body), body.length + 4)
-  return result
-}
-
-function uint32(...values: number[]): Buffer {
-  const buffer = Buffer.alloc(4 * values.length)
-  values.forEach((value, i) => buffer.writeUInt32BE(value, 4 * i))
-  return buffer
+  return Buffer.concat([uint32(body.length - 4), body, uint32(crc32(body))])
 }
 
 function uint16(...values: number[]): Buffer {
   const buffer = Buffer.alloc(2 * values.length)
   values.forEach((value, i) => buffer.writeUInt16BE(value, 2 * i))
   return buffer
-}
-
-/** The bodies of a PNG's IHDR and IDAT chunks. */
-function pngParts(png: Uint8Array): { header: Buffer; data: Buffer } {
-  const bytes = Buffer.from(png.buffer, png.byteOffset, png.byteLength)
-  const data: Buffer[] = []
-  let header: Buffer = Buffer.alloc(0)
-  for (let at = 8; at < bytes.length; at += 12 + bytes.readUInt32BE(at)) {
-    const type = bytes.toString('latin1', at + 4, at + 8)
-    const body = bytes.subarray(at + 8, at + 8 + bytes.readUInt32BE(at))
-    if (type === 'IHDR') header = body
-    if (type === 'IDAT') data.push(body)
-  }
-  return { header, data: Buffer.concat(data) }
 }
 
 /** Seconds a frame stays, as two 16-bit numbers: 1/16, 1001/30000, else thousandths. */
@@ -63,22 +40,18 @@ function delay(fps: number): [number, number] {
 }
 
 export async function* encodeApng(source: FrameSource, scale: number): AsyncGenerator<Uint8Array> {
-  const width = source.width * scale
-  const height = source.height * scale
   const [delayNumber, delayDenominator] = delay(source.fps)
   let sequence = 0
-  let index = 0
-  for await (const frame of source.frames()) {
-    checkFrame(frame, index++, source)
-    const { header, data } = pngParts(await encodePng({ data: enlarge(frame.data, source.width, source.height, scale), width, height }))
-    if (frame.index === 0) {
+  for await (const { index, data, width, height } of enlargedFrames(source, scale)) {
+    const png = bufferOf(await encodePng({ data, width, height }))
+    if (index === 0) {
       yield signature
-      yield chunk('IHDR', header)
+      for (const { type, body } of pngChunks(png)) if (type === 'IHDR') yield chunk('IHDR', body)
       yield chunk('acTL', uint32(source.numFrames, 0))
     }
     // Sequence number, size, offset (0, 0), delay, dispose: none, blend: source.
     yield chunk('fcTL', uint32(sequence++, width, height, 0, 0), uint16(delayNumber, delayDenominator), Buffer.from([0, 0]))
-    yield frame.index === 0 ? chunk('IDAT', data) : chunk('fdAT', uint32(sequence++), data)
+    yield index === 0 ? chunk('IDAT', pngStream(png)) : chunk('fdAT', uint32(sequence++), pngStream(png))
   }
   yield chunk('IEND')
 }

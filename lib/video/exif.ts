@@ -1,6 +1,7 @@
 // EXIF orientation of PNG, JPEG and WebP: how the camera was held. It is one tag of a TIFF directory, which each format keeps in a place of its own.
 
 import { Buffer } from 'node:buffer'
+import { bufferOf, jpegSegments, pngChunks } from './bytes.js'
 import type { Picture } from './frames.js'
 
 const orientationTag = 0x0112
@@ -8,35 +9,24 @@ const shortType = 3
 
 /** 1 (upright) to 8, as EXIF counts; 1 where the file says nothing that can be read. */
 export function orientationOf(input: Uint8Array, kind: 'png' | 'jpeg' | 'webp'): number {
-  const bytes = Buffer.from(input.buffer, input.byteOffset, input.byteLength)
-  const directory = { png: pngExif, jpeg: jpegExif, webp: webpExif }[kind](bytes)
+  const directory = { png: pngExif, jpeg: jpegExif, webp: webpExif }[kind](bufferOf(input))
   return directory === undefined ? 1 : readOrientation(directory)
 }
 
 const exifMark = Buffer.from('Exif\0\0', 'latin1')
-const withoutMark = (body: Buffer): Buffer => (body.subarray(0, exifMark.length).equals(exifMark) ? body.subarray(exifMark.length) : body)
+const hasMark = (body: Buffer): boolean => body.subarray(0, exifMark.length).equals(exifMark)
+const withoutMark = (body: Buffer): Buffer => (hasMark(body) ? body.subarray(exifMark.length) : body)
 
-/** Chunk eXIf: length, type, body, CRC. */
 function pngExif(bytes: Buffer): Buffer | undefined {
-  for (let at = 8; at + 12 <= bytes.length; ) {
-    const length = bytes.readUInt32BE(at)
-    if (bytes.toString('latin1', at + 4, at + 8) === 'eXIf') return withoutMark(bytes.subarray(at + 8, at + 8 + length))
-    at += 12 + length
-  }
+  for (const { type, body } of pngChunks(bytes)) if (type === 'eXIf') return withoutMark(body)
   return undefined
 }
 
 /** Segment APP1 that begins with `Exif`, before the picture itself. */
 function jpegExif(bytes: Buffer): Buffer | undefined {
-  for (let at = 2; at + 4 <= bytes.length && bytes[at] === 0xff && bytes[at + 1] !== 0xda; ) {
-    const marker = bytes[at + 1]!
-    if (marker === 0xff) at++
-    else if (marker === 0x01 || (marker >= 0xd0 && marker <= 0xd8)) at += 2
-    else {
-      const body = bytes.subarray(at + 4, at + 2 + bytes.readUInt16BE(at + 2))
-      if (marker === 0xe1 && body.subarray(0, exifMark.length).equals(exifMark)) return withoutMark(body)
-      at += 2 + bytes.readUInt16BE(at + 2)
-    }
+  for (const { marker, body } of jpegSegments(bytes)) {
+    if (marker === 0xda) return undefined
+    if (marker === 0xe1 && hasMark(body)) return withoutMark(body)
   }
   return undefined
 }

@@ -1,5 +1,6 @@
 // The formats of videos, chosen by the extension.
 
+import { checkPath } from '../check.js'
 import { expected, rangeError } from '../errors.js'
 import { encodeInThread, type PixelFormat } from './encoder-thread.js'
 import { everyNth, type FrameSource } from './frames.js'
@@ -39,8 +40,7 @@ function isFormat(name: string): name is VideoFormat {
 
 /** 'out.mp4' → 'mp4'. */
 export function formatOfPath(path: string): VideoFormat {
-  if (typeof path !== 'string') throw expected('a path', 'path', path, 'type')
-  if (path.includes('\0')) throw rangeError(`Expected a path without a null character but received ${JSON.stringify(path)}`)
+  checkPath(path, 'path')
   const name = /\.([^./\\]+)$/.exec(path)?.[1]?.toLowerCase() ?? ''
   if (!isFormat(name)) throw rangeError(`Expected a path that ends in one of ${known} but received ${JSON.stringify(path)}`)
   return name

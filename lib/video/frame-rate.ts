@@ -25,3 +25,10 @@ function continuedFraction(fps: number): [numerator: number, denominator: number
     if (Math.abs(numerator / denominator - fps) <= 1e-6 * fps) return [numerator, denominator]
   }
 }
+
+/**
+How long frame `index` lasts, in whole parts of a second, as GIF and WebP count. Each frame ends at the rounded time, so that the video as a whole keeps its length.
+*/
+export function frameDelay(index: number, fps: number, partsPerSecond: number): number {
+  return Math.round(((index + 1) * partsPerSecond) / fps) - Math.round((index * partsPerSecond) / fps)
+}

@@ -60,20 +60,23 @@ export function everyNth(source: FrameSource, n: number): FrameSource {
   return { ...source, fps: source.fps / n, numFrames: Math.ceil(source.numFrames / n), frames }
 }
 
+/** The frames of a source, enlarged. */
+export async function* enlargedFrames(source: FrameSource, scale: number): AsyncGenerator<Frame> {
+  for await (const { index, data, width, height } of source.frames()) {
+    yield { index, data: enlarge(data, width, height, scale), width: width * scale, height: height * scale }
+  }
+}
+
 /** Every pixel becomes a square of scale × scale pixels. Scale 1 returns the data itself. */
-export function enlarge(data: Uint8Array, width: number, height: number, scale: number): Uint8Array {
+export function enlarge(data: Uint8Array, width: number, height: number, scale: number, channels = 3): Uint8Array {
   if (scale === 1) return data
-  const rowBytes = width * scale * 3
+  const rowBytes = width * scale * channels
   const result = new Uint8Array(rowBytes * height * scale)
   for (let y = 0; y < height; y++) {
     const first = y * scale * rowBytes
     let to = first
-    for (let from = y * width * 3; from < (y + 1) * width * 3; from += 3) {
-      for (let k = 0; k < scale; k++, to += 3) {
-        result[to] = data[from]!
-        result[to + 1] = data[from + 1]!
-        result[to + 2] = data[from + 2]!
-      }
+    for (let from = y * width * channels; from < (y + 1) * width * channels; from += channels) {
+      for (let k = 0; k < scale; k++) for (let c = 0; c < channels; c++) result[to++] = data[from + c]!
     }
     for (let k = 1; k < scale; k++) result.copyWithin(first + k * rowBytes, first, first + rowBytes)
   }

@@ -1,7 +1,8 @@
 // GIF by gifenc. One palette serves the whole video, against flicker: a first pass over the frames takes samples for it, a second one writes. Frames are decoded
 // twice for that, so that memory stays flat.
 
-import { checkFrame, type Frame, type FrameSource } from './frames.js'
+import { frameDelay } from './frame-rate.js'
+import { enlarge, type Frame, type FrameSource } from './frames.js'
 
 /** Pixels that the palette is made from; more of them only cost time. */
 const maxSamples = 2 ** 19
@@ -14,9 +15,7 @@ async function samplePixels(source: FrameSource): Promise<Uint8Array> {
   let next = 0
   let written = 0
   let seen = 0
-  let index = 0
   for await (const frame of source.frames()) {
-    checkFrame(frame, index++, source)
     const count = frame.width * frame.height
     for (; next < seen + count; next += distance) {
       const at = (next - seen) * 3
@@ -38,22 +37,6 @@ function toRgba({ data }: Frame): Uint8Array {
   return rgba
 }
 
-/** Nearest enlargement of palette indices. */
-function enlargeIndices(indices: Uint8Array, width: number, height: number, scale: number): Uint8Array {
-  if (scale === 1) return indices
-  const result = new Uint8Array(indices.length * scale * scale)
-  for (let y = 0; y < height * scale; y++) {
-    const row = Math.floor(y / scale) * width
-    for (let x = 0; x < width * scale; x++) result[y * width * scale + x] = indices[row + Math.floor(x / scale)]!
-  }
-  return result
-}
-
-/** A delay is a whole number of hundredths of a second. Each frame ends at the rounded time, so the video as a whole keeps its length. */
-export function gifDelay(index: number, fps: number): number {
-  return Math.round(((index + 1) * 100) / fps) - Math.round((index * 100) / fps)
-}
-
 export async function* encodeGif(source: FrameSource, scale: number): AsyncGenerator<Uint8Array> {
   const module = await import('gifenc')
   // CommonJS: loaders differ in whether its functions are on the module or on its default.
@@ -63,13 +46,11 @@ export async function* encodeGif(source: FrameSource, scale: number): AsyncGener
   // Manual mode: `reset` between frames would make the automatic one write a header before each.
   const gif = gifenc.GIFEncoder({ auto: false })
   gif.writeHeader()
-  let index = 0
   for await (const frame of source.frames()) {
-    checkFrame(frame, index++, source)
-    const indices = enlargeIndices(gifenc.applyPalette(toRgba(frame), palette, 'rgb565'), width, height, scale)
+    const indices = enlarge(gifenc.applyPalette(toRgba(frame), palette, 'rgb565'), width, height, scale, 1)
     // Only the first frame brings the palette: it becomes the global one.
     const first = frame.index === 0
-    gif.writeFrame(indices, width * scale, height * scale, { first, delay: gifDelay(frame.index, fps) * 10, repeat: 0, ...(first && { palette }) })
+    gif.writeFrame(indices, width * scale, height * scale, { first, delay: 10 * frameDelay(frame.index, fps, 100), repeat: 0, ...(first && { palette }) })
     yield gif.bytes()
     gif.reset()
   }

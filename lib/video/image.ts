@@ -8,6 +8,7 @@ import { inflate } from 'node:zlib'
 import { VinError, expected, notSupported, rangeError } from '../errors.js'
 import { collectOutput, findProgram, foundNeither, loadSharp } from '../native/optional.js'
 import { errorMessage } from '../realms.js'
+import { bufferOf, jpegSegments, pngStream } from './bytes.js'
 import { orientationOf, upright } from './exif.js'
 import { accurateScaling } from './ffmpeg.js'
 import type { Picture } from './frames.js'
@@ -84,21 +85,18 @@ Whether a JPEG has its end: sharp refuses one without it, ffmpeg fills what is m
 put a film behind the picture's.
 */
 function hasEnd(bytes: Buffer): boolean {
-  for (let at = 2; at + 4 <= bytes.length; ) {
-    // Whatever that is, the decoder says.
-    if (bytes[at] !== 0xff) return true
-    const marker = bytes[at + 1]!
+  let last = 2
+  for (const { marker, at, end } of jpegSegments(bytes)) {
     if (marker === 0xda) return bytes.includes('ffd9', at, 'hex')
-    if (marker === 0xff) at++
-    else if (marker === 0x01 || (marker >= 0xd0 && marker <= 0xd8)) at += 2
-    else at += 2 + bytes.readUInt16BE(at + 2)
+    last = end
   }
-  return false
+  // Whatever else lies there, the decoder says.
+  return last + 4 <= bytes.length
 }
 
 /** As the pixels lie in the file: decoders differ in whether they turn them. */
 async function decodeLossy(bytes: Uint8Array, kind: 'jpeg' | 'webp', { maxPixels, name, signal }: { maxPixels: number; name: string; signal: AbortSignal | undefined }): Promise<Picture> {
-  if (kind === 'jpeg' && !hasEnd(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length))) throw formatError(name, kind, new Error('the file is cut off'))
+  if (kind === 'jpeg' && !hasEnd(bufferOf(bytes))) throw formatError(name, kind, new Error('the file is cut off'))
   const found = await loadSharp()
   if (found.sharp !== undefined) {
     try {
@@ -128,7 +126,7 @@ function formatError(name: string, kind: string, cause: unknown): VinError {
 
 /** Kind and size, from the first bytes alone. */
 export function readHeader(input: Uint8Array, name = 'image'): Header {
-  const bytes = Buffer.from(input.buffer, input.byteOffset, input.byteLength)
+  const bytes = bufferOf(input)
   const header = pngHeader(bytes) ?? jpegHeader(bytes) ?? webpHeader(bytes)
   if (header === undefined || header.width < 1 || header.height < 1) {
     const start = bytes.subarray(0, 8).toString('hex')
@@ -145,13 +143,9 @@ function pngHeader(bytes: Buffer): Header | undefined {
 /** The first start-of-frame marker (C0 … CF without the tables C4, C8, CC) holds the size. */
 function jpegHeader(bytes: Buffer): Header | undefined {
   if (bytes.length < 4 || bytes[0] !== 0xff || bytes[1] !== 0xd8) return undefined
-  for (let at = 2; at + 9 < bytes.length; ) {
-    if (bytes[at] !== 0xff) return undefined
-    const marker = bytes[at + 1]!
-    if (marker === 0xff) at++
-    else if (marker === 0x01 || (marker >= 0xd0 && marker <= 0xd8)) at += 2
-    else if (marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker)) return { kind: 'jpeg', height: bytes.readUInt16BE(at + 5), width: bytes.readUInt16BE(at + 7) }
-    else at += 2 + bytes.readUInt16BE(at + 2)
+  for (const { marker, body } of jpegSegments(bytes)) {
+    const isStart = marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker)
+    if (isStart && body.length >= 5) return { kind: 'jpeg', height: body.readUInt16BE(1), width: body.readUInt16BE(3) }
   }
   return undefined
 }
@@ -166,7 +160,7 @@ function webpHeader(bytes: Buffer): Header | undefined {
 }
 
 async function decodePng(bytes: Uint8Array, name: string): Promise<Picture> {
-  await checkPngStream(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength), name)
+  await checkPngStream(bufferOf(bytes), name)
   const { decode, convertIndexedToRgb } = await import('fast-png')
   try {
     const png = decode(bytes)
@@ -183,17 +177,11 @@ async function decodePng(bytes: Uint8Array, name: string): Promise<Picture> {
 
 /** A compressed stream that holds more than the header's pixels would fill the memory of a decoder that trusts it. */
 async function checkPngStream(bytes: Buffer, name: string): Promise<void> {
-  const parts: Buffer[] = []
-  for (let at = 8; at + 12 <= bytes.length; ) {
-    const length = bytes.readUInt32BE(at)
-    if (bytes.toString('latin1', at + 4, at + 8) === 'IDAT') parts.push(bytes.subarray(at + 8, at + 8 + length))
-    at += 12 + length
-  }
   const { width, height } = readHeader(bytes, name)
   // 8 bytes a pixel at most; a filter byte a row, of which Adam7 has up to 15/8 as many, and its rows round up.
   const limit = width * height * maxBytesPerPixel + 16 * height + 1024
   await new Promise<void>((resolve, reject) => {
-    inflate(Buffer.concat(parts), { maxOutputLength: limit }, (error) => (error === null ? resolve() : reject(formatError(name, 'png', error))))
+    inflate(pngStream(bytes), { maxOutputLength: limit }, (error) => (error === null ? resolve() : reject(formatError(name, 'png', error))))
   })
 }
 

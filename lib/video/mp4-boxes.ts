@@ -6,6 +6,7 @@
 
 import { Buffer } from 'node:buffer'
 import { VinError } from '../errors.js'
+import { bufferOf, uint32 } from './bytes.js'
 import { frameRateFraction } from './frame-rate.js'
 import { h264Level } from './h264-level.js'
 
@@ -43,7 +44,7 @@ function checkSize(begin: number, size: number, end: number): void {
 
 /** The boxes of a container's body. */
 function parseBoxes(data: Uint8Array): Box[] {
-  const buffer = Buffer.from(data.buffer, data.byteOffset, data.byteLength)
+  const buffer = bufferOf(data)
   const boxes: Box[] = []
   for (let offset = 0; offset < buffer.length; ) {
     const size = offset + 8 <= buffer.length ? buffer.readUInt32BE(offset) : 0
@@ -55,16 +56,8 @@ function parseBoxes(data: Uint8Array): Box[] {
 }
 
 function box(type: string, ...parts: Uint8Array[]): Buffer {
-  const header = Buffer.alloc(8)
-  header.writeUInt32BE(8 + parts.reduce((sum, part) => sum + part.length, 0))
-  header.write(type, 4, 'latin1')
-  return Buffer.concat([header, ...parts])
-}
-
-function uint32(...values: number[]): Buffer {
-  const buffer = Buffer.alloc(4 * values.length)
-  values.forEach((value, i) => buffer.writeUInt32BE(value, 4 * i))
-  return buffer
+  const size = 8 + parts.reduce((sum, part) => sum + part.length, 0)
+  return Buffer.concat([uint32(size), Buffer.from(type, 'latin1'), ...parts])
 }
 
 /** Numbers from 1 of the samples that begin with an IDR picture (or with the parameter sets before one). Samples hold NAL units behind 4-byte lengths. */

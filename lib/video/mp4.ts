@@ -4,7 +4,7 @@
 import { Buffer } from 'node:buffer'
 import type { H264MP4Encoder } from 'h264-mp4-encoder'
 import { VinError } from '../errors.js'
-import { checkFrame, enlarge, padToEven, type FrameSource } from './frames.js'
+import { enlargedFrames, padToEven, type FrameSource } from './frames.js'
 import { finishedMp4, type Mp4File } from './mp4-boxes.js'
 import { rgbToYuv420 } from './yuv.js'
 
@@ -52,10 +52,8 @@ export async function* encodeMp4(source: FrameSource, scale: number): AsyncGener
   encoder.groupOfPictures = Math.max(1, Math.round(fps))
   encoder.initialize()
   const yuv = new Uint8Array((even.width * even.height * 3) / 2)
-  let index = 0
-  for await (const frame of source.frames()) {
-    checkFrame(frame, index++, source)
-    const picture = padToEven(enlarge(frame.data, source.width, source.height, scale), width, height)
+  for await (const { data } of enlargedFrames(source, scale)) {
+    const picture = padToEven(data, width, height)
     encoder.addFrameYuv(rgbToYuv420(picture.data, picture.width, picture.height, yuv))
   }
   encoder.finalize()

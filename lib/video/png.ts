@@ -1,6 +1,6 @@
 // PNG by fast-png: one picture, or a folder of them, `out.png` → out/000000.png, out/000001.png, …
 
-import { checkFrame, enlarge, type FrameSource, type Picture } from './frames.js'
+import { enlargedFrames, type FrameSource, type Picture } from './frames.js'
 
 export async function encodePng({ data, width, height }: Picture): Promise<Uint8Array> {
   const { encode } = await import('fast-png')
@@ -9,12 +9,7 @@ export async function encodePng({ data, width, height }: Picture): Promise<Uint8
 
 /** The file of each frame. */
 export async function* encodePngs(source: FrameSource, scale: number): AsyncGenerator<Uint8Array> {
-  let index = 0
-  for await (const frame of source.frames()) {
-    checkFrame(frame, index++, source)
-    const data = enlarge(frame.data, source.width, source.height, scale)
-    yield await encodePng({ data, width: source.width * scale, height: source.height * scale })
-  }
+  for await (const frame of enlargedFrames(source, scale)) yield await encodePng(frame)
 }
 
 /** Pictures with their names in a sequence. */

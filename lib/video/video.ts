@@ -2,8 +2,8 @@
 // video's pixels are many times its latents.
 
 import { Readable } from 'node:stream'
-import { checkFunction, checkNames, checkSignal } from '../check.js'
-import { abortReason, checkMade, expected, missingComponent, rangeError } from '../errors.js'
+import { checkFunction, checkInteger, checkNames, checkSignal } from '../check.js'
+import { abortReason, checkMade, missingComponent, rangeError } from '../errors.js'
 import { writeFileAtomically } from '../files/atomic-file.js'
 import { writeFolderAtomically } from '../files/pictures.js'
 import { encodeSafetensors } from '../files/safetensors.js'
@@ -33,12 +33,13 @@ export interface VideoParts<Options = unknown, Plan = unknown> {
   height: number
   fps: number
   numFrames: number
-  seed: number | bigint
+  /** @default 0 */
+  seed?: number | bigint | undefined
   options: Options
   plan: Plan
   /** Milliseconds by stage. */
-  timings: Readonly<Record<string, number>>
-  warnings: readonly VideoWarning[]
+  timings?: Readonly<Record<string, number>>
+  warnings?: readonly VideoWarning[]
   /** Hears of each adjustment that a writer makes. */
   onWarning?: ((warning: VideoWarning) => void) | undefined
 }
@@ -107,11 +108,11 @@ export class Video<Options = unknown, Plan = unknown> {
     this.height = parts.height
     this.fps = parts.fps
     this.numFrames = parts.numFrames
-    this.seed = parts.seed
+    this.seed = parts.seed ?? 0
     this.options = parts.options
     this.plan = parts.plan
-    this.timings = parts.timings
-    this.warnings = [...parts.warnings]
+    this.timings = parts.timings ?? {}
+    this.warnings = [...(parts.warnings ?? [])]
   }
 
   /** The frames in order, each yielded as it is decoded. */
@@ -241,12 +242,5 @@ function plainValue(_key: string, value: unknown): unknown {
 function checkSaveOptions(options: SaveOptions, what: string): { scale: number; signal: AbortSignal | undefined } {
   checkNames(options, what, ['scale', 'signal', 'onProgress'])
   checkFunction(options.onProgress, 'onProgress')
-  return { scale: checkScale(options.scale), signal: checkSignal(options.signal) }
-}
-
-function checkScale(scale: unknown = 1): number {
-  const what = `a whole number from 1 to ${maxScale}`
-  if (typeof scale !== 'number') throw expected(what, 'scale', scale, 'type')
-  if (!Number.isInteger(scale) || scale < 1 || scale > maxScale) throw expected(what, 'scale', scale, 'range')
-  return scale
+  return { scale: checkInteger(options.scale ?? 1, 'scale', 1, maxScale), signal: checkSignal(options.signal) }
 }

@@ -3,19 +3,11 @@
 import { VinError, notSupported } from '../errors.js'
 import { findProgram, foundNeither, loadSharp, startProgram, type Sharp } from '../native/optional.js'
 import { hasEncoder } from './ffmpeg.js'
-import { checkFrame, enlarge, type FrameSource } from './frames.js'
+import { frameDelay } from './frame-rate.js'
+import { enlargedFrames, type FrameSource } from './frames.js'
 
 /** libvips takes all pages as one tall picture; WebP pages end at 16383 pixels. */
 const maxBytes = 2 ** 30
-
-async function* enlargedFrames(source: FrameSource, scale: number): AsyncGenerator<Uint8Array> {
-  let index = 0
-  for await (const frame of source.frames()) {
-    source.signal?.throwIfAborted()
-    checkFrame(frame, index++, source)
-    yield enlarge(frame.data, source.width, source.height, scale)
-  }
-}
 
 async function withSharp(sharp: Sharp, source: FrameSource, scale: number): Promise<Uint8Array> {
   const width = source.width * scale
@@ -26,11 +18,11 @@ async function withSharp(sharp: Sharp, source: FrameSource, scale: number): Prom
   }
   const pages = new Uint8Array(bytes)
   let offset = 0
-  for await (const data of enlargedFrames(source, scale)) {
+  for await (const { data } of enlargedFrames(source, scale)) {
     pages.set(data, offset)
     offset += data.length
   }
-  const delay = Array.from({ length: source.numFrames }, (_, i) => Math.round(((i + 1) * 1000) / source.fps) - Math.round((i * 1000) / source.fps))
+  const delay = Array.from({ length: source.numFrames }, (_, i) => frameDelay(i, source.fps, 1000))
   const raw = { width, height: height * source.numFrames, channels: 3 as const, pageHeight: height }
   return sharp(pages, { raw, limitInputPixels: false }).webp({ quality: 85, delay, loop: 0 }).toBuffer()
 }
@@ -38,9 +30,9 @@ async function withSharp(sharp: Sharp, source: FrameSource, scale: number): Prom
 async function* withFfmpeg(ffmpeg: string, source: FrameSource, scale: number): AsyncGenerator<Uint8Array> {
   const size = `${source.width * scale}x${source.height * scale}`
   const input = ['-f', 'rawvideo', '-pix_fmt', 'rgb24', '-s', size, '-r', String(source.fps), '-i', 'pipe:0']
-  const { child, done } = startProgram(ffmpeg, ['-v', 'error', ...input, '-c:v', 'libwebp_anim', '-quality', '85', '-loop', '0', '-f', 'webp', 'pipe:1'], source.signal)
+  const { child, done } = startProgram(ffmpeg, ['-v', 'error', ...input, '-c:v', 'libwebp_anim', '-quality', '85', '-loop', '0', '-f', 'webp', 'pipe:1'])
   const feed = async (): Promise<void> => {
-    for await (const data of enlargedFrames(source, scale)) {
+    for await (const { data } of enlargedFrames(source, scale)) {
       if (!child.stdin!.write(data)) await Promise.race([new Promise((resolve) => child.stdin!.once('drain', resolve)), done])
     }
     child.stdin!.end()

@@ -2,7 +2,7 @@
 // sizes stay as they are. The header has no word for the matrix: whoever reads a file without one takes BT.709 from 720 lines on.
 
 import { frameRateFraction } from './frame-rate.js'
-import { checkFrame, enlarge, type FrameSource } from './frames.js'
+import { enlargedFrames, type FrameSource } from './frames.js'
 import { rgbToYuv444 } from './yuv.js'
 
 export async function* encodeY4m(source: FrameSource, scale: number): AsyncGenerator<Uint8Array> {
@@ -12,10 +12,8 @@ export async function* encodeY4m(source: FrameSource, scale: number): AsyncGener
   const text = new TextEncoder()
   yield text.encode(`YUV4MPEG2 W${width} H${height} F${frameRateFraction(source.fps).join(':')} Ip A1:1 C444 XCOLORRANGE=LIMITED\n`)
   const frameHeader = text.encode('FRAME\n')
-  let index = 0
-  for await (const frame of source.frames()) {
-    checkFrame(frame, index++, source)
+  for await (const { data } of enlargedFrames(source, scale)) {
     yield frameHeader
-    yield rgbToYuv444(enlarge(frame.data, source.width, source.height, scale), standard)
+    yield rgbToYuv444(data, standard)
   }
 }

@@ -7,9 +7,8 @@ import { inflateSync } from 'node:zlib'
 import { decode, decodeApng } from 'fast-png'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { enlarge } from '../../lib/video/frames.js'
-import { gifDelay } from '../../lib/video/gif.js'
+import { frameDelay, frameRateFraction } from '../../lib/video/frame-rate.js'
 import { rgbToYuv444 } from '../../lib/video/yuv.js'
-import { frameRateFraction } from '../../lib/video/frame-rate.js'
 import { frameOf, psnr, syntheticVideo } from './support.js'
 
 let folder = ''
@@ -70,7 +69,7 @@ describe('GIF', () => {
 
   test('delays follow the rounded end of each frame', () => {
     for (const fps of [1, 12, 16, 23.976, 24, 30, 60, 100]) {
-      const total = Array.from({ length: 300 }, (_, i) => gifDelay(i, fps)).reduce((a, b) => a + b)
+      const total = Array.from({ length: 300 }, (_, i) => frameDelay(i, fps, 100)).reduce((a, b) => a + b)
       expect(Math.abs(total - (300 * 100) / fps)).toBeLessThanOrEqual(0.5)
     }
   })
