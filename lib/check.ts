@@ -70,3 +70,16 @@ export function checkPixels(value: unknown, name: 'width' | 'height', maximum: n
   const below = size - (size % 8)
   throw expected(`a multiple of 8 (the two nearest are ${below} and ${Math.min(below + 8, maximum)})`, name, value, 'range')
 }
+
+/** What each option must be, by name. */
+export type Checks<O> = { readonly [K in keyof O]-?: (value: unknown, name: string) => O[K] }
+
+/** The check of a value that whoever uses it checks. */
+export const unchecked = (value: unknown): never => value as never
+
+/** The options that were given, checked. @throws as their checks; TypeError for a name that has none */
+export function checkOptions<O extends object>(options: O, what: string, checks: Checks<O>): { [K in keyof O]: Exclude<O[K], undefined> } {
+  checkNames(options, what, Object.keys(checks))
+  const given = Object.entries(options).filter(([, value]) => value !== undefined)
+  return Object.fromEntries(given.map(([name, value]) => [name, checks[name as keyof O](value, name)])) as { [K in keyof O]: Exclude<O[K], undefined> }
+}

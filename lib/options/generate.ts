@@ -14,7 +14,7 @@ import { checkTarget } from '../schedulers/scheduler.js'
 import type { ImageInput } from '../video/image.js'
 import type { Frame } from '../video/index.js'
 import type { Video } from '../video/video.js'
-import { checkText, evaluationChecks, resolvePlanOptions } from './denoise.js'
+import { checkText, evaluationChecks, resolvePlanOptions, type ChunkOptions } from './denoise.js'
 import type { ResolvedLimits } from './limits.js'
 import type { PipelineDefaults } from './pipeline.js'
 
@@ -54,7 +54,7 @@ export interface PreviewEvent {
   frames: Frame[]
 }
 
-export interface GenerateOptions {
+export interface GenerateOptions extends ChunkOptions {
   /**
   What to show: a text, or a timeline of texts. A chunk takes the entry at the centre of its owned frames; the VIN reads all entries in order.
 
@@ -116,25 +116,12 @@ export interface GenerateOptions {
   @throws ERR_VIN_NOT_SUPPORTED for 'freenoise', 'spectral-blend' and 'streaming-t2v'
   */
   method?: MethodName | undefined
-  /** Latent frames a chunk owns. @default the checkpoint's `chunk_frames` */
-  chunkFrames?: number | undefined
-  /**
-  Latent frames before a chunk that are computed again inside it. More of them smooth the seams and cost compute.
-
-  @default the checkpoint's `context_frames`
-  @throws RangeError for more than `chunkFrames`
-  */
-  contextFrames?: number | undefined
-  /** Seconds between the latent frames that the VIN reads. @default the checkpoint's `vin.keyframe_interval` */
-  keyframeInterval?: number | undefined
   /**
   When overlaps are blended: while until < (n − step)/n ≤ from. 'early' is 1 → 0.4, 'mid' 0.7 → 0.3, 'late' 0.4 → 0.
 
   @default 'early'
   */
   fusion?: Fusion | undefined
-  /** Chunks evaluated at once. Results do not depend on it. @default as many as memory and threads allow */
-  chunksInFlight?: number | undefined
   /** 'latents' leaves out decoding, and needs no VAE. @default 'video' */
   outputType?: 'video' | 'latents' | undefined
   /** The first picture: a path, the bytes of a PNG, JPEG or WebP file, or RGB pixels. Cropped to cover the video. */
@@ -189,38 +176,55 @@ interface Rule {
 const pixels = (value: unknown, name: string, limits: ResolvedLimits) => checkPixels(value, name as 'width' | 'height', limits.pixels)
 const hook = (value: unknown, name: string) => checkFunction(value as (() => void) | undefined, name)
 
+const flag = <const N extends string>(name: N, value: Flag['value'], hint: string, help: string, otherwise = "the model's") => ({ name, value, hint, help, otherwise })
+
 /** Each option once: what can be said of its value without a model, and what the command line calls it. Its type and its default stand in GenerateOptions. */
 export const generateRules = {
   prompt: { check: (value, _, limits) => checkPrompt(value, limits) },
   numFrames: {
     check: (value, name, limits) => checkInteger(value, name, 1, limits.numFrames),
-    flag: { name: 'frames', value: 'number', hint: 'n', help: 'video frames', otherwise: String(defaultNumFrames) }
+    flag: flag('frames', 'number', 'n', 'video frames', String(defaultNumFrames))
   },
-  seed: { check: checkSeed, flag: { name: 'seed', value: 'seed', hint: 'n', help: 'the same seed makes the same video', otherwise: 'drawn, and told at the end' } },
-  method: { check: methodByName, flag: { name: 'method', value: 'text', hint: 'name', help: Object.keys(methods).join(', '), otherwise: methods.vin.name } },
-  numInferenceSteps: { check: (value, name) => checkInteger(value, name, 1, 1000), flag: { name: 'steps', value: 'number', hint: 'n', help: 'steps of the scheduler', otherwise: "the model's" } },
-  guidanceScale: { check: evaluationChecks.guidanceScale, flag: { name: 'guidance', value: 'number', hint: 'x', help: 'how strongly the prompt is followed', otherwise: "the model's" } },
-  width: { check: pixels, flag: { name: 'width', value: 'number', hint: 'px', help: 'pixels, a multiple of 8', otherwise: "the model's" } },
-  height: { check: pixels, flag: { name: 'height', value: 'number', hint: 'px', help: 'pixels, a multiple of 8', otherwise: "the model's" } },
-  fps: { check: (value, name) => checkNumber(value, name, 0.1, 1000), flag: { name: 'fps', value: 'number', hint: 'n', help: 'video frames per second', otherwise: "the model's" } },
-  negativePrompt: { check: checkPromptText, flag: { name: 'negative', value: 'text', hint: 'text', help: 'what not to show', otherwise: 'nothing' } },
+  seed: { check: checkSeed, flag: flag('seed', 'seed', 'n', 'the same seed makes the same video', 'drawn, and told at the end') },
+  method: { check: methodByName, flag: flag('method', 'text', 'name', Object.keys(methods).join(', '), methods.vin.name) },
+  numInferenceSteps: {
+    check: (value, name) => checkInteger(value, name, 1, 1000),
+    flag: flag('steps', 'number', 'n', 'steps of the scheduler')
+  },
+  guidanceScale: {
+    check: evaluationChecks.guidanceScale,
+    flag: flag('guidance', 'number', 'x', 'how strongly the prompt is followed')
+  },
+  width: { check: pixels, flag: flag('width', 'number', 'px', 'pixels, a multiple of 8') },
+  height: { check: pixels, flag: flag('height', 'number', 'px', 'pixels, a multiple of 8') },
+  fps: {
+    check: (value, name) => checkNumber(value, name, 0.1, 1000),
+    flag: flag('fps', 'number', 'n', 'video frames per second')
+  },
+  negativePrompt: { check: checkPromptText, flag: flag('negative', 'text', 'text', 'what not to show', 'nothing') },
   promptEmbeds: {},
   negativePromptEmbeds: {},
   latents: {},
   scheduler: {
     check: (value) => createScheduler(value as SchedulerOption),
-    flag: { name: 'scheduler', value: 'text', hint: 'name', help: 'class name, or the path of a config; a wrong name lists all', otherwise: "the model's" }
+    flag: flag('scheduler', 'text', 'name', 'class name, or the path of a config; a wrong name lists all')
   },
-  image: { flag: { name: 'image', value: 'text', hint: 'file', help: 'first picture', otherwise: 'none' } },
-  lastImage: { flag: { name: 'last-image', value: 'text', hint: 'file', help: 'last picture', otherwise: 'none' } },
-  video: { check: checkVideoInput, flag: { name: 'video', value: 'text', hint: 'file', help: 'video to go on from', otherwise: 'none' } },
-  chunkFrames: { check: evaluationChecks.chunkFrames, flag: { name: 'chunk-frames', value: 'number', hint: 'n', help: 'latent frames a chunk owns', otherwise: "the model's" } },
-  contextFrames: { check: evaluationChecks.contextFrames, flag: { name: 'context-frames', value: 'number', hint: 'n', help: 'latent frames before a chunk', otherwise: "the model's" } },
+  image: { flag: flag('image', 'text', 'file', 'first picture', 'none') },
+  lastImage: { flag: flag('last-image', 'text', 'file', 'last picture', 'none') },
+  video: { check: checkVideoInput, flag: flag('video', 'text', 'file', 'video to go on from', 'none') },
+  chunkFrames: {
+    check: evaluationChecks.chunkFrames,
+    flag: flag('chunk-frames', 'number', 'n', 'latent frames a chunk owns')
+  },
+  contextFrames: {
+    check: evaluationChecks.contextFrames,
+    flag: flag('context-frames', 'number', 'n', 'latent frames before a chunk')
+  },
   keyframeInterval: { check: evaluationChecks.keyframeInterval },
   fusion: { check: resolveFusion },
   chunksInFlight: {
     check: evaluationChecks.chunksInFlight,
-    flag: { name: 'chunks-in-flight', value: 'number', hint: 'n', help: 'chunks evaluated at once', otherwise: 'as many as memory and threads allow' }
+    flag: flag('chunks-in-flight', 'number', 'n', 'chunks evaluated at once', 'as many as memory and threads allow')
   },
   outputType: { check: (value, name) => checkOneOf(value, name, ['video', 'latents']) },
   onStep: { check: hook },

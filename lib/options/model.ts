@@ -1,12 +1,11 @@
 // Options of everything that opens a model: where it runs and what bounds it.
 
-import { checkFunction, checkInteger, checkNames, checkOneOf, checkSignal } from '../check.js'
+import { checkFunction, checkInteger, checkOneOf, checkOptions, checkSignal, unchecked, type Checks } from '../check.js'
 import { notSupported } from '../errors.js'
 import { checkDevice, type Device } from '../native/backends.js'
-import type { EngineOptions } from '../native/engine.js'
 import type { NativeBinding } from '../native/load.js'
 import { checkLogger, type Logger } from '../native/log.js'
-import { resolveLimits, type Limits, type ResolvedLimits } from './limits.js'
+import { defaultLimits, resolveLimits, type Limits, type ResolvedLimits } from './limits.js'
 
 export type ComputeType = 'auto' | 'float32' | 'bfloat16' | 'int8'
 
@@ -68,35 +67,37 @@ export interface ModelOptions {
   logger?: Logger | undefined
 }
 
-export interface ResolvedModelOptions extends EngineOptions {
-  device: Device
-  dtype: ComputeType
-  queueLimit: number
-  limits: ResolvedLimits
-  signal: AbortSignal | undefined
-  onProgress: ((progress: LoadProgress) => void) | undefined
-  logger: Logger | undefined
+/** Every option; those without a default are undefined where they were not given. */
+export interface ResolvedModelOptions extends Readonly<Omit<ModelOptions, 'limits'>> {
+  readonly device: Device
+  readonly dtype: ComputeType
+  readonly queueLimit: number
+  readonly limits: ResolvedLimits
 }
 
-export const modelOptionNames = ['device', 'dtype', 'threads', 'memoryBudget', 'queueLimit', 'limits', 'nativeBinding', 'signal', 'onProgress', 'logger'] as const
+function checkComputeType(value: unknown, name: string): ComputeType {
+  if (value === 'bfloat16' || value === 'int8') throw notSupported(name, `Expected 'auto' or 'float32' for dtype but received '${value}', which no backend of this version computes with`)
+  return checkOneOf<ComputeType>(value, name, ['auto', 'float32'])
+}
+
+/** Each option once. */
+const modelChecks: Checks<ModelOptions> = {
+  device: checkDevice,
+  dtype: checkComputeType,
+  threads: (value, name) => checkInteger(value, name, 1, 1024),
+  memoryBudget: (value, name) => checkInteger(value, name, 1, Number.MAX_SAFE_INTEGER),
+  queueLimit: (value, name) => checkInteger(value, name, 0, 1_000_000),
+  limits: resolveLimits,
+  nativeBinding: unchecked,
+  signal: checkSignal,
+  onProgress: (value, name) => checkFunction(value as ModelOptions['onProgress'], name),
+  logger: checkLogger
+}
+
+export const modelOptionNames = Object.keys(modelChecks)
 
 /** Checked, with defaults, frozen. Does no native work. */
 export function resolveModelOptions(options: ModelOptions = {}, what = 'fromPretrained'): ResolvedModelOptions {
-  checkNames(options, what, modelOptionNames)
-  const { threads, memoryBudget } = options
-  const { dtype: asked = 'auto' } = options
-  if (asked === 'bfloat16' || asked === 'int8') throw notSupported('dtype', `Expected 'auto' or 'float32' for dtype but received '${asked}', which no backend of this version computes with`)
-  const dtype = checkOneOf<ComputeType>(asked, 'dtype', ['auto', 'float32'])
-  return Object.freeze({
-    device: checkDevice(options.device),
-    dtype,
-    threads: threads === undefined ? undefined : checkInteger(threads, 'threads', 1, 1024),
-    memoryBudget: memoryBudget === undefined ? undefined : checkInteger(memoryBudget, 'memoryBudget', 1, Number.MAX_SAFE_INTEGER),
-    queueLimit: options.queueLimit === undefined ? 100 : checkInteger(options.queueLimit, 'queueLimit', 0, 1_000_000),
-    limits: resolveLimits(options.limits),
-    nativeBinding: options.nativeBinding,
-    signal: checkSignal(options.signal),
-    onProgress: checkFunction(options.onProgress, 'onProgress'),
-    logger: checkLogger(options.logger)
-  })
+  const { limits = defaultLimits, ...given } = checkOptions(options, what, modelChecks)
+  return Object.freeze({ device: 'auto', dtype: 'auto', queueLimit: 100, ...given, limits: limits as ResolvedLimits })
 }
