@@ -2,20 +2,16 @@
 // (√(v / correction2) + eps)). Coefficients are computed in fp64, elements in fp32.
 #include "check.h"
 
-namespace vin {
-namespace cpu {
-namespace VIN_CPU_ISA {
+namespace vin::cpu::VIN_CPU_ISA {
 
 vin_status adamw(vin_stream* stream, const vin_adamw_args* args) {
     const vin_tensor &weight = args->weight, &first = args->first_moment, &second = args->second_moment,
                      &gradient = args->gradient, &clip = args->clip;
-    if (vin_status status = expect_like("adamw", "weight", weight, VIN_DTYPE_F32, VIN_DENSE, weight)) return status;
-    if (vin_status status = expect_like("adamw", "first_moment", first, VIN_DTYPE_F32, VIN_DENSE, weight))
-        return status;
-    if (vin_status status = expect_like("adamw", "second_moment", second, VIN_DTYPE_F32, VIN_DENSE, weight))
-        return status;
-    if (vin_status status = expect_like("adamw", "gradient", gradient, VIN_DTYPE_F32, VIN_DENSE, weight)) return status;
-    if (vin_status status = expect_if_present("adamw", "clip", clip, VIN_DTYPE_F32, VIN_DENSE, 1)) return status;
+    if (vin_status status = expect_like("weight", weight, VIN_DENSE, weight)) return status;
+    if (vin_status status = expect_like("first_moment", first, VIN_DENSE, weight)) return status;
+    if (vin_status status = expect_like("second_moment", second, VIN_DENSE, weight)) return status;
+    if (vin_status status = expect_like("gradient", gradient, VIN_DENSE, weight)) return status;
+    if (vin_status status = expect_if_present("clip", clip, VIN_DENSE, 1)) return status;
     const float factor = present(clip) ? f32(clip)[0] : 1.f;
     const float keep1 = (float)args->beta1, take1 = (float)(1 - args->beta1), keep2 = (float)args->beta2,
                 take2 = (float)(1 - args->beta2);
@@ -35,6 +31,4 @@ vin_status adamw(vin_stream* stream, const vin_adamw_args* args) {
     return VIN_OK;
 }
 
-}  // namespace VIN_CPU_ISA
-}  // namespace cpu
-}  // namespace vin
+}  // namespace vin::cpu::VIN_CPU_ISA

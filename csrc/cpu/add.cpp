@@ -1,20 +1,10 @@
 // y = a + b
-#include "check.h"
 #include "strided.h"
 
-namespace vin {
-namespace cpu {
-namespace VIN_CPU_ISA {
+namespace vin::cpu::VIN_CPU_ISA {
 
 vin_status add(vin_stream* stream, const vin_add_args* args) {
-    const vin_tensor &y = args->y, &a = args->a, &b = args->b;
-    if (vin_status status = expect_like("add", "y", y, VIN_DTYPE_F32, VIN_STRIDED_OUTPUT, a)) return status;
-    if (vin_status status = expect_like("add", "a", a, VIN_DTYPE_F32, VIN_STRIDED, y)) return status;
-    if (vin_status status = expect_like("add", "b", b, VIN_DTYPE_F32, VIN_STRIDED, y)) return status;
-    map(stream, y, a, b, 1, [](vf p, vf q) { return p + q; });
-    return VIN_OK;
+    return map(stream, {"y", args->y}, {"a", args->a}, {"b", args->b}, 1, [](vf a, vf b) { return a + b; });
 }
 
-}  // namespace VIN_CPU_ISA
-}  // namespace cpu
-}  // namespace vin
+}  // namespace vin::cpu::VIN_CPU_ISA

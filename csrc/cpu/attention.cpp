@@ -3,9 +3,7 @@
 // was summed before by 2^(m_old − m_new).
 #include "attention.h"
 
-namespace vin {
-namespace cpu {
-namespace VIN_CPU_ISA {
+namespace vin::cpu::VIN_CPU_ISA {
 
 // Scratch of one block of queries.
 struct QueryBlock {
@@ -87,19 +85,16 @@ static void attend(const QueryBlock& block, const vin_attention_args& args, int6
 }
 
 vin_status attention(vin_stream* stream, const vin_attention_args* args) {
-    if (vin_status status = expect_attention("attention", args->q, args->k, args->v, args->bias)) return status;
+    if (vin_status status = expect_attention(args->q, args->k, args->v, args->bias)) return status;
     const int64_t B = args->q.shape[0], H = args->q.shape[1], Q = args->q.shape[2], d = args->q.shape[3],
                   K = args->k.shape[2];
-    if (vin_status status = expect_if_present("attention", "y", args->y, VIN_DTYPE_F32, VIN_ROWS, B, H, Q, d))
-        return status;
-    if (vin_status status = expect_if_present("attention", "lse", args->lse, VIN_DTYPE_F32, VIN_DENSE, B, H, Q))
-        return status;
+    if (vin_status status = expect_if_present("y", args->y, VIN_ROWS, B, H, Q, d)) return status;
+    if (vin_status status = expect_if_present("lse", args->lse, VIN_DENSE, B, H, Q)) return status;
     if (B == 0 || H == 0 || Q == 0) return VIN_OK;
 
     // Small heads (temporal attention: 20 × 20) share a task.
     const int64_t queries = even_part(Q, query_block, W), blocks = divide_up(Q, queries);
-    const int64_t items = B * H * blocks,
-                  items_per_task = max((int64_t)1, min_task_products / max((int64_t)1, 2 * queries * K * d));
+    const int64_t items = B * H * blocks, items_per_task = max(1, min_task_products / max(1, 2 * queries * K * d));
     const int64_t padded_d = round_up(d, tile_columns), stride = queries, sums_stride = round_up(d, W);
     Failure failure;
     parallel(stream, divide_up(items, items_per_task), [&](int64_t task) {
@@ -117,9 +112,7 @@ vin_status attention(vin_stream* stream, const vin_attention_args* args) {
             attend(block, *args, head / H, head % H, query, min(queries, Q - query));
         }
     });
-    return failure.status("attention");
+    return failure.status();
 }
 
-}  // namespace VIN_CPU_ISA
-}  // namespace cpu
-}  // namespace vin
+}  // namespace vin::cpu::VIN_CPU_ISA

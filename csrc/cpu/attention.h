@@ -2,17 +2,13 @@
 // query_block: then a softmax is elementwise over vectors of queries, rows of k and v are read in place, and both
 // products that follow read the tile in place.
 #pragma once
-#include "check.h"
 #include "gemm/gemm.h"
 #include "rows.h"
 
-namespace vin {
-namespace cpu {
-namespace VIN_CPU_ISA {
+namespace vin::cpu::VIN_CPU_ISA {
 
-constexpr int64_t query_block = 96,
-                  key_block =
-                      96;  // a tile of scores is 36 KiB; 96 divides by the rows and columns of every micro-kernel
+// A tile of scores is 36 KiB; 96 divides by the rows and columns of every micro-kernel.
+constexpr int64_t query_block = 96, key_block = 96;
 constexpr int64_t max_head_size = 512;
 constexpr float log2_e = 1.44269504088896f, ln_2 = 0.693147180559945f;
 
@@ -22,20 +18,18 @@ struct HeadRows {
     int64_t stride;
     float* row(int64_t r) const { return data + r * stride; }
 };
-static inline HeadRows head_rows(const vin_tensor& t, int64_t b, int64_t h) {
-    return {f32(t) + b * t.stride[0] + h * t.stride[1], t.stride[2]};
-}
+static inline HeadRows head_rows(const vin_tensor& t, int64_t b, int64_t h) { return {at(t, b, h), t.stride[2]}; }
 
-static inline vin_status expect_attention(const char* op, const vin_tensor& q, const vin_tensor& k, const vin_tensor& v,
+static inline vin_status expect_attention(const vin_tensor& q, const vin_tensor& k, const vin_tensor& v,
                                           const vin_tensor& bias) {
-    if (vin_status status = expect(op, "q", q, VIN_DTYPE_F32, VIN_ROWS, -1, -1, -1, -1)) return status;
+    if (vin_status status = expect("q", q, VIN_ROWS, -1, -1, -1, -1)) return status;
     const int64_t B = q.shape[0], H = q.shape[1], Q = q.shape[2], d = q.shape[3];
     if (d > max_head_size)
-        return vin_cpu_fail(VIN_NOT_SUPPORTED, "%s: expected a head size up to %d, found %lld", op, (int)max_head_size,
-                            (long long)d);
-    if (vin_status status = expect(op, "k", k, VIN_DTYPE_F32, VIN_ROWS, B, H, -1, d)) return status;
-    if (vin_status status = expect(op, "v", v, VIN_DTYPE_F32, VIN_ROWS, B, H, k.shape[2], d)) return status;
-    return expect_if_present(op, "bias", bias, VIN_DTYPE_F32, VIN_STRIDED, B, H, Q, k.shape[2]);
+        return vin_cpu_refuse(VIN_NOT_SUPPORTED, "expected a head size up to %d, found %lld", (int)max_head_size,
+                              (long long)d);
+    if (vin_status status = expect("k", k, VIN_ROWS, B, H, -1, d)) return status;
+    if (vin_status status = expect("v", v, VIN_ROWS, B, H, k.shape[2], d)) return status;
+    return expect_if_present("bias", bias, VIN_STRIDED, B, H, Q, k.shape[2]);
 }
 
 // Query rows as panels [d][tile_columns], times factor; missing rows are 0.
@@ -50,9 +44,8 @@ static inline void multiply_heads(float* tile, int64_t tile_stride, const HeadRo
                                   const float* packed, int64_t queries, int64_t d) {
     for (int64_t n = 0; n < queries; n += tile_columns)
         for (int64_t m = 0; m < keys; m += tile_rows)
-            multiply_rows((int)min((int64_t)tile_rows, keys - m), (int)min((int64_t)tile_columns, queries - n), d,
-                          rows.row(key + m), rows.stride, packed + n * d, tile_columns, tile + m * tile_stride + n,
-                          tile_stride, false);
+            multiply_rows((int)min(tile_rows, keys - m), (int)min(tile_columns, queries - n), d, rows.row(key + m),
+                          rows.stride, packed + n * d, tile_columns, tile + m * tile_stride + n, tile_stride, false);
 }
 
 // sums[query][d] += Σ_key tile[key][query] · panels[key][d]
@@ -60,9 +53,9 @@ static inline void add_over_keys(float* sums, int64_t sums_stride, const float* 
                                  int64_t queries, const float* panels, int64_t keys, int64_t d) {
     for (int64_t n = 0; n < d; n += tile_columns)
         for (int64_t m = 0; m < queries; m += tile_rows)
-            multiply_columns((int)min((int64_t)tile_rows, queries - m), (int)min((int64_t)tile_columns, d - n), keys,
-                             tile + m, tile_stride, panels + n * keys, tile_columns, sums + m * sums_stride + n,
-                             sums_stride, true);
+            multiply_columns((int)min(tile_rows, queries - m), (int)min(tile_columns, d - n), keys, tile + m,
+                             tile_stride, panels + n * keys, tile_columns, sums + m * sums_stride + n, sums_stride,
+                             true);
 }
 
 // sums[key][d] += Σ_query tile[key][query] · panels[query][d]
@@ -70,16 +63,16 @@ static inline void add_over_queries(float* sums, int64_t sums_stride, const floa
                                     int64_t keys, const float* panels, int64_t queries, int64_t d) {
     for (int64_t n = 0; n < d; n += tile_columns)
         for (int64_t m = 0; m < keys; m += tile_rows)
-            multiply_rows((int)min((int64_t)tile_rows, keys - m), (int)min((int64_t)tile_columns, d - n), queries,
-                          tile + m * tile_stride, tile_stride, panels + n * queries, tile_columns,
-                          sums + m * sums_stride + n, sums_stride, true);
+            multiply_rows((int)min(tile_rows, keys - m), (int)min(tile_columns, d - n), queries, tile + m * tile_stride,
+                          tile_stride, panels + n * queries, tile_columns, sums + m * sums_stride + n, sums_stride,
+                          true);
 }
 
 // Scores in base 2 take the bias of one (b, h) times log2 e.
 static inline void add_bias(float* tile, int64_t tile_stride, const vin_tensor& bias, int64_t b, int64_t h,
                             int64_t query, int64_t queries, int64_t key, int64_t keys) {
     const int64_t q_stride = bias.stride[2], k_stride = bias.stride[3];
-    const float* const from = f32(bias) + b * bias.stride[0] + h * bias.stride[1] + query * q_stride + key * k_stride;
+    const float* const from = at(bias, b, h) + query * q_stride + key * k_stride;
     if (q_stride == 0) {
         for (int64_t m = 0; m < keys; m++) {
             const vf shared = set1(from[m * k_stride] * log2_e);
@@ -92,6 +85,4 @@ static inline void add_bias(float* tile, int64_t tile_stride, const vin_tensor& 
         for (int64_t m = 0; m < keys; m++) tile[m * tile_stride + n] += from[n * q_stride + m * k_stride] * log2_e;
 }
 
-}  // namespace VIN_CPU_ISA
-}  // namespace cpu
-}  // namespace vin
+}  // namespace vin::cpu::VIN_CPU_ISA

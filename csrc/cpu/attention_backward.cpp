@@ -4,9 +4,7 @@
 // then leaves its share of dq in scratch memory, and the shares are added in order.
 #include "attention.h"
 
-namespace vin {
-namespace cpu {
-namespace VIN_CPU_ISA {
+namespace vin::cpu::VIN_CPU_ISA {
 
 // Scratch of one (b, h) and part of the keys.
 struct KeyPart {
@@ -57,8 +55,7 @@ static void differentiate(const KeyPart& part, int64_t queries, int64_t keys) {
 
 static void add_slopes(const vin_tensor& dbias, const KeyPart& part, int64_t b, int64_t h, int64_t query,
                        int64_t queries, int64_t key, int64_t keys) {
-    float* const to =
-        f32(dbias) + b * dbias.stride[0] + h * dbias.stride[1] + query * dbias.stride[2] + key * dbias.stride[3];
+    float* const to = at(dbias, b, h, query) + key * dbias.stride[3];
     for (int64_t n = 0; n < queries; n++)
         for (int64_t m = 0; m < keys; m++)
             to[n * dbias.stride[2] + m * dbias.stride[3]] += part.slopes[m * query_block + n];
@@ -105,7 +102,7 @@ static void differentiate_part(const KeyPart& part, const vin_attention_backward
             part.inner[n] = sum(inner);
         }
         for (int64_t key = first; key < last; key += key_block) {
-            const int64_t keys = min(key_block, last - key), skipped = min(keys, max((int64_t)0, from - key)),
+            const int64_t keys = min(key_block, last - key), skipped = min(keys, max(0, from - key)),
                           at = key + skipped - from;
             multiply_heads(part.weights, query_block, k, key, keys, part.packed_q, padded_queries, d);
             if (present(args.bias)) add_bias(part.weights, query_block, args.bias, b, h, query, queries, key, keys);
@@ -125,7 +122,7 @@ static void differentiate_part(const KeyPart& part, const vin_attention_backward
         }
         if (dq.data) store_rows(dq, query, queries, part.dq, part.stride, d, args.scale);
     }
-    const int64_t learning = max((int64_t)0, last - from);
+    const int64_t learning = max(0, last - from);
     if (present(args.dk))
         store_key_rows(head_rows(args.dk, b, h), first, last - learning, last, part.dk, part.stride, d, args.scale);
     if (present(args.dv))
@@ -133,18 +130,16 @@ static void differentiate_part(const KeyPart& part, const vin_attention_backward
 }
 
 vin_status attention_backward(vin_stream* stream, const vin_attention_backward_args* args) {
-    const char* const op = "attention_backward";
-    if (vin_status status = expect_attention(op, args->q, args->k, args->v, args->bias)) return status;
+    if (vin_status status = expect_attention(args->q, args->k, args->v, args->bias)) return status;
     const int64_t B = args->q.shape[0], H = args->q.shape[1], Q = args->q.shape[2], d = args->q.shape[3],
                   K = args->k.shape[2];
-    if (vin_status status = expect(op, "dy", args->dy, VIN_DTYPE_F32, VIN_ROWS, B, H, Q, d)) return status;
-    if (vin_status status = expect(op, "y", args->y, VIN_DTYPE_F32, VIN_ROWS, B, H, Q, d)) return status;
-    if (vin_status status = expect(op, "lse", args->lse, VIN_DTYPE_F32, VIN_DENSE, B, H, Q)) return status;
-    if (vin_status status = expect_if_present(op, "dq", args->dq, VIN_DTYPE_F32, VIN_ROWS, B, H, Q, d)) return status;
-    if (vin_status status = expect_if_present(op, "dk", args->dk, VIN_DTYPE_F32, VIN_ROWS, B, H, K, d)) return status;
-    if (vin_status status = expect_if_present(op, "dv", args->dv, VIN_DTYPE_F32, VIN_ROWS, B, H, K, d)) return status;
-    if (vin_status status = expect_if_present(op, "dbias", args->dbias, VIN_DTYPE_F32, VIN_STRIDED, B, H, Q, K))
-        return status;
+    if (vin_status status = expect("dy", args->dy, VIN_ROWS, B, H, Q, d)) return status;
+    if (vin_status status = expect("y", args->y, VIN_ROWS, B, H, Q, d)) return status;
+    if (vin_status status = expect("lse", args->lse, VIN_DENSE, B, H, Q)) return status;
+    if (vin_status status = expect_if_present("dq", args->dq, VIN_ROWS, B, H, Q, d)) return status;
+    if (vin_status status = expect_if_present("dk", args->dk, VIN_ROWS, B, H, K, d)) return status;
+    if (vin_status status = expect_if_present("dv", args->dv, VIN_ROWS, B, H, K, d)) return status;
+    if (vin_status status = expect_if_present("dbias", args->dbias, VIN_STRIDED, B, H, Q, K)) return status;
     if (B == 0 || H == 0) return VIN_OK;
 
     // Heads that add to one element of dbias are summed by one task, one after the other.
@@ -152,15 +147,14 @@ vin_status attention_backward(vin_stream* stream, const vin_attention_backward_a
                   h_shared = present(args->dbias) && args->dbias.stride[1] == 0 ? H : 1;
     const int64_t owners = B / b_shared * (H / h_shared), shared = b_shared * h_shared;
     const bool whole = shared > 1 || (present(args->dbias) && args->dbias.stride[3] == 0);
-    const int64_t wanted = whole ? 1 : max((int64_t)1, min(divide_up(16, owners), K / (2 * key_block)));
-    const int64_t keys = max((int64_t)1, wanted == 1 ? K : round_up(divide_up(K, wanted), tile_rows)),
-                  parts = max((int64_t)1, divide_up(K, keys));
+    const int64_t wanted = whole ? 1 : max(1, min(divide_up(16, owners), K / (2 * key_block)));
+    const int64_t keys = max(1, wanted == 1 ? K : round_up(divide_up(K, wanted), tile_rows)),
+                  parts = max(1, divide_up(K, keys));
     const int64_t items = owners * parts,
-                  items_per_task = max((int64_t)1, min_task_products / max((int64_t)1, 5 * shared * Q * keys * d));
+                  items_per_task = max(1, min_task_products / max(1, 5 * shared * Q * keys * d));
     float* const shares =
         parts > 1 && present(args->dq) ? scratch(stream, slot_partial_sums, parts * B * H * Q * d) : nullptr;
-    if (parts > 1 && present(args->dq) && !shares)
-        return vin_cpu_fail(VIN_OUT_OF_MEMORY, "%s found no scratch memory", op);
+    if (parts > 1 && present(args->dq) && !shares) return vin_cpu_no_memory();
     Failure failure;
     parallel(stream, divide_up(items, items_per_task), [&](int64_t task) {
         KeyPart part;
@@ -182,20 +176,16 @@ vin_status attention_backward(vin_stream* stream, const vin_attention_backward_a
         }
     });
     if (shares && !failure.flag)
-        parallel_rows(stream, B * H * Q, parts * d, [&](int64_t begin, int64_t end) {
-            for (int64_t row = begin; row < end; row++) {
-                float* const to = head_rows(args->dq, row / Q / H, row / Q % H).row(row % Q);
-                for (int64_t i = 0; i < d; i += W) {
-                    vf total = load_up_to(shares + row * d + i, d - i);
-                    for (int64_t index = 1; index < parts; index++)
-                        total += load_up_to(shares + (index * B * H * Q + row) * d + i, d - i);
-                    store_up_to(to + i, total, d - i);
-                }
+        each_row(stream, B * H * Q, parts * d, [&](int64_t row) {
+            float* const to = head_rows(args->dq, row / Q / H, row / Q % H).row(row % Q);
+            for (int64_t i = 0; i < d; i += W) {
+                vf total = load_up_to(shares + row * d + i, d - i);
+                for (int64_t index = 1; index < parts; index++)
+                    total += load_up_to(shares + (index * B * H * Q + row) * d + i, d - i);
+                store_up_to(to + i, total, d - i);
             }
         });
-    return failure.status(op);
+    return failure.status();
 }
 
-}  // namespace VIN_CPU_ISA
-}  // namespace cpu
-}  // namespace vin
+}  // namespace vin::cpu::VIN_CPU_ISA

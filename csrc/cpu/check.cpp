@@ -1,4 +1,5 @@
 // Checks of operands, compiled once for all instruction sets.
+#include <stdarg.h>
 #include <stdio.h>
 
 #include "../backend.h"
@@ -6,6 +7,8 @@
 extern "C" vin_status vin_cpu_fail(vin_status status, const char* format, ...);
 
 namespace {
+
+thread_local const char* current_op = "";
 
 enum { STRIDED, STRIDED_OUTPUT, ROWS, DENSE };  // vin_layout of check.h
 
@@ -55,30 +58,47 @@ bool has_layout(const vin_tensor& t, int32_t layout) {
 
 }  // namespace
 
-extern "C" vin_status vin_cpu_expect(const char* op, const char* operand, const vin_tensor* found, int32_t dtype,
-                                     int32_t layout, int32_t rank, const int64_t* shape) {
+extern "C" {
+
+void vin_cpu_begin(const char* op) { current_op = op; }
+
+vin_status vin_cpu_refuse(vin_status status, const char* format, ...) {
+    char text[448];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    return vin_cpu_fail(status, "%s: %s", current_op, text);
+}
+
+vin_status vin_cpu_no_memory(void) { return vin_cpu_refuse(VIN_OUT_OF_MEMORY, "no scratch memory"); }
+
+vin_status vin_cpu_expect(const char* operand, const vin_tensor* found, int32_t dtype, int32_t layout, int32_t rank,
+                          const int64_t* shape) {
     bool fits = found->rank == rank;
-    for (int32_t i = 0; fits && i < rank; i++) fits = shape[i] < 0 ? found->shape[i] >= 0 : found->shape[i] == shape[i];
+    int64_t elements = 1;
+    for (int32_t i = 0; fits && i < rank; i++) {
+        fits = shape[i] < 0 ? found->shape[i] >= 0 : found->shape[i] == shape[i];
+        elements *= found->shape[i];
+    }
     const bool typed = dtype < 0 || found->dtype == dtype;
     if (!fits || !typed || !has_layout(*found, layout)) {
         const int32_t known_rank = found->rank < 0 ? 0 : found->rank > VIN_MAX_RANK ? VIN_MAX_RANK : found->rank;
-        return vin_cpu_fail(VIN_INVALID, "%s: expected %s %s %s (%s), found %s %s with strides %s", op, operand,
-                            dtype_name(dtype), shape_text(rank, shape).data, layout_name(layout),
-                            dtype_name(found->dtype), shape_text(known_rank, found->shape).data,
-                            shape_text(known_rank, found->stride).data);
+        return vin_cpu_refuse(VIN_INVALID, "expected %s %s %s (%s), found %s %s with strides %s", operand,
+                              dtype_name(dtype), shape_text(rank, shape).data, layout_name(layout),
+                              dtype_name(found->dtype), shape_text(known_rank, found->shape).data,
+                              shape_text(known_rank, found->stride).data);
     }
-    int64_t elements = 1;
-    for (int32_t i = 0; i < rank; i++) elements *= found->shape[i];
-    if (!found->data && elements > 0) return vin_cpu_fail(VIN_INVALID, "%s: expected %s, found none", op, operand);
+    if (!found->data && elements > 0) return vin_cpu_refuse(VIN_INVALID, "expected %s, found none", operand);
     return VIN_OK;
 }
 
-extern "C" vin_status vin_cpu_expect_indices(const char* op, const char* operand, const vin_tensor* found,
-                                             int64_t limit) {
+vin_status vin_cpu_expect_indices(const char* operand, const vin_tensor* found, int64_t limit) {
     const int32_t* index = (const int32_t*)found->data;
     for (int64_t i = 0; i < found->shape[0]; i++)
         if (index[i] < 0 || index[i] >= limit)
-            return vin_cpu_fail(VIN_INVALID, "%s: expected %s from 0 to %lld, found %d at %lld", op, operand,
-                                (long long)limit - 1, (int)index[i], (long long)i);
+            return vin_cpu_refuse(VIN_INVALID, "expected %s from 0 to %lld, found %d at %lld", operand,
+                                  (long long)limit - 1, (int)index[i], (long long)i);
     return VIN_OK;
+}
 }

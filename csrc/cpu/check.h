@@ -9,43 +9,50 @@ enum vin_layout {
     VIN_DENSE            // row-major without gaps
 };
 
-// shape[i] < 0: any size. dtype < 0: any dtype.
-extern "C" vin_status vin_cpu_expect(const char* op, const char* operand, const vin_tensor* found, int32_t dtype,
-                                     int32_t layout, int32_t rank, const int64_t* shape);
-// 0 ≤ index < limit for all elements of a dense int32 vector.
-extern "C" vin_status vin_cpu_expect_indices(const char* op, const char* operand, const vin_tensor* found,
-                                             int64_t limit);
+extern "C" {
+// The op that the calling thread's next texts are about.
+void vin_cpu_begin(const char* op);
+// Fills the text of last_error with "<op>: <what format makes>" and returns `status`.
+vin_status vin_cpu_refuse(vin_status status, const char* format, ...);
+vin_status vin_cpu_no_memory(void);  // for scratch
 
-namespace vin {
-namespace cpu {
-namespace VIN_CPU_ISA {
+// shape[i] < 0: any size. dtype < 0: any dtype.
+vin_status vin_cpu_expect(const char* operand, const vin_tensor* found, int32_t dtype, int32_t layout, int32_t rank,
+                          const int64_t* shape);
+// 0 ≤ index < limit for all elements of a dense int32 vector.
+vin_status vin_cpu_expect_indices(const char* operand, const vin_tensor* found, int64_t limit);
+}
+
+namespace vin::cpu::VIN_CPU_ISA {
 
 // An operand that has to be there.
 template <class... Sizes>
-static inline vin_status expect(const char* op, const char* operand, const vin_tensor& found, int32_t dtype,
-                                vin_layout layout, Sizes... sizes) {
+static inline vin_status expect_typed(const char* operand, const vin_tensor& found, int32_t dtype, vin_layout layout,
+                                      Sizes... sizes) {
     const int64_t shape[] = {(int64_t)sizes...};
-    return vin_cpu_expect(op, operand, &found, dtype, layout, (int32_t)sizeof...(sizes), shape);
+    return vin_cpu_expect(operand, &found, dtype, layout, (int32_t)sizeof...(sizes), shape);
+}
+template <class... Sizes>
+static inline vin_status expect(const char* operand, const vin_tensor& found, vin_layout layout, Sizes... sizes) {
+    return expect_typed(operand, found, VIN_DTYPE_F32, layout, sizes...);
 }
 // An optional input or an output that nobody may want.
 template <class... Sizes>
-static inline vin_status expect_if_present(const char* op, const char* operand, const vin_tensor& found, int32_t dtype,
-                                           vin_layout layout, Sizes... sizes) {
-    return present(found) ? expect(op, operand, found, dtype, layout, sizes...) : (vin_status)VIN_OK;
+static inline vin_status expect_if_present(const char* operand, const vin_tensor& found, vin_layout layout,
+                                           Sizes... sizes) {
+    return present(found) ? expect(operand, found, layout, sizes...) : (vin_status)VIN_OK;
 }
-static inline vin_status expect_like(const char* op, const char* operand, const vin_tensor& found, int32_t dtype,
-                                     vin_layout layout, const vin_tensor& other) {
-    return vin_cpu_expect(op, operand, &found, dtype, layout, other.rank, other.shape);
+static inline vin_status expect_like(const char* operand, const vin_tensor& found, vin_layout layout,
+                                     const vin_tensor& other, int32_t dtype = VIN_DTYPE_F32) {
+    return vin_cpu_expect(operand, &found, dtype, layout, other.rank, other.shape);
 }
 // group i32 [rows] with values below `groups`; absent: all rows are in group 0, which must exist.
-static inline vin_status expect_group(const char* op, const vin_tensor& group, int64_t rows, int64_t groups) {
-    if (!present(group))
-        return rows == 0 || groups > 0 ? (vin_status)VIN_OK
-                                       : vin_cpu_fail(VIN_INVALID, "%s: expected at least one group, found none", op);
-    if (vin_status status = expect(op, "group", group, VIN_DTYPE_I32, VIN_DENSE, rows)) return status;
-    return vin_cpu_expect_indices(op, "group", &group, groups);
+static inline vin_status expect_group(const vin_tensor& group, int64_t rows, int64_t groups) {
+    if (!present(group) && rows > 0 && groups == 0)
+        return vin_cpu_refuse(VIN_INVALID, "expected at least one group, found none");
+    if (!present(group)) return VIN_OK;
+    if (vin_status status = expect_typed("group", group, VIN_DTYPE_I32, VIN_DENSE, rows)) return status;
+    return vin_cpu_expect_indices("group", &group, groups);
 }
 
-}  // namespace VIN_CPU_ISA
-}  // namespace cpu
-}  // namespace vin
+}  // namespace vin::cpu::VIN_CPU_ISA

@@ -1,9 +1,7 @@
 // flag [1] becomes code + 1 when x [R, C] holds a NaN or Inf and flag is still 0.
 #include "check.h"
 
-namespace vin {
-namespace cpu {
-namespace VIN_CPU_ISA {
+namespace vin::cpu::VIN_CPU_ISA {
 
 static bool all_finite(const float* x, int64_t n) {
     uint32_t any = 0;
@@ -17,20 +15,16 @@ static bool all_finite(const float* x, int64_t n) {
 
 vin_status check_finite(vin_stream* stream, const vin_check_finite_args* args) {
     const vin_tensor &flag = args->flag, &x = args->x;
-    if (vin_status status = expect("check_finite", "flag", flag, VIN_DTYPE_I32, VIN_DENSE, 1)) return status;
-    if (vin_status status = expect("check_finite", "x", x, VIN_DTYPE_F32, VIN_ROWS, -1, -1)) return status;
+    if (vin_status status = expect_typed("flag", flag, VIN_DTYPE_I32, VIN_DENSE, 1)) return status;
+    if (vin_status status = expect("x", x, VIN_ROWS, -1, -1)) return status;
     const int64_t R = x.shape[0], C = x.shape[1];
     if (i32(flag)[0] != 0) return VIN_OK;
     int32_t found = 0;
-    parallel_rows(stream, R, C, [&](int64_t begin, int64_t end) {
-        for (int64_t r = begin; r < end; r++)
-            if (!all_finite(f32(x) + r * x.stride[0], C))
-                __atomic_store_n(&found, 1, __ATOMIC_RELAXED);  // every writer writes the same
+    each_row(stream, R, C, [&](int64_t r) {
+        if (!all_finite(at(x, r), C)) __atomic_store_n(&found, 1, __ATOMIC_RELAXED);  // every writer writes the same
     });
     if (found) i32(flag)[0] = args->code + 1;
     return VIN_OK;
 }
 
-}  // namespace VIN_CPU_ISA
-}  // namespace cpu
-}  // namespace vin
+}  // namespace vin::cpu::VIN_CPU_ISA

@@ -1,22 +1,17 @@
 // y [1] = min(1, max_norm / (√sum_squares + 1e-6)); max_norm 0: 1, no clipping.
 #include "check.h"
 
-namespace vin {
-namespace cpu {
-namespace VIN_CPU_ISA {
+namespace vin::cpu::VIN_CPU_ISA {
 
 vin_status clip_coefficient(vin_stream*, const vin_clip_coefficient_args* args) {
     const vin_tensor &y = args->y, &sum_squares = args->sum_squares;
-    if (vin_status status = expect("clip_coefficient", "y", y, VIN_DTYPE_F32, VIN_DENSE, 1)) return status;
-    if (vin_status status = expect("clip_coefficient", "sum_squares", sum_squares, VIN_DTYPE_F64, VIN_DENSE, 1))
-        return status;
+    if (vin_status status = expect("y", y, VIN_DENSE, 1)) return status;
+    if (vin_status status = expect_typed("sum_squares", sum_squares, VIN_DTYPE_F64, VIN_DENSE, 1)) return status;
     if (!(args->max_norm >= 0))
-        return vin_cpu_fail(VIN_INVALID, "clip_coefficient: expected max_norm of at least 0, found %g", args->max_norm);
-    const double coefficient = args->max_norm / (sqrt(*(const double*)sum_squares.data) + 1e-6);
+        return vin_cpu_refuse(VIN_INVALID, "expected max_norm of at least 0, found %g", args->max_norm);
+    const double coefficient = args->max_norm / (sqrt(*f64(sum_squares)) + 1e-6);
     f32(y)[0] = args->max_norm == 0 || coefficient >= 1 ? 1.f : (float)coefficient;  // NaN stays
     return VIN_OK;
 }
 
-}  // namespace VIN_CPU_ISA
-}  // namespace cpu
-}  // namespace vin
+}  // namespace vin::cpu::VIN_CPU_ISA

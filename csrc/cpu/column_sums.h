@@ -3,9 +3,7 @@
 #pragma once
 #include "rows.h"
 
-namespace vin {
-namespace cpu {
-namespace VIN_CPU_ISA {
+namespace vin::cpu::VIN_CPU_ISA {
 
 constexpr int64_t COLUMNS_PER_TASK = 64, ROWS_PER_PARTIAL = 128;
 
@@ -41,6 +39,4 @@ static inline void group_column_sums(vin_stream* stream, const vin_tensor* const
     });
 }
 
-}  // namespace VIN_CPU_ISA
-}  // namespace cpu
-}  // namespace vin
+}  // namespace vin::cpu::VIN_CPU_ISA

@@ -1,13 +1,10 @@
 // Gradients of conv3d. With p = (t,h,w) an output place:
 //   dx[q,i] = Σ_{a,o} dy[(q + pad − a) / stride, o] · weight[o,i,a] over the taps a for which the division is exact,
 //   dweight[o,i,a] += Σ_p dy[p,o] · x[p·stride − pad + a, i],   dbias[o] += Σ_p dy[p,o].
-#include "check.h"
 #include "gemm/output.h"
 #include "gemm/window.h"
 
-namespace vin {
-namespace cpu {
-namespace VIN_CPU_ISA {
+namespace vin::cpu::VIN_CPU_ISA {
 
 // Input places q = stride · u + phase along one axis use the taps first, first + stride, … only. Counted backwards,
 // these are the taps of a convolution over dy with stride 1 whose window for u starts at u − pad.
@@ -57,25 +54,20 @@ struct AddWeight {
 vin_status conv3d_backward(vin_stream* stream, const vin_conv3d_backward_args* args) {
     const vin_tensor &dx = args->dx, &dweight = args->dweight, &dbias = args->dbias, &dy = args->dy, &x = args->x,
                      &weight = args->weight;
-    if (vin_status status = expect("conv3d_backward", "x", x, VIN_DTYPE_F32, VIN_DENSE, -1, -1, -1, -1)) return status;
-    if (vin_status status =
-            expect("conv3d_backward", "weight", weight, VIN_DTYPE_F32, VIN_DENSE, -1, x.shape[3], -1, -1, -1))
-        return status;
+    if (vin_status status = expect("x", x, VIN_DENSE, -1, -1, -1, -1)) return status;
+    if (vin_status status = expect("weight", weight, VIN_DENSE, -1, x.shape[3], -1, -1, -1)) return status;
     const int64_t O = weight.shape[0], I = weight.shape[1], kt = weight.shape[2], kh = weight.shape[3],
                   kw = weight.shape[4];
     const int64_t T = x.shape[0], height = x.shape[1], width = x.shape[2], st = args->stride_t, ss = args->stride_s;
-    if (vin_status status = expect("conv3d_backward", "dy", dy, VIN_DTYPE_F32, VIN_DENSE, -1, -1, -1, O)) return status;
+    if (vin_status status = expect("dy", dy, VIN_DENSE, -1, -1, -1, O)) return status;
     if (present(dx))
-        if (vin_status status = expect_like("conv3d_backward", "dx", dx, VIN_DTYPE_F32, VIN_DENSE, x)) return status;
+        if (vin_status status = expect_like("dx", dx, VIN_DENSE, x)) return status;
     if (present(dweight))
-        if (vin_status status = expect_like("conv3d_backward", "dweight", dweight, VIN_DTYPE_F32, VIN_DENSE, weight))
-            return status;
-    if (vin_status status = expect_if_present("conv3d_backward", "dbias", dbias, VIN_DTYPE_F32, VIN_DENSE, O))
-        return status;
+        if (vin_status status = expect_like("dweight", dweight, VIN_DENSE, weight)) return status;
+    if (vin_status status = expect_if_present("dbias", dbias, VIN_DENSE, O)) return status;
     if (st < 1 || ss < 1)
-        return vin_cpu_fail(VIN_INVALID,
-                            "conv3d_backward: expected strides of at least 1, found %d in time and %d in space",
-                            (int)st, (int)ss);
+        return vin_cpu_refuse(VIN_INVALID, "expected strides of at least 1, found %d in time and %d in space", (int)st,
+                              (int)ss);
 
     const int64_t taps = kt * kh * kw, places = dy.shape[0] * dy.shape[1] * dy.shape[2];
     if (present(dx))
@@ -89,21 +81,19 @@ vin_status conv3d_backward(vin_stream* stream, const vin_conv3d_backward_args* a
             const WeightLines lines = {f32(weight), taps, I * taps, O, t.taps, h.taps, w.taps, kh, kw};
             const StorePlaces out = {f32(dx), height, width, I, t, h, w};
             if (vin_status status =
-                    multiply(stream, "conv3d_backward", t.places * h.places * w.places, I,
-                             t.taps.count * h.taps.count * w.taps.count * O, WindowsAlongK{windows}, lines, out))
+                    multiply(stream, t.places * h.places * w.places, I, t.taps.count * h.taps.count * w.taps.count * O,
+                             WindowsAlongK{windows}, lines, out))
                 return status;
         }
     if (present(dweight)) {
         const Windows windows = {f32(x),      T,           height, width, I,           kt,          kh,         kw,
                                  dy.shape[1], dy.shape[2], st,     ss,    args->pad_t, args->pad_s, args->pad_s};
-        if (vin_status status = multiply_long(stream, "conv3d_backward", O, taps * I, places, LinesAcrossK{f32(dy), O},
+        if (vin_status status = multiply_long(stream, O, taps * I, places, LinesAcrossK{f32(dy), O},
                                               WindowsAcrossK{windows}, AddWeight{f32(dweight), I, taps}))
             return status;
     }
-    if (present(dbias)) return add_column_sums(stream, "conv3d_backward", f32(dbias), f32(dy), places, O, O);
+    if (present(dbias)) return add_column_sums(stream, f32(dbias), f32(dy), places, O, O);
     return VIN_OK;
 }
 
-}  // namespace VIN_CPU_ISA
-}  // namespace cpu
-}  // namespace vin
+}  // namespace vin::cpu::VIN_CPU_ISA

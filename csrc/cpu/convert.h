@@ -2,18 +2,16 @@
 #pragma once
 #include "check.h"
 
-namespace vin {
-namespace cpu {
-namespace VIN_CPU_ISA {
+namespace vin::cpu::VIN_CPU_ISA {
 
 static inline int64_t dtype_size(int32_t dtype) {
     static const int8_t sizes[] = {4, 2, 2, 4, 1, 8};
     return sizes[dtype];
 }
-static inline vin_status expect_dtype(const char* op, const char* operand, const vin_tensor& t) {
+static inline vin_status expect_dtype(const char* operand, const vin_tensor& t) {
     return t.dtype >= 0 && t.dtype <= VIN_DTYPE_F64
                ? (vin_status)VIN_OK
-               : vin_cpu_fail(VIN_INVALID, "%s: expected a known dtype for %s, found %d", op, operand, (int)t.dtype);
+               : vin_cpu_refuse(VIN_INVALID, "expected a known dtype for %s, found %d", operand, (int)t.dtype);
 }
 
 static inline uint32_t bits_of(float x) {
@@ -90,6 +88,4 @@ static inline void put(void* data, int64_t i, double x) {
         ((double*)data)[i] = x;
 }
 
-}  // namespace VIN_CPU_ISA
-}  // namespace cpu
-}  // namespace vin
+}  // namespace vin::cpu::VIN_CPU_ISA

@@ -1,12 +1,9 @@
 // y = x between any dtypes. bf16 and f16 round to nearest even, i32 and u8 drop the fraction and saturate (NaN becomes
 // 0).
-#include "check.h"
 #include "convert.h"
 #include "strided.h"
 
-namespace vin {
-namespace cpu {
-namespace VIN_CPU_ISA {
+namespace vin::cpu::VIN_CPU_ISA {
 
 // Every value of every dtype is exact in fp64, so one conversion each way is enough.
 template <int FROM, int TO>
@@ -28,41 +25,35 @@ static Convert converter(int32_t from, int32_t to) {
     return table[from](to);
 }
 
+// y = convert(x) of a run of one type.
+template <class To, class From, class F>
+static void convert_each(void* y, int64_t step_y, const void* x, int64_t step_x, int64_t n, const F& convert) {
+    To* to = (To*)y;
+    const From* from = (const From*)x;
+    if (step_y == 1 && step_x == 1)
+        for (int64_t i = 0; i < n; i++) to[i] = convert(from[i]);
+    else
+        for (int64_t i = 0; i < n; i++) to[i * step_y] = convert(from[i * step_x]);
+}
 static void copy_f32(void* y, int64_t step_y, const void* x, int64_t step_x, int64_t n) {
-    float* to = (float*)y;
-    const float* from = (const float*)x;
     if (step_y == 1 && step_x == 1)
-        memmove(to, from, (size_t)n * 4);
-    else if (step_y == 1)
-        for (int64_t i = 0; i < n; i++) to[i] = from[i * step_x];
+        memmove(y, x, (size_t)n * 4);
     else
-        for (int64_t i = 0; i < n; i++) to[i * step_y] = from[i * step_x];
+        convert_each<float, float>(y, step_y, x, step_x, n, [](float v) { return v; });
 }
-
 static void bf16_to_f32(void* y, int64_t step_y, const void* x, int64_t step_x, int64_t n) {
-    uint32_t* to = (uint32_t*)y;
-    const uint16_t* from = (const uint16_t*)x;
-    if (step_y == 1 && step_x == 1)
-        for (int64_t i = 0; i < n; i++) to[i] = (uint32_t)from[i] << 16;
-    else
-        for (int64_t i = 0; i < n; i++) to[i * step_y] = (uint32_t)from[i * step_x] << 16;
+    convert_each<uint32_t, uint16_t>(y, step_y, x, step_x, n, [](uint16_t bits) { return (uint32_t)bits << 16; });
 }
-
 static void f32_to_bf16(void* y, int64_t step_y, const void* x, int64_t step_x, int64_t n) {
-    uint16_t* to = (uint16_t*)y;
-    const uint32_t* from = (const uint32_t*)x;
-    if (step_y == 1 && step_x == 1)
-        for (int64_t i = 0; i < n; i++) to[i] = bf16_of_bits(from[i]);
-    else
-        for (int64_t i = 0; i < n; i++) to[i * step_y] = bf16_of_bits(from[i * step_x]);
+    convert_each<uint16_t, uint32_t>(y, step_y, x, step_x, n, bf16_of_bits);
 }
 
 vin_status copy(vin_stream* stream, const vin_copy_args* args) {
     const vin_tensor &y = args->y, &x = args->x;
-    if (vin_status status = expect_dtype("copy", "x", x)) return status;
-    if (vin_status status = expect_dtype("copy", "y", y)) return status;
-    if (vin_status status = expect_like("copy", "y", y, -1, VIN_STRIDED_OUTPUT, x)) return status;
-    if (vin_status status = expect_like("copy", "x", x, -1, VIN_STRIDED, y)) return status;
+    if (vin_status status = expect_dtype("x", x)) return status;
+    if (vin_status status = expect_dtype("y", y)) return status;
+    if (vin_status status = expect_like("y", y, VIN_STRIDED_OUTPUT, x, -1)) return status;
+    if (vin_status status = expect_like("x", x, VIN_STRIDED, y, -1)) return status;
     Convert run = converter(x.dtype, y.dtype);
     if (x.dtype == VIN_DTYPE_F32 && y.dtype == VIN_DTYPE_F32) run = copy_f32;
     if (x.dtype == VIN_DTYPE_BF16 && y.dtype == VIN_DTYPE_F32) run = bf16_to_f32;
@@ -75,6 +66,4 @@ vin_status copy(vin_stream* stream, const vin_copy_args* args) {
     return VIN_OK;
 }
 
-}  // namespace VIN_CPU_ISA
-}  // namespace cpu
-}  // namespace vin
+}  // namespace vin::cpu::VIN_CPU_ISA

@@ -2,14 +2,12 @@
 // second term.
 #include "check.h"
 
-namespace vin {
-namespace cpu {
-namespace VIN_CPU_ISA {
+namespace vin::cpu::VIN_CPU_ISA {
 
 vin_status ema(vin_stream* stream, const vin_ema_args* args) {
     const vin_tensor &average = args->average, &weight = args->weight;
-    if (vin_status status = expect_like("ema", "average", average, VIN_DTYPE_F32, VIN_DENSE, average)) return status;
-    if (vin_status status = expect_like("ema", "weight", weight, VIN_DTYPE_F32, VIN_DENSE, average)) return status;
+    if (vin_status status = expect_like("average", average, VIN_DENSE, average)) return status;
+    if (vin_status status = expect_like("weight", weight, VIN_DENSE, average)) return status;
     const double keep = args->decay, take = 1 - args->decay;
     parallel_rows(stream, count(average), 2, [&](int64_t begin, int64_t end) {
         float* __restrict to = f32(average);
@@ -19,6 +17,4 @@ vin_status ema(vin_stream* stream, const vin_ema_args* args) {
     return VIN_OK;
 }
 
-}  // namespace VIN_CPU_ISA
-}  // namespace cpu
-}  // namespace vin
+}  // namespace vin::cpu::VIN_CPU_ISA

@@ -1,11 +1,8 @@
 // y = value, any dtype (rounded as copy does).
-#include "check.h"
 #include "convert.h"
 #include "strided.h"
 
-namespace vin {
-namespace cpu {
-namespace VIN_CPU_ISA {
+namespace vin::cpu::VIN_CPU_ISA {
 
 template <int DTYPE>
 static void fill_all(vin_stream* stream, const vin_tensor& y, double value) {
@@ -20,8 +17,8 @@ static void fill_all(vin_stream* stream, const vin_tensor& y, double value) {
 
 vin_status fill(vin_stream* stream, const vin_fill_args* args) {
     const vin_tensor& y = args->y;
-    if (vin_status status = expect_dtype("fill", "y", y)) return status;
-    if (vin_status status = expect_like("fill", "y", y, -1, VIN_STRIDED_OUTPUT, y)) return status;
+    if (vin_status status = expect_dtype("y", y)) return status;
+    if (vin_status status = expect_like("y", y, VIN_STRIDED_OUTPUT, y, -1)) return status;
     if (y.dtype == VIN_DTYPE_F32) fill_all<VIN_DTYPE_F32>(stream, y, args->value);
     if (y.dtype == VIN_DTYPE_BF16) fill_all<VIN_DTYPE_BF16>(stream, y, args->value);
     if (y.dtype == VIN_DTYPE_F16) fill_all<VIN_DTYPE_F16>(stream, y, args->value);
@@ -31,6 +28,4 @@ vin_status fill(vin_stream* stream, const vin_fill_args* args) {
     return VIN_OK;
 }
 
-}  // namespace VIN_CPU_ISA
-}  // namespace cpu
-}  // namespace vin
+}  // namespace vin::cpu::VIN_CPU_ISA

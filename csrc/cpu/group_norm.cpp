@@ -2,29 +2,22 @@
 // groups, 2] = mean, rstd. y = z, or z · sigmoid(z) with silu. Sums and variance in fp64.
 #include "group_norm_channels.h"
 
-namespace vin {
-namespace cpu {
-namespace VIN_CPU_ISA {
+namespace vin::cpu::VIN_CPU_ISA {
 
 vin_status group_norm(vin_stream* stream, const vin_group_norm_args* args) {
     const vin_tensor &y = args->y, &stats = args->stats, &x = args->x, &weight = args->weight, &bias = args->bias;
-    if (vin_status status = expect("group_norm", "x", x, VIN_DTYPE_F32, VIN_DENSE, -1, -1, -1)) return status;
+    if (vin_status status = expect("x", x, VIN_DENSE, -1, -1, -1)) return status;
     const GroupNormShape s = group_norm_shape(x, args->groups);
-    if (vin_status status = expect_groups("group_norm", s)) return status;
-    if (vin_status status = expect_if_present("group_norm", "y", y, VIN_DTYPE_F32, VIN_DENSE, s.B, s.P, s.C))
-        return status;
-    if (vin_status status = expect_if_present("group_norm", "stats", stats, VIN_DTYPE_F32, VIN_DENSE, s.B, s.groups, 2))
-        return status;
-    if (vin_status status = expect("group_norm", "weight", weight, VIN_DTYPE_F32, VIN_DENSE, s.C)) return status;
-    if (vin_status status = expect("group_norm", "bias", bias, VIN_DTYPE_F32, VIN_DENSE, s.C)) return status;
+    if (vin_status status = expect_groups(s)) return status;
+    if (vin_status status = expect_if_present("y", y, VIN_DENSE, s.B, s.P, s.C)) return status;
+    if (vin_status status = expect_if_present("stats", stats, VIN_DENSE, s.B, s.groups, 2)) return status;
+    if (vin_status status = expect("weight", weight, VIN_DENSE, s.C)) return status;
+    if (vin_status status = expect("bias", bias, VIN_DENSE, s.C)) return status;
     if (s.B == 0 || s.P == 0 || s.C == 0) return VIN_OK;
 
-    double* sums = (double*)stream->host->scratch(0, (size_t)(s.B * s.blocks * s.C) * 16);
-    float* centre = (float*)stream->host->scratch(2, (size_t)(s.B * s.C) *
-                                                         8);  // [B, 2, C]: mean, then rstd · weight, of each channel
-    if (!sums || !centre)
-        return vin_cpu_fail(VIN_OUT_OF_MEMORY, "group_norm: no memory for the sums of %lld channels",
-                            (long long)(s.B * s.C));
+    double* sums = scratch<double>(stream, 0, s.B * s.blocks * s.C * 2);
+    float* centre = scratch(stream, 2, s.B * s.C * 2);  // [B, 2, C]: mean, then rstd · weight, of each channel
+    if (!sums || !centre) return vin_cpu_no_memory();
 
     channel_sums(stream, s, sums, [&](vf& a, vf& b, int64_t image, int64_t row, int64_t c, int64_t left) {
         a = b = load_up_to(f32(x) + (image * s.P + row) * s.C + c, left);
@@ -52,20 +45,16 @@ vin_status group_norm(vin_stream* stream, const vin_group_norm_args* args) {
     if (!present(y)) return VIN_OK;
 
     const bool silu = args->silu != 0;
-    parallel_rows(stream, s.B * s.P, silu ? 16 * s.C : 2 * s.C, [&](int64_t begin, int64_t end) {
-        for (int64_t row = begin; row < end; row++) {
-            const float *from = f32(x) + row * s.C, *mean = centre + row / s.P * 2 * s.C, *factor = mean + s.C;
-            for (int64_t c = 0; c < s.C; c += W) {
-                const int64_t left = s.C - c;
-                const vf z = (load_up_to(from + c, left) - load_up_to(mean + c, left)) * load_up_to(factor + c, left) +
-                             load_up_to(f32(bias) + c, left);
-                store_up_to(f32(y) + row * s.C + c, silu ? silu_of(z) : z, left);
-            }
+    each_row(stream, s.B * s.P, silu ? 16 * s.C : 2 * s.C, [&](int64_t row) {
+        const float *from = f32(x) + row * s.C, *mean = centre + row / s.P * 2 * s.C, *factor = mean + s.C;
+        for (int64_t c = 0; c < s.C; c += W) {
+            const int64_t left = s.C - c;
+            const vf z = (load_up_to(from + c, left) - load_up_to(mean + c, left)) * load_up_to(factor + c, left) +
+                         load_up_to(f32(bias) + c, left);
+            store_up_to(f32(y) + row * s.C + c, silu ? silu_of(z) : z, left);
         }
     });
     return VIN_OK;
 }
 
-}  // namespace VIN_CPU_ISA
-}  // namespace cpu
-}  // namespace vin
+}  // namespace vin::cpu::VIN_CPU_ISA

@@ -2,33 +2,28 @@
 //   dweight[c] += Σ dz · n, dbias[c] += Σ dz, dx = rstd · (g − mean(g) − n · mean(g · n)), means over an image's group.
 #include "group_norm_channels.h"
 
-namespace vin {
-namespace cpu {
-namespace VIN_CPU_ISA {
+namespace vin::cpu::VIN_CPU_ISA {
 
 vin_status group_norm_backward(vin_stream* stream, const vin_group_norm_backward_args* args) {
-    static const char op[] = "group_norm_backward";
     const vin_tensor &dx = args->dx, &dweight = args->dweight, &dbias = args->dbias, &dy = args->dy, &x = args->x,
                      &stats = args->stats;
     const vin_tensor &weight = args->weight, &bias = args->bias;
-    if (vin_status status = expect(op, "x", x, VIN_DTYPE_F32, VIN_DENSE, -1, -1, -1)) return status;
+    if (vin_status status = expect("x", x, VIN_DENSE, -1, -1, -1)) return status;
     const GroupNormShape s = group_norm_shape(x, args->groups);
-    if (vin_status status = expect_groups(op, s)) return status;
-    if (vin_status status = expect(op, "dy", dy, VIN_DTYPE_F32, VIN_DENSE, s.B, s.P, s.C)) return status;
-    if (vin_status status = expect(op, "stats", stats, VIN_DTYPE_F32, VIN_DENSE, s.B, s.groups, 2)) return status;
-    if (vin_status status = expect(op, "weight", weight, VIN_DTYPE_F32, VIN_DENSE, s.C)) return status;
-    if (vin_status status = expect(op, "bias", bias, VIN_DTYPE_F32, VIN_DENSE, s.C)) return status;
-    if (vin_status status = expect_if_present(op, "dx", dx, VIN_DTYPE_F32, VIN_DENSE, s.B, s.P, s.C)) return status;
-    if (vin_status status = expect_if_present(op, "dweight", dweight, VIN_DTYPE_F32, VIN_DENSE, s.C)) return status;
-    if (vin_status status = expect_if_present(op, "dbias", dbias, VIN_DTYPE_F32, VIN_DENSE, s.C)) return status;
+    if (vin_status status = expect_groups(s)) return status;
+    if (vin_status status = expect("dy", dy, VIN_DENSE, s.B, s.P, s.C)) return status;
+    if (vin_status status = expect("stats", stats, VIN_DENSE, s.B, s.groups, 2)) return status;
+    if (vin_status status = expect("weight", weight, VIN_DENSE, s.C)) return status;
+    if (vin_status status = expect("bias", bias, VIN_DENSE, s.C)) return status;
+    if (vin_status status = expect_if_present("dx", dx, VIN_DENSE, s.B, s.P, s.C)) return status;
+    if (vin_status status = expect_if_present("dweight", dweight, VIN_DENSE, s.C)) return status;
+    if (vin_status status = expect_if_present("dbias", dbias, VIN_DENSE, s.C)) return status;
     if (s.B == 0 || s.P == 0 || s.C == 0) return VIN_OK;
 
-    double* sums = (double*)stream->host->scratch(0, (size_t)(s.B * s.blocks * s.C) * 16);
-    float* channel = (float*)stream->host->scratch(
-        2, (size_t)(s.B * s.C) * 16);  // [B, 4, C]: mean, rstd, mean(g), mean(g · n) of each channel
-    if (!sums || !channel)
-        return vin_cpu_fail(VIN_OUT_OF_MEMORY, "%s: no memory for the sums of %lld channels", op,
-                            (long long)(s.B * s.C));
+    double* sums = scratch<double>(stream, 0, s.B * s.blocks * s.C * 2);
+    // [B, 4, C]: mean, rstd, mean(g), mean(g · n) of each channel
+    float* channel = scratch(stream, 2, s.B * s.C * 4);
+    if (!sums || !channel) return vin_cpu_no_memory();
     const int64_t channels = s.C / s.groups;
     for (int64_t b = 0; b < s.B; b++)
         for (int64_t c = 0; c < s.C; c++)
@@ -73,24 +68,20 @@ vin_status group_norm_backward(vin_stream* stream, const vin_group_norm_backward
                 for (int64_t c = g * channels; c < (g + 1) * channels; c++)
                     channel[(b * 4 + 2 + k) * s.C + c] = (float)(total / (double)(s.P * channels));
             }
-    parallel_rows(stream, s.B * s.P, silu ? 24 * s.C : 6 * s.C, [&](int64_t begin, int64_t end) {
-        for (int64_t r = begin; r < end; r++) {
-            const int64_t image = r / s.P, row = r % s.P;
-            for (int64_t c = 0; c < s.C; c += W) {
-                const int64_t left = s.C - c;
-                const float* of = channel + image * 4 * s.C + c;
-                const vf n = normalised(image, row, c, left);
-                const vf g = output_gradient(n, image, row, c, left) * load_up_to(f32(weight) + c, left);
-                store_up_to(f32(dx) + r * s.C + c,
-                            load_up_to(of + s.C, left) *
-                                (g - load_up_to(of + 2 * s.C, left) - n * load_up_to(of + 3 * s.C, left)),
-                            left);
-            }
+    each_row(stream, s.B * s.P, silu ? 24 * s.C : 6 * s.C, [&](int64_t r) {
+        const int64_t image = r / s.P, row = r % s.P;
+        for (int64_t c = 0; c < s.C; c += W) {
+            const int64_t left = s.C - c;
+            const float* of = channel + image * 4 * s.C + c;
+            const vf n = normalised(image, row, c, left);
+            const vf g = output_gradient(n, image, row, c, left) * load_up_to(f32(weight) + c, left);
+            store_up_to(f32(dx) + r * s.C + c,
+                        load_up_to(of + s.C, left) *
+                            (g - load_up_to(of + 2 * s.C, left) - n * load_up_to(of + 3 * s.C, left)),
+                        left);
         }
     });
     return VIN_OK;
 }
 
-}  // namespace VIN_CPU_ISA
-}  // namespace cpu
-}  // namespace vin
+}  // namespace vin::cpu::VIN_CPU_ISA

@@ -4,9 +4,7 @@
 #include "check.h"
 #include "rows.h"
 
-namespace vin {
-namespace cpu {
-namespace VIN_CPU_ISA {
+namespace vin::cpu::VIN_CPU_ISA {
 
 struct GroupNormShape {
     int64_t B, P, C, groups, blocks, block_rows;  // blocks of one image; their number follows from the shape alone
@@ -14,15 +12,15 @@ struct GroupNormShape {
 
 static inline GroupNormShape group_norm_shape(const vin_tensor& x, int64_t groups) {
     GroupNormShape s = {x.shape[0], x.shape[1], x.shape[2], groups, 1, 1};
-    s.blocks = max((int64_t)1, min((s.P + 63) / 64, 64 / max((int64_t)1, s.B)));
+    s.blocks = max(1, min((s.P + 63) / 64, 64 / max(1, s.B)));
     s.block_rows = (s.P + s.blocks - 1) / s.blocks;
     return s;
 }
 
-static inline vin_status expect_groups(const char* op, const GroupNormShape& s) {
+static inline vin_status expect_groups(const GroupNormShape& s) {
     if (s.groups > 0 && s.C % s.groups == 0) return VIN_OK;
-    return vin_cpu_fail(VIN_INVALID, "%s: expected groups that divide %lld channels, found %lld", op, (long long)s.C,
-                        (long long)s.groups);
+    return vin_cpu_refuse(VIN_INVALID, "expected groups that divide %lld channels, found %lld", (long long)s.C,
+                          (long long)s.groups);
 }
 
 typedef double vd __attribute__((vector_size(VIN_WIDTH * 8)));
@@ -47,7 +45,7 @@ static inline void channel_sums(vin_stream* stream, const GroupNormShape& s, dou
                     sum_a += wide;
                     sum_ab += wide * __builtin_convertvector(b, vd);
                 }
-                for (int64_t i = 0; i < min((int64_t)W, s.C - c); i++) {
+                for (int64_t i = 0; i < min(W, s.C - c); i++) {
                     total[2 * (c + i)] += sum_a[i];
                     total[2 * (c + i) + 1] += sum_ab[i];
                 }
@@ -66,6 +64,4 @@ static inline void add_blocks(const GroupNormShape& s, double* sums) {
             for (int64_t i = 0; i < 2 * s.C; i++) image_sums(s, sums, b)[i] += sums[(b * s.blocks + k) * s.C * 2 + i];
 }
 
-}  // namespace VIN_CPU_ISA
-}  // namespace cpu
-}  // namespace vin
+}  // namespace vin::cpu::VIN_CPU_ISA

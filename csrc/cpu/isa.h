@@ -26,9 +26,7 @@ struct vin_stream {
     void* pool;
 };
 
-namespace vin {
-namespace cpu {
-namespace VIN_CPU_ISA {
+namespace vin::cpu::VIN_CPU_ISA {
 
 constexpr int W = VIN_WIDTH;
 typedef float vf __attribute__((vector_size(VIN_WIDTH * 4), may_alias));  // W floats
@@ -40,8 +38,6 @@ static inline void store(float* p, vf x) { *(vf_unaligned*)p = x; }
 static inline vf set1(float x) { return x - vf{}; }
 static inline vf min(vf a, vf b) { return a < b ? a : b; }
 static inline vf max(vf a, vf b) { return a > b ? a : b; }
-static inline float min(float a, float b) { return a < b ? a : b; }
-static inline float max(float a, float b) { return a > b ? a : b; }
 static inline int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t max(int64_t a, int64_t b) { return a > b ? a : b; }
 
@@ -60,13 +56,6 @@ static inline float sum(vf x) {
     for (int half = W / 2; half > 0; half /= 2)
         for (int i = 0; i < half; i++) lanes[i] += lanes[i + half];
     return lanes[0];
-}
-static inline float max_lane(vf x) {
-    float lanes[W], m;
-    memcpy(lanes, &x, sizeof lanes);
-    m = lanes[0];
-    for (int i = 1; i < W; i++) m = max(m, lanes[i]);
-    return m;
 }
 
 // exp with relative error < 2e-7 on [−87, 88]; below −87 it is 0 to within 1e-38, above 88 it stays finite at exp(88).
@@ -143,20 +132,23 @@ static inline void parallel(vin_stream* stream, int64_t tasks, const Body& body)
 // Splits `rows` into tasks of about `cost_per_row · rows_per_task` ≥ 32 K operations and calls body(begin, end).
 template <class Body>
 static inline void parallel_rows(vin_stream* stream, int64_t rows, int64_t cost_per_row, const Body& body) {
-    const int64_t grain = max((int64_t)1, 32768 / max((int64_t)1, cost_per_row));
+    const int64_t grain = max(1, 32768 / max(1, cost_per_row));
     const int64_t tasks = (rows + grain - 1) / grain;
     parallel(stream, tasks, [&](int64_t task) { body(task * grain, min(rows, (task + 1) * grain)); });
 }
+// The same with body(row).
+template <class Body>
+static inline void each_row(vin_stream* stream, int64_t rows, int64_t cost_per_row, const Body& body) {
+    parallel_rows(stream, rows, cost_per_row, [&](int64_t begin, int64_t end) {
+        for (int64_t row = begin; row < end; row++) body(row);
+    });
+}
 
-// Fills `text` for last_error; defined once in cpu/backend.cpp, which is not compiled per ISA.
-}  // namespace VIN_CPU_ISA
-}  // namespace cpu
-}  // namespace vin
-extern "C" vin_status vin_cpu_fail(vin_status status, const char* format, ...);
-
-namespace vin {
-namespace cpu {
-namespace VIN_CPU_ISA {
+// Room for `count` values that belongs to the calling thread until it asks for the slot again; null: there is none.
+template <class T = float>
+static inline T* scratch(vin_stream* stream, int32_t slot, int64_t count) {
+    return (T*)stream->host->scratch(slot, (size_t)count * sizeof(T) + 64);
+}
 
 static inline int64_t count(const vin_tensor& t) {
     int64_t n = 1;
@@ -166,7 +158,19 @@ static inline int64_t count(const vin_tensor& t) {
 static inline bool present(const vin_tensor& t) { return t.data != nullptr; }
 static inline float* f32(const vin_tensor& t) { return (float*)t.data; }
 static inline int32_t* i32(const vin_tensor& t) { return (int32_t*)t.data; }
+static inline double* f64(const vin_tensor& t) { return (double*)t.data; }
+// The fp32 element at these indices of the first axes, 0 in the others.
+template <class... Index>
+static inline float* at(const vin_tensor& t, Index... index) {
+    int64_t offset = 0;
+    int axis = 0;
+    ((offset += index * t.stride[axis++]), ...);
+    return f32(t) + offset;
+}
+// The same; an absent operand has none.
+template <class... Index>
+static inline float* at_if_present(const vin_tensor& t, Index... index) {
+    return present(t) ? at(t, index...) : nullptr;
+}
 
-}  // namespace VIN_CPU_ISA
-}  // namespace cpu
-}  // namespace vin
+}  // namespace vin::cpu::VIN_CPU_ISA

@@ -4,9 +4,7 @@
 #include "check.h"
 #include "rows.h"
 
-namespace vin {
-namespace cpu {
-namespace VIN_CPU_ISA {
+namespace vin::cpu::VIN_CPU_ISA {
 
 static void normalise_row(float* y, float* stats, const float* x, const float* scale, const float* shift, int64_t C,
                           float eps) {
@@ -36,29 +34,21 @@ static void normalise_row(float* y, float* stats, const float* x, const float* s
 vin_status layer_norm_modulate(vin_stream* stream, const vin_layer_norm_modulate_args* args) {
     const vin_tensor &y = args->y, &stats = args->stats, &x = args->x, &scale = args->scale, &shift = args->shift,
                      &group = args->group;
-    if (vin_status status = expect("layer_norm_modulate", "x", x, VIN_DTYPE_F32, VIN_ROWS, -1, -1)) return status;
+    if (vin_status status = expect("x", x, VIN_ROWS, -1, -1)) return status;
     const int64_t R = x.shape[0], C = x.shape[1];
-    if (vin_status status = expect_if_present("layer_norm_modulate", "y", y, VIN_DTYPE_F32, VIN_ROWS, R, C))
-        return status;
-    if (vin_status status = expect_if_present("layer_norm_modulate", "stats", stats, VIN_DTYPE_F32, VIN_DENSE, R, 2))
-        return status;
-    if (vin_status status = expect_if_present("layer_norm_modulate", "scale", scale, VIN_DTYPE_F32, VIN_ROWS, -1, C))
-        return status;
-    if (vin_status status = expect_if_present("layer_norm_modulate", "shift", shift, VIN_DTYPE_F32, VIN_ROWS, -1, C))
-        return status;
+    if (vin_status status = expect_if_present("y", y, VIN_ROWS, R, C)) return status;
+    if (vin_status status = expect_if_present("stats", stats, VIN_DENSE, R, 2)) return status;
+    if (vin_status status = expect_if_present("scale", scale, VIN_ROWS, -1, C)) return status;
+    if (vin_status status = expect_if_present("shift", shift, VIN_ROWS, -1, C)) return status;
     const vin_tensor* const modulations[] = {&scale, &shift};
     for (const vin_tensor* t : modulations)
         if (present(*t))
-            if (vin_status status = expect_group("layer_norm_modulate", group, R, t->shape[0])) return status;
-    parallel_rows(stream, R, 8 * C, [&](int64_t begin, int64_t end) {
-        for (int64_t r = begin; r < end; r++)
-            normalise_row(present(y) ? f32(y) + r * y.stride[0] : nullptr,
-                          present(stats) ? f32(stats) + 2 * r : nullptr, f32(x) + r * x.stride[0],
-                          group_row(scale, group, r), group_row(shift, group, r), C, args->eps);
+            if (vin_status status = expect_group(group, R, t->shape[0])) return status;
+    each_row(stream, R, 8 * C, [&](int64_t r) {
+        normalise_row(at_if_present(y, r), present(stats) ? f32(stats) + 2 * r : nullptr, at(x, r),
+                      group_row(scale, group, r), group_row(shift, group, r), C, args->eps);
     });
     return VIN_OK;
 }
 
-}  // namespace VIN_CPU_ISA
-}  // namespace cpu
-}  // namespace vin
+}  // namespace vin::cpu::VIN_CPU_ISA

@@ -3,9 +3,7 @@
 #include "check.h"
 #include "column_sums.h"
 
-namespace vin {
-namespace cpu {
-namespace VIN_CPU_ISA {
+namespace vin::cpu::VIN_CPU_ISA {
 
 static void input_gradient_row(float* dx, const float* dy, const float* x, const float* stats, const float* scale,
                                int64_t C) {
@@ -28,41 +26,36 @@ static void input_gradient_row(float* dx, const float* dy, const float* x, const
 }
 
 vin_status layer_norm_modulate_backward(vin_stream* stream, const vin_layer_norm_modulate_backward_args* args) {
-    static const char op[] = "layer_norm_modulate_backward";
     const vin_tensor &dx = args->dx, &dscale = args->dscale, &dshift = args->dshift, &dy = args->dy, &x = args->x,
                      &stats = args->stats;
     const vin_tensor &scale = args->scale, &group = args->group;
-    if (vin_status status = expect(op, "dy", dy, VIN_DTYPE_F32, VIN_ROWS, -1, -1)) return status;
+    if (vin_status status = expect("dy", dy, VIN_ROWS, -1, -1)) return status;
     const int64_t R = dy.shape[0], C = dy.shape[1];
-    if (vin_status status = expect(op, "x", x, VIN_DTYPE_F32, VIN_ROWS, R, C)) return status;
-    if (vin_status status = expect(op, "stats", stats, VIN_DTYPE_F32, VIN_DENSE, R, 2)) return status;
-    if (vin_status status = expect_if_present(op, "scale", scale, VIN_DTYPE_F32, VIN_ROWS, -1, C)) return status;
-    if (vin_status status = expect_if_present(op, "dx", dx, VIN_DTYPE_F32, VIN_ROWS, R, C)) return status;
-    if (vin_status status = expect_if_present(op, "dscale", dscale, VIN_DTYPE_F32, VIN_ROWS, -1, C)) return status;
-    if (vin_status status = expect_if_present(op, "dshift", dshift, VIN_DTYPE_F32, VIN_ROWS, -1, C)) return status;
+    if (vin_status status = expect("x", x, VIN_ROWS, R, C)) return status;
+    if (vin_status status = expect("stats", stats, VIN_DENSE, R, 2)) return status;
+    if (vin_status status = expect_if_present("scale", scale, VIN_ROWS, -1, C)) return status;
+    if (vin_status status = expect_if_present("dx", dx, VIN_ROWS, R, C)) return status;
+    if (vin_status status = expect_if_present("dscale", dscale, VIN_ROWS, -1, C)) return status;
+    if (vin_status status = expect_if_present("dshift", dshift, VIN_ROWS, -1, C)) return status;
     const vin_tensor* const grouped[] = {&scale, &dscale, &dshift};
     for (const vin_tensor* t : grouped)
         if (present(*t))
-            if (vin_status status = expect_group(op, group, R, t->shape[0])) return status;
+            if (vin_status status = expect_group(group, R, t->shape[0])) return status;
 
     // The sums first: dx may be dy or x itself.
     if (present(dscale) || present(dshift))
         group_column_sums<2>(
             stream, {&dscale, &dshift}, group, R, C, [&](vf(&value)[2], int64_t r, int64_t c, int64_t left) {
-                const vf g = load_up_to(f32(dy) + r * dy.stride[0] + c, left);
-                value[0] = g * ((load_up_to(f32(x) + r * x.stride[0] + c, left) - set1(f32(stats)[2 * r])) *
-                                set1(f32(stats)[2 * r + 1]));
+                const vf g = load_up_to(at(dy, r) + c, left);
+                value[0] =
+                    g * ((load_up_to(at(x, r) + c, left) - set1(f32(stats)[2 * r])) * set1(f32(stats)[2 * r + 1]));
                 value[1] = g;
             });
     if (!present(dx)) return VIN_OK;
-    parallel_rows(stream, R, 8 * C, [&](int64_t begin, int64_t end) {
-        for (int64_t r = begin; r < end; r++)
-            input_gradient_row(f32(dx) + r * dx.stride[0], f32(dy) + r * dy.stride[0], f32(x) + r * x.stride[0],
-                               f32(stats) + 2 * r, group_row(scale, group, r), C);
+    each_row(stream, R, 8 * C, [&](int64_t r) {
+        input_gradient_row(at(dx, r), at(dy, r), at(x, r), f32(stats) + 2 * r, group_row(scale, group, r), C);
     });
     return VIN_OK;
 }
 
-}  // namespace VIN_CPU_ISA
-}  // namespace cpu
-}  // namespace vin
+}  // namespace vin::cpu::VIN_CPU_ISA

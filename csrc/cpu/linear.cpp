@@ -1,20 +1,16 @@
 // y[R,N] = residual + gate[group[r]] · activation(x[R,K] · weight[N,K]ᵀ + bias[N])
-#include "check.h"
 #include "gemm/output.h"
 
-namespace vin {
-namespace cpu {
-namespace VIN_CPU_ISA {
+namespace vin::cpu::VIN_CPU_ISA {
 
 // Too few rows for packing weight to pay: every weight is read once, in place, as dot products along K.
 static void few_rows(vin_stream* stream, int64_t R, int64_t N, int64_t K, const LinesAlongK& x,
                      const LinesAlongK& weight, const FinishRows& out) {
-    const int64_t groups = divide_up(N, tile_columns),
-                  groups_per_task = max((int64_t)1, 262144 / max((int64_t)1, K * tile_columns));
+    const int64_t groups = divide_up(N, tile_columns), groups_per_task = max(1, 262144 / max(1, K * tile_columns));
     parallel(stream, divide_up(groups, groups_per_task), [&](int64_t task) {
         for (int64_t n = task * groups_per_task * tile_columns; n < min(N, (task + 1) * groups_per_task * tile_columns);
              n += tile_columns) {
-            const int columns = (int)min((int64_t)tile_columns, N - n);
+            const int columns = (int)min(tile_columns, N - n);
             for (int64_t r = 0; r < R; r++) {
                 alignas(64) float tile[tile_columns];
                 const float* row = x.data + r * x.stride;
@@ -37,21 +33,20 @@ static void few_rows(vin_stream* stream, int64_t R, int64_t N, int64_t K, const 
 
 vin_status linear(vin_stream* stream, const vin_linear_args* args) {
     const vin_tensor &y = args->y, &x = args->x, &weight = args->weight;
-    if (vin_status status = expect("linear", "x", x, VIN_DTYPE_F32, VIN_ROWS, -1, -1)) return status;
+    if (vin_status status = expect("x", x, VIN_ROWS, -1, -1)) return status;
     const int64_t R = x.shape[0], K = x.shape[1];
-    if (vin_status status = expect("linear", "weight", weight, VIN_DTYPE_F32, VIN_ROWS, -1, K)) return status;
+    if (vin_status status = expect("weight", weight, VIN_ROWS, -1, K)) return status;
     const int64_t N = weight.shape[0];
-    if (vin_status status = expect("linear", "y", y, VIN_DTYPE_F32, VIN_ROWS, R, N)) return status;
-    if (vin_status status = expect_if_present("linear", "bias", args->bias, VIN_DTYPE_F32, VIN_DENSE, N)) return status;
-    if (vin_status status = expect_if_present("linear", "residual", args->residual, VIN_DTYPE_F32, VIN_ROWS, R, N))
-        return status;
+    if (vin_status status = expect("y", y, VIN_ROWS, R, N)) return status;
+    if (vin_status status = expect_if_present("bias", args->bias, VIN_DENSE, N)) return status;
+    if (vin_status status = expect_if_present("residual", args->residual, VIN_ROWS, R, N)) return status;
     if (present(args->gate)) {
-        if (vin_status status = expect("linear", "gate", args->gate, VIN_DTYPE_F32, VIN_ROWS, -1, N)) return status;
-        if (vin_status status = expect_group("linear", args->group, R, args->gate.shape[0])) return status;
+        if (vin_status status = expect("gate", args->gate, VIN_ROWS, -1, N)) return status;
+        if (vin_status status = expect_group(args->group, R, args->gate.shape[0])) return status;
     }
     if (args->activation < VIN_ACTIVATION_NONE || args->activation > VIN_ACTIVATION_SILU)
-        return vin_cpu_fail(VIN_INVALID, "linear: expected activation 0 (none), 1 (gelu) or 2 (silu), found %d",
-                            (int)args->activation);
+        return vin_cpu_refuse(VIN_INVALID, "expected activation 0 (none), 1 (gelu) or 2 (silu), found %d",
+                              (int)args->activation);
     if (R == 0 || N == 0) return VIN_OK;
 
     const FinishRows out = {f32(y),           f32(args->bias), f32(args->gate),      f32(args->residual),
@@ -62,9 +57,7 @@ vin_status linear(vin_stream* stream, const vin_linear_args* args) {
         few_rows(stream, R, N, K, rows, columns, out);
         return VIN_OK;
     }
-    return multiply(stream, "linear", R, N, K, rows, columns, out);
+    return multiply(stream, R, N, K, rows, columns, out);
 }
 
-}  // namespace VIN_CPU_ISA
-}  // namespace cpu
-}  // namespace vin
+}  // namespace vin::cpu::VIN_CPU_ISA

@@ -1,10 +1,7 @@
 // y = fa·a + fb·b + fc·c + fd·d in fp64, rounded once. Absent operands take no part.
-#include "check.h"
 #include "strided.h"
 
-namespace vin {
-namespace cpu {
-namespace VIN_CPU_ISA {
+namespace vin::cpu::VIN_CPU_ISA {
 
 template <int N>
 static void combine(vin_stream* stream, const vin_tensor& y, const vin_tensor* const* terms, const double* factors) {
@@ -39,16 +36,13 @@ vin_status linear_combination(vin_stream* stream, const vin_linear_combination_a
     const vin_tensor* const all[4] = {&args->a, &args->b, &args->c, &args->d};
     const double all_factors[4] = {args->fa, args->fb, args->fc, args->fd};
     static const char* const names[4] = {"a", "b", "c", "d"};
-    if (vin_status status = expect_like("linear_combination", "y", args->y, VIN_DTYPE_F32, VIN_STRIDED_OUTPUT, args->a))
-        return status;
+    if (vin_status status = expect_like("y", args->y, VIN_STRIDED_OUTPUT, args->a)) return status;
     const vin_tensor* terms[4];
     double factors[4];
     int n = 0;
     for (int k = 0; k < 4; k++) {
         if (k > 0 && !present(*all[k])) continue;
-        if (vin_status status =
-                expect_like("linear_combination", names[k], *all[k], VIN_DTYPE_F32, VIN_STRIDED, args->y))
-            return status;
+        if (vin_status status = expect_like(names[k], *all[k], VIN_STRIDED, args->y)) return status;
         terms[n] = all[k];
         factors[n++] = all_factors[k];
     }
@@ -59,6 +53,4 @@ vin_status linear_combination(vin_stream* stream, const vin_linear_combination_a
     return VIN_OK;
 }
 
-}  // namespace VIN_CPU_ISA
-}  // namespace cpu
-}  // namespace vin
+}  // namespace vin::cpu::VIN_CPU_ISA

@@ -3,25 +3,21 @@
 #pragma once
 #include "check.h"
 
-namespace vin {
-namespace cpu {
-namespace VIN_CPU_ISA {
+namespace vin::cpu::VIN_CPU_ISA {
 
 static inline double clamp_logvar(double x) { return x < -30 ? -30 : x > 20 ? 20 : x; }  // NaN stays
 // d clamp_logvar / dx
 static inline double clamp_slope(double x) { return x < -30 || x > 20 ? 0 : 1; }
 
 // moments [R, 2C]; R and C are handed back.
-static inline vin_status expect_moments(const char* op, const vin_tensor& moments, int64_t& R, int64_t& C) {
-    if (vin_status status = expect(op, "moments", moments, VIN_DTYPE_F32, VIN_ROWS, -1, -1)) return status;
+static inline vin_status expect_moments(const vin_tensor& moments, int64_t& R, int64_t& C) {
+    if (vin_status status = expect("moments", moments, VIN_ROWS, -1, -1)) return status;
     if (moments.shape[1] % 2)
-        return vin_cpu_fail(VIN_INVALID, "%s: expected an even width of moments, found %lld", op,
-                            (long long)moments.shape[1]);
+        return vin_cpu_refuse(VIN_INVALID, "expected an even width of moments, found %lld",
+                              (long long)moments.shape[1]);
     R = moments.shape[0];
     C = moments.shape[1] / 2;
     return VIN_OK;
 }
 
-}  // namespace VIN_CPU_ISA
-}  // namespace cpu
-}  // namespace vin
+}  // namespace vin::cpu::VIN_CPU_ISA

@@ -1,9 +1,7 @@
 // The most that registers alone allow: chains of y = y·a + b, none of which waits for another. Benchmarks divide by it.
 #include "isa.h"
 
-namespace vin {
-namespace cpu {
-namespace VIN_CPU_ISA {
+namespace vin::cpu::VIN_CPU_ISA {
 
 // A multiply-add takes 4 or 5 cycles and two can begin in each: 10 chains or more keep both units busy, and 12 with a
 // and b fit 16 registers.
@@ -26,6 +24,4 @@ double multiply_adds(int64_t rounds, float* value) {
     return 2.0 * W * chains * (double)rounds;
 }
 
-}  // namespace VIN_CPU_ISA
-}  // namespace cpu
-}  // namespace vin
+}  // namespace vin::cpu::VIN_CPU_ISA

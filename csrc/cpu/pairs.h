@@ -4,9 +4,7 @@
 #include "check.h"
 #include "rows.h"
 
-namespace vin {
-namespace cpu {
-namespace VIN_CPU_ISA {
+namespace vin::cpu::VIN_CPU_ISA {
 
 #if VIN_WIDTH == 16
 #define VIN_SHUFFLE(v, f) \
@@ -35,14 +33,13 @@ static inline vf turn_back(vf x, vf line) {
     return x * VIN_SHUFFLE(line, VIN_EVEN) - VIN_SHUFFLE(x, VIN_OTHER) * negate_even(VIN_SHUFFLE(line, VIN_ODD));
 }
 
-static inline vin_status expect_rope(const char* op, const vin_tensor& rope, int64_t d, int32_t rows_per_position) {
+static inline vin_status expect_rope(const vin_tensor& rope, int64_t d, int32_t rows_per_position) {
     if (!present(rope)) return VIN_OK;
-    if (d % 2)
-        return vin_cpu_fail(VIN_INVALID, "%s: expected an even head size for rope, found %lld", op, (long long)d);
+    if (d % 2) return vin_cpu_refuse(VIN_INVALID, "expected an even head size for rope, found %lld", (long long)d);
     if (rows_per_position < 1)
-        return vin_cpu_fail(VIN_INVALID, "%s: expected rows_per_position of at least 1, found %d", op,
-                            (int)rows_per_position);
-    return expect(op, "rope", rope, VIN_DTYPE_F32, VIN_DENSE, -1, d);
+        return vin_cpu_refuse(VIN_INVALID, "expected rows_per_position of at least 1, found %d",
+                              (int)rows_per_position);
+    return expect("rope", rope, VIN_DENSE, -1, d);
 }
 // The table line of row r, or none where the table has ended.
 static inline const float* rope_line(const vin_tensor& rope, int64_t r, int32_t rows_per_position) {
@@ -51,6 +48,4 @@ static inline const float* rope_line(const vin_tensor& rope, int64_t r, int32_t 
     return position < rope.shape[0] ? f32(rope) + position * rope.shape[1] : nullptr;
 }
 
-}  // namespace VIN_CPU_ISA
-}  // namespace cpu
-}  // namespace vin
+}  // namespace vin::cpu::VIN_CPU_ISA

@@ -2,9 +2,7 @@
 // column and then of the row; p = index / scale · (base_size / rows or columns). fp64 inside.
 #include "check.h"
 
-namespace vin {
-namespace cpu {
-namespace VIN_CPU_ISA {
+namespace vin::cpu::VIN_CPU_ISA {
 
 static void embed(float* y, double p, int64_t quarter) {
     for (int64_t k = 0; k < quarter; k++) {
@@ -18,25 +16,18 @@ vin_status position_embedding_2d(vin_stream* stream, const vin_position_embeddin
     const vin_tensor& y = args->y;
     const int64_t rows = args->rows, columns = args->columns;
     if (rows < 0 || columns < 0)
-        return vin_cpu_fail(VIN_INVALID, "position_embedding_2d: expected no negative size, found %d × %d", args->rows,
-                            args->columns);
-    if (vin_status status = expect("position_embedding_2d", "y", y, VIN_DTYPE_F32, VIN_ROWS, rows * columns, -1))
-        return status;
+        return vin_cpu_refuse(VIN_INVALID, "expected no negative size, found %d × %d", args->rows, args->columns);
+    if (vin_status status = expect("y", y, VIN_ROWS, rows * columns, -1)) return status;
     if (y.shape[1] % 4)
-        return vin_cpu_fail(VIN_INVALID, "position_embedding_2d: expected a width divisible by 4, found %lld",
-                            (long long)y.shape[1]);
+        return vin_cpu_refuse(VIN_INVALID, "expected a width divisible by 4, found %lld", (long long)y.shape[1]);
     const int64_t quarter = y.shape[1] / 4;
-    parallel_rows(stream, rows * columns, 400 * quarter, [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; i++) {
-            float* to = f32(y) + i * y.stride[0];
-            embed(to, (double)(i % columns) / args->scale * ((double)args->base_size / (double)columns), quarter);
-            embed(to + 2 * quarter, (double)(i / columns) / args->scale * ((double)args->base_size / (double)rows),
-                  quarter);
-        }
+    each_row(stream, rows * columns, 400 * quarter, [&](int64_t i) {
+        float* to = at(y, i);
+        embed(to, (double)(i % columns) / args->scale * ((double)args->base_size / (double)columns), quarter);
+        embed(to + 2 * quarter, (double)(i / columns) / args->scale * ((double)args->base_size / (double)rows),
+              quarter);
     });
     return VIN_OK;
 }
 
-}  // namespace VIN_CPU_ISA
-}  // namespace cpu
-}  // namespace vin
+}  // namespace vin::cpu::VIN_CPU_ISA

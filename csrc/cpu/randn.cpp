@@ -5,15 +5,13 @@
 #include "../core/philox.h"
 #include "check.h"
 
-namespace vin {
-namespace cpu {
-namespace VIN_CPU_ISA {
+namespace vin::cpu::VIN_CPU_ISA {
 
 vin_status randn(vin_stream* stream, const vin_randn_args* args) {
     const vin_tensor& y = args->y;
-    if (vin_status status = expect_like("randn", "y", y, VIN_DTYPE_F32, VIN_DENSE, y)) return status;
+    if (vin_status status = expect_like("y", y, VIN_DENSE, y)) return status;
     if (args->frame_major && y.rank != 4)
-        return vin_cpu_fail(VIN_INVALID, "randn: expected y [C, N, H, W] for frame_major, found rank %d", (int)y.rank);
+        return vin_cpu_refuse(VIN_INVALID, "expected y [C, N, H, W] for frame_major, found rank %d", (int)y.rank);
     const uint64_t seed = (uint64_t)(uint32_t)args->seed_high << 32 | (uint32_t)args->seed_low;
     // Row-major noise is one long plane.
     const int64_t C = args->frame_major ? y.shape[0] : 1, N = args->frame_major ? y.shape[1] : 1,
@@ -27,6 +25,4 @@ vin_status randn(vin_stream* stream, const vin_randn_args* args) {
     return VIN_OK;
 }
 
-}  // namespace VIN_CPU_ISA
-}  // namespace cpu
-}  // namespace vin
+}  // namespace vin::cpu::VIN_CPU_ISA

@@ -3,9 +3,7 @@
 #include "check.h"
 #include "rows.h"
 
-namespace vin {
-namespace cpu {
-namespace VIN_CPU_ISA {
+namespace vin::cpu::VIN_CPU_ISA {
 
 struct Axes {
     int rank;
@@ -86,7 +84,7 @@ static void sum_columns(float* y, const float* x, int64_t width, const Axes& red
 
 vin_status reduce_sum(vin_stream* stream, const vin_reduce_sum_args* args) {
     const vin_tensor &y = args->y, &x = args->x;
-    if (vin_status status = expect_like("reduce_sum", "x", x, VIN_DTYPE_F32, VIN_STRIDED, x)) return status;
+    if (vin_status status = expect_like("x", x, VIN_STRIDED, x)) return status;
     Axes kept = {0, {}, {}, {}, 1}, reduced = {0, {}, {}, {}, 1};
     int64_t shape[VIN_MAX_RANK] = {};
     for (int i = 0; i < x.rank; i++) {
@@ -97,34 +95,27 @@ vin_status reduce_sum(vin_stream* stream, const vin_reduce_sum_args* args) {
         else
             kept.add(x.shape[i], x.stride[i], y.stride[i]);
     }
-    if (vin_status status = vin_cpu_expect("reduce_sum", "y", &y, VIN_DTYPE_F32, VIN_STRIDED_OUTPUT, x.rank, shape))
-        return status;
+    if (vin_status status = vin_cpu_expect("y", &y, VIN_DTYPE_F32, VIN_STRIDED_OUTPUT, x.rank, shape)) return status;
     if (kept.count == 0) return VIN_OK;
 
     const int last = kept.rank - 1;
     if (last >= 0 && kept.x[last] == 1 && kept.y[last] == 1) {
         constexpr int64_t BLOCK = 64;  // columns of one task
         const int64_t width = kept.size[last], blocks = (width + BLOCK - 1) / BLOCK;
-        parallel_rows(stream, kept.count / width * blocks, reduced.count * BLOCK, [&](int64_t begin, int64_t end) {
-            for (int64_t item = begin; item < end; item++) {
-                const int64_t column = item % blocks * BLOCK;
-                int64_t in_x, in_y;
-                kept.offsets(item / blocks * width + column, in_x, in_y);
-                sum_columns(f32(y) + in_y, f32(x) + in_x, min(BLOCK, width - column), reduced);
-            }
+        each_row(stream, kept.count / width * blocks, reduced.count * BLOCK, [&](int64_t item) {
+            const int64_t column = item % blocks * BLOCK;
+            int64_t in_x, in_y;
+            kept.offsets(item / blocks * width + column, in_x, in_y);
+            sum_columns(f32(y) + in_y, f32(x) + in_x, min(BLOCK, width - column), reduced);
         });
         return VIN_OK;
     }
-    parallel_rows(stream, kept.count, reduced.count, [&](int64_t begin, int64_t end) {
-        for (int64_t item = begin; item < end; item++) {
-            int64_t in_x, in_y;
-            kept.offsets(item, in_x, in_y);
-            f32(y)[in_y] = sum_items(f32(x) + in_x, reduced);
-        }
+    each_row(stream, kept.count, reduced.count, [&](int64_t item) {
+        int64_t in_x, in_y;
+        kept.offsets(item, in_x, in_y);
+        f32(y)[in_y] = sum_items(f32(x) + in_x, reduced);
     });
     return VIN_OK;
 }
 
-}  // namespace VIN_CPU_ISA
-}  // namespace cpu
-}  // namespace vin
+}  // namespace vin::cpu::VIN_CPU_ISA

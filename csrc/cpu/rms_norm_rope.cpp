@@ -1,12 +1,9 @@
 // For each row r and head h of x [R, H, d]: n = weight · x · rstd with rstd = 1 / √(mean(x²) + eps), then each adjacent
 // pair (n₀, n₁) turns by the (cos, sin) of its line r / rows_per_position of rope [P, d]: (n₀ cos − n₁ sin, n₁ cos + n₀
 // sin). Without weight there is no norm and rstd is 1.
-#include "check.h"
 #include "pairs.h"
 
-namespace vin {
-namespace cpu {
-namespace VIN_CPU_ISA {
+namespace vin::cpu::VIN_CPU_ISA {
 
 static float normalise_and_turn(float* y, const float* x, const float* weight, const float* line, int64_t d,
                                 float eps) {
@@ -30,29 +27,23 @@ static float normalise_and_turn(float* y, const float* x, const float* weight, c
 
 vin_status rms_norm_rope(vin_stream* stream, const vin_rms_norm_rope_args* args) {
     const vin_tensor &y = args->y, &rstd = args->rstd, &x = args->x, &weight = args->weight, &rope = args->rope;
-    if (vin_status status = expect("rms_norm_rope", "x", x, VIN_DTYPE_F32, VIN_ROWS, -1, -1, -1)) return status;
+    if (vin_status status = expect("x", x, VIN_ROWS, -1, -1, -1)) return status;
     const int64_t R = x.shape[0], H = x.shape[1], d = x.shape[2];
-    if (vin_status status = expect_if_present("rms_norm_rope", "y", y, VIN_DTYPE_F32, VIN_ROWS, R, H, d)) return status;
-    if (vin_status status = expect_if_present("rms_norm_rope", "rstd", rstd, VIN_DTYPE_F32, VIN_DENSE, R, H))
-        return status;
-    if (vin_status status = expect_if_present("rms_norm_rope", "weight", weight, VIN_DTYPE_F32, VIN_DENSE, d))
-        return status;
-    if (vin_status status = expect_rope("rms_norm_rope", rope, d, args->rows_per_position)) return status;
-    parallel_rows(stream, R, 4 * H * d, [&](int64_t begin, int64_t end) {
-        for (int64_t r = begin; r < end; r++) {
-            const float* line = rope_line(rope, r, args->rows_per_position);
-            for (int64_t h = 0; h < H; h++) {
-                float* to = present(y) ? f32(y) + r * y.stride[0] + h * y.stride[1] : nullptr;
-                const float* from = f32(x) + r * x.stride[0] + h * x.stride[1];
-                const float scale =
-                    normalise_and_turn(to, from, present(weight) ? f32(weight) : nullptr, line, d, args->eps);
-                if (present(rstd)) f32(rstd)[r * H + h] = scale;
-            }
+    if (vin_status status = expect_if_present("y", y, VIN_ROWS, R, H, d)) return status;
+    if (vin_status status = expect_if_present("rstd", rstd, VIN_DENSE, R, H)) return status;
+    if (vin_status status = expect_if_present("weight", weight, VIN_DENSE, d)) return status;
+    if (vin_status status = expect_rope(rope, d, args->rows_per_position)) return status;
+    each_row(stream, R, 4 * H * d, [&](int64_t r) {
+        const float* line = rope_line(rope, r, args->rows_per_position);
+        for (int64_t h = 0; h < H; h++) {
+            float* to = at_if_present(y, r, h);
+            const float* from = at(x, r, h);
+            const float scale =
+                normalise_and_turn(to, from, present(weight) ? f32(weight) : nullptr, line, d, args->eps);
+            if (present(rstd)) f32(rstd)[r * H + h] = scale;
         }
     });
     return VIN_OK;
 }
 
-}  // namespace VIN_CPU_ISA
-}  // namespace cpu
-}  // namespace vin
+}  // namespace vin::cpu::VIN_CPU_ISA

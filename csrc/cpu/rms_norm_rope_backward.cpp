@@ -1,11 +1,8 @@
 // With n = x · rstd and t = dy turned back: dweight += Σ t · n, and for g = t · weight: dx = rstd · (g − n · mean(g ·
 // n)). Without weight dx = t.
-#include "check.h"
 #include "pairs.h"
 
-namespace vin {
-namespace cpu {
-namespace VIN_CPU_ISA {
+namespace vin::cpu::VIN_CPU_ISA {
 
 // dweight [d] is added to when it is given.
 static void row_gradient(float* dx, float* dweight, const float* dy, const float* x, const float* weight,
@@ -32,39 +29,35 @@ static void row_gradient(float* dx, float* dweight, const float* dy, const float
 }
 
 vin_status rms_norm_rope_backward(vin_stream* stream, const vin_rms_norm_rope_backward_args* args) {
-    static const char op[] = "rms_norm_rope_backward";
     const vin_tensor &dx = args->dx, &dweight = args->dweight, &dy = args->dy, &x = args->x, &rstd = args->rstd;
     const vin_tensor &weight = args->weight, &rope = args->rope;
-    if (vin_status status = expect(op, "dy", dy, VIN_DTYPE_F32, VIN_ROWS, -1, -1, -1)) return status;
+    if (vin_status status = expect("dy", dy, VIN_ROWS, -1, -1, -1)) return status;
     const int64_t R = dy.shape[0], H = dy.shape[1], d = dy.shape[2];
-    if (vin_status status = expect_if_present(op, "weight", weight, VIN_DTYPE_F32, VIN_DENSE, d)) return status;
+    if (vin_status status = expect_if_present("weight", weight, VIN_DENSE, d)) return status;
     if (present(weight)) {
-        if (vin_status status = expect(op, "x", x, VIN_DTYPE_F32, VIN_ROWS, R, H, d)) return status;
-        if (vin_status status = expect(op, "rstd", rstd, VIN_DTYPE_F32, VIN_DENSE, R, H)) return status;
+        if (vin_status status = expect("x", x, VIN_ROWS, R, H, d)) return status;
+        if (vin_status status = expect("rstd", rstd, VIN_DENSE, R, H)) return status;
     }
-    if (vin_status status = expect_if_present(op, "dx", dx, VIN_DTYPE_F32, VIN_ROWS, R, H, d)) return status;
-    if (vin_status status = expect_if_present(op, "dweight", dweight, VIN_DTYPE_F32, VIN_DENSE, d)) return status;
-    if (vin_status status = expect_rope(op, rope, d, args->rows_per_position)) return status;
+    if (vin_status status = expect_if_present("dx", dx, VIN_ROWS, R, H, d)) return status;
+    if (vin_status status = expect_if_present("dweight", dweight, VIN_DENSE, d)) return status;
+    if (vin_status status = expect_rope(rope, d, args->rows_per_position)) return status;
 
     // Each task sums dweight over its own rows; the partial sums are then added in row order. Their number depends on R
     // alone.
     const bool weighted = present(weight) && present(dweight);
-    const int64_t rows_per_task = max((int64_t)8, (R + 511) / 512), tasks = (R + rows_per_task - 1) / rows_per_task;
+    const int64_t rows_per_task = max(8, (R + 511) / 512), tasks = (R + rows_per_task - 1) / rows_per_task;
     float* partial = nullptr;
     if (weighted && tasks > 0) {
-        partial = (float*)stream->host->scratch(0, (size_t)(tasks * d) * 4 + 4);
-        if (!partial)
-            return vin_cpu_fail(VIN_OUT_OF_MEMORY, "%s: no memory for %lld partial sums", op, (long long)(tasks * d));
+        partial = scratch(stream, 0, tasks * d);
+        if (!partial) return vin_cpu_no_memory();
         memset(partial, 0, (size_t)(tasks * d) * 4);
     }
     parallel(stream, tasks, [&](int64_t task) {
         for (int64_t r = task * rows_per_task; r < min(R, (task + 1) * rows_per_task); r++) {
             const float* line = rope_line(rope, r, args->rows_per_position);
             for (int64_t h = 0; h < H; h++)
-                row_gradient(present(dx) ? f32(dx) + r * dx.stride[0] + h * dx.stride[1] : nullptr,
-                             partial ? partial + task * d : nullptr, f32(dy) + r * dy.stride[0] + h * dy.stride[1],
-                             present(weight) ? f32(x) + r * x.stride[0] + h * x.stride[1] : nullptr,
-                             present(weight) ? f32(weight) : nullptr, line,
+                row_gradient(at_if_present(dx, r, h), partial ? partial + task * d : nullptr, at(dy, r, h),
+                             present(weight) ? at(x, r, h) : nullptr, present(weight) ? f32(weight) : nullptr, line,
                              present(weight) ? f32(rstd)[r * H + h] : 1.f, d);
         }
     });
@@ -76,6 +69,4 @@ vin_status rms_norm_rope_backward(vin_stream* stream, const vin_rms_norm_rope_ba
     return VIN_OK;
 }
 
-}  // namespace VIN_CPU_ISA
-}  // namespace cpu
-}  // namespace vin
+}  // namespace vin::cpu::VIN_CPU_ISA

@@ -2,9 +2,7 @@
 #pragma once
 #include "isa.h"
 
-namespace vin {
-namespace cpu {
-namespace VIN_CPU_ISA {
+namespace vin::cpu::VIN_CPU_ISA {
 
 static inline vf load_up_to(const float* p, int64_t left) { return left >= W ? load(p) : load_n(p, (int)left); }
 static inline void store_up_to(float* p, vf x, int64_t left) {
@@ -23,9 +21,7 @@ static inline vf keep_up_to(vf x, int64_t left) {
 
 // Line of row r in an operand [groups, C]; an absent operand has none.
 static inline const float* group_row(const vin_tensor& t, const vin_tensor& group, int64_t r) {
-    return present(t) ? f32(t) + (present(group) ? i32(group)[r] : 0) * t.stride[0] : nullptr;
+    return at_if_present(t, present(group) ? (int64_t)i32(group)[r] : 0);
 }
 
-}  // namespace VIN_CPU_ISA
-}  // namespace cpu
-}  // namespace vin
+}  // namespace vin::cpu::VIN_CPU_ISA

@@ -3,30 +3,24 @@
 // of an evaluation.
 #include "check.h"
 
-namespace vin {
-namespace cpu {
-namespace VIN_CPU_ISA {
+namespace vin::cpu::VIN_CPU_ISA {
 
 vin_status sinusoid(vin_stream* stream, const vin_sinusoid_args* args) {
     const vin_tensor &y = args->y, &x = args->x;
-    if (vin_status status = expect("sinusoid", "x", x, VIN_DTYPE_F32, VIN_DENSE, -1)) return status;
-    if (vin_status status = expect("sinusoid", "y", y, VIN_DTYPE_F32, VIN_ROWS, x.shape[0], -1)) return status;
-    if (y.shape[1] % 2)
-        return vin_cpu_fail(VIN_INVALID, "sinusoid: expected an even width, found %lld", (long long)y.shape[1]);
+    if (vin_status status = expect("x", x, VIN_DENSE, -1)) return status;
+    if (vin_status status = expect("y", y, VIN_ROWS, x.shape[0], -1)) return status;
+    if (y.shape[1] % 2) return vin_cpu_refuse(VIN_INVALID, "expected an even width, found %lld", (long long)y.shape[1]);
     const int64_t half = y.shape[1] / 2;
-    parallel_rows(stream, x.shape[0], 200 * half, [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; i++)
-            for (int64_t k = 0; k < half; k++) {
-                const float exponent = -9.2103404f * (float)k / (float)half;
-                const float frequency = (float)::exp((double)exponent);
-                const float angle = f32(x)[i] * frequency;
-                f32(y)[i * y.stride[0] + k] = (float)cos((double)angle);
-                f32(y)[i * y.stride[0] + half + k] = (float)sin((double)angle);
-            }
+    each_row(stream, x.shape[0], 200 * half, [&](int64_t i) {
+        for (int64_t k = 0; k < half; k++) {
+            const float exponent = -9.2103404f * (float)k / (float)half;
+            const float frequency = (float)::exp((double)exponent);
+            const float angle = f32(x)[i] * frequency;
+            at(y, i)[k] = (float)cos((double)angle);
+            at(y, i)[half + k] = (float)sin((double)angle);
+        }
     });
     return VIN_OK;
 }
 
-}  // namespace VIN_CPU_ISA
-}  // namespace cpu
-}  // namespace vin
+}  // namespace vin::cpu::VIN_CPU_ISA

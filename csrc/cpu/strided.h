@@ -1,11 +1,10 @@
 // Elementwise work on operands of one shape with any strides: dimensions that lie next to each other in every operand
 // are merged, then runs along the innermost one are handed out to the threads.
 #pragma once
+#include "check.h"
 #include "rows.h"
 
-namespace vin {
-namespace cpu {
-namespace VIN_CPU_ISA {
+namespace vin::cpu::VIN_CPU_ISA {
 
 // N operands, the first one the output.
 template <int N>
@@ -38,7 +37,7 @@ static inline Walk<N> walk(const vin_tensor* const (&operands)[N]) {
         shape[merged - 1] *= y.shape[d];
         for (int k = 0; k < N; k++) stride[k][merged - 1] = operands[k]->stride[d];
     }
-    w.rank = max((int64_t)0, merged - 1);
+    w.rank = max(0, merged - 1);
     w.rows = 1;
     for (int i = 0; i < w.rank; i++) {
         w.shape[i] = shape[i];
@@ -93,25 +92,19 @@ static inline void store_run(float* p, vf x, int64_t step, int64_t left) {
     for (int i = 0; i < W && i < left; i++) p[i * step] = lanes[i];
 }
 
-// y = f(x), all fp32.
-template <class F>
-static inline void map(vin_stream* stream, const vin_tensor& y, const vin_tensor& x, int64_t cost, const F& f) {
-    const Walk<2> w = walk<2>({&y, &x});
-    for_each_run(stream, w, cost, [&](const int64_t (&offset)[2], int64_t n) {
-        float* to = f32(y) + offset[0];
-        const float* from = f32(x) + offset[1];
-        int64_t i = 0;
-        if (w.step[0] == 1 && w.step[1] == 1)
-            for (; i + W <= n; i += W) store(to + i, f(load(from + i)));
-        for (; i < n; i += W)
-            store_run(to + i * w.step[0], f(load_run(from + i * w.step[1], w.step[1], n - i)), w.step[0], n - i);
-    });
-}
+struct Operand {
+    const char* name;
+    const vin_tensor& tensor;
+};
 
 // y = f(a, b), all fp32.
 template <class F>
-static inline void map(vin_stream* stream, const vin_tensor& y, const vin_tensor& a, const vin_tensor& b, int64_t cost,
-                       const F& f) {
+static inline vin_status map(vin_stream* stream, const Operand& output, const Operand& first, const Operand& second,
+                             int64_t cost, const F& f) {
+    const vin_tensor &y = output.tensor, &a = first.tensor, &b = second.tensor;
+    if (vin_status status = expect_like(output.name, y, VIN_STRIDED_OUTPUT, a)) return status;
+    if (vin_status status = expect_like(first.name, a, VIN_STRIDED, y)) return status;
+    if (vin_status status = expect_like(second.name, b, VIN_STRIDED, y)) return status;
     const Walk<3> w = walk<3>({&y, &a, &b});
     for_each_run(stream, w, cost, [&](const int64_t (&offset)[3], int64_t n) {
         float* to = f32(y) + offset[0];
@@ -125,8 +118,12 @@ static inline void map(vin_stream* stream, const vin_tensor& y, const vin_tensor
             store_run(to + i * w.step[0], f(p, q), w.step[0], n - i);
         }
     });
+    return VIN_OK;
+}
+// y = f(x)
+template <class F>
+static inline vin_status map(vin_stream* stream, const Operand& y, const Operand& x, int64_t cost, const F& f) {
+    return map(stream, y, x, x, cost, [&](vf v, vf) { return f(v); });
 }
 
-}  // namespace VIN_CPU_ISA
-}  // namespace cpu
-}  // namespace vin
+}  // namespace vin::cpu::VIN_CPU_ISA

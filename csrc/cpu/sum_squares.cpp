@@ -1,17 +1,15 @@
 // y [1] = Σ x² in fp64, x dense of any shape.
 #include "blocks.h"
 
-namespace vin {
-namespace cpu {
-namespace VIN_CPU_ISA {
+namespace vin::cpu::VIN_CPU_ISA {
 
 vin_status sum_squares(vin_stream* stream, const vin_sum_squares_args* args) {
     const vin_tensor &y = args->y, &x = args->x;
-    if (vin_status status = expect("sum_squares", "y", y, VIN_DTYPE_F64, VIN_DENSE, 1)) return status;
-    if (vin_status status = expect_like("sum_squares", "x", x, VIN_DTYPE_F32, VIN_DENSE, x)) return status;
+    if (vin_status status = expect_typed("y", y, VIN_DTYPE_F64, VIN_DENSE, 1)) return status;
+    if (vin_status status = expect_like("x", x, VIN_DENSE, x)) return status;
     constexpr int64_t BLOCK = 16384;
     const int64_t n = count(x);
-    return sum_blocks(stream, "sum_squares", (n + BLOCK - 1) / BLOCK, (double*)y.data, [&](int64_t block) {
+    return sum_blocks(stream, (n + BLOCK - 1) / BLOCK, f64(y), [&](int64_t block) {
         const float* from = f32(x) + block * BLOCK;
         const int64_t size = min(BLOCK, n - block * BLOCK);
         double lane[8] = {};  // independent chains: one alone would wait for each addition
@@ -23,6 +21,4 @@ vin_status sum_squares(vin_stream* stream, const vin_sum_squares_args* args) {
     });
 }
 
-}  // namespace VIN_CPU_ISA
-}  // namespace cpu
-}  // namespace vin
+}  // namespace vin::cpu::VIN_CPU_ISA

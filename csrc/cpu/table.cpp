@@ -1,20 +1,20 @@
 // The slots of this instruction set: one per line of ops.def.
-#include "isa.h"
+#include "check.h"
 
-namespace vin {
-namespace cpu {
-namespace VIN_CPU_ISA {
+namespace vin::cpu::VIN_CPU_ISA {
 
-#define VIN_OP(name, fields) vin_status name(vin_stream* stream, const vin_##name##_args* args);
+#define VIN_OP(op, fields) vin_status op(vin_stream* stream, const vin_##op##_args* args);
 #include "../ops.def"
 #undef VIN_OP
 
 void fill_table(vin_backend* backend) {
-#define VIN_OP(name, fields) backend->name = name;
+#define VIN_OP(op, fields) \
+    backend->op = [](vin_stream* stream, const vin_##op##_args* args) { \
+        vin_cpu_begin(#op); \
+        return op(stream, args); \
+    };
 #include "../ops.def"
 #undef VIN_OP
 }
 
-}  // namespace VIN_CPU_ISA
-}  // namespace cpu
-}  // namespace vin
+}  // namespace vin::cpu::VIN_CPU_ISA

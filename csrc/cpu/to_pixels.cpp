@@ -1,10 +1,7 @@
 // y u8 = ⌊(clamp(x, −1, 1) + 1) / 2 · 255 + 0.5⌋; NaN becomes 0.
-#include "check.h"
 #include "strided.h"
 
-namespace vin {
-namespace cpu {
-namespace VIN_CPU_ISA {
+namespace vin::cpu::VIN_CPU_ISA {
 
 static inline uint8_t pixel_of(float x) {
     const double limited = x > -1.f ? x < 1.f ? x : 1.f : -1.f;
@@ -13,8 +10,8 @@ static inline uint8_t pixel_of(float x) {
 
 vin_status to_pixels(vin_stream* stream, const vin_to_pixels_args* args) {
     const vin_tensor &y = args->y, &x = args->x;
-    if (vin_status status = expect_like("to_pixels", "y", y, VIN_DTYPE_U8, VIN_STRIDED_OUTPUT, x)) return status;
-    if (vin_status status = expect_like("to_pixels", "x", x, VIN_DTYPE_F32, VIN_STRIDED, y)) return status;
+    if (vin_status status = expect_like("y", y, VIN_STRIDED_OUTPUT, x, VIN_DTYPE_U8)) return status;
+    if (vin_status status = expect_like("x", x, VIN_STRIDED, y)) return status;
     const Walk<2> w = walk<2>({&y, &x});
     for_each_run(stream, w, 4, [&](const int64_t (&offset)[2], int64_t n) {
         uint8_t* to = (uint8_t*)y.data + offset[0];
@@ -27,6 +24,4 @@ vin_status to_pixels(vin_stream* stream, const vin_to_pixels_args* args) {
     return VIN_OK;
 }
 
-}  // namespace VIN_CPU_ISA
-}  // namespace cpu
-}  // namespace vin
+}  // namespace vin::cpu::VIN_CPU_ISA

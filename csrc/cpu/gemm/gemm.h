@@ -4,12 +4,11 @@
 // and, where it has that, void out.fetch(row, rows, column, columns) const, which asks for a tile's lines of C while
 // its products run: a large C is not in the cache. Tiles, blocks and the order of sums follow from M, N and K alone.
 #pragma once
+#include "../check.h"
 #include "kernel.h"
 #include "pack.h"
 
-namespace vin {
-namespace cpu {
-namespace VIN_CPU_ISA {
+namespace vin::cpu::VIN_CPU_ISA {
 
 // Scratch slots: those of the calling thread live as long as the call, those of a task as long as the task; a thread
 // may be both.
@@ -21,8 +20,8 @@ constexpr int64_t max_block_columns = 1024;        // of a task: its sums stay n
 constexpr int64_t max_packed_b = 4 << 20;          // floats of B packed at once
 constexpr int64_t min_task_products = 1536 << 10;  // a task is worth handing to a thread from about 30 µs on
 constexpr int64_t enough_tasks = 24;
-constexpr int64_t max_panel_rows =
-    512;  // up to here packing a panel of B anew for every task costs less than sharing it
+// Up to here packing a panel of B anew for every task costs less than sharing it.
+constexpr int64_t max_panel_rows = 512;
 constexpr int64_t min_panel_rows = 96;
 
 static inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -30,7 +29,7 @@ static inline int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * 
 
 // `length` in ⌈length / largest⌉ parts of nearly equal size, a multiple of `unit`.
 static inline int64_t even_part(int64_t length, int64_t largest, int64_t unit) {
-    const int64_t parts = max((int64_t)1, divide_up(length, largest));
+    const int64_t parts = max(1, divide_up(length, largest));
     return max(unit, round_up(divide_up(length, parts), unit));
 }
 
@@ -71,9 +70,9 @@ static inline void multiply_block(const A& a, const float* packed_b, int64_t row
     alignas(64) float only[tile_size];
     for (int64_t n = 0; n < columns; n += tile_columns) {
         const float* panel_b = packed_b + n * depth;
-        const int tile_n = (int)min((int64_t)tile_columns, columns - n);
+        const int tile_n = (int)min(tile_columns, columns - n);
         for (int64_t m = 0; m < rows; m += tile_rows) {
-            const int tile_m = (int)min((int64_t)tile_rows, rows - m);
+            const int tile_m = (int)min(tile_rows, rows - m);
             float* tile = only;
             if (sums) {
                 tile = sums;
@@ -86,29 +85,24 @@ static inline void multiply_block(const A& a, const float* packed_b, int64_t row
     }
 }
 
+// Whether a task found no scratch memory.
 struct Failure {
     int32_t flag = 0;
     void raise() { __atomic_store_n(&flag, 1, __ATOMIC_RELAXED); }
-    vin_status status(const char* what) const {
-        return flag ? vin_cpu_fail(VIN_OUT_OF_MEMORY, "%s found no scratch memory", what) : (vin_status)VIN_OK;
-    }
+    vin_status status() const { return flag ? vin_cpu_no_memory() : (vin_status)VIN_OK; }
 };
-
-static inline float* scratch(vin_stream* stream, int32_t slot, int64_t floats) {
-    return (float*)stream->host->scratch(slot, (size_t)floats * sizeof(float) + 64);
-}
 
 // Columns column … column + columns of C, over k … k + depth. B is packed once by all threads, then blocks of C are
 // computed by any.
 template <class A, class B, class Out>
 static inline bool multiply_slab(vin_stream* stream, int64_t M, int64_t column, int64_t columns, int64_t k,
                                  int64_t depth, const A& a, const B& b, const Out& out) {
-    const int64_t passes = max((int64_t)1, divide_up(depth, max_depth)), pass_depth = divide_up(depth, passes);
+    const int64_t passes = max(1, divide_up(depth, max_depth)), pass_depth = divide_up(depth, passes);
     const int64_t padded = round_up(columns, tile_columns);
     float* const packed_b = scratch(stream, slot_packed_b, padded * depth);
     if (!packed_b) return false;
     // Pass p starts at p · pass_depth · padded; in it, panels follow each other.
-    const int64_t panels_per_task = max((int64_t)1, 65536 / max((int64_t)1, pass_depth * tile_columns));
+    const int64_t panels_per_task = max(1, 65536 / max(1, pass_depth * tile_columns));
     const int64_t columns_per_task = panels_per_task * tile_columns, pack_tasks = divide_up(columns, columns_per_task);
     parallel(stream, pack_tasks * passes, [&](int64_t task) {
         const int64_t pass = task / pack_tasks, n = task % pack_tasks * columns_per_task;
@@ -139,7 +133,7 @@ static inline bool multiply_slab(vin_stream* stream, int64_t M, int64_t column, 
 template <class B, class Out>
 static inline bool multiply_panels(vin_stream* stream, int64_t M, int64_t N, int64_t K, const LinesAlongK& a,
                                    const B& b, const Out& out) {
-    const int64_t passes = max((int64_t)1, divide_up(K, max_depth)), pass_depth = divide_up(K, passes);
+    const int64_t passes = max(1, divide_up(K, max_depth)), pass_depth = divide_up(K, passes);
     const int64_t panels = divide_up(N, tile_columns);
     int64_t block = round_up(M, tile_rows);
     while (panels * divide_up(M, block) < enough_tasks && block >= 2 * min_panel_rows)
@@ -147,7 +141,7 @@ static inline bool multiply_panels(vin_stream* stream, int64_t M, int64_t N, int
     Failure failure;
     parallel(stream, panels * divide_up(M, block), [&](int64_t task) {
         const int64_t n = task % panels * tile_columns, begin = task / panels * block, end = min(M, begin + block);
-        const int columns = (int)min((int64_t)tile_columns, N - n);
+        const int columns = (int)min(tile_columns, N - n);
         float* const panel = scratch(stream, slot_task_b, pass_depth * tile_columns + W);
         float* const sums = passes > 1 ? scratch(stream, slot_task_c, block * tile_columns) : nullptr;
         if (!panel || (passes > 1 && !sums)) return failure.raise();
@@ -156,7 +150,7 @@ static inline bool multiply_panels(vin_stream* stream, int64_t M, int64_t N, int
             const int64_t k = pass * pass_depth, depth = min(pass_depth, K - k);
             b.template pack<tile_columns>(panel, n, columns, k, depth);
             for (int64_t m = begin; m < end; m += tile_rows) {
-                const int rows = (int)min((int64_t)tile_rows, end - m);
+                const int rows = (int)min(tile_rows, end - m);
                 float* const tile = sums ? sums + (m - begin) * tile_columns : only;
                 multiply_rows(rows, columns, depth, a.data + m * a.stride + k, a.stride, panel, tile_columns, tile,
                               tile_columns, pass > 0);
@@ -168,23 +162,21 @@ static inline bool multiply_panels(vin_stream* stream, int64_t M, int64_t N, int
 }
 
 template <class A, class B, class Out>
-static inline vin_status multiply(vin_stream* stream, const char* what, int64_t M, int64_t N, int64_t K, const A& a,
-                                  const B& b, const Out& out) {
+static inline vin_status multiply(vin_stream* stream, int64_t M, int64_t N, int64_t K, const A& a, const B& b,
+                                  const Out& out) {
     if (M == 0 || N == 0) return VIN_OK;
-    const int64_t slab = even_part(N, max((int64_t)tile_columns, max_packed_b / max((int64_t)1, K)), tile_columns);
+    const int64_t slab = even_part(N, max(tile_columns, max_packed_b / max(1, K)), tile_columns);
     for (int64_t n = 0; n < N; n += slab)
-        if (!multiply_slab(stream, M, n, min(slab, N - n), 0, K, a, b, out))
-            return vin_cpu_fail(VIN_OUT_OF_MEMORY, "%s found no scratch memory", what);
+        if (!multiply_slab(stream, M, n, min(slab, N - n), 0, K, a, b, out)) return vin_cpu_no_memory();
     return VIN_OK;
 }
 
 template <class B, class Out>
-static inline vin_status multiply(vin_stream* stream, const char* what, int64_t M, int64_t N, int64_t K,
-                                  const LinesAlongK& a, const B& b, const Out& out) {
+static inline vin_status multiply(vin_stream* stream, int64_t M, int64_t N, int64_t K, const LinesAlongK& a, const B& b,
+                                  const Out& out) {
     if (M == 0 || N == 0) return VIN_OK;
-    if (M > max_panel_rows) return multiply<LinesAlongK, B, Out>(stream, what, M, N, K, a, b, out);
-    if (!multiply_panels(stream, M, N, K, a, b, out))
-        return vin_cpu_fail(VIN_OUT_OF_MEMORY, "%s found no scratch memory", what);
+    if (M > max_panel_rows) return multiply<LinesAlongK, B, Out>(stream, M, N, K, a, b, out);
+    if (!multiply_panels(stream, M, N, K, a, b, out)) return vin_cpu_no_memory();
     return VIN_OK;
 }
 
@@ -192,21 +184,19 @@ static inline vin_status multiply(vin_stream* stream, const char* what, int64_t 
 // A small C gives few tasks, so K is cut into a number of parts that follows from the shape; each part sums on its own,
 // then parts are added in order.
 template <class A, class B, class Add>
-static inline vin_status multiply_long(vin_stream* stream, const char* what, int64_t M, int64_t N, int64_t K,
-                                       const A& a, const B& b, const Add& add) {
+static inline vin_status multiply_long(vin_stream* stream, int64_t M, int64_t N, int64_t K, const A& a, const B& b,
+                                       const Add& add) {
     if (M == 0 || N == 0 || K == 0) return VIN_OK;
     const Blocks block = task_blocks(M, N, K);
     const int64_t tasks = divide_up(M, block.rows) * divide_up(N, block.columns);
     const int64_t padded_m = round_up(M, tile_rows), padded_n = round_up(N, tile_columns);
-    const int64_t parts =
-        min(min((int64_t)16, divide_up(enough_tasks, tasks)), min(K / 512, M * N * K / min_task_products));
-    Failure failure;
+    const int64_t parts = min(min(16, divide_up(enough_tasks, tasks)), min(K / 512, M * N * K / min_task_products));
     if (parts < 2 || padded_m * padded_n > 1 << 19) {
         const int64_t slab_n = even_part(N, 2048, tile_columns), slab_k = max_packed_b / slab_n;
         for (int64_t n = 0; n < N; n += slab_n)
             for (int64_t k = 0; k < K; k += slab_k)
                 if (!multiply_slab(stream, M, n, min(slab_n, N - n), k, min(slab_k, K - k), a, b, add))
-                    return vin_cpu_fail(VIN_OUT_OF_MEMORY, "%s found no scratch memory", what);
+                    return vin_cpu_no_memory();
         return VIN_OK;
     }
     const int64_t part_depth = divide_up(K, parts), passes = divide_up(part_depth, max_depth),
@@ -214,41 +204,39 @@ static inline vin_status multiply_long(vin_stream* stream, const char* what, int
     const int64_t block_columns = even_part(N, 512, tile_columns), block_rows = even_part(M, max_block_rows, tile_rows);
     const int64_t part_size = padded_m * padded_n;
     float* const partial = scratch(stream, slot_partial_sums, parts * part_size);
-    if (!partial) failure.raise();
-    if (!failure.flag)
-        parallel(stream, parts, [&](int64_t part) {
-            float* const packed_a = scratch(stream, slot_task_a, block_rows * pass_depth + W);
-            float* const packed_b = scratch(stream, slot_task_b, block_columns * pass_depth);
-            if (!packed_a || !packed_b) return failure.raise();
-            const auto nothing = [](const float*, int64_t, int, int64_t, int) {};
-            const int64_t end = min(K, (part + 1) * part_depth);
-            for (int64_t n = 0; n < N; n += block_columns)
-                for (int64_t k = part * part_depth; k < end; k += pass_depth) {
-                    const int64_t columns = min(block_columns, N - n), depth = min(pass_depth, end - k);
-                    b.template pack<tile_columns>(packed_b, n, columns, k, depth);
-                    for (int64_t m = 0; m < M; m += block_rows)
-                        multiply_block(a, packed_b, m, min(block_rows, M - m), n, columns, k, depth,
-                                       k == part * part_depth, false, packed_a,
-                                       partial + part * part_size + n * padded_m + m * round_up(columns, tile_columns),
-                                       nothing);
+    if (!partial) return vin_cpu_no_memory();
+    Failure failure;
+    parallel(stream, parts, [&](int64_t part) {
+        float* const packed_a = scratch(stream, slot_task_a, block_rows * pass_depth + W);
+        float* const packed_b = scratch(stream, slot_task_b, block_columns * pass_depth);
+        if (!packed_a || !packed_b) return failure.raise();
+        const auto nothing = [](const float*, int64_t, int, int64_t, int) {};
+        const int64_t end = min(K, (part + 1) * part_depth);
+        for (int64_t n = 0; n < N; n += block_columns)
+            for (int64_t k = part * part_depth; k < end; k += pass_depth) {
+                const int64_t columns = min(block_columns, N - n), depth = min(pass_depth, end - k);
+                b.template pack<tile_columns>(packed_b, n, columns, k, depth);
+                for (int64_t m = 0; m < M; m += block_rows)
+                    multiply_block(a, packed_b, m, min(block_rows, M - m), n, columns, k, depth, k == part * part_depth,
+                                   false, packed_a,
+                                   partial + part * part_size + n * padded_m + m * round_up(columns, tile_columns),
+                                   nothing);
+            }
+    });
+    if (failure.flag) return vin_cpu_no_memory();
+    parallel(stream, divide_up(N, block_columns), [&](int64_t task) {
+        const int64_t n = task * block_columns, columns = min(block_columns, N - n);
+        float* tiles = partial + n * padded_m;
+        for (int64_t m = 0; m < M; m += block_rows)
+            for (int64_t c = n; c < n + columns; c += tile_columns)
+                for (int64_t r = m; r < min(M, m + block_rows); r += tile_rows, tiles += tile_size) {
+                    for (int64_t part = 1; part < parts; part++)
+                        for (int i = 0; i < tile_size; i += W)
+                            store(tiles + i, load(tiles + i) + load(tiles + part * part_size + i));
+                    add(tiles, r, (int)min(tile_rows, M - r), c, (int)min(tile_columns, N - c));
                 }
-        });
-    if (!failure.flag)
-        parallel(stream, divide_up(N, block_columns), [&](int64_t task) {
-            const int64_t n = task * block_columns, columns = min(block_columns, N - n);
-            float* tiles = partial + n * padded_m;
-            for (int64_t m = 0; m < M; m += block_rows)
-                for (int64_t c = n; c < n + columns; c += tile_columns)
-                    for (int64_t r = m; r < min(M, m + block_rows); r += tile_rows, tiles += tile_size) {
-                        for (int64_t part = 1; part < parts; part++)
-                            for (int i = 0; i < tile_size; i += W)
-                                store(tiles + i, load(tiles + i) + load(tiles + part * part_size + i));
-                        add(tiles, r, (int)min((int64_t)tile_rows, M - r), c, (int)min((int64_t)tile_columns, N - c));
-                    }
-        });
-    return failure.status(what);
+    });
+    return VIN_OK;
 }
 
-}  // namespace VIN_CPU_ISA
-}  // namespace cpu
-}  // namespace vin
+}  // namespace vin::cpu::VIN_CPU_ISA

@@ -3,9 +3,7 @@
 #pragma once
 #include "../isa.h"
 
-namespace vin {
-namespace cpu {
-namespace VIN_CPU_ISA {
+namespace vin::cpu::VIN_CPU_ISA {
 
 // Rows and columns of the tile. The accumulators, the vectors of one line of B and a broadcast fill the register file
 // without spilling: 32 registers hold 12·2 + 2 + 1, 16 registers hold 6·2 + 2 + 1; without a fused multiply-add a
@@ -102,6 +100,4 @@ static inline void multiply_columns(int rows, int columns, int64_t depth, const 
     multiply_columns_tile<R, 1>(depth, a, a_k, b, b_k, c, c_row, accumulate);
 }
 
-}  // namespace VIN_CPU_ISA
-}  // namespace cpu
-}  // namespace vin
+}  // namespace vin::cpu::VIN_CPU_ISA

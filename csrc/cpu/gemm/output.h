@@ -3,9 +3,7 @@
 #include "../rows.h"
 #include "gemm.h"
 
-namespace vin {
-namespace cpu {
-namespace VIN_CPU_ISA {
+namespace vin::cpu::VIN_CPU_ISA {
 
 static inline void fetch_rows(const float* data, int64_t stride, int rows, int columns) {
     for (int r = 0; r < rows; r++)
@@ -68,13 +66,13 @@ struct FinishRows {
 };
 
 // sums[N] += Σ_rows x[R, N]: rows in at most 32 parts that are summed on their own, then added in order.
-static inline vin_status add_column_sums(vin_stream* stream, const char* what, float* sums, const float* x, int64_t R,
-                                         int64_t N, int64_t stride) {
+static inline vin_status add_column_sums(vin_stream* stream, float* sums, const float* x, int64_t R, int64_t N,
+                                         int64_t stride) {
     if (R == 0 || N == 0) return VIN_OK;
     const int64_t rows = max(divide_up(R, 32), divide_up(65536, N)), parts = divide_up(R, rows),
                   padded = round_up(N, W);
     float* const partial = scratch(stream, slot_partial_sums, parts * padded);
-    if (!partial) return vin_cpu_fail(VIN_OUT_OF_MEMORY, "%s found no scratch memory", what);
+    if (!partial) return vin_cpu_no_memory();
     parallel(stream, parts, [&](int64_t part) {
         float* const to = partial + part * padded;
         for (int64_t n = 0; n < padded; n += W) store(to + n, vf{});
@@ -87,6 +85,4 @@ static inline vin_status add_column_sums(vin_stream* stream, const char* what, f
     return VIN_OK;
 }
 
-}  // namespace VIN_CPU_ISA
-}  // namespace cpu
-}  // namespace vin
+}  // namespace vin::cpu::VIN_CPU_ISA

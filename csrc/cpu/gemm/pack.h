@@ -5,9 +5,7 @@
 #pragma once
 #include "../isa.h"
 
-namespace vin {
-namespace cpu {
-namespace VIN_CPU_ISA {
+namespace vin::cpu::VIN_CPU_ISA {
 
 // In stage s lanes with bit s clear and set change places between rows i and i + s; after all stages row i holds lane i
 // of every row.
@@ -72,7 +70,7 @@ struct LinesAlongK {
     void pack(float* out, int64_t line, int64_t lines, int64_t k, int64_t depth) const {
         for (int64_t first = 0; first < lines; first += P, out += P * depth) {
             const float* at[P];
-            const int n = (int)min((int64_t)P, lines - first);
+            const int n = (int)min(P, lines - first);
             for (int i = 0; i < n; i++) at[i] = data + (line + first + i) * stride + k;
             pack_lines<P>(out, at, n, depth);
         }
@@ -96,13 +94,11 @@ struct LinesAcrossK {
     template <int P>
     void pack(float* out, int64_t line, int64_t lines, int64_t k, int64_t depth) const {
         for (int64_t first = 0; first < lines; first += P, out += P * depth) {
-            const int n = (int)min((int64_t)P, lines - first);
+            const int n = (int)min(P, lines - first);
             const float* from = data + k * stride + line + first;
             for (int64_t i = 0; i < depth; i++, from += stride) pack_line<P>(out + i * P, from, n);
         }
     }
 };
 
-}  // namespace VIN_CPU_ISA
-}  // namespace cpu
-}  // namespace vin
+}  // namespace vin::cpu::VIN_CPU_ISA

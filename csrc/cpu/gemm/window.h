@@ -4,9 +4,7 @@
 #pragma once
 #include "pack.h"
 
-namespace vin {
-namespace cpu {
-namespace VIN_CPU_ISA {
+namespace vin::cpu::VIN_CPU_ISA {
 
 // Window (t, h, w) starts at input (t·stride_t − pad_t, h·stride_s − pad_h, w·stride_s − pad_w); what it reads outside
 // the input is 0.
@@ -49,7 +47,7 @@ struct WindowsAlongK {
         float zeros[P][longest];
         const int64_t run = windows.kw * windows.channels;
         for (; lines > 0; first += P, lines -= P) {
-            const int n = (int)min((int64_t)P, lines);
+            const int n = (int)min(P, lines);
             Windows::Place at[P];
             for (int i = 0; i < n; i++) at[i] = windows.place(first + i);
             for (int64_t next = k, length; next < k + depth; next += length, out += length * P) {
@@ -71,7 +69,7 @@ struct WindowsAcrossK {
     void pack(float* out, int64_t first, int64_t lines, int64_t k, int64_t depth) const {
         const int64_t run = windows.kw * windows.channels;
         for (; lines > 0; first += P, lines -= P, out += P * depth) {
-            const int n = (int)min((int64_t)P, lines);
+            const int n = (int)min(P, lines);
             for (int done = 0, length; done < n; done += length) {
                 const int64_t tap = (first + done) / run, from = (first + done) % run;
                 length = (int)min((int64_t)n - done, run - from);
@@ -110,7 +108,7 @@ struct WeightLines {
     template <int P>
     void pack(float* out, int64_t first, int64_t lines, int64_t k, int64_t depth) const {
         for (; lines > 0; first += P, lines -= P, out += P * depth) {
-            const int n = (int)min((int64_t)P, lines);
+            const int n = (int)min(P, lines);
             for (int64_t i = 0; i < depth; i++) {
                 const int64_t tap = (k + i) / channels, channel = (k + i) % channels;
                 const int64_t a = t.first + tap / (h.count * w.count) * t.step,
@@ -122,6 +120,4 @@ struct WeightLines {
     }
 };
 
-}  // namespace VIN_CPU_ISA
-}  // namespace cpu
-}  // namespace vin
+}  // namespace vin::cpu::VIN_CPU_ISA
