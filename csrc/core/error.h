@@ -2,8 +2,10 @@
 // expected and what was found, and details carry the fields of the error (numbers as decimal text). The binding turns
 // it into a JavaScript error.
 #pragma once
+#include <cstdint>
 #include <exception>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -22,5 +24,41 @@ public:
     std::string text;
     ErrorDetails details;
 };
+
+inline std::string to_string(std::string text) { return text; }
+template <class Number, class = std::enable_if_t<std::is_arithmetic_v<Number>>>
+std::string to_string(Number number) {
+    return std::to_string(number);
+}
+// A shape: [4, 20, 24, 40]
+inline std::string to_string(const std::vector<int64_t>& shape) {
+    std::string text = "[";
+    for (size_t i = 0; i < shape.size(); i++) text += (i ? ", " : "") + std::to_string(shape[i]);
+    return text + "]";
+}
+
+// The parts of a text behind one another.
+template <class... Parts>
+std::string concat(const Parts&... parts) {
+    std::string text;
+    ((text += to_string(parts)), ...);
+    return text;
+}
+
+// A wrong argument.
+template <class... Parts>
+Error invalid(const Parts&... parts) {
+    return Error("VIN_INVALID", concat(parts...));
+}
+template <class... Parts>
+void expect(bool condition, const Parts&... parts) {
+    if (!condition) throw invalid(parts...);
+}
+
+// A file that holds something else.
+inline Error wrong_file(const std::string& file, const std::string& expected, const std::string& found) {
+    return Error("VIN_FORMAT", concat(file, ": expected ", expected, " but found ", found),
+                 {{"file", file}, {"expected", expected}, {"found", found}});
+}
 
 }  // namespace vin

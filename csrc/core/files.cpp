@@ -19,34 +19,22 @@ namespace vin {
 namespace {
 
 const char* errno_name(int error) {
-    switch (error) {
-        case ENOSPC: return "ENOSPC";
-        case EDQUOT: return "EDQUOT";
-        case EFBIG: return "EFBIG";
-        case EIO: return "EIO";
-        case EROFS: return "EROFS";
-        case EACCES: return "EACCES";
-        case EPERM: return "EPERM";
-        case ENOENT: return "ENOENT";
-        case ENOTDIR: return "ENOTDIR";
-        case EISDIR: return "EISDIR";
-        case ELOOP: return "ELOOP";
-        case EMFILE: return "EMFILE";
-        case ENFILE: return "ENFILE";
-        case ENAMETOOLONG: return "ENAMETOOLONG";
-        default: return "errno";
-    }
+    static const std::pair<int, const char*> names[] = {{ENOSPC, "ENOSPC"},   {EDQUOT, "EDQUOT"},
+                                                        {EFBIG, "EFBIG"},     {EIO, "EIO"},
+                                                        {EROFS, "EROFS"},     {EACCES, "EACCES"},
+                                                        {EPERM, "EPERM"},     {ENOENT, "ENOENT"},
+                                                        {ENOTDIR, "ENOTDIR"}, {EISDIR, "EISDIR"},
+                                                        {ELOOP, "ELOOP"},     {EMFILE, "EMFILE"},
+                                                        {ENFILE, "ENFILE"},   {ENAMETOOLONG, "ENAMETOOLONG"}};
+    for (const auto& [number, name] : names)
+        if (number == error) return name;
+    return "errno";
 }
 
 [[noreturn]] void throw_disk(const std::string& path, const char* doing, int error) {
     std::string reason = std::generic_category().message(error);
-    throw Error("VIN_DISK", "Could not " + std::string(doing) + " " + path + ": " + reason,
+    throw Error("VIN_DISK", concat("Could not ", doing, " ", path, ": ", reason),
                 {{"file", path}, {"reason", errno_name(error)}, {"errno", std::to_string(error)}});
-}
-
-[[noreturn]] void throw_not_a_file(const std::string& path, const std::string& expected, const std::string& found) {
-    throw Error("VIN_FORMAT", path + ": expected " + expected + " but found " + found,
-                {{"file", path}, {"expected", expected}, {"found", found}});
 }
 
 const char* kind_of(mode_t mode) {
@@ -58,14 +46,15 @@ const char* kind_of(mode_t mode) {
 }
 
 void check_member_info(const std::string& path, const struct stat& info) {
-    if (!S_ISREG(info.st_mode)) throw_not_a_file(path, "a regular file", kind_of(info.st_mode));
+    if (!S_ISREG(info.st_mode)) throw wrong_file(path, "a regular file", kind_of(info.st_mode));
     if (info.st_nlink > 1)
-        throw_not_a_file(path, "a file with one name", "a hard link, one of " + std::to_string(info.st_nlink));
+        throw wrong_file(path, "a file with one name", concat("a hard link, one of ", info.st_nlink));
 }
 
 [[noreturn]] void throw_open(const std::string& path, int error) {
     if (error == ENOENT || error == ENOTDIR)
-        throw Error("VIN_MISSING_COMPONENT", "Expected the file " + path + " but there is none", {{"file", path}});
+        throw Error("VIN_MISSING_COMPONENT", concat("Expected the file ", path, " but there is none"),
+                    {{"file", path}});
     throw_disk(path, "open", error);
 }
 
@@ -87,8 +76,8 @@ std::string member_target(const std::string& path, struct stat* info) {
     if (S_ISLNK(info->st_mode)) {
         const std::string root = repository_of(folder_of(path));
         target = real_path(path);
-        if (target.empty()) throw_not_a_file(path, "a regular file", "a symbolic link to nothing");
-        if (!is_inside(target, root)) throw_not_a_file(path, "a regular file", "a symbolic link out of " + root);
+        if (target.empty()) throw wrong_file(path, "a regular file", "a symbolic link to nothing");
+        if (!is_inside(target, root)) throw wrong_file(path, "a regular file", concat("a symbolic link out of ", root));
         if (lstat(target.c_str(), info) != 0) throw_open(path, errno);
     }
     check_member_info(path, *info);
@@ -151,7 +140,7 @@ void check_member_file(const std::string& path) {
 
 ReadFile::ReadFile(const std::string& path, OpenRule rule) : path_(path) {
     if (path.find('\0') != std::string::npos)
-        throw_not_a_file(path.substr(0, path.find('\0')), "a path without NUL", "one");
+        throw wrong_file(path.substr(0, path.find('\0')), "a path without NUL", "one");
     struct stat before;
     const std::string target = rule == OpenRule::member ? member_target(path, &before) : path;
     // O_NONBLOCK: opening a pipe must not wait for its writer. It means nothing for regular files.
@@ -159,17 +148,17 @@ ReadFile::ReadFile(const std::string& path, OpenRule rule) : path_(path) {
     do fd_ = open(target.c_str(), flags);
     while (fd_ < 0 && errno == EINTR);
     if (fd_ < 0) {
-        if (errno == ELOOP && rule == OpenRule::member) throw_not_a_file(path, "a regular file", "a symbolic link");
+        if (errno == ELOOP && rule == OpenRule::member) throw wrong_file(path, "a regular file", "a symbolic link");
         throw_open(path, errno);
     }
     try {
         struct stat info;
         if (fstat(fd_, &info) != 0) throw_disk(path, "open", errno);
-        if (!S_ISREG(info.st_mode)) throw_not_a_file(path, "a regular file", kind_of(info.st_mode));
+        if (!S_ISREG(info.st_mode)) throw wrong_file(path, "a regular file", kind_of(info.st_mode));
         if (rule == OpenRule::member) {
             check_member_info(path, info);
             if (info.st_dev != before.st_dev || info.st_ino != before.st_ino)
-                throw_not_a_file(path, "the file that was checked", "another one: it was replaced meanwhile");
+                throw wrong_file(path, "the file that was checked", "another one: it was replaced meanwhile");
         }
         size_ = static_cast<uint64_t>(info.st_size);
     } catch (...) {
@@ -190,8 +179,7 @@ void ReadFile::read_at(uint64_t offset, void* out, size_t bytes) const {
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) throw_disk(path_, "read", errno);
         if (got == 0)
-            throw_not_a_file(path_, std::to_string(size_) + " bytes as when it was opened",
-                             "the end at byte " + std::to_string(offset));
+            throw wrong_file(path_, concat(size_, " bytes as when it was opened"), concat("the end at byte ", offset));
         to += got;
         offset += static_cast<uint64_t>(got);
         bytes -= static_cast<size_t>(got);
@@ -201,7 +189,7 @@ void ReadFile::read_at(uint64_t offset, void* out, size_t bytes) const {
 std::string read_file(const std::string& path, uint64_t max_bytes, OpenRule rule) {
     ReadFile file(path, rule);
     if (file.size() > max_bytes)
-        throw_not_a_file(path, "at most " + std::to_string(max_bytes) + " bytes", std::to_string(file.size()));
+        throw wrong_file(path, concat("at most ", max_bytes, " bytes"), std::to_string(file.size()));
     std::string bytes(static_cast<size_t>(file.size()), '\0');
     file.read_at(0, &bytes[0], bytes.size());
     return bytes;
@@ -218,7 +206,7 @@ static void sync_folder(const std::string& folder) {
 
 AtomicFile::AtomicFile(const std::string& path) : path_(path) {
     static std::atomic<uint64_t> count{0};
-    if (path.find('\0') != std::string::npos) throw Error("VIN_INVALID", "Expected a path without NUL to write to");
+    if (path.find('\0') != std::string::npos) throw invalid("Expected a path without NUL to write to");
     // The final name may already be as long as names can be, so it is not part of this one. A leftover of a killed
     // process with our pid is skipped.
     do {

@@ -16,8 +16,6 @@ namespace vin {
 namespace {
 
 constexpr size_t depth_ceiling = 512;
-constexpr size_t few_members =
-    8;  // compared one by one, which is faster than an index for the three members of a tensor's entry
 
 // A host program may have called setlocale: numbers are read and written in the C locale, with a point.
 locale_t c_locale() {
@@ -48,25 +46,15 @@ size_t utf8_sequence(const unsigned char* p, const unsigned char* end) {
 }
 
 void append_utf8(std::string* out, uint32_t code) {
-    if (code < 0x80) {
-        out->push_back(static_cast<char>(code));
-    } else if (code < 0x800) {
-        out->push_back(static_cast<char>(0xC0 | code >> 6));
-        out->push_back(static_cast<char>(0x80 | (code & 0x3F)));
-    } else if (code < 0x10000) {
-        out->push_back(static_cast<char>(0xE0 | code >> 12));
-        out->push_back(static_cast<char>(0x80 | (code >> 6 & 0x3F)));
-        out->push_back(static_cast<char>(0x80 | (code & 0x3F)));
-    } else {
-        out->push_back(static_cast<char>(0xF0 | code >> 18));
-        out->push_back(static_cast<char>(0x80 | (code >> 12 & 0x3F)));
-        out->push_back(static_cast<char>(0x80 | (code >> 6 & 0x3F)));
-        out->push_back(static_cast<char>(0x80 | (code & 0x3F)));
-    }
+    if (code < 0x80) return out->push_back(static_cast<char>(code));
+    int more = code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;  // bytes of six bits behind the first
+    out->push_back(static_cast<char>(0xFF << (6 - more) | code >> 6 * more));
+    while (more-- > 0) out->push_back(static_cast<char>(0x80 | (code >> 6 * more & 0x3F)));
 }
 
-void append_escaped(std::string* out, const std::string& text) {
+void append_quoted(std::string* out, const std::string& text) {
     static const char* const short_escape[] = {"\\b", "\\t", "\\n", nullptr, "\\f", "\\r"};  // 8 … 13
+    out->push_back('"');
     for (char c : text) {
         unsigned char u = static_cast<unsigned char>(c);
         if (c == '"' || c == '\\') {
@@ -82,11 +70,11 @@ void append_escaped(std::string* out, const std::string& text) {
             out->push_back(c);
         }
     }
+    out->push_back('"');
 }
 
 std::string write_double(double value) {
-    if (!std::isfinite(value))
-        throw Error("VIN_INVALID", "Expected a finite number for JSON but received " + std::to_string(value));
+    if (!std::isfinite(value)) throw invalid("Expected a finite number for JSON but received ", value);
     CNumericLocale locale;
     char text[40];
     for (int digits = 15; digits <= 17; digits++) {
@@ -104,9 +92,7 @@ void append_json(std::string* out, const Json& json) {
     } else if (const JsonNumber* n = json.number()) {
         *out += n->exact ? std::to_string(n->integer) : write_double(n->value);
     } else if (const std::string* s = json.text()) {
-        out->push_back('"');
-        append_escaped(out, *s);
-        out->push_back('"');
+        append_quoted(out, *s);
     } else if (const JsonArray* a = json.array()) {
         out->push_back('[');
         for (size_t i = 0; i < a->size(); i++) {
@@ -120,29 +106,12 @@ void append_json(std::string* out, const Json& json) {
         for (const JsonMember& member : json.object()->members()) {
             if (!first) out->push_back(',');
             first = false;
-            out->push_back('"');
-            append_escaped(out, member.first);
-            *out += "\":";
+            append_quoted(out, member.first);
+            out->push_back(':');
             append_json(out, member.second);
         }
         out->push_back('}');
     }
-}
-
-// What an error message says was found: scalars as they are, containers by their size.
-std::string describe(const Json* json) {
-    if (!json) return "nothing";
-    if (const std::string* s = json->text()) return quoted(*s);
-    if (const JsonArray* a = json->array()) return "an array of " + std::to_string(a->size());
-    if (const JsonObject* o = json->object()) return "an object of " + std::to_string(o->members().size());
-    if (const JsonNumber* n = json->number(); n && !n->exact && !std::isfinite(n->value))
-        return std::isnan(n->value) ? "NaN" : "an infinite number";
-    return write_json(*json);
-}
-
-[[noreturn]] void fail_text(const std::string& file, const std::string& expected, const std::string& found) {
-    throw Error("VIN_FORMAT", file + ": expected " + expected + " but found " + found,
-                {{"file", file}, {"expected", expected}, {"found", found}});
 }
 
 std::string brief_number(double value) {
@@ -168,24 +137,35 @@ size_t valid_utf8(const char* text, size_t bytes) {
     return bytes;
 }
 
+std::string describe(const Json* json) {
+    if (!json) return "nothing";
+    if (const std::string* s = json->text()) return quoted(*s);
+    if (const JsonArray* a = json->array()) return "an array of " + std::to_string(a->size());
+    if (const JsonObject* o = json->object()) return "an object of " + std::to_string(o->members().size());
+    if (const JsonNumber* n = json->number(); n && !n->exact && !std::isfinite(n->value))
+        return std::isnan(n->value) ? "NaN" : "an infinite number";
+    return write_json(*json);
+}
+
 std::string quoted(const std::string& text) {
     constexpr size_t most = 80;
     size_t length = std::min(text.size(), most);
     while (length < text.size() && length > 0 && (static_cast<unsigned char>(text[length]) & 0xC0) == 0x80)
         length--;  // not inside a sequence
-    std::string out = "\"";
-    append_escaped(&out, text.substr(0, length));
-    return out + (length < text.size() ? "…\"" : "\"");
+    std::string out;
+    append_quoted(&out, text.substr(0, length));
+    if (length < text.size()) out.insert(out.size() - 1, "…");
+    return out;
+}
+
+// Where `key` is in by_key_, or would be.
+std::vector<uint32_t>::const_iterator JsonObject::place(const std::string& key) const {
+    return std::lower_bound(by_key_.begin(), by_key_.end(), key,
+                            [this](uint32_t i, const std::string& k) { return members_[i].first < k; });
 }
 
 const Json* JsonObject::find(const std::string& key) const {
-    if (by_key_.empty()) {
-        for (const JsonMember& member : members_)
-            if (member.first == key) return &member.second;
-        return nullptr;
-    }
-    auto at = std::lower_bound(by_key_.begin(), by_key_.end(), key,
-                               [this](uint32_t i, const std::string& k) { return members_[i].first < k; });
+    const auto at = place(key);
     return at != by_key_.end() && members_[*at].first == key ? &members_[*at].second : nullptr;
 }
 
@@ -194,25 +174,12 @@ void JsonObject::set(std::string key, Json value) {
         *const_cast<Json*>(old) = std::move(value);
         return;
     }
+    by_key_.insert(place(key), static_cast<uint32_t>(members_.size()));
     members_.emplace_back(std::move(key), std::move(value));
-    if (by_key_.empty()) {
-        index();
-        return;
-    }
-    const std::string& added = members_.back().first;
-    auto at = std::lower_bound(by_key_.begin(), by_key_.end(), added,
-                               [this](uint32_t i, const std::string& k) { return members_[i].first < k; });
-    by_key_.insert(at, static_cast<uint32_t>(members_.size() - 1));
 }
 
 // Sorting finds duplicates in n log n whatever the keys are; a hash table could be filled with colliding ones.
 const std::string* JsonObject::index() {
-    if (members_.size() <= few_members) {
-        for (size_t i = 1; i < members_.size(); i++)
-            for (size_t j = 0; j < i; j++)
-                if (members_[i].first == members_[j].first) return &members_[i].first;
-        return nullptr;
-    }
     by_key_.resize(members_.size());
     for (uint32_t i = 0; i < by_key_.size(); i++) by_key_[i] = i;
     std::sort(by_key_.begin(), by_key_.end(),
@@ -247,10 +214,10 @@ private:
         }
         size_t line = 1 + static_cast<size_t>(std::count(begin_, p_, '\n')), column = 1;
         for (const char* q = p_; q != begin_ && q[-1] != '\n'; q--) column++;
-        fail_with(expected + " at line " + std::to_string(line) + ", column " + std::to_string(column), found);
+        fail_with(concat(expected, " at line ", line, ", column ", column), found);
     }
     [[noreturn]] void fail_with(const std::string& expected, const std::string& found) const {
-        fail_text(file_, expected, found);
+        throw wrong_file(file_, expected, found);
     }
 
     void skip_space() {
@@ -271,7 +238,7 @@ private:
     }
 
     void value(Json* out, size_t depth) {
-        if (++values_ > limits_.values) fail_with("at most " + std::to_string(limits_.values) + " JSON values", "more");
+        if (++values_ > limits_.values) fail_with(concat("at most ", limits_.values, " JSON values"), "more");
         if (p_ == end_) fail("a JSON value");
         switch (*p_) {
             case '{': return object(out, depth);
@@ -306,7 +273,7 @@ private:
     }
 
     void deeper(size_t depth) {
-        if (depth >= depth_) fail_with("at most " + std::to_string(depth_) + " nested arrays and objects", "more");
+        if (depth >= depth_) fail_with(concat("at most ", depth_, " nested arrays and objects"), "more");
     }
 
     void object(Json* out, size_t depth) {
@@ -330,7 +297,7 @@ private:
             } while (take(','));
             if (!take('}')) fail("',' or '}'");
             if (const std::string* twice = object.index())
-                fail_with("every key of an object once", quoted(*twice) + " twice");
+                fail_with("every key of an object once", concat(quoted(*twice), " twice"));
         }
     }
 
@@ -442,14 +409,16 @@ private:
 
 Json parse_json(const char* text, size_t bytes, const std::string& file, const JsonLimits& limits) {
     if (bytes > limits.bytes)
-        fail_text(file, "at most " + std::to_string(limits.bytes) + " bytes of JSON", std::to_string(bytes));
+        throw wrong_file(file, concat("at most ", limits.bytes, " bytes of JSON"), std::to_string(bytes));
     if (bytes > UINT32_MAX)
-        fail_text(file, "at most 4294967295 bytes of JSON", std::to_string(bytes));  // members are counted in 32 bits
-    if (const std::string foreign = foreign_format(text, bytes); !foreign.empty()) fail_text(file, "JSON", foreign);
+        throw wrong_file(file, "at most 4294967295 bytes of JSON",
+                         std::to_string(bytes));  // members are counted in 32 bits
+    if (const std::string foreign = foreign_format(text, bytes); !foreign.empty())
+        throw wrong_file(file, "JSON", foreign);
     // Editors of other systems put a byte order mark in front.
     if (bytes >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) text += 3, bytes -= 3;
     size_t valid = valid_utf8(text, bytes);
-    if (valid != bytes) fail_text(file, "UTF-8", "another byte at offset " + std::to_string(valid));
+    if (valid != bytes) throw wrong_file(file, "UTF-8", concat("another byte at offset ", valid));
     return JsonParser(text, bytes, file, limits).document();
 }
 
@@ -459,16 +428,16 @@ std::string write_json(const Json& json) {
     return out;
 }
 
-void JsonField::fail(const std::string& expected) const {
+void JsonField::refuse(const std::string& expected) const {
     const std::string found = describe(json_), what = expected + (path_.empty() ? "" : " for " + path_);
-    throw Error("VIN_FORMAT", file_ + ": expected " + what + " but found " + found,
+    throw Error("VIN_FORMAT", concat(file_, ": expected ", what, " but found ", found),
                 {{"file", file_}, {"key", path_}, {"expected", expected}, {"found", found}});
 }
 
 void JsonField::unsupported(const std::string& expected) const {
     throw Error("VIN_NOT_SUPPORTED",
-                "Expected " + expected + " for " + path_ + " in " + file_ + " but found " + describe(json_) +
-                    ", which is not supported",
+                concat("Expected ", expected, " for ", path_, " in ", file_, " but found ", describe(json_),
+                       ", which is not supported"),
                 {{"file", file_}, {"name", path_}});
 }
 
@@ -496,22 +465,9 @@ size_t JsonField::size() const {
     return array->size();
 }
 
-std::vector<std::string> JsonField::keys() const {
-    const JsonObject* object = json_ ? json_->object() : nullptr;
-    if (!object) fail("an object");
-    std::vector<std::string> keys;
-    for (const JsonMember& member : object->members()) keys.push_back(member.first);
-    return keys;
-}
-
 int64_t JsonField::integer(int64_t min, int64_t max) const {
     const JsonNumber* n = json_ ? json_->number() : nullptr;
-    if (!n || !n->exact || n->integer < min || n->integer > max) {
-        bool any = min == INT64_MIN && max == INT64_MAX;
-        fail(any                ? "an integer"
-             : max == INT64_MAX ? "an integer of at least " + std::to_string(min)
-                                : "an integer from " + std::to_string(min) + " to " + std::to_string(max));
-    }
+    if (!n || !n->exact || n->integer < min || n->integer > max) fail("an integer from ", min, " to ", max);
     return n->integer;
 }
 
@@ -522,7 +478,7 @@ int64_t JsonField::integer_or(int64_t fallback, int64_t min, int64_t max) const 
 double JsonField::number(double min, double max) const {
     const JsonNumber* n = json_ ? json_->number() : nullptr;
     if (!n || !(n->value >= min && n->value <= max))
-        fail("a number from " + brief_number(min) + " to " + brief_number(max));
+        fail("a number from ", brief_number(min), " to ", brief_number(max));
     return n->value;
 }
 
@@ -532,7 +488,6 @@ double JsonField::number() const {
     return n->value;
 }
 
-double JsonField::number_or(double fallback) const { return present_and_not_null() ? number() : fallback; }
 double JsonField::number_or(double fallback, double min, double max) const {
     return present_and_not_null() ? number(min, max) : fallback;
 }
@@ -551,8 +506,6 @@ const std::string& JsonField::text() const {
     return *s;
 }
 
-std::string JsonField::text_or(const std::string& fallback) const { return present_and_not_null() ? text() : fallback; }
-
 std::string JsonField::one_of(std::initializer_list<const char*> choices) const {
     const std::string* s = json_ ? json_->text() : nullptr;
     std::string names;
@@ -564,7 +517,7 @@ std::string JsonField::one_of(std::initializer_list<const char*> choices) const 
 }
 
 std::vector<int64_t> JsonField::integers(int64_t min, int64_t max, size_t max_count) const {
-    if (size() > max_count) fail("at most " + std::to_string(max_count) + " integers");
+    if (size() > max_count) fail("at most ", max_count, " integers");
     std::vector<int64_t> values;
     for (size_t i = 0; i < size(); i++) values.push_back((*this)[i].integer(min, max));
     return values;

@@ -44,9 +44,10 @@ public:
 private:
     friend class JsonParser;
     const std::string* index();  // returns a key that occurs twice, or NULL
+    std::vector<uint32_t>::const_iterator place(const std::string& key) const;
 
     std::vector<JsonMember> members_;
-    std::vector<uint32_t> by_key_;  // sorted; empty while there are few members
+    std::vector<uint32_t> by_key_;  // indices of members, sorted by their keys
 };
 
 struct Json {
@@ -76,6 +77,9 @@ Json parse_json(const char* text, size_t bytes, const std::string& file, const J
 // finite throws VIN_INVALID.
 std::string write_json(const Json& json);
 
+// What an error message says was found: scalars as they are, containers by their size; null: nothing.
+std::string describe(const Json* json);
+
 // Text for an error message: quoted, control characters escaped, cut after about 80 bytes.
 std::string quoted(const std::string& text);
 
@@ -93,36 +97,36 @@ public:
     JsonField operator[](size_t index) const;            // of an array
     bool present() const { return json_ != nullptr; }
     bool present_and_not_null() const { return json_ && !json_->is_null(); }
-    size_t size() const;                    // of an array
-    std::vector<std::string> keys() const;  // of an object, in the order of the text
+    size_t size() const;  // of an array
 
-    int64_t integer(int64_t min = INT64_MIN, int64_t max = INT64_MAX) const;
-    int64_t integer_or(int64_t fallback, int64_t min = INT64_MIN, int64_t max = INT64_MAX) const;
+    int64_t integer(int64_t min, int64_t max) const;
+    int64_t integer_or(int64_t fallback, int64_t min, int64_t max) const;
     double number(double min, double max) const;  // min ≤ value ≤ max
     double number() const;                        // any finite number
-    double number_or(double fallback) const;
     double number_or(double fallback, double min, double max) const;
     bool boolean() const;
     bool boolean_or(bool fallback) const;
     const std::string& text() const;
-    std::string text_or(const std::string& fallback) const;
     std::string one_of(std::initializer_list<const char*> choices) const;
     std::vector<int64_t> integers(int64_t min, int64_t max, size_t max_count) const;  // an array of integers
 
     const Json* json() const { return json_; }
-    const std::string& file() const { return file_; }
-    const std::string& path() const { return path_; }  // "rope.axes[2]"
-    [[noreturn]] void fail(const std::string& expected) const;
+    // Throws VIN_FORMAT; `expected` are the parts of a text.
+    template <class... Parts>
+    [[noreturn]] void fail(const Parts&... expected) const {
+        refuse(concat(expected...));
+    }
     // A value that is well-formed, but that nothing here computes with: VIN_NOT_SUPPORTED.
     [[noreturn]] void unsupported(const std::string& expected) const;
     JsonField or_empty() const;  // an object without members where the value is absent or null
 
 private:
+    [[noreturn]] void refuse(const std::string& expected) const;
     JsonField(const Json* json, std::string file, std::string path)
         : json_(json), file_(std::move(file)), path_(std::move(path)) {}
 
     const Json* json_;
-    std::string file_, path_;
+    std::string file_, path_;  // path: "rope.axes[2]"
 };
 
 }  // namespace vin

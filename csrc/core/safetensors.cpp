@@ -24,52 +24,34 @@ struct DtypeRow {
 constexpr DtypeRow dtypes[] = {{"F64", 8}, {"F32", 4}, {"F16", 2}, {"BF16", 2},
                                {"I64", 8}, {"I32", 4}, {"U8", 1}};  // in the order of FileDtype
 
-std::string number(uint64_t value) { return std::to_string(value); }
-
-std::string shape_text(const std::vector<int64_t>& shape) {
-    std::string text = "[";
-    for (size_t i = 0; i < shape.size(); i++) text += (i ? ", " : "") + std::to_string(shape[i]);
-    return text + "]";
-}
-
-[[noreturn]] void fail(const std::string& file, const std::string& expected, const std::string& found) {
-    throw Error("VIN_FORMAT", file + ": expected " + expected + " but found " + found,
-                {{"file", file}, {"expected", expected}, {"found", found}});
-}
-
 [[noreturn]] void fail(const std::string& file, const std::string& tensor, const std::string& expected,
                        const std::string& found) {
-    throw Error("VIN_FORMAT", file + ": expected " + expected + " for tensor " + quoted(tensor) + " but found " + found,
+    throw Error("VIN_FORMAT",
+                concat(file, ": expected ", expected, " for tensor ", quoted(tensor), " but found ", found),
                 {{"file", file}, {"tensor", tensor}, {"expected", expected}, {"found", found}});
-}
-
-std::string brief(const Json& json) {
-    if (json.array()) return "an array of " + number(json.array()->size());
-    if (json.object()) return "an object";
-    return json.text() ? quoted(*json.text()) : write_json(json);
 }
 
 // What is not a header may be a file of another kind, whatever its name says.
 void refuse_foreign(const std::string& file, const char* start, size_t bytes) {
     const std::string foreign = foreign_format(start, bytes);
-    if (!foreign.empty()) fail(file, "a safetensors file", foreign);
+    if (!foreign.empty()) throw wrong_file(file, "a safetensors file", foreign);
     const bool text = valid_utf8(start, bytes) + 4 > bytes && std::all_of(start, start + bytes, [](char c) {
                           return static_cast<unsigned char>(c) >= 0x20 || c == '\n' || c == '\r' || c == '\t';
                       });
     if (text)
-        fail(file, "a safetensors file",
-             "a text that begins " + quoted(std::string(start, valid_utf8(start, bytes))) +
-                 "; download the file again");
+        throw wrong_file(file, "a safetensors file",
+                         concat("a text that begins ", quoted(std::string(start, valid_utf8(start, bytes))),
+                                "; download the file again"));
 }
 
 FileDtype read_dtype(const std::string& file, const std::string& name, const Json& json) {
     const std::string* text = json.text();
-    if (!text) fail(file, name, "a string as dtype", brief(json));
+    if (!text) fail(file, name, "a string as dtype", describe(&json));
     for (size_t i = 0; i < std::size(dtypes); i++)
         if (*text == dtypes[i].name) return static_cast<FileDtype>(i);
     throw Error("VIN_NOT_SUPPORTED",
-                file + ": tensor " + quoted(name) + " has dtype " + quoted(*text) +
-                    "; supported are F64 F32 F16 BF16 I64 I32 U8",
+                concat(file, ": tensor ", quoted(name), " has dtype ", quoted(*text),
+                       "; supported are F64 F32 F16 BF16 I64 I32 U8"),
                 {{"file", file}, {"tensor", name}, {"found", *text}});
 }
 
@@ -81,10 +63,10 @@ bool tensor_bytes(const std::vector<int64_t>& shape, FileDtype dtype, uint64_t* 
 StoredTensor read_entry(const std::string& file, const std::string& name, const Json& json,
                         const SafetensorsLimits& limits, uint64_t data_bytes) {
     if (name.size() > limits.name_bytes)
-        fail(file, name, "a name of at most " + number(limits.name_bytes) + " bytes (limit)",
-             number(name.size()) + " bytes");
+        fail(file, name, concat("a name of at most ", limits.name_bytes, " bytes (limit)"),
+             concat(name.size(), " bytes"));
     const JsonObject* entry = json.object();
-    if (!entry) fail(file, name, "an object with dtype, shape and data_offsets", brief(json));
+    if (!entry) fail(file, name, "an object with dtype, shape and data_offsets", describe(&json));
     for (const JsonMember& member : entry->members())
         if (member.first != "dtype" && member.first != "shape" && member.first != "data_offsets")
             fail(file, name, "only dtype, shape and data_offsets", quoted(member.first));
@@ -96,40 +78,38 @@ StoredTensor read_entry(const std::string& file, const std::string& name, const 
     tensor.name = name;
     tensor.dtype = read_dtype(file, name, *dtype);
 
-    if (!shape->array()) fail(file, name, "an array as shape", brief(*shape));
+    const auto sizes = [&](const Json& list, const char* what) {
+        std::vector<int64_t> values;
+        for (const Json& item : *list.array()) {
+            const JsonNumber* n = item.number();
+            if (!n || !n->exact || n->integer < 0)
+                fail(file, name, concat("integers of at least 0 as ", what), describe(&item));
+            values.push_back(n->integer);
+        }
+        return values;
+    };
+    if (!shape->array()) fail(file, name, "an array as shape", describe(shape));
     if (shape->array()->size() > limits.rank)
-        fail(file, name, "a rank of at most " + number(limits.rank) + " (limit)", number(shape->array()->size()));
-    for (const Json& dimension : *shape->array()) {
-        const JsonNumber* n = dimension.number();
-        if (!n || !n->exact || n->integer < 0) fail(file, name, "integers of at least 0 as shape", brief(dimension));
-        tensor.shape.push_back(n->integer);
-    }
-
-    uint64_t span[2];
+        fail(file, name, concat("a rank of at most ", limits.rank, " (limit)"), std::to_string(shape->array()->size()));
+    tensor.shape = sizes(*shape, "shape");
     if (!offsets->array() || offsets->array()->size() != 2)
-        fail(file, name, "two integers as data_offsets", brief(*offsets));
-    for (size_t i = 0; i < 2; i++) {
-        const Json& offset = (*offsets->array())[i];
-        const JsonNumber* n = offset.number();
-        if (!n || !n->exact || n->integer < 0)
-            fail(file, name, "integers of at least 0 as data_offsets", brief(offset));
-        span[i] = static_cast<uint64_t>(n->integer);
-    }
-    tensor.begin = span[0];
-    tensor.end = span[1];
+        fail(file, name, "two integers as data_offsets", describe(offsets));
+    const std::vector<int64_t> span = sizes(*offsets, "data_offsets");
+    tensor.begin = static_cast<uint64_t>(span[0]);
+    tensor.end = static_cast<uint64_t>(span[1]);
     if (tensor.begin > tensor.end)
-        fail(file, name, "data that begins before it ends",
-             "begin " + number(tensor.begin) + ", end " + number(tensor.end));
+        fail(file, name, "data that begins before it ends", concat("begin ", tensor.begin, ", end ", tensor.end));
     if (tensor.end > data_bytes)
-        fail(file, name, "data within the file's " + number(data_bytes) + " bytes of data",
-             "an end at byte " + number(tensor.end));
+        fail(file, name, concat("data within the file's ", data_bytes, " bytes of data"),
+             concat("an end at byte ", tensor.end));
 
     uint64_t bytes;
-    std::string kind = shape_text(tensor.shape) + " of " + name_of(tensor.dtype);
+    std::string kind = to_string(tensor.shape) + " of " + name_of(tensor.dtype);
     if (!tensor_bytes(tensor.shape, tensor.dtype, &tensor.count, &bytes))
         fail(file, name, "a shape whose size fits 64 bits", kind);
     if (bytes != tensor.end - tensor.begin)
-        fail(file, name, number(bytes) + " bytes of data, which is " + kind + ",", number(tensor.end - tensor.begin));
+        fail(file, name, concat(bytes, " bytes of data, which is ", kind, ","),
+             std::to_string(tensor.end - tensor.begin));
     return tensor;
 }
 
@@ -138,17 +118,17 @@ void check_spans(const std::string& file, const std::vector<StoredTensor>& tenso
     uint64_t at = 0;
     const StoredTensor* before = nullptr;
     for (const StoredTensor& tensor : tensors) {
-        std::string expected = "data from byte " + number(at) + " on";
+        std::string expected = "data from byte " + std::to_string(at) + " on";
         if (tensor.begin < at)
             fail(file, tensor.name, expected,
-                 "an overlap: it begins at byte " + number(tensor.begin) + ", inside tensor " + quoted(before->name));
-        if (tensor.begin > at) fail(file, tensor.name, expected, "a hole: it begins at byte " + number(tensor.begin));
+                 concat("an overlap: it begins at byte ", tensor.begin, ", inside tensor ", quoted(before->name)));
+        if (tensor.begin > at) fail(file, tensor.name, expected, concat("a hole: it begins at byte ", tensor.begin));
         at = tensor.end;
         before = &tensor;
     }
     if (at != data_bytes)
-        fail(file, number(at) + " bytes of data",
-             number(data_bytes) + ": the last " + number(data_bytes - at) + " trailing bytes belong to no tensor");
+        throw wrong_file(file, concat(at, " bytes of data"),
+                         concat(data_bytes, ": the last ", data_bytes - at, " trailing bytes belong to no tensor"));
 }
 
 template <class T>
@@ -187,9 +167,9 @@ bool ends_with(const std::string& text, const std::string& end) {
 void list_names(std::string* text, const char* what, const std::vector<std::string>& names) {
     constexpr size_t most = 8;
     if (names.empty()) return;
-    *text += (text->empty() ? "" : "; ") + std::string(what) + " " + number(names.size()) + ": ";
+    *text += (text->empty() ? "" : "; ") + std::string(what) + " " + std::to_string(names.size()) + ": ";
     for (size_t i = 0; i < std::min(most, names.size()); i++) *text += (i ? ", " : "") + names[i];
-    if (names.size() > most) *text += " and " + number(names.size() - most) + " more";
+    if (names.size() > most) *text += " and " + std::to_string(names.size() - most) + " more";
 }
 
 std::string join_lines(const std::vector<std::string>& names) {
@@ -200,7 +180,7 @@ std::string join_lines(const std::vector<std::string>& names) {
 
 [[noreturn]] void fail_to_write(const std::string& path, const std::string& name, const std::string& expected,
                                 const std::string& found) {
-    throw Error("VIN_INVALID", "Expected " + expected + " for tensor " + quoted(name) + " but received " + found,
+    throw Error("VIN_INVALID", concat("Expected ", expected, " for tensor ", quoted(name), " but received ", found),
                 {{"file", path}, {"tensor", name}, {"expected", expected}, {"found", found}});
 }
 
@@ -220,9 +200,9 @@ void narrow(const std::string& path, const TensorToWrite& tensor, uint64_t first
             for (size_t i = 0; i < count; i++)
                 if (std::isfinite(values[i]) && (float_to_float16(values[i]) & 0x7FFFu) == 0x7C00u)
                     throw Error("VIN_NONFINITE",
-                                "Expected values below 65520 for float16 but tensor " + quoted(tensor.name) +
-                                    " holds " + std::to_string(values[i]) + " at element " + number(first + i) +
-                                    "; write bfloat16 or float32 instead",
+                                concat("Expected values below 65520 for float16 but tensor ", quoted(tensor.name),
+                                       " holds ", values[i], " at element ", first + i,
+                                       "; write bfloat16 or float32 instead"),
                                 {{"file", path}, {"tensor", tensor.name}});
             return each(float_to_float16);
         default: fail_to_write(path, tensor.name, "a floating dtype to convert fp32 values to", name_of(tensor.dtype));
@@ -260,31 +240,34 @@ void SafetensorsFile::read_at(uint64_t offset, void* out, size_t bytes) const {
     if (!data_) return handle_.read_at(offset, out, bytes);
     uint64_t end;
     if (!exact_add(&end, offset, bytes) || end > bytes_)
-        fail(file_, "data up to byte " + number(offset) + " + " + number(bytes), number(bytes_) + " bytes");
+        throw wrong_file(file_, concat("data up to byte ", offset, " + ", bytes), concat(bytes_, " bytes"));
     memcpy(out, data_ + offset, bytes);
 }
 
 void SafetensorsFile::read_header(const SafetensorsLimits& limits) {
-    if (size() < 8) fail(file_, "at least the 8 bytes of the header's length", "a file of " + number(size()));
+    if (size() < 8)
+        throw wrong_file(file_, "at least the 8 bytes of the header's length", concat("a file of ", size()));
     uint64_t length;
     read_at(0, &length, 8);
-    if (length < 2) fail(file_, "a header of at least 2 bytes", number(length));
+    if (length < 2) throw wrong_file(file_, "a header of at least 2 bytes", std::to_string(length));
     char start[64];
     const size_t started = static_cast<size_t>(std::min<uint64_t>(sizeof start, size()));
     read_at(0, start, started);
     if (length > limits.header_bytes || length > size() - 8 || start[8] != '{') refuse_foreign(file_, start, started);
     if (length > limits.header_bytes)
-        fail(file_, "a header of at most " + number(limits.header_bytes) + " bytes (limit)", number(length));
+        throw wrong_file(file_, concat("a header of at most ", limits.header_bytes, " bytes (limit)"),
+                         std::to_string(length));
     if (length > size() - 8)
-        fail(file_, "a header that ends within the file's " + number(size()) + " bytes",
-             "one of " + number(length) + " bytes after the first 8");
+        throw wrong_file(file_, concat("a header that ends within the file's ", size(), " bytes"),
+                         concat("one of ", length, " bytes after the first 8"));
     data_begin_ = 8 + length;
     uint64_t data_bytes = size() - data_begin_;
 
     std::string text(static_cast<size_t>(length), '\0');
     read_at(8, &text[0], text.size());
     if (text[0] != '{')
-        fail(file_, "'{' as the first byte of the header", quoted(text.substr(0, valid_utf8(text.data(), 1))));
+        throw wrong_file(file_, "'{' as the first byte of the header",
+                         quoted(text.substr(0, valid_utf8(text.data(), 1))));
 
     // An entry of rank r is 6 + r values; the rest leaves room for metadata of 16 bytes each. More values would only
     // cost memory.
@@ -297,13 +280,15 @@ void SafetensorsFile::read_header(const SafetensorsLimits& limits) {
     const std::vector<JsonMember>& members = json.object()->members();  // it begins with '{'
     const Json* metadata = json.object()->find("__metadata__");
     uint64_t count = members.size() - (metadata ? 1 : 0);
-    if (count > limits.tensors) fail(file_, "at most " + number(limits.tensors) + " tensors (limit)", number(count));
+    if (count > limits.tensors)
+        throw wrong_file(file_, concat("at most ", limits.tensors, " tensors (limit)"), std::to_string(count));
 
     if (metadata && !metadata->is_null()) {
-        if (!metadata->object()) fail(file_, "an object of strings as __metadata__", brief(*metadata));
+        if (!metadata->object()) throw wrong_file(file_, "an object of strings as __metadata__", describe(metadata));
         for (const JsonMember& member : metadata->object()->members()) {
             if (!member.second.text())
-                fail(file_, "strings in __metadata__", brief(member.second) + " for " + quoted(member.first));
+                throw wrong_file(file_, "strings in __metadata__",
+                                 concat(describe(&member.second), " for ", quoted(member.first)));
             metadata_.emplace_back(member.first, *member.second.text());
         }
     }
@@ -316,12 +301,6 @@ void SafetensorsFile::read_header(const SafetensorsLimits& limits) {
         return a.begin != b.begin ? a.begin < b.begin : a.end != b.end ? a.end < b.end : a.name < b.name;
     });
     check_spans(file_, tensors_, data_bytes);
-    for (size_t i = 0; i < tensors_.size(); i++) by_name_[tensors_[i].name] = i;
-}
-
-const StoredTensor* SafetensorsFile::find(const std::string& name) const {
-    auto at = by_name_.find(name);
-    return at == by_name_.end() ? nullptr : &tensors_[at->second];
 }
 
 template <class T>
@@ -341,7 +320,7 @@ void SafetensorsFile::read_as(const StoredTensor& tensor, T* out, const ReadOpti
         for (size_t i = 0; i < count; i++)
             if (!std::isfinite(to[i]))
                 fail(file_, tensor.name, "finite values",
-                     (std::isnan(to[i]) ? "NaN" : "an infinite value") + (" at element " + number(first + i)));
+                     (std::isnan(to[i]) ? "NaN" : "an infinite value") + (" at element " + std::to_string(first + i)));
     }
 }
 
@@ -360,12 +339,6 @@ void SafetensorsFile::read_bytes(const StoredTensor& tensor, void* out, const Re
     }
 }
 
-void SafetensorsFile::read_tensor(const std::string& name, float* out, const ReadOptions& options) const {
-    const StoredTensor* tensor = find(name);
-    if (!tensor) fail(file_, name, "data", "no such tensor");
-    read(*tensor, out, options);
-}
-
 TextPairs parse_shard_index(const char* text, size_t bytes, const std::string& file, const SafetensorsLimits& limits) {
     JsonLimits json_limits;
     json_limits.bytes = static_cast<size_t>(limits.header_bytes);
@@ -375,19 +348,19 @@ TextPairs parse_shard_index(const char* text, size_t bytes, const std::string& f
     if (!map.present() || !map.json()->object()) map.fail("an object of shard names");
     const std::vector<JsonMember>& members = map.json()->object()->members();
     if (members.size() > limits.tensors)
-        fail(file, "at most " + number(limits.tensors) + " tensors (limit)", number(members.size()));
+        throw wrong_file(file, concat("at most ", limits.tensors, " tensors (limit)"), std::to_string(members.size()));
     for (const auto& [name, shard] : members) {
         const std::string* base = shard.text();
         bool good = base && base->size() <= 255 && ends_with(*base, ".safetensors") &&
                     base->find_first_of(std::string("/\\\0", 3)) == std::string::npos;
-        if (!good) fail(file, name, "the base name of a .safetensors file in the same folder", brief(shard));
+        if (!good) fail(file, name, "the base name of a .safetensors file in the same folder", describe(&shard));
         entries.emplace_back(name, *base);
     }
     return entries;
 }
 
 SafetensorsSet SafetensorsSet::open(const std::vector<std::string>& files, const SafetensorsLimits& limits) {
-    if (files.empty()) throw Error("VIN_INVALID", "Expected at least one weight file but received none");
+    if (files.empty()) throw invalid("Expected at least one weight file but received none");
     SafetensorsSet set;
     set.label_ = files[0];
     for (const std::string& file : files) {
@@ -410,17 +383,18 @@ SafetensorsSet SafetensorsSet::open(const std::vector<std::string>& files, const
             for (const StoredTensor& tensor : reader.tensors()) {
                 auto listed = shard_of.find(tensor.name);
                 if (listed == shard_of.end())
-                    fail(reader.file(), tensor.name, "an entry in the weight_map of " + base_name_of(file), "none");
+                    fail(reader.file(), tensor.name, concat("an entry in the weight_map of ", base_name_of(file)),
+                         "none");
                 if (listed->second != shard)
                     fail(reader.file(), tensor.name,
-                         "it only in " + listed->second + ", as " + base_name_of(file) + " says,", "it here too");
+                         concat("it only in ", listed->second, ", as ", base_name_of(file), " says,"), "it here too");
                 found++;
             }
             set.add(std::move(reader));
         }
         if (found == entries.size()) continue;
         for (const auto& [name, shard] : entries)
-            if (!set.find(name)) fail(file, name, "data in " + shard, "no such tensor there");
+            if (!set.find(name)) fail(file, name, concat("data in ", shard), "no such tensor there");
     }
     return set;
 }
@@ -429,7 +403,8 @@ void SafetensorsSet::add(SafetensorsFile file) {
     for (size_t i = 0; i < file.tensors().size(); i++) {
         const std::string& name = file.tensors()[i].name;
         auto [at, fresh] = by_name_.emplace(name, std::make_pair(files_.size(), i));
-        if (!fresh) fail(file.file(), name, "it in one file", "it in " + files_[at->second.first].file() + " too");
+        if (!fresh)
+            fail(file.file(), name, "it in one file", concat("it in ", files_[at->second.first].file(), " too"));
     }
     files_.push_back(std::move(file));
 }
@@ -483,8 +458,8 @@ void check_weights(const SafetensorsSet& set, const std::vector<ExpectedWeight>&
         if (tensor->dtype == FileDtype::I64 || tensor->dtype == FileDtype::I32 || tensor->dtype == FileDtype::U8)
             integers.push_back(weight.name + " (" + name_of(tensor->dtype) + ")");
         if (tensor->shape != weight.shape && !(weight.scalar && tensor->shape.empty()))
-            wrong.push_back(weight.name + " (expected " + shape_text(weight.shape) + ", found " +
-                            shape_text(tensor->shape) + ")");
+            wrong.push_back(weight.name + " (expected " + to_string(weight.shape) + ", found " +
+                            to_string(tensor->shape) + ")");
     }
     for (const std::string& name : set.names())
         if (!known.count(name) && !matches(name, ignored)) unexpected.push_back(name);
@@ -495,7 +470,7 @@ void check_weights(const SafetensorsSet& set, const std::vector<ExpectedWeight>&
     list_names(&text, "of another shape", wrong);
     list_names(&text, "of integers", integers);
     throw Error("VIN_FORMAT",
-                set.label() + ": expected the " + number(expected.size()) + " tensors of this config but found " + text,
+                concat(set.label(), ": expected the ", expected.size(), " tensors of this config but found ", text),
                 {{"file", set.label()},
                  {"missing", join_lines(missing)},
                  {"unexpected", join_lines(unexpected)},
@@ -520,18 +495,19 @@ void write_safetensors(const std::string& path, std::vector<TensorToWrite> tenso
     std::vector<uint64_t> counts;
     for (const TensorToWrite& tensor : tensors) {
         if (tensor.name.size() > limits.name_bytes)
-            fail_to_write(path, tensor.name, "a name of at most " + number(limits.name_bytes) + " bytes",
-                          number(tensor.name.size()));
+            fail_to_write(path, tensor.name, concat("a name of at most ", limits.name_bytes, " bytes"),
+                          std::to_string(tensor.name.size()));
         if (tensor.name == "__metadata__")
             fail_to_write(path, tensor.name, "a name that the format does not use itself", "it");
         if (valid_utf8(tensor.name.data(), tensor.name.size()) != tensor.name.size())
             fail_to_write(path, tensor.name, "a UTF-8 name", "other bytes");
         if (tensor.shape.size() > limits.rank)
-            fail_to_write(path, tensor.name, "a rank of at most " + number(limits.rank), number(tensor.shape.size()));
+            fail_to_write(path, tensor.name, concat("a rank of at most ", limits.rank),
+                          std::to_string(tensor.shape.size()));
         uint64_t count, bytes, end;
         if (!tensor_bytes(tensor.shape, tensor.dtype, &count, &bytes) || !exact_add(&end, at, bytes) || end > INT64_MAX)
             fail_to_write(path, tensor.name, "a shape of dimensions from 0 whose size fits 63 bits",
-                          shape_text(tensor.shape));
+                          to_string(tensor.shape));
         if (count && !tensor.bytes && !tensor.values) fail_to_write(path, tensor.name, "data", "none");
         JsonArray shape;
         for (int64_t dimension : tensor.shape) shape.emplace_back(dimension);
@@ -544,13 +520,12 @@ void write_safetensors(const std::string& path, std::vector<TensorToWrite> tenso
         at = end;
     }
     if (tensors.size() > limits.tensors)
-        throw Error("VIN_INVALID",
-                    "Expected at most " + number(limits.tensors) + " tensors but received " + number(tensors.size()));
+        throw invalid("Expected at most ", limits.tensors, " tensors but received ", tensors.size());
     JsonObject header, strings;
     strings.set("format", "pt");
     for (const auto& [key, value] : metadata) {
         if (valid_utf8(key.data(), key.size()) != key.size() || valid_utf8(value.data(), value.size()) != value.size())
-            throw Error("VIN_INVALID", "Expected UTF-8 metadata but " + quoted(key) + " is not");
+            throw invalid("Expected UTF-8 metadata but ", quoted(key), " is not");
         strings.set(key, value);
     }
     header.set("__metadata__", std::move(strings));
@@ -561,8 +536,8 @@ void write_safetensors(const std::string& path, std::vector<TensorToWrite> tenso
     std::string text = write_json(std::move(header));
     text.resize((text.size() + 7) / 8 * 8, ' ');
     if (text.size() > limits.header_bytes)
-        throw Error("VIN_INVALID", "Expected a header of at most " + number(limits.header_bytes) +
-                                       " bytes but names and metadata take " + number(text.size()));
+        throw invalid("Expected a header of at most ", limits.header_bytes, " bytes but names and metadata take ",
+                      text.size());
 
     AtomicFile file(path);
     uint64_t length = text.size();

@@ -54,7 +54,6 @@ public:
     const std::string& file() const { return file_; }
     const std::vector<StoredTensor>& tensors() const { return tensors_; }  // in the order of their data
     const TextPairs& metadata() const { return metadata_; }
-    const StoredTensor* find(const std::string& name) const;  // NULL: absent
 
     // `out` takes tensor.count values. Any dtype converts; integers beyond 2^24 (float) or 2^53 (double) are rounded.
     void read(const StoredTensor& tensor, float* out, const ReadOptions& options = {}) const;
@@ -62,8 +61,6 @@ public:
     // The bytes as they are stored, little endian; `out` takes tensor.count · bytes_of(tensor.dtype). `finite` is not
     // looked at.
     void read_bytes(const StoredTensor& tensor, void* out, const ReadOptions& options = {}) const;
-    void read_tensor(const std::string& name, float* out,
-                     const ReadOptions& options = {}) const;  // an absent name is VIN_FORMAT
 
 private:
     friend class SafetensorsSet;
@@ -80,7 +77,6 @@ private:
     uint64_t bytes_ = 0;
     uint64_t data_begin_ = 0;
     std::vector<StoredTensor> tensors_;
-    std::unordered_map<std::string, size_t> by_name_;
     TextPairs metadata_;
 };
 
@@ -94,9 +90,6 @@ TextPairs parse_shard_index(const char* text, size_t bytes, const std::string& f
 class SafetensorsSet {
 public:
     static SafetensorsSet open(const std::vector<std::string>& files, const SafetensorsLimits& limits = {});
-    static SafetensorsSet open(const std::string& file, const SafetensorsLimits& limits = {}) {
-        return open(std::vector<std::string>{file}, limits);
-    }
 
     const std::string& label() const { return label_; }  // for errors: the first file, as it was given
     std::vector<std::string> names() const;              // sorted
@@ -104,7 +97,6 @@ public:
     void read_tensor(const std::string& name, float* out, const ReadOptions& options = {}) const;
     // Whether two tensors have one dtype, one shape and the same bytes.
     bool same(const std::string& a, const std::string& b, const KeepGoing& keep_going = {}) const;
-    const std::vector<SafetensorsFile>& files() const { return files_; }
 
 private:
     void add(SafetensorsFile file);

@@ -66,9 +66,13 @@ Tensor Tape::begin(Ops& ops, const TensorKey& input) {
     return mirrored(input, entry.gradient);
 }
 
+Tensor Tape::room_for(Ops& ops, const TensorKey& input) const {
+    return wants(input) ? ops.empty(input.shape()) : Tensor();
+}
+
 void Tape::add(Ops& ops, const TensorKey& input, const Tensor& gradient) {
     auto found = entries_.find(input.id);
-    if (found == entries_.end()) return;
+    if (found == entries_.end() || !gradient) return;
     if (!found->second.gradient && covers_storage(input) && gradient.covers_storage()) {
         found->second.gradient = gradient;
         return;

@@ -38,8 +38,10 @@ public:
     Tensor gradient(const TensorKey& output) const;
     // Where a kernel may add the gradient of a leaf directly; absent when it is not wanted.
     Tensor leaf_gradient(const Tensor& weight) const;
-    // Adds `gradient` to the gradient of `input`. The tape may keep `gradient` itself, so a rule must not write to it
-    // afterwards.
+    // A tensor for the gradient of `input` where one is wanted, for add(); else an absent one.
+    Tensor room_for(Ops& ops, const TensorKey& input) const;
+    // Adds `gradient`, unless it is absent, to the gradient of `input`. The tape may keep `gradient` itself, so a rule
+    // must not write to it afterwards.
     void add(Ops& ops, const TensorKey& input, const Tensor& gradient);
     // The gradient of `input` as one zeroed or already begun tensor, to be added to.
     Tensor begin(Ops& ops, const TensorKey& input);

@@ -2,8 +2,6 @@
 
 #include <atomic>
 
-#include "error.h"
-
 namespace vin {
 
 static std::atomic<uint64_t> next_id{1};
@@ -39,20 +37,13 @@ int64_t elements(const Shape& shape) {
     int64_t n = 1;
     for (int64_t size : shape) {
         if (size < 0 || __builtin_mul_overflow(n, size, &n) || n > (int64_t(1) << 46))
-            throw Error("VIN_INVALID", "Expected a shape of at most 2^46 elements but found " + to_string(shape));
+            throw invalid("Expected a shape of at most 2^46 elements but found ", shape);
     }
     return n;
 }
 
-std::string to_string(const Shape& shape) {
-    std::string text = "[";
-    for (size_t i = 0; i < shape.size(); i++) text += (i ? ", " : "") + std::to_string(shape[i]);
-    return text + "]";
-}
-
 static void set_dense(vin_tensor& view, const Shape& shape) {
-    if (shape.size() > VIN_MAX_RANK)
-        throw Error("VIN_INVALID", "Expected a tensor of rank 5 or less but found shape " + to_string(shape));
+    if (shape.size() > VIN_MAX_RANK) throw invalid("Expected a tensor of rank 5 or less but found shape ", shape);
     view.rank = static_cast<int32_t>(shape.size());
     int64_t stride = 1;
     for (int i = view.rank - 1; i >= 0; i--) {
@@ -90,9 +81,7 @@ bool Tensor::contiguous() const {
 }
 
 Tensor Tensor::reshape(const Shape& shape) const {
-    if (elements(shape) != numel())
-        throw Error("VIN_INVALID",
-                    "Expected a shape of " + std::to_string(numel()) + " elements but found " + to_string(shape));
+    if (elements(shape) != numel()) throw invalid("Expected a shape of ", numel(), " elements but found ", shape);
     Tensor out = *this;
     if (contiguous()) {
         set_dense(out.view_, shape);
@@ -102,8 +91,7 @@ Tensor Tensor::reshape(const Shape& shape) const {
     // mergeable.
     int old_axis = 0;
     size_t new_axis = 0;
-    if (shape.size() > VIN_MAX_RANK)
-        throw Error("VIN_INVALID", "Expected a tensor of rank 5 or less but found shape " + to_string(shape));
+    if (shape.size() > VIN_MAX_RANK) throw invalid("Expected a tensor of rank 5 or less but found shape ", shape);
     out.view_.rank = static_cast<int32_t>(shape.size());
     while (new_axis < shape.size() || old_axis < view_.rank) {
         int64_t old_product = old_axis < view_.rank ? view_.shape[old_axis] : 1;
@@ -125,8 +113,7 @@ Tensor Tensor::reshape(const Shape& shape) const {
             if (first)
                 stride = view_.stride[i];
             else if (view_.stride[i] != stride)
-                throw Error("VIN_INVALID", "Expected a contiguous tensor to reshape " + to_string(this->shape()) +
-                                               " to " + to_string(shape));
+                throw invalid("Expected a contiguous tensor to reshape ", this->shape(), " to ", shape);
             first = false;
             stride *= view_.shape[i];
         }
@@ -145,12 +132,15 @@ Tensor Tensor::reshape(const Shape& shape) const {
     return out;
 }
 
+Tensor Tensor::rows() const {
+    if (!*this) return {};
+    return reshape({rank() ? numel() / (size(-1) ? size(-1) : 1) : 1, size(-1)});
+}
+
 Tensor Tensor::slice(int axis, int64_t begin, int64_t end) const {
     if (axis < 0) axis += view_.rank;
     if (axis < 0 || axis >= view_.rank || begin < 0 || end < begin || end > view_.shape[axis])
-        throw Error("VIN_INVALID", "Expected a range inside axis " + std::to_string(axis) + " of " +
-                                       to_string(shape()) + " but found " + std::to_string(begin) + " to " +
-                                       std::to_string(end));
+        throw invalid("Expected a range inside axis ", axis, " of ", shape(), " but found ", begin, " to ", end);
     Tensor out = *this;
     out.view_.shape[axis] = end - begin;
     out.view_.data =
@@ -171,13 +161,11 @@ Tensor Tensor::permute(std::initializer_list<int> axes) const {
 Tensor Tensor::expand(const Shape& shape) const {
     Tensor out = *this;
     if (static_cast<int>(shape.size()) != view_.rank)
-        throw Error("VIN_INVALID", "Expected rank " + std::to_string(view_.rank) + " to expand " +
-                                       to_string(this->shape()) + " but found " + to_string(shape));
+        throw invalid("Expected rank ", view_.rank, " to expand ", this->shape(), " but found ", shape);
     for (int i = 0; i < view_.rank; i++) {
         if (view_.shape[i] == shape[i]) continue;
         if (view_.shape[i] != 1)
-            throw Error("VIN_INVALID", "Expected a shape that broadcasts to " + to_string(shape) + " but found " +
-                                           to_string(this->shape()));
+            throw invalid("Expected a shape that broadcasts to ", shape, " but found ", this->shape());
         out.view_.shape[i] = shape[i];
         out.view_.stride[i] = 0;
     }

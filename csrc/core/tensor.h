@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "../backend.h"
+#include "error.h"
 
 namespace vin {
 
@@ -36,8 +37,7 @@ using Shape = std::vector<int64_t>;
 
 size_t dtype_bytes(int32_t dtype);
 const char* dtype_name(int32_t dtype);
-int64_t elements(const Shape& shape);       // checked: throws VIN_INVALID on overflow
-std::string to_string(const Shape& shape);  // [4, 20, 24, 40]
+int64_t elements(const Shape& shape);  // checked: throws VIN_INVALID on overflow
 
 class Tensor {
 public:
@@ -66,7 +66,7 @@ public:
     Tensor expand(const Shape& shape) const;  // axes of size 1 get stride 0
     Tensor strided(const Shape& shape, const Shape& stride,
                    int64_t offset = 0) const;  // elements, relative to this view
-    Tensor rows() const { return reshape({rank() ? numel() / (size(-1) ? size(-1) : 1) : 1, size(-1)}); }  // [R, last]
+    Tensor rows() const;                       // [R, last]; absent for an absent tensor
     Tensor same_view_of(
         const std::shared_ptr<Storage>& other) const;  // the mirrored view in another storage of the same layout
 

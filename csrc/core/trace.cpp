@@ -23,7 +23,8 @@ static long long thread_id() {
 
 Trace::Trace(const std::string& path) : file_(std::fopen(path.c_str(), "w")) {
     if (!file_)
-        throw Error("VIN_DISK", "Expected to write the trace " + path + " but it cannot be opened", {{"file", path}});
+        throw Error("VIN_DISK", concat("Expected to write the trace ", path, " but it cannot be opened"),
+                    {{"file", path}});
     std::fputs("[\n", file_);
 }
 

@@ -23,7 +23,7 @@ Weights::Weights(const std::shared_ptr<Memory>& memory, std::vector<WeightSpec> 
 const Tensor& Weights::at(const std::string& name) const {
     auto found = index_.find(name);
     if (found == index_.end())
-        throw Error("VIN_MISSING_COMPONENT", "Expected the weight " + name + " in this model but it has none",
+        throw Error("VIN_MISSING_COMPONENT", concat("Expected the weight ", name, " in this model but it has none"),
                     {{"tensor", name}});
     return tensors_[found->second];
 }

@@ -45,7 +45,7 @@ std::vector<int64_t> ConfigReader::integers(const char* key, int64_t min, int64_
     const JsonField field = field_[key];
     const std::vector<int64_t> values =
         field.present_and_not_null() ? field.integers(min, max, otherwise.size()) : otherwise;
-    if (values.size() != otherwise.size()) field.fail("an array of " + std::to_string(otherwise.size()) + " integers");
+    if (values.size() != otherwise.size()) field.fail("an array of ", otherwise.size(), " integers");
     keep(key, JsonArray(values.begin(), values.end()));
     return values;
 }
@@ -54,8 +54,7 @@ std::vector<bool> ConfigReader::booleans(const char* key, const std::vector<bool
     const JsonField field = field_[key];
     std::vector<bool> values = otherwise;
     if (field.present_and_not_null()) {
-        if (field.size() != values.size())
-            field.fail("an array of " + std::to_string(values.size()) + " times true or false");
+        if (field.size() != values.size()) field.fail("an array of ", values.size(), " times true or false");
         for (size_t i = 0; i < values.size(); i++) values[i] = field[i].boolean();
     }
     JsonArray kept;
@@ -71,8 +70,7 @@ std::vector<double> ConfigReader::numbers(const char* key, size_t count) {
     if (field.json()->number()) {
         values.assign(count, field.number());
     } else {
-        if (!field.json()->array() || field.size() != count)
-            field.fail("a number or an array of " + std::to_string(count) + " numbers");
+        if (!field.json()->array() || field.size() != count) field.fail("a number or an array of ", count, " numbers");
         for (size_t i = 0; i < count; i++) values.push_back(field[i].number());
     }
     keep(key, JsonArray(values.begin(), values.end()));

@@ -21,8 +21,8 @@ void check_finite_flags(Engine& engine, const Tensor& finite_flags, const Transf
     const int block = *set - 1 - (in_vin ? vin_block_code : 0);
     const std::string& name = (in_vin ? m.vin.blocks : m.blocks)[static_cast<size_t>(block)].name;
     throw Error("VIN_NONFINITE",
-                "Expected finite numbers but found NaN or Inf after " + name +
-                    "; check the weights, the latents and guidanceScale",
+                concat("Expected finite numbers but found NaN or Inf after ", name,
+                       "; check the weights, the latents and guidanceScale"),
                 {{"block", std::to_string(block)}, {"name", name}});
 }
 

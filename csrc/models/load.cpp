@@ -6,7 +6,7 @@
 namespace vin {
 
 [[noreturn]] static void refuse_kind(const std::string& kind) {
-    throw Error("VIN_INVALID", "Expected a model of kind transformer, vae or t5 but received " + kind);
+    throw invalid("Expected a model of kind transformer, vae or t5 but received ", kind);
 }
 
 JsonObject resolved_config(const ModelConfig& config) {
@@ -84,7 +84,7 @@ AnyModel load_model(Engine& engine, const ModelConfig& config, const std::vector
                     "the same values in " + name + " and " + entry.second + ", two names of one weight,";
                 throw Error(
                     "VIN_FORMAT",
-                    set.label() + ": expected " + wanted + " but found others; save the file with one of them",
+                    concat(set.label(), ": expected ", wanted, " but found others; save the file with one of them"),
                     {{"file", set.label()}, {"tensor", entry.second}, {"expected", wanted}, {"found", "others"}});
             }
         }
@@ -167,7 +167,7 @@ static FileDtype file_dtype(int32_t dtype) {
         case VIN_DTYPE_BF16: return FileDtype::BF16;
         case VIN_DTYPE_F16: return FileDtype::F16;
         case VIN_DTYPE_F32: return FileDtype::F32;
-        default: throw Error("VIN_INVALID", "Expected dtype float32, bfloat16 or float16 for weights");
+        default: throw invalid("Expected dtype float32, bfloat16 or float16 for weights");
     }
 }
 
@@ -178,9 +178,9 @@ std::function<void(uint64_t, size_t, float*)> finite_values(Engine& engine, cons
         for (size_t i = 0; i < count; i++)
             if (!std::isfinite(out[i]))
                 throw Error("VIN_NONFINITE",
-                            "Expected finite weights to save but " + name + " holds " +
-                                (std::isnan(out[i]) ? "NaN" : "an infinite value") + " at element " +
-                                std::to_string(first + i) + "; nothing was written",
+                            concat("Expected finite weights to save but ", name, " holds ",
+                                   (std::isnan(out[i]) ? "NaN" : "an infinite value"), " at element ", first + i,
+                                   "; nothing was written"),
                             {{"tensor", name}});
     };
 }

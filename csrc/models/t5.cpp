@@ -122,8 +122,7 @@ Tensor T5::encode(Ops& ops, const std::vector<int32_t>& ids) const {
 
 Tensor T5::encode(Ops& ops, const Tensor& ids) const {
     if (ids.rank() < 1 || ids.rank() > 2 || ids.dtype() != VIN_DTYPE_I32 || ids.numel() < 1)
-        throw Error("VIN_INVALID", std::string("Expected token ids int32 [L] or [B, L] but found ") +
-                                       dtype_name(ids.dtype()) + " " + to_string(ids.shape()));
+        throw invalid("Expected token ids int32 [L] or [B, L] but found ", dtype_name(ids.dtype()), " ", ids.shape());
     Shape shape = ids.shape();
     shape.push_back(config.d_model);
     Tensor x = embedding(ops, words, ids.reshape({ids.numel()})).reshape(shape);

@@ -171,9 +171,8 @@ void Trainer::check_gradients(Engine& engine, double norm, double max_norm) cons
     const double clipped = max_norm > 0 ? std::min(norm, max_norm) : norm;
     if (std::isfinite(norm) && clipped <= std::sqrt(static_cast<double>(std::numeric_limits<float>::max()))) return;
     if (std::isfinite(norm))
-        throw Error("VIN_NONFINITE", "Expected gradients whose squares float32 holds but their norm is " +
-                                         std::to_string(norm) +
-                                         ", weights are as before; set maxGradNorm or lower the learning rate");
+        throw Error("VIN_NONFINITE", concat("Expected gradients whose squares float32 holds but their norm is ", norm,
+                                            ", weights are as before; set maxGradNorm or lower the learning rate"));
     Ops ops = engine.direct(nullptr);
     std::string name;
     for (size_t i = 0; i < names_.size() && name.empty(); i++) {
@@ -181,8 +180,9 @@ void Trainer::check_gradients(Engine& engine, double norm, double max_norm) cons
     }
     throw Error(
         "VIN_NONFINITE",
-        "Expected finite gradients but that of " + name +
-            " holds NaN or Inf, weights are as before; lower the learning rate or leave out the videos of this step",
+        concat(
+            "Expected finite gradients but that of ", name,
+            " holds NaN or Inf, weights are as before; lower the learning rate or leave out the videos of this step"),
         {{"weight", name}});
 }
 
@@ -232,7 +232,7 @@ void Trainer::load_state(Engine& engine, const std::string& path) {
     const auto items = state();
     SafetensorsLimits limits;
     limits.tensors = items.size() + 1;
-    const SafetensorsSet set = SafetensorsSet::open(path, limits);
+    const SafetensorsSet set = SafetensorsSet::open({path}, limits);
     std::vector<ExpectedWeight> expected;
     for (const auto& item : items) expected.push_back({item.first, item.second.shape()});
     check_weights(set, expected, {});

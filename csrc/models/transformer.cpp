@@ -10,7 +10,7 @@ static VinConfig vin_config(ConfigReader& read) {
     c.num_blocks = read.integer("num_blocks", 0, 256, 4);
     read.number("keyframe_interval", 1e-3, 3600, 1);  // seconds
     if (c.dim % c.num_heads != 0 || c.dim / c.num_heads > 512)
-        read["num_heads"].fail("a divisor of vin.dim " + std::to_string(c.dim) + " with heads of at most 512");
+        read["num_heads"].fail("a divisor of vin.dim ", c.dim, " with heads of at most 512");
     return c;
 }
 
@@ -35,12 +35,12 @@ TransformerConfig transformer_config(const JsonField& json) {
     c.input_sq_size = read.number("input_sq_size", 1, 65536, 512);
     const int64_t chunk_frames = read.integer("chunk_frames", 1, 65536, 20);
     if (read.integer("context_frames", 0, 65536, 8) > chunk_frames)
-        read["context_frames"].fail("at most chunk_frames " + std::to_string(chunk_frames));
+        read["context_frames"].fail("at most chunk_frames ", chunk_frames);
     read.number("latent_fps", 0.01, 1000, 5);
     c.max_latent_frames = static_cast<double>(read.integer("max_latent_frames", 1, 1000000, 80));
     const int64_t head = c.hidden_size / c.num_heads;
     if (c.hidden_size % c.num_heads != 0 || head % 2 != 0 || head > 512)
-        read["num_heads"].fail("a number of heads that splits hidden_size " + std::to_string(c.hidden_size) +
+        read["num_heads"].fail("a number of heads that splits hidden_size ", c.hidden_size,
                                " into even parts of at most 512");
     if (c.hidden_size % 4 != 0) read["hidden_size"].fail("a multiple of 4");
     if (read["skip_y_embedder"].boolean_or(false))

@@ -17,13 +17,8 @@ static Tensor times(Ops& ops, const Tensor& x, double factor) {
     return multiply(ops, x, constant(ops, std::vector<float>{static_cast<float>(factor)}, {1, 1, 1, 1}));
 }
 
-static void expect(bool condition, const std::string& text) {
-    if (!condition) throw Error("VIN_INVALID", text);
-}
-
 static void expect_shape(const char* name, const Tensor& x, const Shape& shape) {
-    expect(x.shape() == shape,
-           std::string("Expected ") + name + " of shape " + to_string(shape) + " but found " + to_string(x.shape()));
+    expect(x.shape() == shape, "Expected ", name, " of shape ", shape, " but found ", x.shape());
 }
 
 Vae::Vae(VaeConfig config_, Weights weights_) : config(std::move(config_)), weights(std::move(weights_)) {
@@ -207,8 +202,8 @@ static Tensor reciprocal(Ops& ops, const Tensor& x) {
 static void expect_pixels(const Tensor& pixels) {
     const bool large_enough = pixels.rank() == 4 && pixels.size(2) >= VaeConfig::spatial_factor &&
                               pixels.size(3) >= VaeConfig::spatial_factor;
-    expect(large_enough && pixels.size(0) == 3,
-           "Expected pixels [3, T, H, W] of at least 8 × 8 but found " + to_string(pixels.shape()));
+    expect(large_enough && pixels.size(0) == 3, "Expected pixels [3, T, H, W] of at least 8 × 8 but found ",
+           pixels.shape());
 }
 
 static Shape latent_shape(const Tensor& pixels, int64_t latents) {
@@ -258,11 +253,10 @@ static void decode_micro_batch(Ops& ops, const Vae& vae, const Tensor& latents, 
 
 static void expect_latents(const VaeConfig& config, const Tensor& latents, int64_t num_frames) {
     const bool right_rank = latents.rank() == 4 && latents.size(0) == VaeConfig::latent_channels;
-    expect(right_rank, "Expected latents [4, N, h, w] but found " + to_string(latents.shape()));
+    expect(right_rank, "Expected latents [4, N, h, w] but found ", latents.shape());
     const int64_t expected = latent_frames(config, num_frames), found = latents.size(1);
-    expect(num_frames > 0 && found == expected, "Expected " + std::to_string(expected) + " latent frames for " +
-                                                    std::to_string(num_frames) + " video frames but found " +
-                                                    std::to_string(found));
+    expect(num_frames > 0 && found == expected, "Expected ", expected, " latent frames for ", num_frames,
+           " video frames but found ", found);
 }
 
 void Vae::decode_into(Ops& ops, const Tensor& latents, int64_t num_frames, const Tensor& output) const {
@@ -287,10 +281,8 @@ static Shape frames_shape(const Tensor& latents, const MicroBatch& batch) {
 MicroBatch Vae::micro_batch(int64_t begin, int64_t end, int64_t num_frames) const {
     for (const MicroBatch& batch : micro_batches(config, num_frames))
         if (batch.latent_begin == begin && batch.latent_end == end) return batch;
-    throw Error("VIN_INVALID", "Expected the latent frames of one micro-batch of " +
-                                   std::to_string(config.micro_latent_size) + " but found " + std::to_string(begin) +
-                                   " to " + std::to_string(end) + " of " + std::to_string(num_frames) +
-                                   " video frames");
+    throw invalid("Expected the latent frames of one micro-batch of ", config.micro_latent_size, " but found ", begin,
+                  " to ", end, " of ", num_frames, " video frames");
 }
 
 void Vae::decode_pixels_into(Ops& ops, const Tensor& latents, int64_t begin, int64_t end, int64_t num_frames,
@@ -313,10 +305,9 @@ void vae_loss(Ops& ops, const Vae& vae, const Tensor& pixels, const Tensor& weig
     expect_pixels(pixels);
     const int64_t T = pixels.size(1), H = pixels.size(2), W = pixels.size(3);
     expect(H % VaeConfig::spatial_factor == 0 && W % VaeConfig::spatial_factor == 0,
-           "Expected a height and width divisible by 8 but found " + to_string(pixels.shape()));
-    expect(stage == VaeStage::spatial || T <= config.micro_frame_size, "Expected at most one micro-batch of " +
-                                                                           std::to_string(config.micro_frame_size) +
-                                                                           " frames but found " + std::to_string(T));
+           "Expected a height and width divisible by 8 but found ", pixels.shape());
+    expect(stage == VaeStage::spatial || T <= config.micro_frame_size, "Expected at most one micro-batch of ",
+           config.micro_frame_size, " frames but found ", T);
     const MicroBatch batch = micro_batches(config, T).front();
     expect_shape("noise", noise_, latent_shape(pixels, stage == VaeStage::spatial ? T : batch.latents()));
     const int64_t cell = stage == VaeStage::temporal ? VaeConfig::spatial_factor : 1;
@@ -343,8 +334,8 @@ void vae_decoder_loss(Ops& ops, const Vae& vae, const Tensor& latents, const Ten
     expect_pixels(pixels);
     const int64_t frames = pixels.size(1);
     const std::vector<MicroBatch> batches = micro_batches(vae.config, frames);
-    expect(batches.size() == 1, "Expected at most one micro-batch of " + std::to_string(vae.config.micro_frame_size) +
-                                    " frames but found " + std::to_string(frames));
+    expect(batches.size() == 1, "Expected at most one micro-batch of ", vae.config.micro_frame_size,
+           " frames but found ", frames);
     expect_latents(vae.config, latents, frames);
     if (weight) expect_shape("weight", weight, {frames, pixels.size(2), pixels.size(3)});
     const Tensor target = contiguous(ops, channels_last(pixels));

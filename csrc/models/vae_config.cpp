@@ -12,7 +12,7 @@ VaeConfig vae_config(const JsonField& json) {
     read.named("_class_name", {"OpenSoraVAE_V1_2", "VideoAutoencoderPipeline"});
     read.named("model_type", {"VideoAutoencoderPipeline"});
     const auto expect_levels = [](const JsonField& field, const char* why) {
-        if (field.present_and_not_null() && field.size() != 4) field.unsupported("4 levels" + std::string(why));
+        if (field.present_and_not_null() && field.size() != 4) field.unsupported(concat("4 levels", why));
     };
     expect_levels(read["block_out_channels"], " (8 × 8 pixels a latent)");
     c.block_out_channels = read.integers("block_out_channels", 1, 4096, c.block_out_channels);
@@ -21,8 +21,7 @@ VaeConfig vae_config(const JsonField& json) {
     c.layers_per_block = read.integer("layers_per_block", 1, 16, c.layers_per_block);
     c.norm_num_groups = read.integer("norm_num_groups", 1, 512, c.norm_num_groups);
     const auto expect_groups = [&](int64_t channels, const char* of) {
-        if (channels % c.norm_num_groups != 0)
-            read["norm_num_groups"].fail("a divisor of " + std::to_string(channels) + " " + of);
+        if (channels % c.norm_num_groups != 0) read["norm_num_groups"].fail("a divisor of ", channels, " ", of);
     };
     for (int64_t channels : c.block_out_channels) expect_groups(channels, "block_out_channels");
     const int64_t latent_channels = VaeConfig::latent_channels;
@@ -220,8 +219,7 @@ std::string vae_canonical_name(const std::string& name) {
 }
 
 std::vector<MicroBatch> micro_batches(const VaeConfig& c, int64_t num_frames) {
-    if (num_frames < 1)
-        throw Error("VIN_INVALID", "Expected at least 1 video frame but found " + std::to_string(num_frames));
+    if (num_frames < 1) throw invalid("Expected at least 1 video frame but found ", num_frames);
     std::vector<MicroBatch> batches;
     for (int64_t frame = 0, latent = 0; frame < num_frames;) {
         const int64_t frames = std::min(c.micro_frame_size, num_frames - frame);

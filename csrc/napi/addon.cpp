@@ -11,13 +11,12 @@ Environment& environment(Napi::Env env) { return *env.GetInstanceData<Environmen
 
 static int threads_of(const Napi::Object& given) {
     const int threads = static_cast<int>(number(given, "threads", 1));
-    if (threads < 1 || threads > 1024)
-        throw Error("VIN_INVALID", "Expected from 1 to 1024 threads but received " + std::to_string(threads));
+    if (threads < 1 || threads > 1024) throw invalid("Expected from 1 to 1024 threads but received ", threads);
     return threads;
 }
 
 static Napi::Value create_engine(const Napi::CallbackInfo& info) {
-    if (!info[0].IsObject()) throw Error("VIN_INVALID", "Expected the options of an engine");
+    if (!info[0].IsObject()) throw invalid("Expected the options of an engine");
     const Napi::Object given = info[0].As<Napi::Object>();
     EngineOptions options;
     options.device = text(given, "device", "cpu");
@@ -42,17 +41,17 @@ static Napi::Value cpu_features(const Napi::CallbackInfo& info) {
 }
 
 static Napi::Value measure_peak(const Napi::CallbackInfo& info) {
-    if (!info[0].IsObject()) throw Error("VIN_INVALID", "Expected the options of measurePeak");
+    if (!info[0].IsObject()) throw invalid("Expected the options of measurePeak");
     const Napi::Object given = info[0].As<Napi::Object>();
     return Napi::Number::New(info.Env(), cpu_peak(text(given, "isa", ""), threads_of(given)));
 }
 
 static Napi::Value use_errors(const Napi::CallbackInfo& info) {
-    if (!info[0].IsObject()) throw Error("VIN_INVALID", "Expected the classes of errors");
+    if (!info[0].IsObject()) throw invalid("Expected the classes of errors");
     const Napi::Object given = info[0].As<Napi::Object>();
     const auto weak = [&given](const char* name) {
         const Napi::Value type = given.Get(name);
-        if (!type.IsFunction()) throw Error("VIN_INVALID", std::string("Expected a class for ") + name);
+        if (!type.IsFunction()) throw invalid("Expected a class for ", name);
         return Napi::Weak(type.As<Napi::Function>());
     };
     Environment& own = environment(info.Env());

@@ -26,11 +26,14 @@ public:
     explicit Bridge(Napi::Env env);
     ~Bridge();
     using Settle = std::function<void(Napi::Env)>;
-    void begin();  // JavaScript thread: one more command is on its way
-    void post(
-        std::unique_ptr<Settle> settle);  // any thread; takes the closure, which runs and dies on the JavaScript thread
-    void close();                         // JavaScript thread: the environment is going away
-    void drop();  // JavaScript thread, closed and nobody posts any more: lets go of what was too late to be settled
+    // JavaScript thread: one more command is on its way.
+    void begin();
+    // Any thread; takes the closure, which runs and dies on the JavaScript thread.
+    void post(std::unique_ptr<Settle> settle);
+    // JavaScript thread: the environment is going away.
+    void close();
+    // JavaScript thread, closed and nobody posts any more: lets go of what was too late to be settled.
+    void drop();
 
 private:
     static void deliver(napi_env env, napi_value, void* context, void* data);
@@ -82,6 +85,7 @@ struct Command {
     std::shared_ptr<Cancel> cancel;
 };
 void submit(const EngineRef& engine, Command command);
+void submit(const EngineRef& engine, std::function<void()> work);
 // The same for work that makes one tensor, whose handle is there at once.
 Napi::Object submit(Napi::Env env, const HandleRef& output, std::shared_ptr<Cancel> cancel,
                     std::function<Tensor(Engine&)> work);
@@ -105,11 +109,14 @@ const char* bytes_of(const Napi::TypedArray& array);
 Napi::Array shape_to_js(Napi::Env env, const Shape& shape);
 Shape shape_from_js(const Napi::Value& value);
 int32_t dtype_from_js(const std::string& name);
-double number(const Napi::Object& object, const char* key,
-              double fallback);  // absent: fallback; not a number: TypeError
+int32_t dtype_of(const Napi::TypedArray& array, const std::string& what);
+// The value of a key; an absent one is the fallback, one of another type an error.
+double number(const Napi::Object& object, const char* key, double fallback);
 double required_number(const Napi::Object& object, const char* key);
+int64_t required_integer(const Napi::Object& object, const char* key);  // fractions are dropped
 bool flag(const Napi::Object& object, const char* key, bool fallback);
 std::string text(const Napi::Object& object, const char* key, const std::string& fallback);
+std::vector<Napi::Value> items(const Napi::Value& array, const char* what);
 std::vector<int64_t> integers(const Napi::Value& value, const char* what);
 std::vector<std::string> strings(const Napi::Value& value, const char* what);
 Napi::Object options_at(const Napi::CallbackInfo& info, size_t index);  // empty where none are given
@@ -145,10 +152,13 @@ public:
     void Finalize(Napi::BasicEnv env) override { set_outside_bytes(env, 0); }
 
     const Held& held() const {
-        if (!held_) throw Error("VIN_DISPOSED", std::string("Expected ") + Self::what + " but it was disposed");
+        if (!held_) throw Error("VIN_DISPOSED", concat("Expected ", Self::what, " but it was disposed"));
         return held_;
     }
-    void dispose(const Napi::CallbackInfo& info) { take(info.Env()); }
+    Napi::Value dispose(const Napi::CallbackInfo& info) {
+        take(info.Env());
+        return info.Env().Undefined();
+    }
 
     static Napi::Object wrap(Napi::Env env, Held held) {
         Napi::Object object = environment(env).constructors.at(Self::name).New({Napi::External<Held>::New(env, &held)});
@@ -168,7 +178,7 @@ protected:
     static void define(Napi::Env env, const std::vector<Property>& properties) {
         environment(env).constructors[Self::name] = Napi::Persistent(Self::DefineClass(env, Self::name, properties));
     }
-    // A method or property under its name in JavaScript.
+    // A method or property under its name in JavaScript: a member, or a function of the call and of what is held.
     template <auto call>
     static Property method(const char* name) {
         return Self::InstanceMethod(name, callback<call>());
@@ -192,11 +202,10 @@ private:
     template <auto call>
     Napi::Value guarded_call(const Napi::CallbackInfo& info) {
         return guarded(info.Env(), [&]() -> Napi::Value {
-            auto* self = static_cast<Self*>(this);
-            if constexpr (std::is_void_v<decltype((self->*call)(info))>)
-                return (self->*call)(info), info.Env().Undefined();
+            if constexpr (std::is_member_function_pointer_v<decltype(call)>)
+                return (static_cast<Self*>(this)->*call)(info);
             else
-                return (self->*call)(info);
+                return call(info, Held(held()));  // kept: a getter of an argument may dispose of this object
         });
     }
     static const napi_type_tag& type_tag() {
@@ -223,14 +232,14 @@ Napi::Object wrap_tensor(Napi::Env env, const HandleRef& handle);
 Napi::Object wrap_tensor(Napi::Env env, const EngineRef& engine, const Tensor& tensor);  // one that is there already
 HandleRef unwrap_tensor(const Napi::Value& value, const char* what);
 HandleRef optional_tensor(const Napi::Object& object, const char* key);
-Napi::Object new_cancel(Napi::Env env);
+Napi::Value new_cancel(const Napi::CallbackInfo& info, const EngineRef& engine);
 std::shared_ptr<Cancel> optional_cancel(const Napi::Object& object);
 Napi::Object wrap_engine(Napi::Env env, const EngineRef& engine);
 
-Napi::Value load_model(const Napi::CallbackInfo& info, const EngineRef& engine);
-Napi::Value create_model(const Napi::CallbackInfo& info, const EngineRef& engine);
-Napi::Value create_trainer(const Napi::CallbackInfo& info, const EngineRef& engine);
-Napi::Value call_op(const Napi::CallbackInfo& info, const EngineRef& engine);
+Napi::Value load_model_js(const Napi::CallbackInfo& info, const EngineRef& engine);
+Napi::Value create_model_js(const Napi::CallbackInfo& info, const EngineRef& engine);
+Napi::Value create_trainer_js(const Napi::CallbackInfo& info, const EngineRef& engine);
+Napi::Value call_op_js(const Napi::CallbackInfo& info, const EngineRef& engine);
 Napi::Value describe_ops(const Napi::CallbackInfo& info);
 Napi::Value read_safetensors_js(const Napi::CallbackInfo& info);
 Napi::Value write_safetensors_js(const Napi::CallbackInfo& info);

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "binding.h"
 
 namespace vin {
@@ -86,8 +88,7 @@ EngineState::EngineState(Napi::Env env, const EngineOptions& options) : bridge(e
 
 EngineState::~EngineState() {
     std::lock_guard<std::mutex> lock(engines_mutex);
-    for (size_t i = 0; i < engines.size(); i++)
-        if (engines[i] == &engine) engines.erase(engines.begin() + static_cast<std::ptrdiff_t>(i--));
+    engines.erase(std::find(engines.begin(), engines.end(), &engine));
 }
 
 Handle::Handle(EngineRef engine_, Shape shape_, int32_t dtype_)
@@ -138,34 +139,29 @@ void submit(const EngineRef& engine, Command given) {
     }
 }
 
+void submit(const EngineRef& engine, std::function<void()> work) {
+    submit(engine, Command{std::move(work), {}, {}, {}});
+}
+
 Napi::Object submit(Napi::Env env, const HandleRef& output, std::shared_ptr<Cancel> cancel,
                     std::function<Tensor(Engine&)> work) {
-    Command command;
-    command.outputs = {output};
-    command.cancel = std::move(cancel);
-    command.work = [output, work = std::move(work)] { output->tensor = work(output->engine->engine); };
-    submit(output->engine, std::move(command));
+    const auto run = [output, work = std::move(work)] { output->tensor = work(output->engine->engine); };
+    submit(output->engine, Command{run, {output}, {}, std::move(cancel)});
     return wrap_tensor(env, output);
 }
 
 Napi::Promise promise(Napi::Env env, const EngineRef& engine, std::function<void()> work,
                       std::shared_ptr<Cancel> cancel, std::function<Napi::Value(Napi::Env)> result) {
     auto deferred = std::make_shared<Napi::Promise::Deferred>(env);
-    Command command;
-    command.work = std::move(work);
-    command.cancel = std::move(cancel);
-    command.settle = [deferred, result](Napi::Env env, const Error* error) {
-        if (error) {
-            deferred->Reject(to_js(env, *error).Value());
-            return;
-        }
+    const auto settle = [deferred, result](Napi::Env env, const Error* error) {
         try {
+            if (error) throw *error;
             deferred->Resolve(result ? result(env) : env.Undefined());
         } catch (const Napi::Error& thrown) { deferred->Reject(thrown.Value()); } catch (const Error& thrown) {
             deferred->Reject(to_js(env, thrown).Value());
         }
     };
-    submit(engine, std::move(command));
+    submit(engine, Command{std::move(work), {}, settle, std::move(cancel)});
     return deferred->Promise();
 }
 

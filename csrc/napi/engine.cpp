@@ -13,11 +13,11 @@ public:
 
     static void define(Napi::Env env) {
         using E = EngineWrap;
-        Wrapper::define(env, {getter<&E::info>("info"), method<&E::upload>("upload"), method<&E::op>("op"),
+        Wrapper::define(env, {getter<&E::info>("info"), method<&E::upload>("upload"), method<&call_op_js>("op"),
                               method<&E::slice>("slice"), method<&E::reshape>("reshape"), method<&E::fence>("fence"),
-                              method<&E::stats>("stats"), method<&E::create_cancel>("createCancel"),
-                              method<&E::load>("load"), method<&E::create>("create"),
-                              method<&E::make_trainer>("createTrainer"), method<&E::dispose>("dispose")});
+                              method<&E::stats>("stats"), method<&new_cancel>("createCancel"),
+                              method<&load_model_js>("load"), method<&create_model_js>("create"),
+                              method<&create_trainer_js>("createTrainer"), method<&E::dispose>("dispose")});
     }
 
     Napi::Value info(const Napi::CallbackInfo& call) {
@@ -32,21 +32,12 @@ public:
     Napi::Value upload(const Napi::CallbackInfo& call) {
         const EngineRef engine = held();
         const Shape shape = shape_from_js(call[1]);
-        if (!call[0].IsTypedArray()) throw Error("VIN_INVALID", "Expected a typed array to upload");
+        if (!call[0].IsTypedArray()) throw invalid("Expected a typed array to upload");
         const Napi::TypedArray array = call[0].As<Napi::TypedArray>();
-        int32_t dtype = VIN_DTYPE_F32;
-        switch (array.TypedArrayType()) {
-            case napi_float32_array: dtype = VIN_DTYPE_F32; break;
-            case napi_float64_array: dtype = VIN_DTYPE_F64; break;
-            case napi_int32_array: dtype = VIN_DTYPE_I32; break;
-            case napi_uint8_array:
-            case napi_uint8_clamped_array: dtype = VIN_DTYPE_U8; break;
-            default:
-                throw Error("VIN_INVALID", "Expected a Float32Array, Float64Array, Int32Array or Uint8Array to upload");
-        }
+        const int32_t dtype = dtype_of(array, "to upload");
         if (static_cast<int64_t>(array.ElementLength()) != elements(shape))
-            throw Error("VIN_INVALID", "Expected " + std::to_string(elements(shape)) + " values for the shape " +
-                                           to_string(shape) + " but received " + std::to_string(array.ElementLength()));
+            throw invalid("Expected ", elements(shape), " values for the shape ", shape, " but received ",
+                          array.ElementLength());
         const char* source = bytes_of(array);
         auto bytes = std::make_shared<std::vector<char>>(source, source + array.ByteLength());
         const HandleRef handle = new_handle(engine, shape, dtype);
@@ -56,25 +47,21 @@ public:
             return tensor;
         });
     }
-    Napi::Value op(const Napi::CallbackInfo& call) { return call_op(call, held()); }
     Napi::Value slice(const Napi::CallbackInfo& call) {
         const int axis = call[1].ToNumber().Int32Value();
         const int64_t begin = call[2].ToNumber().Int64Value(), end = call[3].ToNumber().Int64Value();
         Shape shape = unwrap_tensor(call[0], "slice")->shape;
         if (axis < 0 || axis >= static_cast<int>(shape.size()) || begin < 0 || end < begin ||
             end > shape[static_cast<size_t>(axis)])
-            throw Error("VIN_INVALID", "Expected a range inside axis " + std::to_string(axis) + " of " +
-                                           to_string(shape) + " but received " + std::to_string(begin) + " to " +
-                                           std::to_string(end));
+            throw invalid("Expected a range inside axis ", axis, " of ", shape, " but received ", begin, " to ", end);
         shape[static_cast<size_t>(axis)] = end - begin;
         return view(call, shape, [axis, begin, end](const Tensor& t) { return t.slice(axis, begin, end); });
     }
     Napi::Value reshape(const Napi::CallbackInfo& call) {
         const Shape shape = shape_from_js(call[1]);
         if (elements(shape) != elements(unwrap_tensor(call[0], "reshape")->shape))
-            throw Error("VIN_INVALID", "Expected a shape of as many elements as " +
-                                           to_string(unwrap_tensor(call[0], "reshape")->shape) + " but received " +
-                                           to_string(shape));
+            throw invalid("Expected a shape of as many elements as ", unwrap_tensor(call[0], "reshape")->shape,
+                          " but received ", shape);
         return view(call, shape, [shape](const Tensor& t) { return t.reshape(shape); });
     }
     Napi::Value fence(const Napi::CallbackInfo& call) {
@@ -92,15 +79,11 @@ public:
         out.Set("dryRuns", static_cast<double>(engine.dry_runs()));
         return out;
     }
-    Napi::Value create_cancel(const Napi::CallbackInfo& call) { return new_cancel(call.Env()); }
-    Napi::Value load(const Napi::CallbackInfo& call) { return load_model(call, held()); }
-    Napi::Value create(const Napi::CallbackInfo& call) { return create_model(call, held()); }
-    Napi::Value make_trainer(const Napi::CallbackInfo& call) { return create_trainer(call, held()); }
     // Gives kept memory back once everything queued has run; the engine is closed when the last handle has gone.
     Napi::Value dispose(const Napi::CallbackInfo& call) {
         const EngineRef engine = take(call.Env());
         if (engine) return promise(call.Env(), engine, [state = engine.get()] { state->engine.release(); });
-        auto done = Napi::Promise::Deferred::New(call.Env());
+        const Napi::Promise::Deferred done(call.Env());
         done.Resolve(call.Env().Undefined());
         return done.Promise();
     }

@@ -25,8 +25,7 @@ Napi::Value read_safetensors_js(const Napi::CallbackInfo& info) {
     const SafetensorsLimits limits = limits_from_js(options);
     SafetensorsFile file = [&] {
         if (info[0].IsString()) return SafetensorsFile::open(info[0].As<Napi::String>().Utf8Value(), limits);
-        if (!info[0].IsTypedArray())
-            throw Error("VIN_INVALID", "Expected a path or a Uint8Array of a safetensors file");
+        if (!info[0].IsTypedArray()) throw invalid("Expected a path or a Uint8Array of a safetensors file");
         const Napi::Uint8Array array = info[0].As<Napi::Uint8Array>();
         return SafetensorsFile::from_bytes(array.Data(), array.ByteLength(), "buffer", limits);
     }();
@@ -36,20 +35,20 @@ Napi::Value read_safetensors_js(const Napi::CallbackInfo& info) {
         entry.Set("dtype", name_of(stored.dtype));
         entry.Set("shape", shape_to_js(env, stored.shape));
         if (!header_only) {
+            const auto data = [&](auto array, const auto& read) {
+                read(array.Data());
+                entry.Set("data", array);
+            };
+            const auto convert = [&](auto* out) { file.read(stored, out); };
             const size_t n = static_cast<size_t>(stored.count);
-            if (stored.dtype == FileDtype::U8) {
-                Napi::Uint8Array data = Napi::Uint8Array::New(env, n);
-                file.read_bytes(stored, data.Data());
-                entry.Set("data", data);
-            } else if (stored.dtype == FileDtype::F64 || stored.dtype == FileDtype::I64 ||
-                       stored.dtype == FileDtype::I32) {
-                Napi::Float64Array data = Napi::Float64Array::New(env, n);
-                file.read(stored, data.Data());
-                entry.Set("data", data);
-            } else {
-                Napi::Float32Array data = Napi::Float32Array::New(env, n);
-                file.read(stored, data.Data());
-                entry.Set("data", data);
+            switch (stored.dtype) {
+                case FileDtype::U8:
+                    data(Napi::Uint8Array::New(env, n), [&](uint8_t* out) { file.read_bytes(stored, out); });
+                    break;
+                case FileDtype::F64:
+                case FileDtype::I64:
+                case FileDtype::I32: data(Napi::Float64Array::New(env, n), convert); break;
+                default: data(Napi::Float32Array::New(env, n), convert);
             }
         }
         set_own(env, tensors, stored.name, entry);
@@ -72,37 +71,23 @@ Napi::Value write_safetensors_js(const Napi::CallbackInfo& info) {
         entry.name = name;
         entry.shape = integers(given.Get("shape"), "shape");
         const Napi::Value data = given.Get("data");
-        if (!data.IsTypedArray()) throw Error("VIN_INVALID", "Expected a typed array for the data of " + name);
+        if (!data.IsTypedArray()) throw invalid("Expected a typed array for the data of ", name);
         const Napi::TypedArray array = data.As<Napi::TypedArray>();
         const int64_t count = elements(entry.shape);
         if (count != static_cast<int64_t>(array.ElementLength()))
-            throw Error("VIN_INVALID", "Expected " + std::to_string(count) + " values for " + name + " of shape " +
-                                           to_string(entry.shape) + " but received " +
-                                           std::to_string(array.ElementLength()));
-        const void* bytes = bytes_of(array);
-        const std::string dtype = text(given, "dtype", "");
-        switch (array.TypedArrayType()) {
-            case napi_float32_array:
-                entry.dtype = dtype == "bfloat16"  ? FileDtype::BF16
-                              : dtype == "float16" ? FileDtype::F16
-                                                   : FileDtype::F32;
-                entry.values = values_at(static_cast<const float*>(bytes));
-                break;
-            case napi_float64_array:
-                entry.dtype = FileDtype::F64;
-                entry.bytes = bytes;
-                break;
-            case napi_int32_array:
-                entry.dtype = FileDtype::I32;
-                entry.bytes = bytes;
-                break;
-            case napi_uint8_array:
-                entry.dtype = FileDtype::U8;
-                entry.bytes = bytes;
-                break;
-            default:
-                throw Error("VIN_INVALID",
-                            "Expected a Float32Array, Float64Array, Int32Array or Uint8Array for " + name);
+            throw invalid("Expected ", count, " values for ", name, " of shape ", entry.shape, " but received ",
+                          array.ElementLength());
+        static const std::map<int32_t, FileDtype> others = {
+            {VIN_DTYPE_F64, FileDtype::F64}, {VIN_DTYPE_I32, FileDtype::I32}, {VIN_DTYPE_U8, FileDtype::U8}};
+        if (const int32_t dtype = dtype_of(array, "for " + name); dtype != VIN_DTYPE_F32) {
+            entry.dtype = others.at(dtype);
+            entry.bytes = bytes_of(array);
+        } else {
+            const std::string stored = text(given, "dtype", "");
+            entry.dtype = stored == "bfloat16"  ? FileDtype::BF16
+                          : stored == "float16" ? FileDtype::F16
+                                                : FileDtype::F32;
+            entry.values = values_at(reinterpret_cast<const float*>(bytes_of(array)));
         }
         entries.push_back(std::move(entry));
     }
@@ -138,7 +123,7 @@ Napi::Value json_to_js(Napi::Env env, const Json& json, bool own_keys) {
 }
 
 Napi::Value parse_json_js(const Napi::CallbackInfo& info) {
-    if (!info[0].IsTypedArray()) throw Error("VIN_INVALID", "Expected the bytes of a JSON file");
+    if (!info[0].IsTypedArray()) throw invalid("Expected the bytes of a JSON file");
     const Napi::Uint8Array bytes = info[0].As<Napi::Uint8Array>();
     JsonLimits limits;
     if (info.Length() > 2 && info[2].IsObject()) {

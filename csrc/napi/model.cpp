@@ -17,10 +17,11 @@ ModelRef unwrap_model(const Napi::Value& value) {
     if (TransformerWrap::is(value)) return TransformerWrap::unwrap(value);
     if (VaeWrap::is(value)) return VaeWrap::unwrap(value);
     if (T5Wrap::is(value)) return T5Wrap::unwrap(value);
-    throw Error("VIN_INVALID", "Expected a model of the engine");
+    throw invalid("Expected a model of the engine");
 }
 
-Napi::Value weights_to_js(Napi::Env env, const ModelRef& model) {
+Napi::Value weights_js(const Napi::CallbackInfo& info, const ModelRef& model) {
+    const Napi::Env env = info.Env();
     Napi::Array list = Napi::Array::New(env);
     for (const WeightSpec& spec : model->model.weights().specs()) {
         Napi::Object entry = Napi::Object::New(env);
@@ -31,7 +32,15 @@ Napi::Value weights_to_js(Napi::Env env, const ModelRef& model) {
     return list;
 }
 
-Napi::Value save_model(const Napi::CallbackInfo& info, const ModelRef& model) {
+Napi::Value weight_js(const Napi::CallbackInfo& info, const ModelRef& model) {
+    return wrap_tensor(info.Env(), model->engine, model->model.weights().at(info[0].ToString().Utf8Value()));
+}
+
+Napi::Value bytes_js(const Napi::CallbackInfo& info, const ModelRef& model) {
+    return Napi::Number::New(info.Env(), static_cast<double>(model->model.weights().bytes()));
+}
+
+Napi::Value save_js(const Napi::CallbackInfo& info, const ModelRef& model) {
     const std::string path = info[0].ToString().Utf8Value();
     const int32_t dtype = dtype_from_js(text(options_at(info, 1), "dtype", "float32"));
     return promise(info.Env(), model->engine, [model, path, dtype] {
@@ -49,9 +58,9 @@ Napi::Value resolve_config_js(const Napi::CallbackInfo& info) {
     return json_to_js(info.Env(), resolved_config(config_from_js(info, info[2].ToString().Utf8Value())), true);
 }
 
-Napi::Value load_model(const Napi::CallbackInfo& info, const EngineRef& engine) {
+Napi::Value load_model_js(const Napi::CallbackInfo& info, const EngineRef& engine) {
     const std::vector<std::string> files = strings(info[2], "files");
-    if (files.empty()) throw Error("VIN_INVALID", "Expected at least one file of weights");
+    if (files.empty()) throw invalid("Expected at least one file of weights");
     const auto config = std::make_shared<const ModelConfig>(config_from_js(info));
     weight_specs(*config);  // a bad configuration fails before anything is queued
     const Napi::Object options = options_at(info, 3);
@@ -64,16 +73,14 @@ Napi::Value load_model(const Napi::CallbackInfo& info, const EngineRef& engine) 
         cancel, [model](Napi::Env env) -> Napi::Value { return wrap_model(env, model); });
 }
 
-Napi::Value create_model(const Napi::CallbackInfo& info, const EngineRef& engine) {
+Napi::Value create_model_js(const Napi::CallbackInfo& info, const EngineRef& engine) {
     bool lossless = true;
     const uint64_t seed = info[2].IsBigInt() ? info[2].As<Napi::BigInt>().Uint64Value(&lossless)
                                              : static_cast<uint64_t>(info[2].ToNumber().Int64Value());
     const auto model = std::make_shared<ModelState>();
     model->engine = engine;
     model->model = new_model(engine->engine, config_from_js(info));
-    Command command;
-    command.work = [model, seed] { initialise(model->engine->engine, model->model.weights(), seed); };
-    submit(engine, std::move(command));
+    submit(engine, [model, seed] { initialise(model->engine->engine, model->model.weights(), seed); });
     return wrap_model(info.Env(), model);
 }
 

@@ -14,8 +14,20 @@ using ModelRef = std::shared_ptr<ModelState>;
 Napi::Object wrap_model(Napi::Env env, const ModelRef& model);
 ModelRef unwrap_model(const Napi::Value& value);
 
-Napi::Value weights_to_js(Napi::Env env, const ModelRef& model);
-Napi::Value save_model(const Napi::CallbackInfo& info, const ModelRef& model);
+// Methods of every model.
+Napi::Value weights_js(const Napi::CallbackInfo& info, const ModelRef& model);
+Napi::Value weight_js(const Napi::CallbackInfo& info, const ModelRef& model);
+Napi::Value save_js(const Napi::CallbackInfo& info, const ModelRef& model);
+Napi::Value bytes_js(const Napi::CallbackInfo& info, const ModelRef& model);
+
+// On the engine's thread: a tensor of `shape` that `fill` writes, in memory planned by `key`.
+template <class Fill>
+Tensor planned(Engine& engine, PlanKey key, const std::shared_ptr<Cancel>& cancel, const Shape& shape,
+               const Fill& fill) {
+    const Tensor result = Tensor::allocate(engine.memory(), shape);
+    engine.planned(std::move(key), cancel.get(), 0, [&](Ops& ops) { fill(ops, result); });
+    return result;
+}
 
 template <class Self>
 class ModelWrap : public Wrapper<Self, ModelRef> {
@@ -24,24 +36,14 @@ public:
     static constexpr auto what = "a live model";
     static size_t outside_bytes(const ModelRef& model) { return model->model.weights().bytes(); }
 
-    Napi::Value weights(const Napi::CallbackInfo& info) { return weights_to_js(info.Env(), this->held()); }
-    Napi::Value weight(const Napi::CallbackInfo& info) {
-        const ModelRef& model = this->held();
-        return wrap_tensor(info.Env(), model->engine, model->model.weights().at(info[0].ToString().Utf8Value()));
-    }
-    Napi::Value save(const Napi::CallbackInfo& info) { return save_model(info, this->held()); }
-    Napi::Value bytes(const Napi::CallbackInfo& info) {
-        return Napi::Number::New(info.Env(), static_cast<double>(outside_bytes(this->held())));
-    }
-
 protected:
     using typename Wrapper<Self, ModelRef>::Property;
     // The class with these methods and those of every model.
     static void define_model(Napi::Env env, std::vector<Property> own) {
-        own.push_back(Self::template method<&Self::weights>("weights"));
-        own.push_back(Self::template method<&Self::weight>("weight"));
-        own.push_back(Self::template method<&Self::save>("save"));
-        own.push_back(Self::template method<&Self::bytes>("bytes"));
+        own.push_back(Self::template method<&weights_js>("weights"));
+        own.push_back(Self::template method<&weight_js>("weight"));
+        own.push_back(Self::template method<&save_js>("save"));
+        own.push_back(Self::template method<&bytes_js>("bytes"));
         own.push_back(Self::template method<&Self::dispose>("dispose"));
         Wrapper<Self, ModelRef>::define(env, own);
     }
@@ -53,12 +55,6 @@ public:
     static constexpr uint64_t tag = 0x7472616e73660001;
     using ModelWrap::ModelWrap;
     static void define(Napi::Env env);
-
-    Napi::Value denoise(const Napi::CallbackInfo& info);
-    Napi::Value trace(const Napi::CallbackInfo& info);
-    Napi::Value forward(const Napi::CallbackInfo& info);
-    Napi::Value attention(const Napi::CallbackInfo& info);
-    Napi::Value memory(const Napi::CallbackInfo& info);
 };
 
 class VaeWrap : public ModelWrap<VaeWrap> {
@@ -67,11 +63,6 @@ public:
     static constexpr uint64_t tag = 0x7661650000000001;
     using ModelWrap::ModelWrap;
     static void define(Napi::Env env);
-
-    Napi::Value encode(const Napi::CallbackInfo& info);
-    Napi::Value decode(const Napi::CallbackInfo& info);
-    Napi::Value decode_pixels(const Napi::CallbackInfo& info);
-    Napi::Value memory(const Napi::CallbackInfo& info);
 };
 
 class T5Wrap : public ModelWrap<T5Wrap> {
@@ -80,8 +71,6 @@ public:
     static constexpr uint64_t tag = 0x7435000000000001;
     using ModelWrap::ModelWrap;
     static void define(Napi::Env env);
-
-    Napi::Value encode(const Napi::CallbackInfo& info);
 };
 
 }  // namespace vin

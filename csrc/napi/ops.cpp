@@ -66,26 +66,24 @@ Napi::Value describe_ops(const Napi::CallbackInfo& info) {
     return list;
 }
 
-Napi::Value call_op(const Napi::CallbackInfo& info, const EngineRef& engine) {
+Napi::Value call_op_js(const Napi::CallbackInfo& info, const EngineRef& engine) {
     const Napi::Env env = info.Env();
-    if (!info[0].IsString() || !info[1].IsObject())
-        throw Error("VIN_INVALID", "Expected the name of an op and its arguments");
+    if (!info[0].IsString() || !info[1].IsObject()) throw invalid("Expected the name of an op and its arguments");
     const std::string name = info[0].As<Napi::String>().Utf8Value();
     const OpEntry* op = nullptr;
     for (const OpEntry& candidate : table())
         if (name == candidate.name) op = &candidate;
-    if (!op) throw Error("VIN_INVALID", "Expected an op of ops.def but received " + name);
+    if (!op) throw invalid("Expected an op of ops.def but received ", name);
 
     const Napi::Object given = info[1].As<Napi::Object>();
     for (const auto& key : strings(given.GetPropertyNames(), "fields")) {
         bool known = false;
         for (const Field& field : op->fields) known = known || key == field.name;
-        if (!known) throw Error("VIN_INVALID", "Expected a field of the op " + name + " but received " + key);
+        if (!known) throw invalid("Expected a field of the op ", name, " but received ", key);
     }
     const double times = info[2].IsNumber() ? info[2].As<Napi::Number>().DoubleValue() : 1;
     if (!(times >= 1 && times <= 1e9))
-        throw Error("VIN_INVALID",
-                    "Expected to call the op " + name + " at least once but received " + std::to_string(times));
+        throw invalid("Expected to call the op ", name, " at least once but received ", times);
     auto args = std::make_shared<std::vector<char>>(op->size, 0);
     struct Operand {
         size_t offset;
@@ -114,8 +112,7 @@ Napi::Value call_op(const Napi::CallbackInfo& info, const EngineRef& engine) {
             continue;
         }
         if (absent) {
-            if (kind == "in")
-                throw Error("VIN_INVALID", "Expected a tensor for " + std::string(field.name) + " of " + name);
+            if (kind == "in") throw invalid("Expected a tensor for ", field.name, " of ", name);
             continue;
         }
         // An output is described by { shape, dtype } or given as a tensor that is written in place.
@@ -134,8 +131,7 @@ Napi::Value call_op(const Napi::CallbackInfo& info, const EngineRef& engine) {
         } else {
             const HandleRef handle = unwrap_tensor(value, field.name);
             if (handle->engine != engine)
-                throw Error("VIN_INVALID",
-                            "Expected tensors of one engine but " + std::string(field.name) + " belongs to another");
+                throw invalid("Expected tensors of one engine but ", field.name, " belongs to another");
             operands->push_back({field.offset, handle, false});
             if (kind == "out") {
                 command.outputs.push_back(

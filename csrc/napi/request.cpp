@@ -22,7 +22,7 @@ DenoiseRequest PendingEvaluation::planned(Ops& ops) const {
 static Operand operand_from_js(const Napi::Object& object, const char* key, Given given) {
     if (given == Given::shapes) {
         const Napi::Value value = object.Get(key);
-        if (!value.IsObject()) throw Error("VIN_INVALID", "Expected the shape of " + std::string(key));
+        if (!value.IsObject()) throw invalid("Expected the shape of ", key);
         return {true, shape_from_js(value.As<Napi::Object>().Get("shape")), nullptr};
     }
     const HandleRef handle = unwrap_tensor(object.Get(key), key);
@@ -34,37 +34,28 @@ static Operand optional_operand(const Napi::Object& object, const char* key, Giv
 
 static void check_latents(const Shape& latents, const Transformer& m) {
     if (latents.size() != 4 || latents[0] != m.config.in_channels || latents[1] < 1 || latents[2] < 1 || latents[3] < 1)
-        throw Error("VIN_INVALID", "Expected latents of shape [" + std::to_string(m.config.in_channels) +
-                                       ", N, H, W] but received " + to_string(latents));
+        throw invalid("Expected latents of shape [", m.config.in_channels, ", N, H, W] but received ", latents);
 }
 
 static void check_text(const Shape& text, const Transformer& m, const char* what) {
     if (text.size() != 2 || text[1] != m.config.caption_channels)
-        throw Error("VIN_INVALID", "Expected " + std::string(what) + " of shape [L, " +
-                                       std::to_string(m.config.caption_channels) + "] but received " + to_string(text));
+        throw invalid("Expected ", what, " of shape [L, ", m.config.caption_channels, "] but received ", text);
 }
 
 // Absent: one chunk of all frames.
 static std::vector<Chunk> chunks_from_js(const Napi::Object& object, int64_t frames) {
     if (!has(object, "chunks")) return {{0, 0, frames}};
-    const Napi::Value value = object.Get("chunks");
-    if (!value.IsArray()) throw Error("VIN_INVALID", "Expected an array of chunks");
-    const Napi::Array array = value.As<Napi::Array>();
     std::vector<Chunk> chunks;
-    for (uint32_t i = 0; i < array.Length(); i++) {
-        const Napi::Value element = array[i];
-        if (!element.IsObject()) throw Error("VIN_INVALID", "Expected chunks of the form {first, start, end}");
+    for (const Napi::Value& element : items(object.Get("chunks"), "of chunks")) {
+        if (!element.IsObject()) throw invalid("Expected chunks of the form {first, start, end}");
         const Napi::Object object = element.As<Napi::Object>();
-        const Chunk chunk{static_cast<int64_t>(required_number(object, "first")),
-                          static_cast<int64_t>(required_number(object, "start")),
-                          static_cast<int64_t>(required_number(object, "end"))};
+        const Chunk chunk{required_integer(object, "first"), required_integer(object, "start"),
+                          required_integer(object, "end")};
         const bool after = chunks.empty() || (chunk.start >= chunks.back().end && chunk.first >= chunks.back().start);
         if (chunk.first < 0 || chunk.start < chunk.first || chunk.end <= chunk.start || chunk.end > frames || !after)
-            throw Error("VIN_INVALID",
-                        "Expected chunks in order inside " + std::to_string(frames) +
-                            " latent frames, each overlapping at most the one before, but received {first: " +
-                            std::to_string(chunk.first) + ", start: " + std::to_string(chunk.start) +
-                            ", end: " + std::to_string(chunk.end) + "}");
+            throw invalid("Expected chunks in order inside ", frames,
+                          " latent frames, each overlapping at most the one before, but received {first: ", chunk.first,
+                          ", start: ", chunk.start, ", end: ", chunk.end, "}");
         chunks.push_back(chunk);
     }
     return chunks;
@@ -74,13 +65,11 @@ static std::vector<uint8_t> mask_from_js(const Napi::Object& object, int64_t fra
     std::vector<uint8_t> mask;
     if (!has(object, "frameMask")) return mask;
     for (int64_t value : integers(object.Get("frameMask"), "frameMask")) {
-        if (value != 0 && value != 1)
-            throw Error("VIN_INVALID", "Expected 0 or 1 in frameMask but received " + std::to_string(value));
+        if (value != 0 && value != 1) throw invalid("Expected 0 or 1 in frameMask but received ", value);
         mask.push_back(static_cast<uint8_t>(value));
     }
     if (static_cast<int64_t>(mask.size()) != frames)
-        throw Error("VIN_INVALID", "Expected " + std::to_string(frames) + " values in frameMask but received " +
-                                       std::to_string(mask.size()));
+        throw invalid("Expected ", frames, " values in frameMask but received ", mask.size());
     return mask;
 }
 
@@ -90,26 +79,21 @@ static std::vector<int64_t> keyframes_from_js(const Napi::Object& object, const 
                     {{"component", "vin.*"}});
     const std::vector<int64_t> keyframes = integers(object.Get("keyframes"), "keyframes");
     for (int64_t k : keyframes)
-        if (k < 0 || k >= frames)
-            throw Error("VIN_INVALID", "Expected keyframes from 0 to " + std::to_string(frames - 1) + " but received " +
-                                           std::to_string(k));
+        if (k < 0 || k >= frames) throw invalid("Expected keyframes from 0 to ", frames - 1, " but received ", k);
     return keyframes;
 }
 
 static std::vector<Range> ranges_from_js(const Napi::Object& object, const char* key, size_t chunks, int64_t rows) {
     std::vector<Range> ranges;
     if (!has(object, key)) return ranges;
-    const Napi::Array array = object.Get(key).As<Napi::Array>();
-    for (uint32_t i = 0; i < array.Length(); i++) {
-        const Napi::Object range = array.Get(i).As<Napi::Object>();
-        ranges.push_back({static_cast<int64_t>(required_number(range, "begin")),
-                          static_cast<int64_t>(required_number(range, "end"))});
+    for (const Napi::Value& item : items(object.Get(key), key)) {
+        const Napi::Object range = item.As<Napi::Object>();
+        ranges.push_back({required_integer(range, "begin"), required_integer(range, "end")});
         if (ranges.back().begin < 0 || ranges.back().end < ranges.back().begin || ranges.back().end > rows)
-            throw Error("VIN_INVALID", std::string("Expected ranges inside the text for ") + key);
+            throw invalid("Expected ranges inside the text for ", key);
     }
     if (ranges.size() != chunks)
-        throw Error("VIN_INVALID", "Expected " + std::to_string(chunks) + " ranges for " + key + " but received " +
-                                       std::to_string(ranges.size()));
+        throw invalid("Expected ", chunks, " ranges for ", key, " but received ", ranges.size());
     return ranges;
 }
 
@@ -117,7 +101,7 @@ static int64_t rows_from_js(const Napi::Object& object, const char* key, int64_t
     if (!has(object, key)) return 0;
     const double value = required_number(object, key);
     if (!(value >= 1 && value <= static_cast<double>(rows) && value == std::floor(value)))
-        throw Error("VIN_INVALID", "Expected 1 to " + std::to_string(rows) + " rows for " + key);
+        throw invalid("Expected 1 to ", rows, " rows for ", key);
     return static_cast<int64_t>(value);
 }
 
@@ -132,8 +116,8 @@ PendingEvaluation evaluation_from_js(const Napi::Object& object, const Transform
     if (p.negative_text) check_text(p.negative_text.shape, m, "negativeText");
     p.global_tokens_from = optional_operand(object, "globalTokensFrom", given);
     if (p.global_tokens_from && p.global_tokens_from.shape != p.latents.shape)
-        throw Error("VIN_INVALID", "Expected globalTokensFrom of the shape of latents " + to_string(p.latents.shape) +
-                                       " but received " + to_string(p.global_tokens_from.shape));
+        throw invalid("Expected globalTokensFrom of the shape of latents ", p.latents.shape, " but received ",
+                      p.global_tokens_from.shape);
     const int64_t frames = p.latents.shape[1], rows = p.text ? p.text.shape[0] : 0,
                   negative_rows = p.negative_text ? p.negative_text.shape[0] : 0;
 

@@ -71,7 +71,10 @@ public:
     using Wrapper::Wrapper;
 
     static void define(Napi::Env env) { Wrapper::define(env, {method<&CancelWrap::cancel>("cancel")}); }
-    void cancel(const Napi::CallbackInfo&) { held()->requested = true; }
+    Napi::Value cancel(const Napi::CallbackInfo& info) {
+        held()->requested = true;
+        return info.Env().Undefined();
+    }
 };
 
 void define_tensor(Napi::Env env) {
@@ -88,7 +91,7 @@ Napi::Object wrap_tensor(Napi::Env env, const EngineRef& engine, const Tensor& t
 }
 
 HandleRef unwrap_tensor(const Napi::Value& value, const char* what) {
-    if (!TensorWrap::is(value)) throw Error("VIN_INVALID", std::string("Expected a tensor of the engine for ") + what);
+    if (!TensorWrap::is(value)) throw invalid("Expected a tensor of the engine for ", what);
     return TensorWrap::unwrap(value);
 }
 
@@ -96,12 +99,13 @@ HandleRef optional_tensor(const Napi::Object& object, const char* key) {
     return has(object, key) ? unwrap_tensor(object.Get(key), key) : nullptr;
 }
 
-Napi::Object new_cancel(Napi::Env env) { return CancelWrap::wrap(env, std::make_shared<Cancel>()); }
+Napi::Value new_cancel(const Napi::CallbackInfo& info, const EngineRef&) {
+    return CancelWrap::wrap(info.Env(), std::make_shared<Cancel>());
+}
 
 std::shared_ptr<Cancel> optional_cancel(const Napi::Object& object) {
     if (!has(object, "cancel")) return nullptr;
-    if (!CancelWrap::is(object.Get("cancel")))
-        throw Error("VIN_INVALID", "Expected a cancel flag of the engine for cancel");
+    if (!CancelWrap::is(object.Get("cancel"))) throw invalid("Expected a cancel flag of the engine for cancel");
     return CancelWrap::unwrap(object.Get("cancel"));
 }
 

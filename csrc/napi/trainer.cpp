@@ -40,19 +40,16 @@ static PendingVideo video_from_js(const Napi::Object& object, const Transformer&
     p.evaluation = evaluation_from_js(object, m, Given::tensors_without_text);
     p.target = unwrap_tensor(object.Get("target"), "target");
     if (p.target->shape != p.evaluation.latents.shape)
-        throw Error("VIN_INVALID", "Expected a target of shape " + to_string(p.evaluation.latents.shape) +
-                                       " but received " + to_string(p.target->shape));
+        throw invalid("Expected a target of shape ", p.evaluation.latents.shape, " but received ", p.target->shape);
     p.video.request.context_loss_weight = number(object, "contextLossWeight", 1);
     p.video.request.gradient_scale = number(object, "lossScale", 1);
     p.video.null_rows = static_cast<int64_t>(number(object, "nullText", 0));
     if (p.video.null_rows < 0 || p.video.null_rows > m.config.model_max_length)
-        throw Error("VIN_INVALID", "Expected nullText from 0 to " + std::to_string(m.config.model_max_length) +
-                                       " but received " + std::to_string(p.video.null_rows));
+        throw invalid("Expected nullText from 0 to ", m.config.model_max_length, " but received ", p.video.null_rows);
     if (!has(object, "ids")) return p;
     for (int64_t id : integers(object.Get("ids"), "ids")) {
         if (!text_encoder || id < 0 || id >= text_encoder->config.vocab_size)
-            throw Error("VIN_INVALID",
-                        "Expected token ids of the trained text encoder but received " + std::to_string(id));
+            throw invalid("Expected token ids of the trained text encoder but received ", id);
         p.video.ids.push_back(static_cast<int32_t>(id));
     }
     return p;
@@ -78,10 +75,10 @@ static PendingPixels pixels_from_js(const Napi::Object& object, const VaeConfig&
     p.pixels = unwrap_tensor(object.Get("pixels"), "pixels");
     const Shape& pixels = p.pixels->shape;
     if (pixels.size() != 4 || pixels[0] != 3)
-        throw Error("VIN_INVALID", "Expected pixels of shape [3, T, H, W] but received " + to_string(pixels));
+        throw invalid("Expected pixels of shape [3, T, H, W] but received ", pixels);
     const std::string stage = text(object, "stage", "all");
     if (stage != "spatial" && stage != "temporal" && stage != "decoder" && stage != "all")
-        throw Error("VIN_INVALID", "Expected the stage spatial, temporal, decoder or all but received " + stage);
+        throw invalid("Expected the stage spatial, temporal, decoder or all but received ", stage);
     p.loss.stage = stage == "spatial" ? VaeStage::spatial : stage == "temporal" ? VaeStage::temporal : VaeStage::all;
     const char* given = stage == "decoder" ? "latents" : "noise";
     const HandleRef latents = unwrap_tensor(object.Get(given), given);
@@ -90,8 +87,7 @@ static PendingPixels pixels_from_js(const Napi::Object& object, const VaeConfig&
     const int64_t cell = stage == "temporal" ? VaeConfig::spatial_factor : 1;
     const Shape weight_shape = {pixels[1], pixels[2] / cell, pixels[3] / cell};
     if (p.weight && p.weight->shape != weight_shape)
-        throw Error("VIN_INVALID", "Expected a weight of shape " + to_string(weight_shape) + " but received " +
-                                       to_string(p.weight->shape));
+        throw invalid("Expected a weight of shape ", weight_shape, " but received ", p.weight->shape);
     p.loss.l1 = required_number(object, "l1");
     p.loss.mse = required_number(object, "mse");
     p.loss.kl = required_number(object, "kl");
@@ -99,18 +95,15 @@ static PendingPixels pixels_from_js(const Napi::Object& object, const VaeConfig&
                                 stage == "spatial" ? pixels[1] : latent_frames(config, pixels[1]), pixels[2] / 8,
                                 pixels[3] / 8};
     if (latents->shape != latent_shape)
-        throw Error("VIN_INVALID", "Expected " + std::string(given) + " of shape " + to_string(latent_shape) +
-                                       " but received " + to_string(latents->shape));
+        throw invalid("Expected ", given, " of shape ", latent_shape, " but received ", latents->shape);
     return p;
 }
 
 static AdamOptions adam_options(const Napi::Object& object, size_t weights) {
     const auto numbers = [&](const char* key) {
         std::vector<double> out;
-        const Napi::Array array = object.Get(key).As<Napi::Array>();
-        for (uint32_t i = 0; i < array.Length(); i++) out.push_back(array.Get(i).ToNumber().DoubleValue());
-        if (out.size() != weights)
-            throw Error("VIN_INVALID", "Expected one number per trainable weight for " + std::string(key));
+        for (const Napi::Value& item : items(object.Get(key), key)) out.push_back(item.ToNumber().DoubleValue());
+        if (out.size() != weights) throw invalid("Expected one number per trainable weight for ", key);
         return out;
     };
     AdamOptions options;
@@ -121,9 +114,8 @@ static AdamOptions adam_options(const Napi::Object& object, size_t weights) {
     options.eps = required_number(object, "eps");
     options.max_grad_norm = required_number(object, "maxGradNorm");
     options.ema_decay = required_number(object, "emaDecay");
-    options.step = static_cast<int64_t>(required_number(object, "step"));
-    if (options.step < 1)
-        throw Error("VIN_INVALID", "Expected a step of at least 1 but received " + std::to_string(options.step));
+    options.step = required_integer(object, "step");
+    if (options.step < 1) throw invalid("Expected a step of at least 1 but received ", options.step);
     return options;
 }
 
@@ -146,11 +138,10 @@ public:
         const TrainerRef state = held();
         const Transformer* model = state->find(&AnyModel::transformer);
         const T5* text = state->find(&AnyModel::t5);
-        if (!model) throw Error("VIN_INVALID", "Expected a trainer of a transformer");
+        if (!model) throw invalid("Expected a trainer of a transformer");
         std::vector<PendingVideo> videos;
-        const Napi::Array array = info[0].As<Napi::Array>();
-        for (uint32_t i = 0; i < array.Length(); i++)
-            videos.push_back(video_from_js(array.Get(i).As<Napi::Object>(), *model, text));
+        for (const Napi::Value& video : items(info[0], "of videos"))
+            videos.push_back(video_from_js(video.As<Napi::Object>(), *model, text));
         const Napi::Object options = options_at(info, 1);
         const bool checkpointing = flag(options, "gradientCheckpointing", false);
         const std::shared_ptr<Cancel> cancel = optional_cancel(options);
@@ -170,7 +161,7 @@ public:
     Napi::Value backward_vae(const Napi::CallbackInfo& info) {
         const TrainerRef state = held();
         const Vae* model = state->find(&AnyModel::vae);
-        if (!model) throw Error("VIN_INVALID", "Expected a trainer of a VAE");
+        if (!model) throw invalid("Expected a trainer of a VAE");
         const Napi::Object object = info[0].As<Napi::Object>();
         const PendingPixels pending = pixels_from_js(object, model->config);
         const std::shared_ptr<Cancel> cancel = optional_cancel(object);
@@ -182,14 +173,12 @@ public:
         });
     }
 
-    void zero_gradients(const Napi::CallbackInfo&) {
-        const TrainerRef state = held();
-        Command command;
-        command.work = [state] {
+    Napi::Value zero_gradients(const Napi::CallbackInfo& info) {
+        submit(held()->engine, [state = held()] {
             Ops ops = state->engine->engine.direct(nullptr);
             state->trainer->zero_gradients(ops);
-        };
-        submit(state->engine, std::move(command));
+        });
+        return info.Env().Undefined();
     }
     Napi::Value names(const Napi::CallbackInfo& info) {
         Napi::Array list = Napi::Array::New(info.Env());
@@ -202,7 +191,7 @@ public:
         const std::vector<std::string>& names = held()->trainer->names();
         for (size_t i = 0; i < names.size(); i++)
             if (names[i] == weight) return wrap_tensor(info.Env(), held()->engine, held()->trainer->gradient(i));
-        throw Error("VIN_INVALID", "Expected the name of a trainable weight but received " + weight);
+        throw invalid("Expected the name of a trainable weight but received ", weight);
     }
 
     Napi::Value update(const Napi::CallbackInfo& info) {
@@ -225,8 +214,7 @@ public:
     Napi::Value save_average(const Napi::CallbackInfo& info) {
         const TrainerRef state = held();
         const size_t index = static_cast<size_t>(info[0].ToNumber().Int64Value());
-        if (index >= state->models.size())
-            throw Error("VIN_INVALID", "Expected the index of a trained model but received " + std::to_string(index));
+        if (index >= state->models.size()) throw invalid("Expected the index of a trained model but received ", index);
         const std::string path = info[1].ToString().Utf8Value();
         const int32_t dtype = dtype_from_js(text(options_at(info, 2), "dtype", "float32"));
         return promise(info.Env(), state->engine, [=] {
@@ -240,7 +228,7 @@ public:
 
 void define_trainer(Napi::Env env) { TrainerWrap::define(env); }
 
-Napi::Value create_trainer(const Napi::CallbackInfo& info, const EngineRef& engine) {
+Napi::Value create_trainer_js(const Napi::CallbackInfo& info, const EngineRef& engine) {
     auto state = std::make_shared<TrainerState>();
     state->engine = engine;
     const Napi::Array models = info[0].As<Napi::Array>(), lists = info[1].As<Napi::Array>();
@@ -255,12 +243,10 @@ Napi::Value create_trainer(const Napi::CallbackInfo& info, const EngineRef& engi
         prefixes.push_back(model.t5 ? "text_encoder." : "");
     }
     state->trainer = std::make_unique<Trainer>(engine->engine, weights, trainable, prefixes);
-    Command command;
-    command.work = [state] {
+    submit(engine, [state] {
         Ops ops = state->engine->engine.direct(nullptr);
         state->trainer->begin(ops);
-    };
-    submit(engine, std::move(command));
+    });
     return TrainerWrap::wrap(info.Env(), state);
 }
 

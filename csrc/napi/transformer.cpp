@@ -5,14 +5,7 @@
 
 namespace vin {
 
-void TransformerWrap::define(Napi::Env env) {
-    using T = TransformerWrap;
-    define_model(env, {method<&T::denoise>("denoise"), method<&T::trace>("trace"), method<&T::forward>("forward"),
-                       method<&T::attention>("attention"), method<&T::memory>("memory")});
-}
-
-Napi::Value TransformerWrap::denoise(const Napi::CallbackInfo& info) {
-    const ModelRef model = held();
+static Napi::Value denoise_js(const Napi::CallbackInfo& info, const ModelRef& model) {
     const PendingEvaluation pending = evaluation_from_js(info[0].As<Napi::Object>(), *model->model.transformer);
     const HandleRef eps = new_handle(model->engine, pending.latents.shape);
     return submit(info.Env(), eps, pending.cancel, [=](Engine& engine) {
@@ -20,14 +13,13 @@ Napi::Value TransformerWrap::denoise(const Napi::CallbackInfo& info) {
         const Tensor out = Tensor::allocate(engine.memory(), eps->shape);
         const Tensor flags = Tensor::allocate(engine.memory(), {finite_flags_needed(r)}, VIN_DTYPE_I32);
         engine.planned(plan_key(*model->model.transformer, r), pending.cancel.get(), pending.tasks_in_flight,
-                       [&](Ops& ops) { vin::denoise(ops, *model->model.transformer, r, out, flags); });
+                       [&](Ops& ops) { denoise(ops, *model->model.transformer, r, out, flags); });
         check_finite_flags(engine, flags, *model->model.transformer);
         return out;
     });
 }
 
-Napi::Value TransformerWrap::trace(const Napi::CallbackInfo& info) {
-    const ModelRef model = held();
+static Napi::Value trace_js(const Napi::CallbackInfo& info, const ModelRef& model) {
     const Transformer& m = *model->model.transformer;
     const PendingEvaluation pending = evaluation_from_js(info[0].As<Napi::Object>(), m);
     const Shape& x = pending.latents.shape;
@@ -62,7 +54,7 @@ Napi::Value TransformerWrap::trace(const Napi::CallbackInfo& info) {
         const DenoiseRequest r = pending.resolved();
         DenoiseTrace seen;
         const Tensor result = ops.empty(eps->shape);
-        vin::denoise(ops, *model->model.transformer, r, result, {}, &seen);
+        denoise(ops, *model->model.transformer, r, result, {}, &seen);
         eps->tensor = result;
         t_vec->tensor = seen.t_vec.slice(0, 0, 1).reshape(t_vec->shape);
         tokens->tensor = seen.video_tokens;
@@ -81,28 +73,23 @@ Napi::Value TransformerWrap::trace(const Napi::CallbackInfo& info) {
     return out;
 }
 
-Napi::Value TransformerWrap::forward(const Napi::CallbackInfo& info) {
-    const ModelRef model = held();
+static Napi::Value forward_js(const Napi::CallbackInfo& info, const ModelRef& model) {
     const Transformer& m = *model->model.transformer;
     const PendingEvaluation pending = evaluation_from_js(info[0].As<Napi::Object>(), m);
     const Shape& x = pending.latents.shape;
     const HandleRef out = new_handle(model->engine, {m.config.out_channels(), x[1], x[2], x[3]});
     return submit(info.Env(), out, pending.cancel, [=](Engine& engine) {
         const DenoiseRequest r = pending.resolved();
-        const Tensor result = Tensor::allocate(engine.memory(), out->shape);
         const Transformer& m = *model->model.transformer;
-        engine.planned(PlanKey("forward", m.weights.id()).add(r.latents).add(r.text).add(r.frame_mask),
-                       pending.cancel.get(), 0, [&](Ops& ops) { vin::forward(ops, m, r, result); });
-        return result;
+        return planned(engine, PlanKey("forward", m.weights.id()).add(r.latents).add(r.text).add(r.frame_mask),
+                       pending.cancel, out->shape, [&](Ops& ops, const Tensor& y) { forward(ops, m, r, y); });
     });
 }
 
-Napi::Value TransformerWrap::attention(const Napi::CallbackInfo& info) {
-    const ModelRef model = held();
+static Napi::Value attention_js(const Napi::CallbackInfo& info, const ModelRef& model) {
     const Transformer& m = *model->model.transformer;
     const PendingEvaluation pending = evaluation_from_js(info[0].As<Napi::Object>(), m);
-    if (!pending.request.use_global_tokens)
-        throw Error("VIN_INVALID", "Expected keyframes for the attention of global tokens");
+    if (!pending.request.use_global_tokens) throw invalid("Expected keyframes for the attention of global tokens");
     const Shape& x = pending.latents.shape;
     const int64_t keys = static_cast<int64_t>(pending.request.keyframes.size()) * ((x[2] + 1) / 2) * ((x[3] + 1) / 2),
                   heads = m.config.vin.num_heads;
@@ -140,13 +127,18 @@ Napi::Value TransformerWrap::attention(const Napi::CallbackInfo& info) {
 }
 
 // Peak activation bytes by the dry run, on this thread.
-Napi::Value TransformerWrap::memory(const Napi::CallbackInfo& info) {
-    const Transformer& m = *held()->model.transformer;
+static Napi::Value memory_js(const Napi::CallbackInfo& info, const ModelRef& model) {
+    const Transformer& m = *model->model.transformer;
     const PendingEvaluation pending = evaluation_from_js(info[0].As<Napi::Object>(), m, Given::shapes);
-    const size_t bytes = held()->engine->engine.plan_bytes(pending.tasks_in_flight, [&](Ops& ops) {
-        vin::denoise(ops, m, pending.planned(ops), ops.empty(pending.latents.shape), {});
+    const size_t bytes = model->engine->engine.plan_bytes(pending.tasks_in_flight, [&](Ops& ops) {
+        denoise(ops, m, pending.planned(ops), ops.empty(pending.latents.shape), {});
     });
     return Napi::Number::New(info.Env(), static_cast<double>(bytes));
+}
+
+void TransformerWrap::define(Napi::Env env) {
+    define_model(env, {method<&denoise_js>("denoise"), method<&trace_js>("trace"), method<&forward_js>("forward"),
+                       method<&attention_js>("attention"), method<&memory_js>("memory")});
 }
 
 }  // namespace vin

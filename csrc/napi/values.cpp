@@ -61,36 +61,36 @@ Napi::Array shape_to_js(Napi::Env env, const Shape& shape) {
     return array;
 }
 
-std::vector<int64_t> integers(const Napi::Value& value, const char* what) {
-    if (!value.IsArray()) throw Error("VIN_INVALID", std::string("Expected an array of integers for ") + what);
+std::vector<Napi::Value> items(const Napi::Value& value, const char* what) {
+    if (!value.IsArray()) throw invalid("Expected an array ", what);
     const Napi::Array array = value.As<Napi::Array>();
+    std::vector<Napi::Value> out;
+    for (uint32_t i = 0; i < array.Length(); i++) out.push_back(array.Get(i));
+    return out;
+}
+
+std::vector<int64_t> integers(const Napi::Value& value, const char* what) {
     std::vector<int64_t> out;
-    for (uint32_t i = 0; i < array.Length(); i++) {
-        const Napi::Value element = array[i];
-        const double number = element.IsNumber() ? element.As<Napi::Number>().DoubleValue() : 0.5;
-        if (number != static_cast<double>(static_cast<int64_t>(number)))
-            throw Error("VIN_INVALID", std::string("Expected an array of integers for ") + what);
+    for (const Napi::Value& item : items(value, concat("of integers for ", what).c_str())) {
+        const double number = item.IsNumber() ? item.As<Napi::Number>().DoubleValue() : 0.5;
         out.push_back(static_cast<int64_t>(number));
+        if (number != static_cast<double>(out.back())) throw invalid("Expected an array of integers for ", what);
     }
     return out;
 }
 
 Shape shape_from_js(const Napi::Value& value) {
     Shape shape = integers(value, "a shape");
-    if (shape.size() > VIN_MAX_RANK)
-        throw Error("VIN_INVALID", "Expected a shape of rank 5 or less but found " + to_string(shape));
+    if (shape.size() > VIN_MAX_RANK) throw invalid("Expected a shape of rank 5 or less but found ", shape);
     elements(shape);
     return shape;
 }
 
 std::vector<std::string> strings(const Napi::Value& value, const char* what) {
-    if (!value.IsArray()) throw Error("VIN_INVALID", std::string("Expected an array of strings for ") + what);
-    const Napi::Array array = value.As<Napi::Array>();
     std::vector<std::string> out;
-    for (uint32_t i = 0; i < array.Length(); i++) {
-        const Napi::Value element = array[i];
-        if (!element.IsString()) throw Error("VIN_INVALID", std::string("Expected an array of strings for ") + what);
-        out.push_back(element.As<Napi::String>().Utf8Value());
+    for (const Napi::Value& item : items(value, concat("of strings for ", what).c_str())) {
+        if (!item.IsString()) throw invalid("Expected an array of strings for ", what);
+        out.push_back(item.As<Napi::String>().Utf8Value());
     }
     return out;
 }
@@ -98,8 +98,18 @@ std::vector<std::string> strings(const Napi::Value& value, const char* what) {
 int32_t dtype_from_js(const std::string& name) {
     for (int32_t dtype = VIN_DTYPE_F32; dtype <= VIN_DTYPE_F64; dtype++)
         if (name == dtype_name(dtype)) return dtype;
-    throw Error("VIN_INVALID",
-                "Expected a dtype float32, bfloat16, float16, int32, uint8 or float64 but received " + name);
+    throw invalid("Expected a dtype float32, bfloat16, float16, int32, uint8 or float64 but received ", name);
+}
+
+int32_t dtype_of(const Napi::TypedArray& array, const std::string& what) {
+    switch (array.TypedArrayType()) {
+        case napi_float32_array: return VIN_DTYPE_F32;
+        case napi_float64_array: return VIN_DTYPE_F64;
+        case napi_int32_array: return VIN_DTYPE_I32;
+        case napi_uint8_array:
+        case napi_uint8_clamped_array: return VIN_DTYPE_U8;
+        default: throw invalid("Expected a Float32Array, Float64Array, Int32Array or Uint8Array ", what);
+    }
 }
 
 Napi::Object options_at(const Napi::CallbackInfo& info, size_t index) {
@@ -113,8 +123,12 @@ bool has(const Napi::Object& object, const char* key) {
 
 double required_number(const Napi::Object& object, const char* key) {
     const Napi::Value value = object.Get(key);
-    if (!value.IsNumber()) throw Error("VIN_INVALID", std::string("Expected a number for ") + key);
+    if (!value.IsNumber()) throw invalid("Expected a number for ", key);
     return value.As<Napi::Number>().DoubleValue();
+}
+
+int64_t required_integer(const Napi::Object& object, const char* key) {
+    return static_cast<int64_t>(required_number(object, key));
 }
 
 double number(const Napi::Object& object, const char* key, double fallback) {
@@ -124,14 +138,14 @@ double number(const Napi::Object& object, const char* key, double fallback) {
 bool flag(const Napi::Object& object, const char* key, bool fallback) {
     if (!has(object, key)) return fallback;
     const Napi::Value value = object.Get(key);
-    if (!value.IsBoolean()) throw Error("VIN_INVALID", std::string("Expected a boolean for ") + key);
+    if (!value.IsBoolean()) throw invalid("Expected a boolean for ", key);
     return value.As<Napi::Boolean>().Value();
 }
 
 std::string text(const Napi::Object& object, const char* key, const std::string& fallback) {
     if (!has(object, key)) return fallback;
     const Napi::Value value = object.Get(key);
-    if (!value.IsString()) throw Error("VIN_INVALID", std::string("Expected a string for ") + key);
+    if (!value.IsString()) throw invalid("Expected a string for ", key);
     return value.As<Napi::String>().Utf8Value();
 }
 
@@ -142,7 +156,7 @@ SafetensorsLimits limits_from_js(const Napi::Object& options) {
     const auto limit = [&](const char* key, uint64_t fallback) {
         const double value = number(given, key, static_cast<double>(fallback));
         if (!(value >= 0 && value <= 9007199254740992.0))
-            throw Error("VIN_INVALID", std::string("Expected a number from 0 to 2^53 for limits.") + key);
+            throw invalid("Expected a number from 0 to 2^53 for limits.", key);
         return static_cast<uint64_t>(value);
     };
     limits.header_bytes = limit("headerBytes", limits.header_bytes);
@@ -166,19 +180,17 @@ static Json json_from_js(const Napi::Value& value, const std::string& file, size
     const size_t most = JsonLimits().depth;
     if (depth == most)
         throw Error("VIN_FORMAT",
-                    file + ": expected at most " + std::to_string(most) + " nested arrays and objects but found more");
+                    concat(file, ": expected at most ", most, " nested arrays and objects but found more"));
     const Napi::HandleScope scope(value.Env());
     if (value.IsArray()) {
-        const Napi::Array array = value.As<Napi::Array>();
         JsonArray out;
-        for (uint32_t i = 0; i < array.Length(); i++) out.push_back(json_from_js(array.Get(i), file, depth + 1));
+        for (const Napi::Value& item : items(value, "")) out.push_back(json_from_js(item, file, depth + 1));
         return out;
     }
     const Napi::Object object = value.As<Napi::Object>();
-    const Napi::Array keys = object.GetPropertyNames();
     JsonObject out;
-    for (uint32_t i = 0; i < keys.Length(); i++) {
-        const std::string key = keys.Get(i).ToString().Utf8Value();
+    for (const Napi::Value& name : items(object.GetPropertyNames(), "")) {
+        const std::string key = name.ToString().Utf8Value();
         const Napi::Value member = object.Get(key);
         if (!member.IsUndefined()) out.set(key, json_from_js(member, file, depth + 1));
     }

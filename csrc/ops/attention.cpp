@@ -6,6 +6,9 @@
 
 namespace vin {
 
+static const vin_tensor absent = {};
+static float inverse_root(int64_t width) { return static_cast<float>(1 / std::sqrt(static_cast<double>(width))); }
+
 // q, k or v before its norm: x [R, H, d], a view of the source matrix.
 struct Head {
     Tensor x, weight, rstd;
@@ -63,17 +66,12 @@ Tensor self_attention(Ops& ops, const Tensor& qkv_, int heads, const Sequences& 
     const Head q = prepare(ops, heads_of(qkv, heads, 0, width), q_norm, rotary),
                k = prepare(ops, heads_of(qkv, heads, width, width), k_norm, rotary);
     const Tensor v = heads_of(qkv, heads, 2 * width, width);
-    const float scale = static_cast<float>(1 / std::sqrt(static_cast<double>(width / heads)));
+    const float scale = inverse_root(width / heads);
     const Tensor y = ops.empty({rows, heads, width / heads}), lse = ops.empty({s.repeats * s.batch, heads, s.length});
     const auto part = [s](const Tensor& x, int64_t i) { return sequences_of(repeat_of(x, s, i), s); };
     for (int64_t i = 0; i < s.repeats; i++)
-        call(ops, vin_attention_args{part(y, i).view(),
-                                     repeat_of(lse, s, i).view(),
-                                     part(q.normed, i).view(),
-                                     part(k.normed, i).view(),
-                                     part(v, i).view(),
-                                     {},
-                                     scale});
+        call(ops, vin_attention_args{part(y, i).view(), repeat_of(lse, s, i).view(), part(q.normed, i).view(),
+                                     part(k.normed, i).view(), part(v, i).view(), absent, scale});
     if (ops.wants(qkv)) {
         ops.tape->record(y, [=](Ops& ops) {
             const Tensor dy = ops.tape->gradient(y);
@@ -83,18 +81,10 @@ Tensor self_attention(Ops& ops, const Tensor& qkv_, int heads, const Sequences& 
             const Tensor dq_normed = q.changed() ? ops.empty(dq.shape()) : dq,
                          dk_normed = k.changed() ? ops.empty(dk.shape()) : dk;
             for (int64_t i = 0; i < s.repeats; i++)
-                call(ops, vin_attention_backward_args{part(dq_normed, i).view(),
-                                                      part(dk_normed, i).view(),
-                                                      part(dv, i).view(),
-                                                      {},
-                                                      part(dy, i).view(),
-                                                      part(y, i).view(),
-                                                      repeat_of(lse, s, i).view(),
-                                                      part(q.normed, i).view(),
-                                                      part(k.normed, i).view(),
-                                                      part(v, i).view(),
-                                                      {},
-                                                      scale,
+                call(ops, vin_attention_backward_args{part(dq_normed, i).view(), part(dk_normed, i).view(),
+                                                      part(dv, i).view(), absent, part(dy, i).view(), part(y, i).view(),
+                                                      repeat_of(lse, s, i).view(), part(q.normed, i).view(),
+                                                      part(k.normed, i).view(), part(v, i).view(), absent, scale,
                                                       static_cast<int32_t>(key_grad_from)});
             prepare_backward(ops, q, dq_normed, dq);
             prepare_backward(ops, k, dk_normed, dk);
@@ -112,16 +102,11 @@ Tensor cross_attention(Ops& ops, const Tensor& q_, const Tensor& kv_, int heads,
     const Head q = prepare(ops, heads_of(q_rows, heads, 0, width), q_norm, {}),
                k = prepare(ops, heads_of(kv, heads, 0, width), k_norm, {});
     const Tensor v = heads_of(kv, heads, width, width);
-    const float scale = static_cast<float>(1 / std::sqrt(static_cast<double>(width / heads)));
+    const float scale = inverse_root(width / heads);
     Tensor y = ops.empty(q_rows.shape()), lse = ops.empty({queries.batch, heads, queries.length});
     const Tensor y_heads = sequences_of(heads_of(y, heads, 0, width), queries);
-    call(ops, vin_attention_args{y_heads.view(),
-                                 lse.view(),
-                                 sequences_of(q.normed, queries).view(),
-                                 sequences_of(k.normed, keys).view(),
-                                 sequences_of(v, keys).view(),
-                                 {},
-                                 scale});
+    call(ops, vin_attention_args{y_heads.view(), lse.view(), sequences_of(q.normed, queries).view(),
+                                 sequences_of(k.normed, keys).view(), sequences_of(v, keys).view(), absent, scale});
     if (ops.wants(q_rows) || ops.wants(kv)) {
         ops.tape->record(y, [=](Ops& ops) {
             const Tensor dy = heads_of(ops.tape->gradient(y), heads, 0, width);
@@ -130,19 +115,11 @@ Tensor cross_attention(Ops& ops, const Tensor& q_, const Tensor& kv_, int heads,
                          dv = heads_of(dkv, heads, width, width);
             const Tensor dq_normed = q.changed() ? ops.empty(dq.shape()) : dq,
                          dk_normed = k.changed() ? ops.empty(dk.shape()) : dk;
-            call(ops, vin_attention_backward_args{sequences_of(dq_normed, queries).view(),
-                                                  sequences_of(dk_normed, keys).view(),
-                                                  sequences_of(dv, keys).view(),
-                                                  {},
-                                                  sequences_of(dy, queries).view(),
-                                                  y_heads.view(),
-                                                  lse.view(),
-                                                  sequences_of(q.normed, queries).view(),
-                                                  sequences_of(k.normed, keys).view(),
-                                                  sequences_of(v, keys).view(),
-                                                  {},
-                                                  scale,
-                                                  0});
+            call(ops, vin_attention_backward_args{
+                          sequences_of(dq_normed, queries).view(), sequences_of(dk_normed, keys).view(),
+                          sequences_of(dv, keys).view(), absent, sequences_of(dy, queries).view(), y_heads.view(),
+                          lse.view(), sequences_of(q.normed, queries).view(), sequences_of(k.normed, keys).view(),
+                          sequences_of(v, keys).view(), absent, scale, 0});
             prepare_backward(ops, q, dq_normed, dq);
             prepare_backward(ops, k, dk_normed, dk);
             ops.tape->add(ops, q_rows, dq_rows);
@@ -198,12 +175,8 @@ Tensor attention_weights(Ops& ops, const Tensor& q, const Tensor& k, float scale
         for (int64_t key = begin; key < std::min(keys, begin + width); key++)
             identity[static_cast<size_t>(key * width + key - begin)] = 1;
         const Tensor v = constant(ops, identity, {1, 1, keys, width}).expand({1, heads, keys, width});
-        call(ops, vin_attention_args{weights.slice(3, begin, begin + width).view(),
-                                     lse.view(),
-                                     sequences_of(q, q_rows).view(),
-                                     sequences_of(k, k_rows).view(),
-                                     v.view(),
-                                     {},
+        call(ops, vin_attention_args{weights.slice(3, begin, begin + width).view(), lse.view(),
+                                     sequences_of(q, q_rows).view(), sequences_of(k, k_rows).view(), v.view(), absent,
                                      scale});
     }
     return contiguous(ops, weights.slice(3, 0, keys)).reshape({heads, queries, keys});

@@ -5,9 +5,7 @@
 namespace vin {
 
 static Shape broadcast(const Tensor& a, const Tensor& b) {
-    if (a.rank() != b.rank())
-        throw Error("VIN_INVALID",
-                    "Expected tensors of one rank but found " + to_string(a.shape()) + " and " + to_string(b.shape()));
+    if (a.rank() != b.rank()) throw invalid("Expected tensors of one rank but found ", a.shape(), " and ", b.shape());
     Shape shape = a.shape();
     for (int i = 0; i < b.rank(); i++)
         if (shape[static_cast<size_t>(i)] == 1) shape[static_cast<size_t>(i)] = b.size(i);
@@ -57,31 +55,21 @@ Tensor multiply(Ops& ops, const Tensor& a, const Tensor& b) {
     return y;
 }
 
-Tensor gelu(Ops& ops, const Tensor& x) {
+template <class Args, class BackwardArgs>
+static Tensor activation(Ops& ops, const Tensor& x) {
     Tensor y = ops.empty(x.shape());
-    call(ops, vin_gelu_args{y.view(), x.view()});
+    call(ops, Args{y.view(), x.view()});
     if (ops.wants(x)) {
         ops.tape->record(y, [x, output = TensorKey(y)](Ops& ops) {
             const Tensor dx = ops.empty(x.shape());
-            call(ops, vin_gelu_backward_args{dx.view(), ops.tape->gradient(output).view(), x.view()});
+            call(ops, BackwardArgs{dx.view(), ops.tape->gradient(output).view(), x.view()});
             ops.tape->add(ops, x, dx);
         });
     }
     return y;
 }
-
-Tensor silu(Ops& ops, const Tensor& x) {
-    Tensor y = ops.empty(x.shape());
-    call(ops, vin_silu_args{y.view(), x.view()});
-    if (ops.wants(x)) {
-        ops.tape->record(y, [x, output = TensorKey(y)](Ops& ops) {
-            const Tensor dx = ops.empty(x.shape());
-            call(ops, vin_silu_backward_args{dx.view(), ops.tape->gradient(output).view(), x.view()});
-            ops.tape->add(ops, x, dx);
-        });
-    }
-    return y;
-}
+Tensor gelu(Ops& ops, const Tensor& x) { return activation<vin_gelu_args, vin_gelu_backward_args>(ops, x); }
+Tensor silu(Ops& ops, const Tensor& x) { return activation<vin_silu_args, vin_silu_backward_args>(ops, x); }
 
 Tensor gated_residual(Ops& ops, const Tensor& x, const Tensor& gate, const Tensor& group, const Tensor& residual) {
     Tensor y = ops.empty(x.shape());
@@ -91,12 +79,11 @@ Tensor gated_residual(Ops& ops, const Tensor& x, const Tensor& gate, const Tenso
         ops.tape->record(y, [x, gate, group, residual = TensorKey(residual), output = TensorKey(y)](Ops& ops) {
             Tape& tape = *ops.tape;
             const Tensor dy = tape.gradient(output);
-            const Tensor dx = tape.wants(x) ? ops.empty(x.shape()) : Tensor(),
-                         dgate = tape.wants(gate) ? ops.empty(gate.shape()) : Tensor();
-            call(ops, vin_gated_residual_backward_args{dx ? dx.rows().view() : dx.view(), dgate.view(),
-                                                       dy.rows().view(), x.rows().view(), gate.view(), group.view()});
-            if (dx) tape.add(ops, x, dx);
-            if (dgate) tape.add(ops, gate, dgate);
+            const Tensor dx = tape.room_for(ops, x), dgate = tape.room_for(ops, gate);
+            call(ops, vin_gated_residual_backward_args{dx.rows().view(), dgate.view(), dy.rows().view(),
+                                                       x.rows().view(), gate.view(), group.view()});
+            tape.add(ops, x, dx);
+            tape.add(ops, gate, dgate);
             tape.add(ops, residual, dy);
         });
     }

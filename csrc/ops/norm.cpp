@@ -11,15 +11,15 @@ Tensor layer_norm(Ops& ops, const Tensor& x, const Tensor& scale, const Tensor& 
     if (ops.wants(x) || ops.wants(scale) || ops.wants(shift)) {
         ops.tape->record(y, [x, scale, shift = TensorKey(shift), group, stats, output = TensorKey(y)](Ops& ops) {
             Tape& tape = *ops.tape;
-            const Tensor dx = tape.wants(x) ? ops.empty(x.shape()) : Tensor();
-            const Tensor dscale = tape.wants(scale) ? ops.empty(scale.shape()) : Tensor();
-            const Tensor dshift = tape.wants(shift) ? ops.empty(shift.shape()) : Tensor();
-            call(ops, vin_layer_norm_modulate_backward_args{dx ? dx.rows().view() : dx.view(), dscale.view(),
-                                                            dshift.view(), tape.gradient(output).rows().view(),
-                                                            x.rows().view(), stats.view(), scale.view(), group.view()});
-            if (dx) tape.add(ops, x, dx);
-            if (dscale) tape.add(ops, scale, dscale);
-            if (dshift) tape.add(ops, shift, dshift);
+            const Tensor dx = tape.room_for(ops, x);
+            const Tensor dscale = tape.room_for(ops, scale);
+            const Tensor dshift = tape.room_for(ops, shift);
+            call(ops, vin_layer_norm_modulate_backward_args{dx.rows().view(), dscale.view(), dshift.view(),
+                                                            tape.gradient(output).rows().view(), x.rows().view(),
+                                                            stats.view(), scale.view(), group.view()});
+            tape.add(ops, x, dx);
+            tape.add(ops, scale, dscale);
+            tape.add(ops, shift, dshift);
         });
     }
     return y;
@@ -32,11 +32,11 @@ Tensor rms_norm_rope(Ops& ops, const Tensor& x, const Tensor& weight, const Rota
     if (ops.wants(x) || ops.wants(weight)) {
         ops.tape->record(y, [x, weight, rotary, rstd, output = TensorKey(y)](Ops& ops) {
             Tape& tape = *ops.tape;
-            const Tensor dx = tape.wants(x) ? ops.empty(x.shape()) : Tensor();
+            const Tensor dx = tape.room_for(ops, x);
             call(ops, vin_rms_norm_rope_backward_args{dx.view(), tape.leaf_gradient(weight).view(),
                                                       tape.gradient(output).view(), x.view(), rstd.view(),
                                                       weight.view(), rotary.table.view(), rotary.rows_per_position});
-            if (dx) tape.add(ops, x, dx);
+            tape.add(ops, x, dx);
         });
     }
     return y;
@@ -53,11 +53,11 @@ Tensor group_norm(Ops& ops, const Tensor& x, const Tensor& weight, const Tensor&
     if (ops.wants(x) || ops.wants(weight) || ops.wants(bias)) {
         ops.tape->record(y, [x, weight, bias, stats, groups, silu, output = TensorKey(y)](Ops& ops) {
             Tape& tape = *ops.tape;
-            const Tensor dx = tape.wants(x) ? ops.empty(x.shape()) : Tensor();
+            const Tensor dx = tape.room_for(ops, x);
             call(ops, vin_group_norm_backward_args{dx.view(), tape.leaf_gradient(weight).view(),
                                                    tape.leaf_gradient(bias).view(), tape.gradient(output).view(),
                                                    x.view(), stats.view(), weight.view(), bias.view(), groups, silu});
-            if (dx) tape.add(ops, x, dx);
+            tape.add(ops, x, dx);
         });
     }
     return y;
