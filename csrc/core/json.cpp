@@ -48,7 +48,7 @@ size_t utf8_sequence(const unsigned char* p, const unsigned char* end) {
 void append_utf8(std::string* out, uint32_t code) {
     if (code < 0x80) return out->push_back(static_cast<char>(code));
     int more = code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;  // bytes of six bits behind the first
-    out->push_back(static_cast<char>(0xFF << (6 - more) | code >> 6 * more));
+    out->push_back(static_cast<char>(0xFF << (7 - more) | code >> 6 * more));
     while (more-- > 0) out->push_back(static_cast<char>(0x80 | (code >> 6 * more & 0x3F)));
 }
 
