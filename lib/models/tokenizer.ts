@@ -66,7 +66,11 @@ export class Tokenizer {
     this.vocabularySize = size
   }
 
-  /** Reads tokenizer.json, or a folder that holds one. */
+  /**
+  Reads tokenizer.json, or a folder that holds one: those of T5 and its kin (Unigram), and of whole words (WordLevel).
+
+  @throws ERR_VIN_NOT_SUPPORTED for a model or a step of another kind, such as BPE, by its name
+  */
   static async fromPretrained(path: string, options: { limits?: Partial<TokenizerLimits>; signal?: AbortSignal } = {}): Promise<Tokenizer> {
     options.signal?.throwIfAborted()
     const limits = { ...defaultLimits, ...options.limits }
@@ -77,7 +81,7 @@ export class Tokenizer {
     })
     options.signal?.throwIfAborted()
     await verifyBytes(file, bytes)
-    return Tokenizer.fromJson(parse(bytes, file, limits), file)
+    return Tokenizer.fromJson(loadBinding().parseJson(bytes, file, limits), file)
   }
 
   /** From the parsed content of a tokenizer.json. */
@@ -116,7 +120,7 @@ export class Tokenizer {
     try {
       done = within(milliseconds, work)
     } catch (error) {
-      throw unusable(this.#file, error)
+      throw Object.assign(formatError(this.#file, 'a tokenizer that can be built and run', errorMessage(error)), { cause: error })
     }
     if (done !== undefined) return done.value
     throw formatError(this.#file, `patterns and replacements that ${text.length} characters pass through within ${milliseconds / 1000} s`, 'some that take longer')
@@ -140,35 +144,6 @@ export function tokenizerAdvice(folder: string): string {
 /** NUL ends strings in other languages, and half a surrogate pair has no UTF-8. */
 function wellFormed(text: string): string {
   return text.replaceAll('\0', '').replace(/[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?<![\uD800-\uDBFF])[\uDC00-\uDFFF]/g, '\uFFFD')
-}
-
-/** What encoding threw. */
-function unusable(file: string, error: unknown): VinError {
-  return Object.assign(formatError(file, 'a tokenizer that can be built and run', errorMessage(error)), { cause: error })
-}
-
-/** JSON.parse recurses, so brackets are counted first. */
-function parse(bytes: Uint8Array, file: string, limits: TokenizerLimits): unknown {
-  if (bytes.length > limits.bytes) throw formatError(file, `at most ${limits.bytes} bytes`, `${bytes.length}`)
-  let depth = 0
-  let inString = false
-  for (let i = 0; i < bytes.length; i++) {
-    const byte = bytes[i]
-    if (inString) {
-      if (byte === 0x5c) i++
-      else if (byte === 0x22) inString = false
-    } else if (byte === 0x22) inString = true
-    else if (byte === 0x7b || byte === 0x5b) {
-      if (++depth > limits.depth) throw formatError(file, `at most ${limits.depth} nested levels`, 'more')
-    } else if (byte === 0x7d || byte === 0x5d) depth--
-  }
-  try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
-  } catch (error) {
-    // The strict reader says line and column, or what the file is instead of JSON.
-    loadBinding().parseJson(bytes, file, { depth: limits.depth, bytes: limits.bytes })
-    throw Object.assign(formatError(file, 'JSON in UTF-8', errorMessage(error)), { cause: error })
-  }
 }
 
 function checkId(value: unknown, file: string, name: string): number {
@@ -226,15 +201,13 @@ function unknownId(model: Json, ids: Map<string, number>, size: number, file: st
   return id
 }
 
-/** Each merge names two tokens, as 'a b' or ['a', 'b'], and both and their union are in the vocabulary. */
+/** Of a model that is refused for its kind: a damaged file is said to be damaged. */
 function checkMerges(model: Json, ids: Map<string, number>, file: string): void {
-  const merges = model['merges'] ?? []
-  if (!Array.isArray(merges)) throw formatError(file, 'a list for merges', quoted(merges, 40))
+  const merges = list(model['merges'] ?? [], file, 'merges')
   const prefix = typeof model['continuing_subword_prefix'] === 'string' ? model['continuing_subword_prefix'] : ''
-  merges.forEach((merge: unknown, i) => {
-    const pair: unknown[] = typeof merge === 'string' ? merge.split(' ') : Array.isArray(merge) ? merge : []
-    const [left, right] = pair
-    const valid = pair.length === 2 && typeof left === 'string' && typeof right === 'string' && ids.has(left) && ids.has(right) && ids.has(left + right.slice(prefix.length))
+  merges.forEach((merge, i) => {
+    const [left, right, ...rest] = typeof merge === 'string' ? merge.split(' ') : Array.isArray(merge) ? (merge as unknown[]) : []
+    const valid = rest.length === 0 && typeof left === 'string' && typeof right === 'string' && ids.has(left) && ids.has(right) && ids.has(left + right.slice(prefix.length))
     if (!valid) throw formatError(file, `two tokens of the vocabulary whose union is one for merge ${i}`, quoted(merge))
   })
 }

@@ -1,6 +1,6 @@
 // Tokens that are found in the text itself, before the vocabulary's model sees it: leftmost first, and of those that begin at one place the longest.
 
-import { wordCharacters } from './pattern.js'
+import { literal } from './pattern.js'
 
 export interface AddedToken {
   content: string
@@ -18,17 +18,14 @@ export interface AddedToken {
 /** A token that was found, or the text between two. */
 export type Part = { id: number } | { text: string; begin: number }
 
-const word = `[${wordCharacters}\u200c\u200d]`
-const wordBefore = new RegExp(`${word}$`, 'v')
-const wordBehind = new RegExp(`^${word}`, 'v')
-
-const escaped = (text: string): string => text.replaceAll(/[\\^$.*+?()[\]{}|/-]/g, String.raw`\$&`)
+const wordBefore = /[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\u200c\u200d]$/u
+const wordBehind = /^[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\u200c\u200d]/u
 
 export function tokenFinder(tokens: readonly AddedToken[]): (text: string) => Part[] {
   const byContent = new Map(tokens.map((token) => [token.content, token]))
   const longestFirst = [...byContent.keys()].filter((content) => content !== '').sort((a, b) => b.length - a.length)
   if (longestFirst.length === 0) return (text) => (text === '' ? [] : [{ text, begin: 0 }])
-  const expression = new RegExp(longestFirst.map(escaped).join('|'), 'g')
+  const expression = new RegExp(longestFirst.map(literal).join('|'), 'g')
   return (text) => {
     const parts: Part[] = []
     let done = 0

@@ -8,6 +8,11 @@ export function formatError(file: string, wanted: string, found: string): VinErr
   return new VinError('ERR_VIN_FORMAT', `Expected ${wanted} in ${file} but found ${found}`, { file, expected: wanted, found })
 }
 
+/** For what published tokenizers may have and this version does not compute with: wrong ids in silence would be worse. */
+export function unsupported(what: string, file: string, wanted: string, found = what): VinError {
+  return notSupported(what, `Expected ${wanted} in ${file} but found ${found}, which this version does not compute with`)
+}
+
 /** A value in an error's sentence. */
 export function quoted(value: unknown, length = 60): string {
   return value === undefined ? 'nothing' : JSON.stringify(value).slice(0, length)
@@ -23,23 +28,26 @@ export function list(value: unknown, file: string, name: string): unknown[] {
   return value as unknown[]
 }
 
-/** A field of a step of the pipeline: one of the normalizers, say. */
-export class Fields {
+/** A step of the pipeline: one of the normalizers, say. */
+export class Step {
   readonly type: string
-  readonly #json: Json
   readonly file: string
+  readonly #json: Json
   readonly #name: string
 
   constructor(value: unknown, file: string, name: string) {
     this.#json = object(value, file, name)
     this.file = file
-    if (typeof this.#json['type'] !== 'string') throw formatError(file, `a text for type of ${name}`, quoted(this.#json['type']))
-    this.type = this.#json['type']
-    this.#name = `${this.type} of ${name}`
+    const type = this.#json['type']
+    if (typeof type !== 'string') throw formatError(file, `a text for type of ${name}`, quoted(type))
+    this.type = type
+    this.#name = name
   }
 
-  #fail(key: string, wanted: string): never {
-    throw formatError(this.file, `${wanted} for ${key} of ${this.#name}`, quoted(this.#json[key]))
+  #take<T>(key: string, wanted: string, otherwise: T | undefined, fits: (value: unknown) => value is T): T {
+    const value = this.#json[key] ?? otherwise
+    if (!fits(value)) throw formatError(this.file, `${wanted} for ${key} of ${this.type} of ${this.#name}`, quoted(value))
+    return value
   }
 
   get(key: string): unknown {
@@ -47,35 +55,23 @@ export class Fields {
   }
 
   text(key: string, otherwise?: string): string {
-    const value = this.get(key) ?? otherwise
-    return typeof value === 'string' ? value : this.#fail(key, 'a text')
+    return this.#take(key, 'a text', otherwise, (value) => typeof value === 'string')
   }
 
   boolean(key: string, otherwise: boolean): boolean {
-    const value = this.get(key) ?? otherwise
-    return typeof value === 'boolean' ? value : this.#fail(key, 'true or false')
-  }
-
-  integer(key: string, minimum: number, otherwise: number): number {
-    const value = this.get(key) ?? otherwise
-    return typeof value === 'number' && Number.isSafeInteger(value) && value >= minimum ? value : this.#fail(key, `an integer from ${minimum}`)
+    return this.#take(key, 'true or false', otherwise, (value) => typeof value === 'boolean')
   }
 
   oneOf<T extends string>(key: string, allowed: readonly T[], otherwise: T): T {
-    const value = this.get(key) ?? otherwise
-    return allowed.find((each) => each === value) ?? this.#fail(key, `one of ${allowed.join(', ')}`)
+    return this.#take(key, `one of ${allowed.join(', ')}`, otherwise, (value): value is T => allowed.some((each) => each === value))
   }
 
   list(key: string): unknown[] {
-    return list(this.get(key), this.file, `${key} of ${this.#name}`)
+    return list(this.get(key), this.file, `${key} of ${this.type} of ${this.#name}`)
   }
 
-  /** A kind that published tokenizers have and that is not computed here, since ids that are wrong in silence are worse. */
-  unsupported(): never {
-    throw notSupported(this.type, `Expected a tokenizer that can be run but ${this.file} asks for ${this.#name}; save the tokenizer without it`)
-  }
-
-  unknown(): never {
-    throw formatError(this.file, 'a known kind of step', this.#name)
+  /** @param known the kinds of this step that are computed */
+  unsupported(known: string): VinError {
+    return unsupported(this.type, this.file, `${known} for ${this.#name}`)
   }
 }

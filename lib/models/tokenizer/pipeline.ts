@@ -1,17 +1,15 @@
-// A tokenizer.json as one function: tokens found in the text, normalizer, pre-tokenizer, model, post-processor, in this order. Semantics are those of the Rust library
-// `tokenizers`, whose ids published encoders were trained with.
+// A tokenizer.json as one function: tokens found in the text, normalizer, pre-tokenizer, model, template, in this order. Semantics are those of the Rust library
+// `tokenizers`, whose ids published encoders were trained with. Computed is what T5 and its kin are saved with, and whole words for models of one's own.
 
 import { tokenFinder } from './added-tokens.js'
 import type { AddedToken } from './added-tokens.js'
-import { readBpe } from './bpe.js'
-import { Fields, formatError } from './content.js'
+import { formatError, unsupported } from './content.js'
 import type { Json } from './content.js'
 import { readNormalizer } from './normalizers.js'
-import { readPostProcessor } from './post-processors.js'
 import { readPreTokenizer } from './pre-tokenizers.js'
-import { readUnigram } from './unigram.js'
-import { readWordLevel, readWordPiece } from './words.js'
-import type { Model } from './words.js'
+import { readTemplate } from './template.js'
+import { unigram } from './unigram.js'
+import type { Model } from './unigram.js'
 
 export interface Vocabulary {
   /** Ids of the model's own tokens. */
@@ -20,46 +18,35 @@ export interface Vocabulary {
   added: readonly AddedToken[]
 }
 
-/** Most that replacements may make of one character, and most parts of a template; published tokenizers have 1 to 36, and 1 to 3. */
+/** Most that replacements may make of one character; published tokenizers have 1 to 36. */
 const maxGrowth = 256
-const maxParts = 64
 
-function readModel(content: Json, { ids, unknownId }: Vocabulary, file: string): Model {
-  const json = content['model'] as Json
+function readModel(json: Json, { ids, unknownId }: Vocabulary, file: string): Model {
+  const { vocab } = json
   // Old files do not say it.
-  const type = json['type'] ?? (Array.isArray(json['vocab']) ? 'Unigram' : json['merges'] !== undefined ? 'BPE' : json['max_input_chars_per_word'] !== undefined ? 'WordPiece' : 'WordLevel')
-  const fields = new Fields({ ...json, type }, file, 'model')
-  if ((type === 'Unigram') !== Array.isArray(json['vocab'])) throw formatError(file, 'a vocab that fits the type of model', fields.type)
-  switch (type) {
-    case 'Unigram':
-      return readUnigram(fields, ids, unknownId)
-    case 'BPE':
-      return readBpe(fields, ids, unknownId)
-    case 'WordPiece':
-      return readWordPiece(fields, ids, unknownId)
-    case 'WordLevel':
-      return readWordLevel(ids, unknownId)
-    default:
-      return fields.unknown()
+  const type = json['type'] ?? (Array.isArray(vocab) ? 'Unigram' : json['merges'] === undefined ? 'WordLevel' : 'BPE')
+  if (type !== 'Unigram' && type !== 'WordLevel') throw unsupported(String(type), file, 'Unigram or WordLevel for model')
+  if (json['byte_fallback'] === true) throw unsupported('byte_fallback', file, 'a model without byte_fallback', `${type} with it`)
+  if ((type === 'Unigram') !== Array.isArray(vocab)) throw formatError(file, 'a vocab that fits the type of model', type)
+  if (type === 'Unigram') return unigram(ids, (vocab as [string, number][]).map(([, score]) => score), unknownId)
+  return (piece) => {
+    const id = ids.get(piece) ?? unknownId
+    return id === undefined ? [] : [id]
   }
 }
 
 /** @throws ERR_VIN_FORMAT for what is malformed, ERR_VIN_NOT_SUPPORTED for what this version does not compute with */
 export function readPipeline(content: Json, vocabulary: Vocabulary, file: string): (text: string) => number[] {
+  const model = readModel(content['model'] as Json, vocabulary, file)
   const normalizer = readNormalizer(content['normalizer'], file)
   const preTokenizer = readPreTokenizer(content['pre_tokenizer'], file)
   const growth = normalizer.growth * preTokenizer.growth
-  // A few replacements in a row can make gigabytes of a word, and a template can repeat it.
+  // A few replacements in a row can make gigabytes of a word.
   if (growth > maxGrowth) throw formatError(file, `replacements that make at most ${maxGrowth} characters of one`, `${growth}`)
-  const model = readModel(content, vocabulary, file)
   const all = new Map([...vocabulary.ids, ...vocabulary.added.map(({ content: token, id }) => [token, id] as const)])
-  const postProcessor = readPostProcessor(content['post_processor'], all, file)
-  if (postProcessor.parts > maxParts) throw formatError(file, `at most ${maxParts} parts of a template`, `${postProcessor.parts}`)
+  const template = readTemplate(content['post_processor'], all, file)
   const raw = tokenFinder(vocabulary.added.filter((token) => !token.normalized))
   const normalized = tokenFinder(vocabulary.added.filter((token) => token.normalized).map((token) => ({ ...token, content: normalizer.run(token.content) })))
-
-  /** A piece is at the beginning of a text as it was given, unless the normalizer has dropped what stood there. */
-  const drops = (text: string): boolean => normalizer.run(`${String.fromCodePoint(text.codePointAt(0)!)}x`) === normalizer.run('x')
 
   return (text) => {
     const ids: number[] = []
@@ -70,9 +57,9 @@ export function readPipeline(content: Json, vocabulary: Vocabulary, file: string
       }
       for (const inner of normalized(normalizer.run(outer.text))) {
         if ('id' in inner) ids.push(inner.id)
-        else for (const piece of preTokenizer.run({ text: inner.text, first: () => outer.begin === 0 && inner.begin === 0 && !drops(outer.text) })) if (piece !== '') for (const id of model(piece)) ids.push(id)
+        else for (const piece of preTokenizer.run({ text: inner.text, first: () => outer.begin === 0 && inner.begin === 0 && !normalizer.drops(String.fromCodePoint(outer.text.codePointAt(0)!)) })) if (piece !== '') for (const id of model(piece)) ids.push(id)
       }
     }
-    return postProcessor.run(ids)
+    return template(ids)
   }
 }

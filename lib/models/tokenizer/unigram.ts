@@ -1,8 +1,7 @@
 // Unigram: of all ways to write a piece in tokens, the one whose scores have the largest sum.
 
-import { Fields } from './content.js'
-import { idsOfBytes } from './words.js'
-import type { Model } from './words.js'
+/** A piece, which is not empty, → ids. What a vocabulary without an unknown token lacks has none. */
+export type Model = (piece: string) => number[]
 
 /** A character that no token holds costs this much more than the worst token. */
 const unknownPenalty = 10
@@ -13,11 +12,9 @@ interface Node {
   score: number
 }
 
-/** `vocab` is [token, score] in order of ids, and has been checked. */
-export function readUnigram(fields: Fields, ids: ReadonlyMap<string, number>, unknownId: number | undefined): Model {
-  const scores = (fields.get('vocab') as [string, number][]).map(([, score]) => score)
+/** @param scores of the model's own tokens, by id */
+export function unigram(ids: ReadonlyMap<string, number>, scores: readonly number[], unknownId: number | undefined): Model {
   const unknownScore = scores.reduce((lowest, score) => Math.min(lowest, score), Infinity) - unknownPenalty
-  const bytes = fields.boolean('byte_fallback', false) ? idsOfBytes(ids) : undefined
   /** Length of the longest token, by its first character. */
   const longest = new Map<number, number>()
   for (const token of ids.keys()) longest.set(token.codePointAt(0) ?? 0, Math.max(longest.get(token.codePointAt(0) ?? 0) ?? 0, token.length))
@@ -59,9 +56,6 @@ export function readUnigram(fields: Fields, ids: ReadonlyMap<string, number>, un
       unknown = id === unknownId
       end = start
     }
-    return parts.reverse().flatMap((text) => {
-      const id = ids.get(text)
-      return id !== undefined ? [id] : (bytes?.(text) ?? (unknownId === undefined ? [] : [unknownId]))
-    })
+    return parts.reverse().flatMap((text) => ids.get(text) ?? unknownId ?? [])
   }
 }
