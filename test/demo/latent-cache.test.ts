@@ -3,6 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { VAE } from '../../lib/models/vae.js'
+import type { TrainingExample } from '../../lib/training/dataset.js'
+import { curtainClosedness, objectPosition } from '../../lib/training/demo-world.js'
 import { cachedVideos, LatentCache } from '../../models/demo/recipe/latent-cache.js'
 
 const DRAWS = 400
@@ -14,7 +16,14 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'vin-latents-'))
   // What the draws depend on is the world, not the numbers of the latents.
   const shape = [4, 20, 8, 8]
-  vae = { microBatch: { frames: 16, latentFrames: 5 }, encode: async () => ({ data: new Float32Array(4 * 20 * 8 * 8), shape }) } as unknown as VAE
+  let videos = 0
+  const encode = async () => {
+    const data = new Float32Array(4 * 20 * 64)
+    for (let frame = 0; frame < 20; frame++) data.fill(20 * videos + frame, 64 * frame, 64 * frame + 64)
+    videos++
+    return { data, shape }
+  }
+  vae = { microBatch: { frames: 16, latentFrames: 5 }, encode } as unknown as VAE
   cache = await LatentCache.open({ folder, seconds: 4, seed: 3, vae, fingerprint: 'none' })
   await cache.grow(40)
 })
@@ -29,6 +38,9 @@ async function prompts(): Promise<string[]> {
   return drawn
 }
 
+/** Which latent frame of which video a picture is. */
+const marked = (data: Float32Array) => ({ world: cache.world(Math.floor(data[0]! / 20)), frame: data[0]! % 20 })
+
 const share = (drawn: readonly string[], holds: (prompt: string) => boolean) => drawn.filter(holds).length / drawn.length
 const curtain = (prompt: string) => prompt.includes('the curtain closes')
 const namesNothing = (prompt: string) => /^a shape( and a shape)? (moves|bounces)( |$)(?!over)/.test(prompt)
@@ -41,6 +53,37 @@ test('curtains and captions are as the world has them, and the same every time',
   expect(share(drawn, namesNothing)).toBeGreaterThan(0.15)
   expect(share(drawn, namesNothing)).toBeLessThan(0.4)
   expect(await prompts()).toEqual(drawn)
+})
+
+test('single pictures get their share of the latent frames, show their objects, and have captions without events', async () => {
+  const drawn = async (images: number) => {
+    const examples: TrainingExample[] = []
+    for await (const example of cachedVideos([cache], [1], 3, images)) {
+      examples.push(example)
+      if (examples.length === DRAWS) break
+    }
+    return examples
+  }
+  const frames = (example: TrainingExample) => example.latents!.shape[1]
+  const half = await drawn(0.5)
+  const pictures = half.filter((example) => frames(example) === 1)
+  expect(pictures.length / half.reduce((sum, example) => sum + frames(example), 0)).toBeGreaterThan(0.35)
+  expect(pictures.length / half.reduce((sum, example) => sum + frames(example), 0)).toBeLessThan(0.65)
+  expect((await drawn(0)).filter((example) => frames(example) === 1)).toEqual([])
+  const all = await drawn(1)
+  expect(all.filter((example) => frames(example) !== 1)).toEqual([])
+  expect(all.filter(({ prompt }) => /curtain|leaves/.test(prompt))).toEqual([])
+  expect(all.some(({ prompt }) => prompt.includes('behind a wall'))).toBe(true)
+  // The fake encoder writes the number of the latent frame, from which the world says what it shows.
+  for (const { latents } of all) {
+    const { world, frame } = marked(latents!.data)
+    const from = Math.floor(frame / 5) * 16 + [0, 0, 4, 8, 12][frame % 5]!
+    for (let at = from; at <= from + 4; at++) {
+      expect(curtainClosedness(world, at)).toBe(0)
+      for (const object of world.objects) expect(Math.abs(objectPosition(world, object, at)[0] - 32)).toBeLessThanOrEqual(32)
+    }
+  }
+  expect(await drawn(1)).toEqual(all)
 })
 
 test('latents of another seed or VAE are kept, and said to be there, until they are to be replaced', async () => {

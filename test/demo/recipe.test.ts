@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs'
 import { cp, mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { decode } from 'fast-png'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { VAE, VAETrainer, VideoPipeline } from '../../lib/index.js'
 import { loadBinding } from '../../lib/native/load.js'
@@ -200,6 +201,19 @@ describe('from a model folder', () => {
     await trainTransformer({ ...transformerOptions, folder: again, start: exported(), minutes: 0 })
     expect(await step(again, 'transformer')).toBe(0)
     expect(difference(weights(again, 'transformer', 'transformer', vaeFile), start)).toBe(0)
+  })
+
+  test('single pictures are learned with the same weights and go on from the same checkpoint; each checkpoint is shown', async () => {
+    const again = folder('again')
+    const before = weights(again, 'transformer', 'transformer', vaeFile)
+    await trainTransformer({ ...transformerOptions, images: 1, folder: again, start: exported(), minutes: 0.02 })
+    const trained = await step(again, 'transformer')
+    expect(trained).toBeGreaterThan(0)
+    expect(difference(weights(again, 'transformer', 'transformer', vaeFile), before)).toBeGreaterThan(0)
+    const { width, height } = decode(await readFile(join(again, 'sheets', `images-${String(trained).padStart(6, '0')}.png`)))
+    expect([width, height]).toEqual([8 * 64 * 2, 3 * 64 * 2])
+    await rm(join(again, 'transformer'), { recursive: true })
+    await trainTransformer({ ...transformerOptions, folder: again, start: exported(), minutes: 0 })
   })
 
   test('the first step after the start is one of the warm-up', async () => {

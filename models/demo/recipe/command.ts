@@ -11,14 +11,14 @@ import { resolveStart } from './start.js'
 import { trainTransformer } from './transformer-stage.js'
 import { trainVAE } from './vae-stage.js'
 
-const stages = ['vae2d', 'vae-temporal', 'latents', 'vae-decoder', 'transformer', 'all'] as const
+const stages = ['vae2d', 'vae-temporal', 'latents', 'vae-decoder', 'images', 'transformer', 'all'] as const
 
 const usage = `Usage: npm run train:demo -- [--stage ${stages.join('|')}] [--minutes N] [options]
 
   --stage NAME          what to train. all: every stage from scratch; with weights to go on from the VAE stays frozen, and only latents and transformer
-                        run. vae-decoder leaves the encoder, and with it the latents, as they are (all)
+                        run. images goes on with the transformer on single pictures. vae-decoder leaves the encoder, and with it the latents, as they are (all)
   --from WHAT           where a training folder without checkpoints begins: scratch, demo (models/demo) or a model folder (demo, if it has weights)
-  --minutes N           time of the stage; with --stage all, of the transformer, and a quarter of it for each VAE stage; 0 takes no step (60)
+  --minutes N           time of the stage; with --stage all, of the transformer, half of it for images, and a quarter of it for each VAE stage; 0 takes no step (60)
   --checkpoints DIR     checkpoints, latents and curves (.demo-training)
   --export DIR          write the model folder (models/demo) and stop, or after the stage when --stage is given
   --dtype TYPE          numbers of exported weights: float16, bfloat16 or float32 (float16)
@@ -28,7 +28,8 @@ const usage = `Usage: npm run train:demo -- [--stage ${stages.join('|')}] [--min
   --learning-rate X     highest rate of the stage
   --videos A,B,C        latents: videos of 4, 8 and 16 seconds (2000,400,100); those of another --seed or VAE are replaced
   --shares A,B,C        transformer: shares of latent frames that come from videos of 4, 8 and 16 seconds (1,0,0)
-  --sigma MEAN,STD      transformer: logit-normal noise levels (0.6,1.4)
+  --images X            transformer: share of latent frames that are single pictures (0.3)
+  --sigma MEAN,STD      images, transformer: logit-normal noise levels (0.4,1.2 and 0.6,1.4)
   --chunk-masks X       transformer: share of videos in which every chunk is clean with probability ½ (0.4)
   --threads N           threads that compute
   --seed N              (0)
@@ -56,7 +57,8 @@ export async function trainDemo(args: readonly string[]): Promise<void> {
       'learning-rate': { type: 'string' },
       videos: { type: 'string', default: '2000,400,100' },
       shares: { type: 'string', default: '1,0,0' },
-      sigma: { type: 'string', default: '0.6,1.4' },
+      images: { type: 'string', default: '0.3' },
+      sigma: { type: 'string' },
       'chunk-masks': { type: 'string' },
       threads: { type: 'string' },
       seed: { type: 'string', default: '0' },
@@ -75,7 +77,11 @@ export async function trainDemo(args: readonly string[]): Promise<void> {
   const learningRate = values['learning-rate'] === undefined ? undefined : number(values['learning-rate'], 'learning-rate', 0, 1)
   const videos = numbers(values.videos, 'videos', 3)
   const shares = numbers(values.shares, 'shares', 3)
-  const [mean, std] = numbers(values.sigma, 'sigma', 2)
+  const sigmaOf = (preset: string) => {
+    const [mean, std] = numbers(values.sigma ?? preset, 'sigma', 2)
+    return { mean: mean!, std: std! }
+  }
+  const images = number(values.images, 'images', 0, 0.95)
   const chunkMasks = values['chunk-masks'] === undefined ? undefined : number(values['chunk-masks'], 'chunk-masks', 0, 0.8)
   const sampler = {
     ...(values.shift === undefined ? {} : { shift: number(values.shift, 'shift', 1e-3, 1000) }),
@@ -93,7 +99,8 @@ export async function trainDemo(args: readonly string[]): Promise<void> {
     for (const name of ['vae2d', 'vae-temporal'] as const) if (runs(name)) await trainVAE(name, { ...common, minutes: share, learningRate })
     if (runs('latents')) await encodeLatents({ ...common, videos })
     if (runs('vae-decoder')) await trainVAE('vae-decoder', { ...common, minutes: share, learningRate })
-    if (runs('transformer')) await trainTransformer({ ...common, minutes, learningRate, shares, sigma: { mean: mean!, std: std! }, chunkMasks })
+    if (runs('images')) await trainTransformer({ ...common, minutes: stage === 'all' ? minutes / 2 : minutes, learningRate, shares, images: 1, sigma: sigmaOf('0.4,1.2') })
+    if (runs('transformer')) await trainTransformer({ ...common, minutes, learningRate, shares, images, sigma: sigmaOf('0.6,1.4'), chunkMasks })
   }
   if (values.export !== undefined) await exportModel({ folder, target: resolve(values.export), dtype, ...sampler, model })
 }

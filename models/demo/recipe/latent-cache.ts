@@ -5,13 +5,16 @@ import { createHash } from 'node:crypto'
 import { open, readFile, stat, truncate } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Dataset, TrainingExample, VAE, VideoLatents } from 'vin-native'
-import { demoWorldVideo, drawCaption, PhiloxRandom, streams, WORLD_FPS, WORLD_SIZE } from 'vin-native/demo-world'
+import { curtainClosedness, demoWorldVideo, drawCaption, PhiloxRandom, streams, WORLD_FPS, WORLD_SIZE } from 'vin-native/demo-world'
 import type { World } from 'vin-native/demo-world'
 import { writeWhole } from './files.js'
 import { encodeWorld } from './world.js'
 
 const SIDE = WORLD_SIZE / 8
 const CHANNELS = 4
+
+/** Share of the single pictures whose caption names everything. */
+const NAMED_IMAGES = 0.6
 
 export interface LatentCacheOptions {
   folder: string
@@ -107,21 +110,62 @@ export class LatentCache {
     return demoWorldVideo(this.#options.seed, index, [this.seconds]).world
   }
 
+  /** A latent frame that shows its objects, with a caption without events. */
+  async image(random: PhiloxRandom): Promise<TrainingExample> {
+    const { microBatch } = this.#options.vae
+    let index, frame, world
+    do {
+      index = random.int(this.#count)
+      frame = random.int(this.frames)
+      world = this.world(index)
+    } while (!shows(world, frame, microBatch))
+    const { data } = await this.read(index)
+    const values = SIDE * SIDE
+    const image = new Float32Array(CHANNELS * values)
+    for (let channel = 0; channel < CHANNELS; channel++) {
+      const from = (channel * this.frames + frame) * values
+      image.set(data.subarray(from, from + values), channel * values)
+    }
+    const still: World = { ...world, event: world.event === 'wall' ? 'wall' : 'none' }
+    return { latents: { data: image, shape: [CHANNELS, 1, SIDE, SIDE] }, prompt: drawCaption(random, still, random.uniform() < NAMED_IMAGES ? 'everything' : 'mixed') }
+  }
+
   async example(index: number, use: number): Promise<TrainingExample> {
     return { latents: await this.read(index), prompt: drawCaption(new PhiloxRandom(this.#options.seed, streams.caption, use), this.world(index)) }
   }
 }
 
-/** Videos of several lengths in random order. `shares` are the relative numbers of latent frames that each length takes. */
-export function cachedVideos(caches: readonly LatentCache[], shares: readonly number[], seed: number): Dataset {
+/** Whether latent frame `index` shows its objects: no curtain and no exit in its video frames. */
+function shows(world: World, index: number, { frames: videoFrames, latentFrames }: VAE['microBatch']): boolean {
+  // The first latent frame of a micro-batch is one video frame, each of the others an equal share of the rest of them, which also depends on the frame before.
+  const share = videoFrames / (latentFrames - 1)
+  const first = Math.floor(index / latentFrames) * videoFrames + Math.max(0, (index % latentFrames) - 1) * share
+  const last = first + share
+  if (world.event === 'curtain') for (let frame = first; frame <= last; frame++) if (curtainClosedness(world, frame) > 0) return false
+  return !(world.event === 'leave' && last > WORLD_FPS * (world.t1 - 1) && first < WORLD_FPS * (world.t2 + 1))
+}
+
+/**
+Videos of several lengths in random order, and single pictures out of the shortest ones. `shares` are the relative numbers of latent frames that each length takes, `images` the
+share of all latent frames that are single pictures.
+*/
+export function cachedVideos(caches: readonly LatentCache[], shares: readonly number[], seed: number, images = 0): Dataset {
   // A pass is 4,096 draws; which video and which caption depends on (pass, draw) alone.
   const DRAWS = 4096
   const weights = caches.map((cache, index) => (cache.count > 0 ? (shares[index] ?? 0) / cache.frames : 0))
   const total = weights.reduce((sum, weight) => sum + weight, 0)
+  // Frames of videos to one picture: a share of the frames becomes a share of the draws.
+  const framesPerDraw = total === 0 ? 0 : caches.reduce((sum, cache, index) => sum + weights[index]! * cache.frames, 0) / total
+  const pictures = caches.find(({ count }) => count > 0)!
+  const imageDraws = images >= 1 ? 1 : (images * framesPerDraw) / (images * framesPerDraw + 1 - images)
   const examples = async function* (epoch: number, skip: number): AsyncGenerator<TrainingExample> {
     for (let draw = skip; draw < DRAWS; draw++) {
       const use = epoch * DRAWS + draw
       const random = new PhiloxRandom(seed, streams.order, use)
+      if (imageDraws > 0 && random.uniform() < imageDraws) {
+        yield pictures.image(random)
+        continue
+      }
       let lot = random.uniform() * total
       let chosen = 0
       while (chosen < caches.length - 1 && lot >= weights[chosen]!) lot -= weights[chosen++]!

@@ -21,7 +21,7 @@ export class Progress {
   sitting(trainer: Trainer | VAETrainer, minutes: number): (report: StepReport) => Promise<void> {
     const first = trainer.globalStep
     return async (report) => {
-      await this.#step(report)
+      await this.#step(report, minutes)
       // The last step by the speed so far, measured anew after every ten steps.
       const done = trainer.globalStep - first
       if (done < 10 || done % 10 !== 0) return
@@ -30,7 +30,7 @@ export class Progress {
     }
   }
 
-  async #step(report: StepReport): Promise<void> {
+  async #step(report: StepReport, minutes: number): Promise<void> {
     const seconds = (performance.now() - this.#started) / 1000
     this.#losses.push(report.loss)
     await appendFile(this.#curve, `${JSON.stringify({ stage: this.#stage, ...report, seconds: Number(seconds.toFixed(2)) })}\n`)
@@ -38,7 +38,7 @@ export class Progress {
     const loss = this.#losses.reduce((sum, value) => sum + value, 0) / this.#losses.length
     this.#losses = []
     this.line(
-      `step ${report.step + 1}  loss ${loss.toFixed(4)}  gradient ${report.gradNorm.toFixed(3)}  rate ${report.learningRate.toExponential(2)}  ${report.samplesPerSecond.toFixed(1)} samples/s  ${seconds.toFixed(0)} s`
+      `step ${report.step + 1}  loss ${loss.toFixed(4)}  gradient ${report.gradNorm.toFixed(3)}  rate ${report.learningRate.toExponential(2)}  ${report.samplesPerSecond.toFixed(1)} samples/s  ${seconds.toFixed(0)} s, ${Math.max(0, minutes - seconds / 60).toFixed(0)} min left`
     )
   }
 

@@ -1,4 +1,5 @@
-// Stage 'transformer': transformer, VIN and text encoder together, on cached latents. Flow match with logit-normal noise levels, chunk masks, a falling rate.
+// Stages 'images' and 'transformer': transformer, VIN and text encoder together, on cached latents. Flow match with logit-normal noise levels, chunk masks, a falling rate.
+// Appearance and words are learned from single pictures, of which a step shows twenty times as many as of videos of 4 s; motion and memory from videos.
 
 import { cp, mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -11,6 +12,7 @@ import { ifThere } from './files.js'
 import { cachedVideos } from './latent-cache.js'
 import { openCaches } from './latents-stage.js'
 import { Progress } from './progress.js'
+import { sheets } from './samples.js'
 
 export interface TransformerStageOptions {
   folder: string
@@ -18,6 +20,8 @@ export interface TransformerStageOptions {
   learningRate?: number | undefined
   /** Shares of latent frames that come from videos of 4, 8 and 16 seconds. */
   shares: readonly number[]
+  /** Share of the latent frames that are single pictures; 1, the stage 'images': nothing else, and no global tokens. */
+  images?: number | undefined
   /** Logit-normal noise levels. */
   sigma: { mean: number; std: number }
   /** Share of videos in which every chunk is clean with probability ½ (the recipe's). */
@@ -61,7 +65,7 @@ async function initialModel({ folder, start, seed, model, sizes = demoSizes }: T
 }
 
 export async function trainTransformer(options: TransformerStageOptions): Promise<void> {
-  const { folder, minutes, shares, sigma, seed, model } = options
+  const { folder, minutes, shares, images = 0, sigma, seed, model } = options
   const { vae, caches } = await openCaches(options)
   if (caches.every((cache) => cache.count === 0)) throw new RangeError('Expected latents of at least one video; run --stage latents first')
   const checkpoint = join(folder, 'transformer')
@@ -70,7 +74,13 @@ export async function trainTransformer(options: TransformerStageOptions): Promis
     totalSteps: undefined,
     decayFrom: undefined,
     timestepSampling: sigma,
-    maskRatios: { ...recipe.maskRatios, chunks: options.chunkMasks ?? recipe.maskRatios.chunks },
+    ...(images < 1
+      ? {
+          lengths: [...(images > 0 ? [1] : []), ...caches.map(({ frames }) => frames)],
+          globalTokenDropout: recipe.globalTokenDropout,
+          maskRatios: { ...recipe.maskRatios, chunks: options.chunkMasks ?? recipe.maskRatios.chunks }
+        }
+      : { lengths: [1], globalTokenDropout: 1, maskRatios: {} }),
     ...(options.learningRate === undefined ? {} : { learningRate: options.learningRate })
   }
   const trainer =
@@ -81,8 +91,11 @@ export async function trainTransformer(options: TransformerStageOptions): Promis
       seed,
       ...changes
     })
-  const progress = new Progress('transformer', folder, 20)
-  await trainer.fit(cachedVideos(caches, shares, seed), { minutes, checkpoint, checkpointEvery: 200, onStep: progress.sitting(trainer, minutes) })
+  const first = trainer.globalStep
+  const stage = images < 1 ? 'transformer' : 'images'
+  const progress = new Progress(stage, folder, 20)
+  const writeSheet = sheets(stage, folder, model)
+  await trainer.fit(cachedVideos(caches, shares, seed, images), { minutes, checkpoint, checkpointEvery: 200, onStep: progress.sitting(trainer, minutes), onCheckpoint: (_, step) => (step > first ? writeSheet(checkpoint, step) : undefined) })
   progress.line(`${trainer.globalStep} steps; checkpoint in ${checkpoint}`)
   trainer.dispose()
   await trainer.pipeline.dispose()
