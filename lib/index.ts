@@ -30,7 +30,7 @@ export type { Frame, Picture, SaveOptions, VideoFormat, VideoJSON, VideoWarning 
 
 export { VinError, type VinErrorCode } from './errors.js'
 
-export type { ChunkOptions, DenoiseOptions } from './options/denoise.js'
+export type { ChunkOptions, DenoiseMethod, DenoiseOptions } from './options/denoise.js'
 export type { GenerateOptions, PreviewEvent, StepEvent, StepResult, TimelineEntry } from './options/generate.js'
 export type { Limits } from './options/limits.js'
 export type { ComputeType, LoadProgress, ModelOptions } from './options/model.js'

@@ -35,6 +35,7 @@ static DitInputs shared_inputs(Ops& ops, const Transformer& m, const std::vector
     const int64_t B = static_cast<int64_t>(videos.size()), N = tokens.size(1);
     DitInputs in;
     in.video_tokens = tokens;
+    in.attention = first.attention;
     const bool masked =
         std::any_of(videos.begin(), videos.end(), [](const DenoiseRequest* r) { return !r->frame_mask.empty(); });
     std::vector<float> timesteps, fps;
@@ -100,6 +101,11 @@ PlanKey plan_key(const Transformer& m, const DenoiseRequest& r) {
     PlanKey key("denoise", m.weights.id());
     key.add(r.latents).add(r.text).add(r.negative_text).add(r.global_tokens_from).add(r.frame_mask);
     key.add(r.use_global_tokens).add(r.keyframes).add(r.fuse).add(r.vin_text_rows).add(r.vin_negative_text_rows);
+    const FrameAttention& a = r.attention;
+    key.add(static_cast<int64_t>(a.kind))
+        .add(a.frames)
+        .add(a.stride)
+        .add(a.blend && a.cutoff_time > 0 && a.cutoff_space > 0);
     key.add(static_cast<int64_t>(r.chunks.size()));
     for (const Chunk& chunk : r.chunks) key.add(chunk.first).add(chunk.start).add(chunk.end);
     for (const std::vector<Range>* ranges : {&r.chunk_text, &r.chunk_negative_text}) {

@@ -17,8 +17,9 @@ struct DenoiseRequest {
     bool use_global_tokens = false;
     std::vector<int64_t> keyframes;
     bool fuse = true;
-    std::vector<uint8_t> frame_mask;                        // [N] or empty
-    Tensor global_tokens_from;                              // latents that the VIN reads instead
+    FrameAttention attention;         // other than whole: one chunk of all frames, no global tokens, not in training
+    std::vector<uint8_t> frame_mask;  // [N] or empty
+    Tensor global_tokens_from;        // latents that the VIN reads instead
     std::vector<Range> chunk_text, chunk_negative_text;     // rows of text per chunk; empty: all
     int64_t vin_text_rows = 0, vin_negative_text_rows = 0;  // the VIN reads the first so many rows of text; 0: all
 };

@@ -65,6 +65,7 @@ struct SelfAttention {
     Sequences sequences;
     Rotary rotary;
     int64_t key_grad_from;  // stop-gradient: keys of context rows
+    const PlannedFrameAttention* frames = nullptr;
 };
 
 static Tensor block(Ops& ops, const Transformer& m, const TransformerBlock& block, const Tensor& h0,
@@ -74,8 +75,13 @@ static Tensor block(Ops& ops, const Transformer& m, const TransformerBlock& bloc
     const Modulation s = modulation(ops, block.scale_shift_table, in.mod, group);
     // h += gate_a · attn(LN(h)(1 + scale_a) + shift_a)
     const Tensor qkv = linear(ops, layer_norm(ops, h0, s.scale_a, s.shift_a, group), block.attn.qkv);
-    const Tensor attended = self_attention(ops, qkv, heads, shape.sequences, block.attn.q_norm, block.attn.k_norm,
-                                           shape.rotary, shape.key_grad_from);
+    const Sequences& sequences = shape.sequences;
+    const Tensor attended = shape.frames
+                                ? frame_attention(ops, *shape.frames, qkv.rows(), heads, block.attn, shape.rotary,
+                                                  in.video_tokens.size(1), sequences.row_stride > 1)
+                                      .reshape(h0.shape())
+                                : self_attention(ops, qkv, heads, sequences, block.attn.q_norm, block.attn.k_norm,
+                                                 shape.rotary, shape.key_grad_from);
     const Tensor h1 = linear(ops, attended, block.attn.proj, {VIN_ACTIVATION_NONE, s.gate_a, group, h0});
     // h += cross_attn(h; captions)
     const Tensor q = linear(ops, h1, block.cross_attn.q_linear),
@@ -125,9 +131,13 @@ Tensor denoise_chunk(Ops& ops, const Transformer& m, const DitInputs& in, const 
         }
     const Rotary rotary{rope_table(ops, constant(ops, positions, {B * turned}), m.rope_freqs),
                         B == 1 ? static_cast<int>(S) : 1};
+    PlannedFrameAttention planned;
+    if (in.attention.kind != FrameAttention::Kind::whole)
+        planned = plan_frame_attention(ops, in.attention, F, (height + 1) / 2, (width + 1) / 2);
+    const PlannedFrameAttention* frames = planned.windows.empty() ? nullptr : &planned;
     const SelfAttention spatial{{B * F, S, S, 1}, {}, 0};
-    const SelfAttention temporal{{S, F, 1, S, B}, rotary, context};
-    const SelfAttention everything{{B, R, R, 1}, rotary, context * S};
+    const SelfAttention temporal{{S, F, 1, S, B}, rotary, context, frames};
+    const SelfAttention everything{{B, R, R, 1}, rotary, context * S, frames};
 
     for (size_t i = 0; i < m.blocks.size(); i++) {
         const bool across_frames = m.config.layout == Layout::factorised && i % 2 == 1, in_frame = !full && i % 2 == 0;

@@ -1,6 +1,6 @@
 // The diffusion transformer of model.md §3.5: one chunk of latent frames, guided by captions and global tokens.
 #pragma once
-#include "transformer.h"
+#include "frame_attention.h"
 
 namespace vin {
 
@@ -20,6 +20,7 @@ struct DitInputs {
     // each chunk makes those of `captions` and `global_tokens` itself.
     std::vector<Tensor> keys_and_values;
     Range caption_rows = {0, 0};  // which of those captions a chunk reads
+    FrameAttention attention;     // how self-attention over frames sees a chunk without context, of one video
 };
 
 // [rows, …] as a batch of one: [1, rows, …]

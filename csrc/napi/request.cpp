@@ -105,6 +105,41 @@ static int64_t rows_from_js(const Napi::Object& object, const char* key, int64_t
     return static_cast<int64_t>(value);
 }
 
+// methods.md §3, §4: {kind: 'windows', frames, stride} or {kind: 'frequencies', frames, cutoffTime, cutoffSpace,
+// blend}.
+static FrameAttention attention_from_js(const Napi::Object& request, const DenoiseRequest& r, int64_t frames) {
+    FrameAttention a;
+    if (!has(request, "attention")) return a;
+    const Chunk& chunk = r.chunks.front();
+    if (r.chunks.size() != 1 || chunk.first != 0 || chunk.start != 0 || chunk.end != frames || r.use_global_tokens)
+        throw Error("VIN_INVALID", "Expected one chunk of all latent frames without keyframes for attention");
+    const Napi::Object object = request.Get("attention").As<Napi::Object>();
+    const std::string kind = object.Get("kind").ToString();
+    const auto count = [&](const char* key, int64_t most) {
+        const double value = required_number(object, key);
+        if (!(value >= 1 && value <= static_cast<double>(most) && value == std::floor(value)))
+            throw Error("VIN_INVALID",
+                        "Expected an integer from 1 to " + std::to_string(most) + " for attention." + key);
+        return static_cast<int64_t>(value);
+    };
+    a.frames = count("frames", frames);
+    if (kind == "windows") {
+        a.kind = FrameAttention::Kind::windows;
+        a.stride = count("stride", a.frames);
+    } else if (kind == "frequencies") {
+        a.kind = FrameAttention::Kind::frequencies;
+        a.cutoff_time = required_number(object, "cutoffTime");
+        a.cutoff_space = required_number(object, "cutoffSpace");
+        if (!(a.cutoff_time >= 0 && a.cutoff_space >= 0))
+            throw Error("VIN_INVALID", "Expected cut-offs of at least 0 for attention");
+        a.blend = flag(object, "blend", true);
+    } else {
+        throw Error("VIN_INVALID",
+                    "Expected 'windows' or 'frequencies' for attention.kind but received '" + kind + "'");
+    }
+    return a;
+}
+
 PendingEvaluation evaluation_from_js(const Napi::Object& object, const Transformer& m, Given given) {
     PendingEvaluation p;
     p.latents = operand_from_js(object, "latents", given);
@@ -132,6 +167,7 @@ PendingEvaluation evaluation_from_js(const Napi::Object& object, const Transform
     r.frame_mask = mask_from_js(object, frames);
     r.use_global_tokens = has(object, "keyframes");
     if (r.use_global_tokens) r.keyframes = keyframes_from_js(object, m, frames);
+    r.attention = attention_from_js(object, r, frames);
     r.chunk_text = ranges_from_js(object, "chunkText", r.chunks.size(), rows);
     r.chunk_negative_text = ranges_from_js(object, "chunkNegativeText", r.chunks.size(), negative_rows);
     r.vin_text_rows = rows_from_js(object, "vinTextRows", rows);

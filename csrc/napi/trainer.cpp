@@ -38,6 +38,8 @@ struct PendingVideo {
 static PendingVideo video_from_js(const Napi::Object& object, const Transformer& m, const T5* text_encoder) {
     PendingVideo p;
     p.evaluation = evaluation_from_js(object, m, Given::tensors_without_text);
+    if (p.evaluation.request.attention.kind != FrameAttention::Kind::whole)
+        throw Error("VIN_INVALID", "Expected no attention of its own in training");
     p.target = unwrap_tensor(object.Get("target"), "target");
     if (p.target->shape != p.evaluation.latents.shape)
         throw invalid("Expected a target of shape ", p.evaluation.latents.shape, " but received ", p.target->shape);

@@ -94,6 +94,26 @@ Tensor self_attention(Ops& ops, const Tensor& qkv_, int heads, const Sequences& 
     return y.reshape(shape);
 }
 
+AttentionRows attention_rows(Ops& ops, const Tensor& qkv, int heads, const Tensor& q_norm, const Tensor& k_norm,
+                             const Rotary& rotary) {
+    const int64_t width = qkv.size(1) / 3;
+    return {prepare(ops, heads_of(qkv, heads, 0, width), q_norm, rotary).normed,
+            prepare(ops, heads_of(qkv, heads, width, width), k_norm, rotary).normed,
+            heads_of(qkv, heads, 2 * width, width)};
+}
+
+void attend(Ops& ops, const Tensor& y, const AttentionRows& queries, const Sequences& of_queries,
+            const AttentionRows& keys, const Sequences& of_keys) {
+    const int64_t heads = queries.q.size(1), d = queries.q.size(2);
+    call(ops, vin_attention_args{sequences_of(y.reshape({y.size(0), heads, d}), of_queries).view(),
+                                 {},
+                                 sequences_of(queries.q, of_queries).view(),
+                                 sequences_of(keys.k, of_keys).view(),
+                                 sequences_of(keys.v, of_keys).view(),
+                                 {},
+                                 static_cast<float>(1 / std::sqrt(static_cast<double>(d)))});
+}
+
 Tensor cross_attention(Ops& ops, const Tensor& q_, const Tensor& kv_, int heads, const Tensor& q_norm,
                        const Tensor& k_norm) {
     const Sequences queries = batch_of(q_), keys = batch_of(kv_);

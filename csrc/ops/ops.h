@@ -49,6 +49,18 @@ Tensor cross_attention(Ops& ops, const Tensor& q, const Tensor& kv, int heads, c
 // q k v [L, H·d] or [B, L, H·d]; bias [H, L, L] is added to the scores of each (T5); scale as given
 Tensor biased_attention(Ops& ops, const Tensor& q, const Tensor& k, const Tensor& v, int heads, const Tensor& bias,
                         float scale);
+// q, k (after norm and rotary) and v of a matrix qkv [R, 3·H·d], [R, H, d] each, for `attend`; not differentiable.
+struct AttentionRows {
+    Tensor q, k, v;
+    AttentionRows frames(int64_t begin, int64_t end) const {
+        return {q.slice(0, begin, end), k.slice(0, begin, end), v.slice(0, begin, end)};
+    }
+};
+AttentionRows attention_rows(Ops& ops, const Tensor& qkv, int heads, const Tensor& q_norm, const Tensor& k_norm,
+                             const Rotary& rotary);
+// y [Rq, H·d]: the queries' rows attend to the keys' rows, sequence by sequence
+void attend(Ops& ops, const Tensor& y, const AttentionRows& queries, const Sequences& of_queries,
+            const AttentionRows& keys, const Sequences& of_keys);
 // softmax(scale q kᵀ) itself, [H, Q, K], for pictures; q k [R, H, d] (not differentiable)
 Tensor attention_weights(Ops& ops, const Tensor& q, const Tensor& k, float scale);
 // x [R, H, d] (strided) → dense [R, H, d]

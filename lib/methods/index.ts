@@ -3,17 +3,19 @@
 import { checkOneOf } from '../check.js'
 import { notSupported } from '../errors.js'
 import { autoregressive } from './autoregressive.js'
+import { freenoise } from './freenoise.js'
 import { full } from './full.js'
 import { independent } from './independent.js'
 import type { Method } from './method.js'
+import { spectralBlend } from './spectral-blend.js'
 import { vin } from './vin.js'
 
 export type { Evaluation, Geometry, Method, MethodPlan } from './method.js'
 
-export const methods = { vin, full, autoregressive, independent } satisfies Record<string, Method>
+export const methods = { vin, full, autoregressive, independent, freenoise, 'spectral-blend': spectralBlend } satisfies Record<string, Method>
 
 /** Methods of the published comparison that this version cannot run. */
-export const unsupportedMethods = ['freenoise', 'spectral-blend', 'streaming-t2v'] as const
+export const unsupportedMethods = ['streaming-t2v'] as const
 
 export type MethodName = keyof typeof methods | (typeof unsupportedMethods)[number]
 

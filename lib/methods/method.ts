@@ -1,5 +1,6 @@
 // A method decides how a video is split into evaluations: numbers only. The model code is the same for all of them.
 
+import type { FrameAttention } from '../plan/attention.js'
 import type { Chunk } from '../plan/chunks.js'
 import type { Fusion } from '../plan/fusion.js'
 
@@ -17,12 +18,15 @@ export interface MethodPlan {
   chunks: Chunk[]
   /** Latent frames the VIN reads; absent: chunks see no global tokens. */
   keyframes?: number[] | undefined
+  /** How the chunk of all frames attends over frames; absent: every frame sees every frame. */
+  attention?: FrameAttention | undefined
 }
 
 /** One evaluation: what goes into the native request beside tensors. */
 export interface Evaluation {
   chunks: Chunk[]
   keyframes?: number[] | undefined
+  attention?: FrameAttention | undefined
   fuse: boolean
 }
 
@@ -33,6 +37,8 @@ export interface Method {
   /** Needs `vin.*` weights. */
   globalTokens: boolean
   plan(geometry: Geometry): MethodPlan
+  /** For each latent frame the one whose noise of the seed it starts from; absent: its own. */
+  noise?(geometry: Pick<Geometry, 'latentFrames' | 'chunkFrames'>, seed: bigint): number[]
   /** The evaluation of `step` of `numInferenceSteps`. */
   evaluation(plan: MethodPlan, step: number, numInferenceSteps: number, fusion: Fusion): Evaluation
 }

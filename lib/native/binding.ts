@@ -2,6 +2,7 @@
 // A call that returns a NativeTensor has only been queued: the tensor is a handle, and work that failed shows when the handle is awaited or read.
 
 import type { VinError } from '../errors.js'
+import type { FrameAttention } from '../plan/attention.js'
 import type { Chunk } from '../plan/chunks.js'
 
 export type DType = 'float32' | 'bfloat16' | 'float16' | 'int32' | 'uint8' | 'float64'
@@ -61,6 +62,8 @@ export interface EvaluationRequest<T = NativeTensor> {
   keyframes?: readonly number[] | undefined
   /** Blend overlaps (the default); false: the owner's value. */
   fuse?: boolean | undefined
+  /** How self-attention over frames sees the one chunk of all frames (methods.md §3, §4); absent: every frame sees every frame. Not in training. */
+  attention?: FrameAttention | undefined
   /** [N] 1 = denoised, 0 = conditioning. */
   frameMask?: readonly number[] | undefined
   /** The VIN reads these latents instead. */

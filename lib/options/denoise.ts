@@ -8,6 +8,9 @@ import { unsupportedMethods } from '../methods/index.js'
 import { checkShape, type TensorLike } from '../native/tensor.js'
 import { checkContext } from '../plan/chunks.js'
 
+/** Methods that are one evaluation of the whole video; 'spectral-blend' blends, as in the first half of its steps. */
+export type DenoiseMethod = 'vin' | 'independent' | 'full' | 'freenoise' | 'spectral-blend'
+
 /** How a video is split into chunks. */
 export interface ChunkOptions {
   /** Latent frames a chunk owns. @default the checkpoint's `chunk_frames` */
@@ -57,12 +60,13 @@ export interface DenoiseOptions<T extends TensorLike = TensorLike> extends Chunk
   /** Blend the overlaps of neighbouring chunks; false keeps the owner's value. @default true */
   fuse?: boolean | undefined
   /**
-  'vin'; 'independent': chunks without global tokens; 'full': one chunk without them.
+  'vin'; 'independent': chunks without global tokens; 'full': one chunk without them; 'freenoise', 'spectral-blend': one chunk whose frames attend in windows, or
+  to all frames and to nearby ones.
 
   @default 'vin'
   @throws ERR_VIN_MISSING_COMPONENT for 'vin' on a checkpoint without `vin.*`
   */
-  method?: 'vin' | 'independent' | 'full' | undefined
+  method?: DenoiseMethod | undefined
   /** [N]: 1 for latent frames to denoise, 0 for conditioning frames, whose prediction is 0. */
   frameMask?: ArrayLike<number> | undefined
   /** The VIN reads these latents [C, N, H, W] instead of `latents`. */
@@ -109,8 +113,8 @@ export function resolvePlanOptions(options: ChunkOptions, config: Readonly<Trans
   return { chunkFrames, contextFrames, keyframeInterval }
 }
 
-function checkMethod(method: unknown): 'vin' | 'independent' | 'full' {
-  const runs = ['vin', 'independent', 'full'] as const
+function checkMethod(method: unknown): DenoiseMethod {
+  const runs = ['vin', 'independent', 'full', 'freenoise', 'spectral-blend'] as const
   if (unsupportedMethods.some((name) => name === method)) throw notSupported(String(method), `Expected one of ${runs.join(', ')} for method but received '${method}', which this version does not run`)
   return checkOneOf(method, 'method', runs)
 }

@@ -113,7 +113,7 @@ export interface GenerateOptions extends ChunkOptions {
   How the video is split into evaluations.
 
   @default 'vin'
-  @throws ERR_VIN_NOT_SUPPORTED for 'freenoise', 'spectral-blend' and 'streaming-t2v'
+  @throws ERR_VIN_NOT_SUPPORTED for 'streaming-t2v'
   */
   method?: MethodName | undefined
   /**

@@ -47,8 +47,8 @@ export interface EvaluationParts<T> {
 /** The native request; with shapes for tensors, that of its dry run. */
 export function evaluationRequest<T = NativeTensor>(parts: EvaluationParts<T>): EvaluationRequest<T> {
   const { latents, timestep, text, evaluation, fps, height, width, frameMask, globalTokensFrom, chunksInFlight, cancel } = parts
-  const { chunks, keyframes, fuse } = evaluation
-  return { latents, timestep, ...text, fps, height, width, chunks, keyframes, fuse, frameMask, globalTokensFrom, chunksInFlight, cancel }
+  const { chunks, keyframes, attention, fuse } = evaluation
+  return { latents, timestep, ...text, fps, height, width, chunks, keyframes, attention, fuse, frameMask, globalTokensFrom, chunksInFlight, cancel }
 }
 
 /** The request of pipeline.denoise; tensors it makes belong to the scope. */

@@ -78,10 +78,9 @@ function planFlops(options: ResolvedGenerateOptions, transformer: Transformer, t
     D: config.caption_channels,
     vin: config.vin === undefined ? undefined : { G: config.vin.num_global_tokens, d: config.vin.dim, blocks: config.vin.num_blocks }
   }
-  const cost = (method: Method): number => {
-    const { chunks, keyframes } = planOf(method, transformer, options)
-    return evaluationFlops(model, chunks, keyframes)
-  }
+  const { numInferenceSteps, fusion } = options
+  // Of the first step: of a method whose steps differ, the one that costs most.
+  const cost = (method: Method): number => evaluationFlops(model, method.evaluation(planOf(method, transformer, options), 0, numInferenceSteps, fusion))
   const runnable = Object.values(methods).filter((method) => !method.globalTokens || transformer.hasGlobalTokens)
   const perStep = cost(options.method)
   const branches = guidanceBranches(options.guidanceScale)

@@ -5,7 +5,7 @@ import { RunFolder } from '../files/run-folder.js'
 import type { NativeCancel, NativeEngine, NativeTensor } from '../native/binding.js'
 import { abortable } from '../native/cancel.js'
 import type { Logger } from '../native/log.js'
-import { checkSeed, copyOf, randnNative } from '../native/ops.js'
+import { checkSeed, copyInto, copyOf, randnNative } from '../native/ops.js'
 import { Scope, readNative, toNative, type TensorData } from '../native/tensor.js'
 import { plainOptions, type ResolvedGenerateOptions } from '../options/generate.js'
 import type { MicroBatch } from '../plan/frames.js'
@@ -13,6 +13,7 @@ import type { Scheduler } from '../schedulers/index.js'
 import { Video } from '../video/video.js'
 import { givenFrames, maskOf, placeFrames } from './conditioning.js'
 import { decodeBatches, decodeFrames } from './decode.js'
+import { planOf } from './evaluation.js'
 import { checkFinite } from './finite.js'
 import { callHook, replacedLatents, stepEvent, type StepLatents, type StepReport } from './hooks.js'
 import type { GenerationEvent, RunContext, RunResult } from './job.js'
@@ -168,7 +169,7 @@ async function sampleLatents(run: Run, text: TextConditioning, seed: bigint, giv
     transformer,
     scheduler: options.scheduler,
     method: options.method,
-    plan: { chunks: plan.chunks, keyframes: options.method.globalTokens ? plan.keyframes : undefined },
+    plan: planOf(options.method, transformer, options),
     fusion: options.fusion,
     text,
     numInferenceSteps,
@@ -206,13 +207,26 @@ async function startOf({ options, engine, context }: Run, seed: bigint, shape: n
     for (const [name, tensor] of Object.entries(rest)) schedulerState[name.replace(/^scheduler\./, '')] = upload(tensor)
     return { latents: upload(latents as TensorData), step: state.step, schedulerState }
   }
-  if (options.latents === undefined) return { latents: randnNative(engine, seed, 0, shape), step: 0 }
+  if (options.latents === undefined) return { latents: startNoise(engine, options, seed, shape), step: 0 }
   const scope = new Scope()
   try {
     return { latents: copyOf(engine, await toNative(engine, options.latents, scope, context.signal)), step: 0 }
   } finally {
     scope.dispose()
   }
+}
+
+/** The seed's noise, [C,N,H,W]; a method may give several frames the noise of one. */
+function startNoise(engine: NativeEngine, { method, latentFrames, chunkFrames }: ResolvedGenerateOptions, seed: bigint, shape: number[]): NativeTensor {
+  const noise = randnNative(engine, seed, 0, shape)
+  for (const [frame, source] of method.noise?.({ latentFrames, chunkFrames }, seed).entries() ?? []) {
+    if (source === frame) continue
+    const [to, from] = [engine.slice(noise, 1, frame, frame + 1), engine.slice(noise, 1, source, source + 1)]
+    copyInto(engine, to, from)
+    to.dispose()
+    from.dispose()
+  }
+  return noise
 }
 
 async function save({ folder, fingerprint }: Resuming, step: number, seed: number | bigint, latents: NativeTensor, scheduler: Scheduler): Promise<void> {

@@ -1,6 +1,7 @@
 // FLOPs of one evaluation without guidance: 2 · multiply-adds of matrix products and attention. Left out: patch embedding, final layer and what captions need
 // once per evaluation, their projection and their keys and values in every block (each < 0.4 %).
 
+import { neighbourhoods, windowsOf, type FrameAttention } from './attention.js'
 import type { Chunk } from './chunks.js'
 
 /** What a backbone's cost depends on; letters of model.md. */
@@ -19,17 +20,25 @@ export interface CostModel {
   vin?: { G: number; d: number; blocks: number } | undefined
 }
 
+/** Pairs of frames that see each other. */
+function framePairs(T: number, attention: FrameAttention | undefined): number {
+  if (attention === undefined) return T * T
+  if (attention.kind === 'windows') return windowsOf(attention, T).reduce((sum, [begin, end]) => sum + (end - begin) ** 2, 0)
+  return neighbourhoods(attention.frames, T).reduce((sum, [begin, end]) => sum + end - begin, 0) + (attention.blend ? T * T : 0)
+}
+
 /** DiT work of one chunk of T latent frames, with G global tokens (0: none). */
-function chunkFlops({ layout, depth, C, mlpRatio, S, L }: CostModel, T: number, G: number): number {
+function chunkFlops({ layout, depth, C, mlpRatio, S, L }: CostModel, T: number, G: number, attention?: FrameAttention): number {
   const rows = T * S
+  const pairs = framePairs(T, attention)
   // qkv 3, proj 1, cross q 1, cross proj 1, mlp 2 · ratio; each 2 · rows · C².
   const block = (R: number, keys: number, self: number): number => (12 + 4 * mlpRatio) * R * C * C + 4 * R * keys * C + self
   if (layout === 'full') {
     const R = rows + G
-    return depth * block(R, L, 4 * R * R * C)
+    return depth * block(R, L, 4 * (S * S * pairs + 2 * rows * G + G * G) * C)
   }
   const spatial = block(rows, L + G, 4 * T * S * S * C)
-  const temporal = block(rows, L + G, layout === 'hybrid' ? 4 * rows * rows * C : 4 * S * T * T * C)
+  const temporal = block(rows, L + G, 4 * (layout === 'hybrid' ? S * S : S) * pairs * C)
   return depth * (spatial + temporal)
 }
 
@@ -45,9 +54,9 @@ function vinFlops({ S, L, C, D, vin }: CostModel, keyframes: number): number {
 }
 
 /** One evaluation of all chunks; keyframes absent: no global tokens. */
-export function evaluationFlops(model: CostModel, chunks: readonly Chunk[], keyframes?: readonly number[]): number {
+export function evaluationFlops(model: CostModel, { chunks, keyframes, attention }: { chunks: readonly Chunk[]; keyframes?: readonly number[] | undefined; attention?: FrameAttention | undefined }): number {
   const G = keyframes === undefined ? 0 : (model.vin?.G ?? 0)
-  const dit = chunks.reduce((sum, { first, end }) => sum + chunkFlops(model, end - first, G), 0)
+  const dit = chunks.reduce((sum, { first, end }) => sum + chunkFlops(model, end - first, G, attention), 0)
   if (keyframes === undefined) return dit
   // Keys and values of the global tokens are the same for all chunks: once per block.
   const globalKeys = model.layout === 'full' ? 0 : 2 * model.depth * 4 * G * model.C * model.C

@@ -2,13 +2,15 @@
 // 64 × 64 RGB, 16 frames a second. An edge is a signed distance d in pixels with coverage clamp(0.5 − d, 0, 1); pixel centres lie at +0.5, y points down.
 
 import { setImmediate } from 'node:timers/promises'
-import { PhiloxRandom, streams } from './random.js'
+import { PhiloxRandom } from '../plan/random.js'
+import { streams } from './random.js'
 import { expected } from '../errors.js'
 import { checkSeed } from '../native/ops.js'
 import { checkInteger, checkNames, checkOneOf } from '../check.js'
 import type { Dataset, TrainingExample } from './dataset.js'
 
-export { latentNoise, PhiloxRandom, streams } from './random.js'
+export { PhiloxRandom } from '../plan/random.js'
+export { latentNoise, streams } from './random.js'
 
 export const WORLD_SIZE = 64
 export const WORLD_FPS = 16

@@ -1,6 +1,6 @@
 // Mask patterns (model.md §4, opensora.md §5.3): which latent frames of a training video are conditioning frames. 1 = denoised, 0 = clean.
 
-import type { PhiloxRandom } from './random.js'
+import type { PhiloxRandom } from '../plan/random.js'
 import { checkNames, checkNumber } from '../check.js'
 import { rangeError } from '../errors.js'
 

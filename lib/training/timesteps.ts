@@ -1,7 +1,7 @@
 // Which timestep each video of a step is trained at (model.md §4).
 
 import type { Scheduler } from '../schedulers/scheduler.js'
-import type { PhiloxRandom } from './random.js'
+import type { PhiloxRandom } from '../plan/random.js'
 
 export type TimestepSampling = 'uniform' | { mean: number; std: number }
 

@@ -25,7 +25,8 @@ import type { OptimizerOptions } from './optimizer.js'
 import { checkBetas, checkEmaDecay } from './options.js'
 import { CELL, cellWeights, checkExample, concatenate, cut, pictureOf, pixelPlanes, standing, withPicture } from './pixels.js'
 import type { Clip, WeightedExample } from './pixels.js'
-import { latentNoise, PhiloxRandom, streams } from './random.js'
+import { PhiloxRandom } from '../plan/random.js'
+import { latentNoise, streams } from './random.js'
 
 const stages = ['spatial', 'temporal', 'decoder', 'all'] as const
 export type VAEStage = (typeof stages)[number]

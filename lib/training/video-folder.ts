@@ -14,7 +14,8 @@ import { probeVideo } from '../video/probe.js'
 import { readCaption, readCaptions } from './captions.js'
 import { warnAbout } from './dataset.js'
 import type { Clip, Dataset, DatasetNeeds, DatasetReport, TrainingExample, TrainingWarning, VideoPixels } from './dataset.js'
-import { PhiloxRandom, streams } from './random.js'
+import { PhiloxRandom } from '../plan/random.js'
+import { streams } from './random.js'
 
 export interface VideoFolderOptions {
   /** Pixels of every video: scaled to cover, centre-cropped. */

@@ -36,7 +36,7 @@ test.each(few([20, 40, 80]))('built-in model, %i latent frames', async (latentFr
   const denoise = () => demo.denoise({ latents, timestep, promptEmbeds: text, guidanceScale, fps })
   await compareWithPeer({
     group: 'denoise', work: `built-in model, ${latentFrames} latent frames`, ours: timed(denoise), peer,
-    operations: 2 * evaluationFlops(costOf(config, 64, 64, textRows), chunks, keyframes),
+    operations: 2 * evaluationFlops(costOf(config, 64, 64, textRows), { chunks, keyframes }),
     outputs: async () => ({ eps: await denoise() }),
     check: ({ eps }) => expect(eps!.data.every((value) => Number.isFinite(value) && value !== 0)).toBe(true),
     same: {
@@ -87,10 +87,10 @@ describe.each(few(['hybrid', 'full'] as const))('vin beside full, layout %s', (l
     const contenders: Record<string, Work> = { full: run('full', 0) }
     for (const context of contexts) contenders[`vin, context ${context}`] = run('vin', context)
     const { seconds } = await measure(contenders, allThreads)
-    const full = evaluationFlops(cost, wholeVideo(latentFrames))
+    const full = evaluationFlops(cost, { chunks: wholeVideo(latentFrames) })
     for (const context of contexts) {
       const time = ratio(seconds[`vin, context ${context}`]!, seconds['full']!)
-      const flops = evaluationFlops(cost, planChunks(latentFrames, 20, context), planKeyframes(latentFrames, 1, pipeline.transformer.config.latent_fps)) / full
+      const flops = evaluationFlops(cost, { chunks: planChunks(latentFrames, 20, context), keyframes: planKeyframes(latentFrames, 1, pipeline.transformer.config.latent_fps) }) / full
       expect(time.median).toBeGreaterThan(0)
       const ratios = { 'time vin : full': time, 'FLOPs vin : full': flops, 'time : FLOPs': ratio(time.rounds, time.rounds.map(() => flops)) }
       const of = (name: string) => seconds[name]!

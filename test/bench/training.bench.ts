@@ -73,7 +73,7 @@ test(`${videos} videos of ${latentFrames} latent frames`, async () => {
   await compareWithPeer({
     // Twice the forward's operations for the backward.
     group: 'training step', work: `built-in model, ${videos} videos of ${latentFrames} latent frames`, ours: timed(step), peer,
-    operations: 3 * videos * evaluationFlops(costOf(config, 64, 64, textRows), plan.chunks, plan.keyframes),
+    operations: 3 * videos * evaluationFlops(costOf(config, 64, 64, textRows), plan),
     outputs: async () => {
       const { losses, norm } = await step()
       const clip = Math.min(1, update.maxGradNorm / (norm + 1e-6))

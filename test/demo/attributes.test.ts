@@ -4,7 +4,8 @@ import { gapSegments, readGap } from '../../models/demo/evaluation/identity.js'
 import { worldPixels } from '../../models/demo/evaluation/pixels.js'
 import { curtainClosedness, drawWorld, renderFrame, WORLD_SIZE } from '../../lib/training/demo-world.js'
 import type { World } from '../../lib/training/demo-world.js'
-import { PhiloxRandom, streams } from '../../lib/training/random.js'
+import { PhiloxRandom } from '../../lib/plan/random.js'
+import { streams } from '../../lib/training/random.js'
 
 const single = (index: number): World => ({ ...drawWorld(new PhiloxRandom(11, streams.world, index), { duration: 8, objects: 1 }), event: 'none' })
 const segment = (world: World, begin: number) => readSegment(Array.from({ length: 16 }, (_, index) => readFrame(renderFrame(world, begin + index))))

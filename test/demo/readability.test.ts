@@ -3,7 +3,8 @@ import { readFrame } from '../../models/demo/evaluation/attributes.js'
 import { isOpen, readability } from '../../models/demo/evaluation/readability.js'
 import { drawWorld, renderFrame, WORLD_SIZE } from '../../lib/training/demo-world.js'
 import type { World } from '../../lib/training/demo-world.js'
-import { PhiloxRandom, streams } from '../../lib/training/random.js'
+import { PhiloxRandom } from '../../lib/plan/random.js'
+import { streams } from '../../lib/training/random.js'
 
 const world: World = { ...drawWorld(new PhiloxRandom(11, streams.world, 2), { duration: 4, objects: 1 }), background: 'sea', event: 'curtain', t1: 1, t2: 3 }
 const grey = new Uint8Array(WORLD_SIZE * WORLD_SIZE * 3).fill(128)

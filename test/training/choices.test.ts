@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { Buckets, bucketLength, videosPerBatch } from '../../lib/training/buckets.js'
 import { checkMaskRatios, drawMask, drawMaskPattern, maskPatterns } from '../../lib/training/masks.js'
 import { weightGroups } from '../../lib/training/optimizer.js'
-import { PhiloxRandom } from '../../lib/training/random.js'
+import { PhiloxRandom } from '../../lib/plan/random.js'
 import { emaDecayAt, learningRateAt } from '../../lib/training/rates.js'
 import { drawNoiseLevels, inverseNormal, timestepOf } from '../../lib/training/timesteps.js'
 

@@ -8,7 +8,7 @@ import { clipTable } from '../../lib/cli/clip-table.js'
 import { Trainer, VAE, VAETrainer, videoFolder } from '../../lib/index.js'
 import type { StepReport, TrainingExample, TrainingWarning, VideoFolder, VinError } from '../../lib/index.js'
 import { fewestVideoFrames, latentFramesOf } from '../../lib/plan/frames.js'
-import { PhiloxRandom } from '../../lib/training/random.js'
+import { PhiloxRandom } from '../../lib/plan/random.js'
 import { readVideo, requireFfmpeg } from '../../lib/video/ffmpeg.js'
 import { tinyPipeline, tinyVAE } from '../support/models.js'
 

@@ -6,7 +6,7 @@ import type { SchedulerOption, TrainerOptions, TrainingExample } from '../../lib
 import type { BackwardRequest } from '../../lib/native/binding.js'
 import { drawMaskPattern, maskPatterns } from '../../lib/training/masks.js'
 import type { MaskPattern } from '../../lib/training/masks.js'
-import { PhiloxRandom } from '../../lib/training/random.js'
+import { PhiloxRandom } from '../../lib/plan/random.js'
 import { tinyTextEncoder, tinyTokenizer, tinyTransformer } from '../support/models.js'
 import { normalDistribution } from './decisions.js'
 import { Draws } from './philox.js'

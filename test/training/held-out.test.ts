@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { Trainer } from '../../lib/index.js'
 import type { TrainerOptions, TrainingExample, VideoPipeline } from '../../lib/index.js'
-import { PhiloxRandom, latentNoise } from '../../lib/training/random.js'
+import { PhiloxRandom } from '../../lib/plan/random.js'
+import { latentNoise } from '../../lib/training/random.js'
 import { tinyPipeline } from '../support/models.js'
 
 const options: TrainerOptions = { lengths: [5], learningRate: 3e-3, textDropout: 0.5, globalTokenDropout: 0.5, maskRatios: { chunks: 0.5 }, seed: 6 }

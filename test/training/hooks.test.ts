@@ -7,7 +7,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { Trainer } from '../../lib/index.js'
 import type { NamedGradients, StepReport, TrainingExample, VideoPipeline } from '../../lib/index.js'
 import { loadBinding } from '../../lib/native/load.js'
-import { PhiloxRandom } from '../../lib/training/random.js'
+import { PhiloxRandom } from '../../lib/plan/random.js'
 import { bits } from '../support/fixtures.js'
 import { tinyPipeline } from '../support/models.js'
 

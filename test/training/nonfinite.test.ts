@@ -8,7 +8,7 @@ import { Trainer, VAE, VAETrainer, VinError } from '../../lib/index.js'
 import type { NamedGradients, TrainingExample } from '../../lib/index.js'
 import { loadBinding } from '../../lib/native/load.js'
 import type { NativeEngine } from '../../lib/native/binding.js'
-import { PhiloxRandom } from '../../lib/training/random.js'
+import { PhiloxRandom } from '../../lib/plan/random.js'
 import { bits } from '../support/fixtures.js'
 import { tinyPipeline, tinyVAE } from '../support/models.js'
 

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
-import { latentNoise, philox4x32, PhiloxRandom, streams } from '../../lib/training/random.js'
+import { philox4x32, PhiloxRandom } from '../../lib/plan/random.js'
+import { latentNoise, streams } from '../../lib/training/random.js'
 import { readJson } from '../support/fixtures.js'
 
 const known = readJson('philox.json') as { random123: { zeros: string[]; ones: string[] }; seed: number; stream0_first_16: number[]; latents_C4_H6_W6_frame5: number[] }

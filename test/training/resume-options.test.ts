@@ -6,7 +6,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { Trainer, VAE, VAETrainer, VideoPipeline, VinError } from '../../lib/index.js'
 import type { TrainerOptions, TrainingExample } from '../../lib/index.js'
 import { loadBinding } from '../../lib/native/load.js'
-import { PhiloxRandom } from '../../lib/training/random.js'
+import { PhiloxRandom } from '../../lib/plan/random.js'
 import { tinyPipeline, tinyVAE } from '../support/models.js'
 
 let folder: string

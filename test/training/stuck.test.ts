@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest'
 import { Trainer, VAETrainer } from '../../lib/index.js'
 import type { Dataset, FitOptions, TensorData, TrainingExample, VideoPipeline } from '../../lib/index.js'
-import { PhiloxRandom } from '../../lib/training/random.js'
+import { PhiloxRandom } from '../../lib/plan/random.js'
 import { bits } from '../support/fixtures.js'
 import { tinyPipeline } from '../support/models.js'
 

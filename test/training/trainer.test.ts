@@ -6,7 +6,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { Trainer, VideoPipeline, VinError } from '../../lib/index.js'
 import type { TensorData, TrainerOptions, TrainingExample } from '../../lib/index.js'
 import type { StepReport } from '../../lib/training/fit.js'
-import { PhiloxRandom } from '../../lib/training/random.js'
+import { PhiloxRandom } from '../../lib/plan/random.js'
 import { compare, fixture, layouts, named, readTensors } from '../support/fixtures.js'
 import { tinyPipeline, tinyVAE } from '../support/models.js'
 

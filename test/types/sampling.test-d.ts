@@ -127,7 +127,7 @@ expectTypeOf<DenoiseOptions<TensorData>>().toEqualTypeOf<{
   height?: number | undefined
   guidanceScale?: number | undefined
   fuse?: boolean | undefined
-  method?: 'vin' | 'independent' | 'full' | undefined
+  method?: 'vin' | 'independent' | 'full' | 'freenoise' | 'spectral-blend' | undefined
   chunkFrames?: number | undefined
   contextFrames?: number | undefined
   keyframeInterval?: number | undefined
