@@ -44,7 +44,7 @@ test.each<[string[], number, string | RegExp]>([
       [['plan', '--video', 'nope.mp4'], 'Expected the path of a video for --video but "nope.mp4" cannot be read'],
       [['plan', '--width', '65'], 'Expected a multiple of 8 (the two nearest are 64 and 72) for --width but received 65'],
       [['plan', '--chunk-frames', '4', '--context-frames', '5'], 'Expected --context-frames of at most --chunk-frames 4 but received 5'],
-      [['plan', '--method', 'vim'], `Expected one of 'vin', 'full', 'autoregressive', 'independent' for --method but received "vim"`],
+      [['plan', '--method', 'vim'], `Expected one of 'vin', 'full', 'autoregressive', 'independent', 'freenoise', 'spectral-blend' for --method but received "vim"`],
       [['plan', '--scheduler', 'DDIM'], 'Expected one of DDIMScheduler, DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler, RFlowScheduler for --scheduler but received "DDIM"'],
       [['plan', '--dtype', 'half'], `Expected one of 'auto', 'float32' for --dtype but received "half"`],
       [['plan', '--device', 'gpu'], `Expected one of 'auto', 'cpu', 'cuda' or 'cuda:N' for --device but received "gpu"`],

@@ -193,7 +193,7 @@ describe('plan', () => {
     ])
     expect(plan.overlaps).toHaveLength(3)
     expect(plan.keyframes).toEqual([0, 5, 10, 15, 20, 25, 30, 35])
-    expect(Object.keys(plan.flops.byMethod)).toEqual(['vin', 'full', 'autoregressive', 'independent'])
+    expect(Object.keys(plan.flops.byMethod)).toEqual(['vin', 'full', 'autoregressive', 'independent', 'freenoise', 'spectral-blend'])
     expect(plan.flops.perStep).toBe(plan.flops.byMethod['vin'])
     expect(plan.flops.total).toBe(plan.flops.perStep * 2 * 4)
     for (const bytes of Object.values(plan.memory)) expect(bytes).toBeGreaterThan(0)
