@@ -2,6 +2,8 @@
 import { expectTypeOf } from 'expect-type'
 import { VideoPipeline, generate, openLatents } from '../../lib/index.js'
 import type {
+  ChunkOptions,
+  DenoiseMethod,
   AttentionMaps,
   Chunk,
   ComputeType,
@@ -136,6 +138,8 @@ expectTypeOf<DenoiseOptions<TensorData>>().toEqualTypeOf<{
   chunksInFlight?: number | undefined
   signal?: AbortSignal | undefined
 }>()
+expectTypeOf<DenoiseMethod>().toEqualTypeOf<'vin' | 'independent' | 'full' | 'freenoise' | 'spectral-blend'>()
+expectTypeOf<ChunkOptions>().toEqualTypeOf<Pick<DenoiseOptions, 'chunkFrames' | 'contextFrames' | 'keyframeInterval' | 'chunksInFlight'>>()
 expectTypeOf<DenoiseOptions['latents']>().toEqualTypeOf<TensorLike>()
 
 expectTypeOf<PipelineDefaults>().toEqualTypeOf<{ guidanceScale: number; numInferenceSteps: number; width: number; height: number; fps: number }>()

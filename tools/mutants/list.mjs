@@ -180,7 +180,7 @@ export const mutants = [
     tests: ['test/training/dataset.test.ts']
   },
   {
-    name: 'shuffle', area: 'training: random order', file: 'lib/training/random.ts',
+    name: 'shuffle', area: 'training: random order', file: 'lib/plan/random.ts',
     from: 'this.int(last + 1)', to: 'this.int(last)',
     tests: ['test/training/random.test.ts']
   },
