@@ -34,37 +34,6 @@ test('Open-Sora 1.2 backbone: all output channels, with and without conditioning
   }
 })
 
-describe('VAE', () => {
-  const io = readTensors('vae', 'io.safetensors')
-  const frames = (count: number): TensorData => {
-    const { data, shape } = named(io, 'pixels')
-    const [, , T = 0, H = 0, W = 0] = shape
-    const result = new Float32Array(3 * count * H * W)
-    for (let c = 0; c < 3; c++) result.set(data.subarray(c * T * H * W, (c * T + count) * H * W), c * count * H * W)
-    return { data: result, shape: [3, count, H, W] }
-  }
-  test.each([
-    [17, 34, ''],
-    [16, 32, ''],
-    [17, 21, '_of_21_frames'],
-    [16, 21, '_of_21_frames']
-  ])('%i ↔ 5, %i frames', async (micro, count, suffix) => {
-    const folder = await mkdtemp(join(tmpdir(), 'vin-vae-'))
-    try {
-      const config = JSON.parse(await readFile(fixture('vae', 'config.json'), 'utf8')) as object
-      await writeFile(join(folder, 'config.json'), JSON.stringify({ ...config, micro_frame_size: micro, micro_latent_size: 5 }))
-      await symlink(fixture('vae', 'model.safetensors'), join(folder, 'model.safetensors'))
-      await using vae = await VAE.fromPretrained(folder, { device: 'cpu' })
-      const latents = await vae.encode(frames(count))
-      expectEvaluation(latents, item(named(io, `latents_${micro}_5${suffix}`), 0))
-      const pixels = await vae.decode(item(named(io, `latents_${micro}_5${suffix}`), 0), { numFrames: count })
-      expectEvaluation(pixels, item(named(io, `pixels_from_${micro}_5${suffix}`), 0))
-    } finally {
-      await rm(folder, { recursive: true })
-    }
-  })
-})
-
 test('T5 encoder', async () => {
   await using encoder = await TextEncoder.fromPretrained(fixture('t5'), { device: 'cpu' })
   const io = readTensors('t5', 'io.safetensors')

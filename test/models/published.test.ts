@@ -6,8 +6,9 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { TextEncoder, Trainer, Transformer, VAE, VideoPipeline } from '../../lib/index.js'
 import { loadBinding } from '../../lib/native/load.js'
 import type { TypedArray } from '../../lib/native/binding.js'
-import { bits, fixture, named, readJson, readTensors } from '../support/fixtures.js'
+import { bits, fixture, readJson } from '../support/fixtures.js'
 import { tinyPipeline } from '../support/models.js'
+import { pictures } from '../support/vae.js'
 
 type Stored = Record<string, { data: TypedArray; shape: number[] }>
 const binding = loadBinding()
@@ -85,9 +86,7 @@ describe('VAE', () => {
   test('scalar shift and scale, in the config or in the file, are the same for every channel', async () => {
     const { shift: _shift, scale: _scale, ...rest } = stored('vae', 'model.safetensors')
     const config = readJson('vae', 'config.json')
-    const pixels = named(readTensors('vae', 'io.safetensors'), 'pixels')
-    const [, , height = 0, width = 0] = pixels.shape
-    const frame = { data: Float32Array.from({ length: 3 * height * width }, (_, i) => pixels.data[Math.floor(i / (height * width)) * pixels.shape[1]! * height * width + (i % (height * width))]!), shape: [3, 1, height, width] }
+    const frame = pictures(1, 24, 16)
     const encode = async (change: object, tensors: Stored): Promise<Buffer> => {
       await write({ ...config, ...change }, { ...rest, ...tensors })
       await using vae = await open()

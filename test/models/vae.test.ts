@@ -1,4 +1,4 @@
-// The VAE beyond its fixtures' outputs (components.test.ts): every weight is used, micro-batches stand alone, memory does not grow with length, gradients.
+// The VAE beyond its numbers (vae-reference.test.ts): every weight is used, micro-batches stand alone, memory does not grow with length, gradients.
 import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -7,9 +7,10 @@ import { VAE } from '../../lib/index.js'
 import type { TensorData } from '../../lib/index.js'
 import { loadBinding } from '../../lib/native/load.js'
 import type { NativeEngine, NativeTensor, NativeVae } from '../../lib/native/binding.js'
-import { bits, compare, fixture, named, readJson, readTensors } from '../support/fixtures.js'
+import { bits, compare, fixture, readJson } from '../support/fixtures.js'
 import { directional, disturb } from '../support/gradients.js'
 import { tinyVAE } from '../support/models.js'
+import { pictures } from '../support/vae.js'
 
 const binding = loadBinding()
 
@@ -21,25 +22,16 @@ function frames({ data, shape }: TensorData, begin: number, end: number): Tensor
   return { data: result, shape: [C, end - begin, H, W] }
 }
 
-/** Smooth moving pictures, without a random generator. */
-function pictures(T: number, H: number, W: number): TensorData {
-  const data = new Float32Array(3 * T * H * W)
-  let i = 0
-  for (let c = 0; c < 3; c++) for (let t = 0; t < T; t++) for (let y = 0; y < H; y++) for (let x = 0; x < W; x++) data[i++] = Math.sin(0.31 * x + 0.17 * y * (c + 1) + 0.4 * t)
-  return { data, shape: [3, T, H, W] }
-}
-
 const zeros = (engine: NativeEngine, shape: number[]): NativeTensor => engine.upload(new Float32Array(shape.reduce((a, b) => a * b, 1)), shape)
 
-describe('fixture weights', () => {
-  const io = readTensors('vae', 'io.safetensors')
+describe('weights of which every one counts', () => {
   let vae: VAE
   beforeAll(async () => {
     vae = await VAE.fromPretrained(fixture('vae'), { device: 'cpu', threads: 1 })
   })
   afterAll(() => vae.dispose())
 
-  // A value added to a whole channel is taken away again by a group norm whose groups have one channel (32 groups of 32 channels) and nothing else reads it;
+  // A value added to a whole channel is taken away again by a group norm whose groups have one channel (8 groups of 8 channels) and nothing else reads it;
   // a bias of the keys adds the same to all scores of a query.
   const withoutEffect = [
     ...['encoder.down_blocks.0', 'encoder.down_blocks.1', 'decoder.up_blocks.2', 'decoder.up_blocks.3'].map((block) => `${block}.resnets.0.conv1.bias`),
@@ -49,8 +41,8 @@ describe('fixture weights', () => {
     ...[0, 1].map((i) => `decoder.up_blocks.3.resnets.${i}.conv2.bias`)
   ].map((name) => `spatial_vae.module.${name}`)
 
-  test('any weight tensor disturbed moves the output beyond the fixtures’ tolerance, but for those without effect', async () => {
-    // One small frame is enough to pass through all of it, and takes a hundredth of the time of the fixture's.
+  test('any weight tensor disturbed moves the output beyond the reference’s tolerance, but for those without effect', async () => {
+    // One small frame is enough to pass through all of it.
     const pixels = pictures(1, 16, 16)
     const latents = await vae.encode(pixels)
     const decoded = await vae.decode(latents, { numFrames: 1 })
@@ -82,7 +74,7 @@ describe('fixture weights', () => {
       binding.writeSafetensors(join(folder, 'model.safetensors'), Object.fromEntries(renamed))
       await writeFile(join(folder, 'config.json'), JSON.stringify(readJson('vae', 'config.json')))
       await using other = await VAE.fromPretrained(folder, { device: 'cpu' })
-      const pixels = frames(named(io, 'pixels'), 0, 1)
+      const pixels = pictures(1, 24, 16)
       expect(bits(await other.encode(pixels)).equals(bits(await vae.encode(pixels)))).toBe(true)
     } finally {
       await rm(folder, { recursive: true })
@@ -97,7 +89,7 @@ describe('fixture weights', () => {
       binding.writeSafetensors(join(folder, 'model.safetensors'), Object.fromEntries(Object.entries(rest).map(([name, { data, shape }]) => [name, { data: data!, shape }])))
       await writeFile(join(folder, 'config.json'), JSON.stringify({ ...readJson('vae', 'config.json'), shift: [...shift!.data!], scale: [...scale!.data!] }))
       await using other = await VAE.fromPretrained(folder, { device: 'cpu' })
-      const pixels = frames(named(io, 'pixels'), 0, 5)
+      const pixels = pictures(5, 24, 16)
       const latents = await vae.encode(pixels)
       expect(bits(await other.encode(pixels)).equals(bits(latents))).toBe(true)
       expect(bits(await other.decode(latents)).equals(bits(await vae.decode(latents)))).toBe(true)
@@ -113,7 +105,7 @@ describe('fixture weights', () => {
       const results = []
       for (const threads of [1, 2, 3]) {
         await using one = await VAE.fromPretrained(folder, { device: 'cpu', threads })
-        const latents = await one.encode(frames(named(io, 'pixels'), 0, 17))
+        const latents = await one.encode(pictures(17, 24, 16))
         results.push([bits(latents).toString('base64'), bits(await one.decode(latents)).toString('base64')])
       }
       expect(results[1]).toEqual(results[0])
@@ -124,7 +116,7 @@ describe('fixture weights', () => {
   })
 
   test('decodePixels is decode, rounded to bytes', async () => {
-    const latents = frames(named(io, 'latents_17_5_of_21_frames'), 0, 6)
+    const latents = await vae.encode(pictures(21, 24, 16))
     const decoded = await vae.decode(latents, { numFrames: 21 })
     const [, T = 0, H = 0, W = 0] = decoded.shape
     const input = vae.engine.native.upload(latents.data, latents.shape)
