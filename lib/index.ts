@@ -49,5 +49,24 @@ export { demoWorld, type DemoWorldExample, type DemoWorldOptions } from './train
 export { videoFolder, type VideoFolder, type VideoFolderOptions } from './training/video-folder.js'
 export type { Clip, Dataset, DatasetNeeds, DatasetReport, TrainingExample, TrainingWarning, VideoLatents, VideoPixels } from './training/dataset.js'
 
-export { evaluate } from './evaluate/index.js'
-export type { EvaluateOptions, EvaluateSource, Evaluation, MetricName } from './evaluate/index.js'
+export { evaluate, evaluateClips, summarize, vinEncoder } from './evaluate/index.js'
+export type {
+  ClipEvaluation,
+  ClipsEvaluation,
+  Consistency,
+  DynamicDegree,
+  EvaluateClipsOptions,
+  EvaluateOptions,
+  EvaluateSource,
+  Evaluation,
+  EvaluationSummary,
+  FlowField,
+  FrameEncoder,
+  FrameInterpolator,
+  IdentityOverGap,
+  Mawe,
+  MetricName,
+  MetricValues,
+  MotionSmoothness,
+  OpticalFlow
+} from './evaluate/index.js'

@@ -1,72 +1,74 @@
-// evaluate: what can be measured of any video, whoever made it. One file per metric; the rest of them is refused by name.
+// evaluate: what can be measured of any video, whoever made it. One file per metric.
 
-import { checkNames, checkOneOf, checkSignal } from '../check.js'
-import { expected, notSupported } from '../errors.js'
+import { checkNames } from '../check.js'
+import { expected } from '../errors.js'
 import { abortableItems } from '../native/cancel.js'
-import { readFileFrames } from '../video/ffmpeg.js'
 import { checkFrame } from '../video/frames.js'
-import type { Frame, Video } from '../video/index.js'
-import { TemporalFlickering } from './temporal-flickering.js'
+import type { VideoWarning } from '../video/index.js'
+import { Measurement } from './measurement.js'
+import type { MetricValues } from './measurement.js'
+import { optionNames, resolveOptions, withSource } from './options.js'
+import type { EvaluateOptions } from './options.js'
+import { openSource } from './source.js'
+import type { EvaluateSource } from './source.js'
 
-/** A video file (read by ffmpeg, at its own size and rate), a `Video`, or frames of one size, in order. */
-export type EvaluateSource = string | Pick<Video, 'frames'> | AsyncIterable<Frame>
+export { evaluateClips } from './clips.js'
+export type { ClipEvaluation, ClipsEvaluation, EvaluateClipsOptions } from './clips.js'
+export type { Consistency, FrameEncoder } from './consistency.js'
+export type { DynamicDegree } from './dynamic-degree.js'
+export type { IdentityOverGap } from './identity-over-gap.js'
+export type { Mawe } from './mawe.js'
+export type { MetricValues } from './measurement.js'
+export type { FrameInterpolator, MotionSmoothness } from './motion-smoothness.js'
+export type { FlowField, OpticalFlow } from './optical-flow.js'
+export type { EvaluateOptions, MetricName } from './options.js'
+export type { EvaluateSource } from './source.js'
+export { summarize } from './summary.js'
+export type { EvaluationSummary } from './summary.js'
+export { vinEncoder } from './vin-encoder.js'
 
-const metricNames = ['temporalFlickering', 'motionSmoothness', 'dynamicDegree', 'subjectConsistency', 'backgroundConsistency', 'sceneCuts', 'mawe'] as const
-
-/** Names of metrics. This version measures 'temporalFlickering'; the others reject with ERR_VIN_NOT_SUPPORTED. */
-export type MetricName = (typeof metricNames)[number]
-
-export interface EvaluateOptions {
-  /**
-  What to measure.
-
-  @default ['temporalFlickering']
-  */
-  metrics?: readonly MetricName[] | undefined
-  /** Ends the reading: the call rejects with its reason. */
-  signal?: AbortSignal | undefined
-}
-
-export interface Evaluation {
+export interface Evaluation extends MetricValues {
   /** Video frames that were read. */
   frames: number
   width: number
   height: number
-  /** VBench's: 1 − the mean absolute difference of neighbouring frames, as a share of 255; absent for a video of one frame. */
-  temporalFlickering?: number
-}
-
-function framesOf(source: EvaluateSource, signal: AbortSignal | undefined): AsyncIterable<Frame> {
-  if (typeof source === 'string') return readFileFrames(source, signal)
-  if (typeof source === 'object' && source !== null && 'frames' in source) return source.frames({ signal })
-  if (typeof source === 'object' && source !== null && Symbol.asyncIterator in source) return source
-  throw expected('a path, a Video or frames', 'evaluate', source, 'type')
+  /** Frames a second; absent for frames that came without. */
+  fps?: number
+  /** What is wrong with a file that could be read nevertheless. */
+  warnings?: VideoWarning[]
 }
 
 /**
-Measures a video, whatever it shows.
+Measures a video, whatever it shows. Frames are read one after another, and what is kept of them does not grow with the video but for a number a frame (dynamic degree,
+seam score) and features of the longest gap. Long work lets other work of the process go on every few milliseconds.
+
+Without RAFT, AMT-S, DINO and CLIP nothing that needs them compares with published numbers: results name the flow, interpolator and encoder they were measured with.
 
 @example
-const { temporalFlickering } = await evaluate('out.mp4')
-@throws VinError ERR_VIN_NOT_SUPPORTED for a metric that this version does not measure, and for a path when there is no ffmpeg
+const { temporalFlickering, sceneCuts } = await evaluate('out.mp4', { metrics: ['temporalFlickering', 'sceneCuts'] })
+@throws RangeError for a path that cannot be read, and for what a metric lacks (fps, borders); TypeError for features without an encoder
+@throws VinError ERR_VIN_FORMAT for a file that is no video, ERR_VIN_NOT_SUPPORTED for a path when there is no ffmpeg
 */
 export async function evaluate(source: EvaluateSource, options: EvaluateOptions = {}): Promise<Evaluation> {
-  checkNames(options, 'evaluate', ['metrics', 'signal'])
-  const signal = checkSignal(options.signal)
-  const { metrics = ['temporalFlickering'] } = options
-  if (!Array.isArray(metrics)) throw expected('an array of names', 'metrics', metrics, 'type')
-  const asked = (metrics as readonly unknown[]).map((name) => checkOneOf(name, 'metrics', metricNames))
-  const missing = asked.find((name) => name !== 'temporalFlickering')
-  if (missing !== undefined) throw notSupported(missing, `Expected 'temporalFlickering' for metrics but received '${missing}', which this version does not measure`)
-  const flickering = asked.length === 0 ? undefined : new TemporalFlickering()
+  checkNames(options, 'evaluate', optionNames)
+  const asked = resolveOptions(options)
+  const { signal, onProgress } = asked
+  const warnings: VideoWarning[] = []
+  const opened = await openSource(source, signal, (warning) => void warnings.push(warning))
+  const resolved = withSource(asked, opened)
+  const measurement = new Measurement(resolved)
   let frames = 0
   let size: { width: number; height: number } | undefined
-  for await (const frame of abortableItems(framesOf(source, signal), signal)) {
+  for await (const frame of abortableItems(opened.frames(), signal)) {
     size ??= { width: frame?.width, height: frame?.height }
-    checkFrame(frame, frames++, size)
-    flickering?.add(frame.data)
+    checkFrame(frame, frames, size)
+    // Frames that are read may come in one array again and again.
+    await measurement.add({ data: frame.data.slice(), ...size })
+    signal?.throwIfAborted()
+    frames += 1
+    onProgress?.({ done: frames, total: opened.numFrames })
   }
   if (size === undefined) throw expected('at least one frame', 'evaluate', frames, 'range')
-  const temporalFlickering = flickering?.value
-  return { frames, ...size, ...(temporalFlickering === undefined ? {} : { temporalFlickering }) }
+  const { fps } = resolved
+  return { frames, ...size, ...(fps === undefined ? {} : { fps }), ...measurement.values, ...(warnings.length === 0 ? {} : { warnings }) }
 }

@@ -1,22 +1,27 @@
 // VBench's temporal flickering: (255 − mean over neighbours of mean |a − b|) / 255, of 8-bit RGB frames.
 
-export class TemporalFlickering {
-  #before: Uint8Array | undefined
+import type { Picture } from '../video/index.js'
+import type { Meter } from './meter.js'
+
+/** Mean |a − b| of all values of two frames. */
+export function meanDifference(a: Uint8Array, b: Uint8Array): number {
+  let sum = 0
+  for (let at = 0; at < a.length; at++) sum += Math.abs(a[at]! - b[at]!)
+  return sum / a.length
+}
+
+/** Keeps one frame. */
+export class TemporalFlickering implements Meter<number> {
+  #before: Picture | undefined
   #sum = 0
   #pairs = 0
 
-  /** The next frame; frames that are read may come in one array again and again. */
-  add(data: Uint8Array): void {
-    const before = this.#before
-    if (before === undefined) {
-      this.#before = data.slice()
-      return
+  add(frame: Picture): void {
+    if (this.#before !== undefined) {
+      this.#sum += meanDifference(this.#before.data, frame.data)
+      this.#pairs += 1
     }
-    let difference = 0
-    for (let at = 0; at < data.length; at++) difference += Math.abs(data[at]! - before[at]!)
-    this.#sum += difference / data.length
-    this.#pairs += 1
-    before.set(data)
+    this.#before = frame
   }
 
   /** Undefined without a pair of frames. */

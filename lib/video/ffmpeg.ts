@@ -125,10 +125,8 @@ export async function* readVideo(path: string, options: ReadVideoOptions): Async
   }
 }
 
-/** The frames of a video file as it has them: its own size and rate. @throws as readVideo; ERR_VIN_FORMAT for a file that says no rate */
-export async function* readFileFrames(path: string, signal?: AbortSignal): AsyncGenerator<Frame> {
-  const probe = await probeVideo(path, signal)
-  const { width, height, fps } = probe
+/** The rate that a file says. @throws ERR_VIN_FORMAT for one that says none */
+export function rateOf({ fps }: VideoProbe, path: string): number {
   if (fps === undefined) throw new VinError('ERR_VIN_FORMAT', `Expected a number of frames a second in ${path} but it says none`, { file: path, expected: 'a frame rate' })
-  yield* readVideo(path, { width, height, fps, signal, probe })
+  return fps
 }

@@ -1,23 +1,37 @@
 // Types of training, data sets and evaluation.
 import { expectTypeOf } from 'expect-type'
-import { Trainer, VAETrainer, demoWorld, evaluate, pixelPlanes, videoFolder } from '../../lib/index.js'
+import { Trainer, VAETrainer, demoWorld, evaluate, evaluateClips, pixelPlanes, summarize, videoFolder, vinEncoder } from '../../lib/index.js'
 import type {
   Clip,
+  ClipEvaluation,
+  ClipsEvaluation,
+  Consistency,
   Dataset,
   DatasetNeeds,
   DatasetReport,
   DemoWorldExample,
   DemoWorldOptions,
+  DynamicDegree,
+  EvaluateClipsOptions,
   EvaluateOptions,
   EvaluateSource,
   Evaluation,
+  EvaluationSummary,
   FitOptions,
+  FlowField,
   Frame,
+  FrameEncoder,
+  FrameInterpolator,
   Gradient,
+  IdentityOverGap,
   LossOptions,
+  Mawe,
   MetricName,
+  MetricValues,
   ModelOptions,
+  MotionSmoothness,
   NamedGradients,
+  OpticalFlow,
   Scheduler,
   SchedulerOption,
   StepReport,
@@ -186,9 +200,38 @@ void training
 
 // ---- evaluation ----
 
-expectTypeOf<EvaluateSource>().toEqualTypeOf<string | Pick<Video, 'frames'> | AsyncIterable<Frame>>()
+expectTypeOf<string | AsyncIterable<Frame> | Pick<Video, 'frames'>>().toExtend<EvaluateSource>()
 expectTypeOf<Video>().toExtend<EvaluateSource>()
-expectTypeOf<EvaluateOptions>().toEqualTypeOf<{ metrics?: readonly MetricName[] | undefined; signal?: AbortSignal | undefined }>()
-expectTypeOf<'temporalFlickering'>().toExtend<MetricName>()
-expectTypeOf<Evaluation>().toEqualTypeOf<{ frames: number; width: number; height: number; temporalFlickering?: number }>()
+expectTypeOf<MetricName>().toEqualTypeOf<
+  'temporalFlickering' | 'motionSmoothness' | 'dynamicDegree' | 'subjectConsistency' | 'backgroundConsistency' | 'sceneCuts' | 'seamScore' | 'mawe' | 'identityOverGap'
+>()
+expectTypeOf<EvaluateOptions>().toEqualTypeOf<{
+  metrics?: readonly MetricName[] | undefined
+  fps?: number | undefined
+  flow?: OpticalFlow | undefined
+  interpolator?: FrameInterpolator | undefined
+  encoder?: FrameEncoder | undefined
+  borders?: readonly number[] | undefined
+  gaps?: readonly number[] | undefined
+  onProgress?: ((progress: { done: number; total: number | undefined }) => void) | undefined
+  signal?: AbortSignal | undefined
+}>()
+expectTypeOf<Evaluation>().toExtend<MetricValues & { frames: number; width: number; height: number }>()
+expectTypeOf<MetricValues>().toExtend<{
+  temporalFlickering?: number
+  motionSmoothness?: MotionSmoothness
+  dynamicDegree?: DynamicDegree
+  subjectConsistency?: Consistency
+  backgroundConsistency?: Consistency
+  sceneCuts?: number[]
+  seamScore?: number
+  mawe?: Mawe
+  identityOverGap?: IdentityOverGap
+}>()
+expectTypeOf<OpticalFlow['estimate']>().returns.toEqualTypeOf<FlowField | PromiseLike<FlowField>>()
+expectTypeOf<EvaluateClipsOptions>().toExtend<EvaluateOptions>()
+expectTypeOf<ClipsEvaluation>().toHaveProperty('clips').toEqualTypeOf<ClipEvaluation[]>()
+expectTypeOf(evaluateClips).returns.toEqualTypeOf<Promise<ClipsEvaluation>>()
+expectTypeOf(summarize).toEqualTypeOf<(evaluations: readonly Evaluation[]) => EvaluationSummary>()
+expectTypeOf(vinEncoder).toEqualTypeOf<(pipeline: VideoPipeline) => FrameEncoder>()
 expectTypeOf(evaluate).toEqualTypeOf<(source: EvaluateSource, options?: EvaluateOptions) => Promise<Evaluation>>()
