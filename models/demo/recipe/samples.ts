@@ -12,7 +12,7 @@ import { writeWhole } from './files.js'
 /** Prompts are those of seeds from here on; neither training nor an evaluation uses them. */
 const FIRST_PROMPT = 7000
 
-/** Frames of a sampled video, each the first of one of its seconds. */
+/** Of a sampled video; a row shows a frame every half second. */
 const SECONDS = 4
 
 /** `onCheckpoint` of a run: writes sheets/STAGE-STEP.png below `folder`, 24 single pictures or four videos with one row each. */
