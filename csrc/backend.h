@@ -10,7 +10,7 @@
 extern "C" {
 #endif
 
-#define VIN_ABI 1
+#define VIN_ABI 2
 #define VIN_MAX_RANK 5
 
 typedef int32_t vin_status;
@@ -22,7 +22,10 @@ enum {
     VIN_DEVICE_ERROR = 4,
     VIN_ABORTED = 5,
     VIN_NONFINITE = 6,
-    VIN_FORMAT = 7
+    VIN_FORMAT = 7,
+    VIN_NO_DRIVER = 8,      /* these three: a plug-in that refuses to open, or a device that it cannot use */
+    VIN_DRIVER_TOO_OLD = 9, /* for the plug-in's toolkit */
+    VIN_NO_CODE = 10        /* the plug-in holds no kernels for this device */
 };
 
 enum {
@@ -64,11 +67,25 @@ typedef struct {
 #undef VIN_F32
 #undef VIN_F64
 
-typedef struct vin_stream vin_stream; /* opaque; each backend has its own */
+/* The number of every op: VIN_OP_linear … */
+enum {
+#define VIN_OP(name, fields) VIN_OP_##name,
+#include "ops.def"
+#undef VIN_OP
+    VIN_OPS
+};
+
+/* Opaque; each backend has its own. */
+typedef struct vin_stream vin_stream;
+typedef struct vin_event vin_event;
+typedef struct vin_graph vin_graph;
 
 typedef struct {
-    char name[128];
+    char name[128], uuid[40];
     uint64_t total_bytes, free_bytes;
+    int32_t arch, driver;             /* 90 is sm_90; 13000 is CUDA 13.0; cpu: 0 */
+    int32_t multiprocessors, streams; /* cores of the device; parallel tasks that pay, 0: the threads of the pool */
+    uint32_t dtypes;                  /* 1 << VIN_DTYPE_…: what models may compute in */
 } vin_device_info;
 
 typedef struct {
@@ -88,16 +105,36 @@ typedef struct {
     vin_status (*device_info)(int32_t device, vin_device_info* info);
     vin_status (*stream_open)(int32_t device, void* pool, vin_stream** stream);
     vin_status (*stream_close)(vin_stream* stream);
-    vin_status (*stream_wait)(vin_stream* stream); /* the host waits; engine thread only */
-    vin_status (*stream_join)(vin_stream* later,
-                              vin_stream* earlier);              /* an event between streams; the host does not wait */
-    vin_status (*capture_begin)(vin_stream* stream);             /* may be NULL */
-    vin_status (*capture_end)(vin_stream* stream, void** graph); /* may be NULL */
-    vin_status (*replay)(vin_stream* stream, void* graph);       /* may be NULL */
+    vin_status (*stream_wait)(vin_stream* stream); /* the host waits */
+
+    /* An event is open for any number of records. Where there is none on record, nothing waits. */
+    vin_status (*event_open)(vin_stream* stream, vin_event** event);
+    vin_status (*event_close)(vin_event* event);
+    vin_status (*event_record)(vin_event* event, vin_stream* stream);
+    vin_status (*event_wait)(vin_event* event);                       /* the host waits; any thread */
+    vin_status (*stream_after)(vin_stream* stream, vin_event* event); /* the device waits, the host does not */
+
+    /* Host memory that copies neither wait for nor stage; both NULL: that of malloc is as good. */
+    vin_status (*host_alloc)(vin_stream* stream, size_t bytes, void** host);
+    vin_status (*host_free)(vin_stream* stream, void* host);
     vin_status (*alloc)(vin_stream* stream, size_t bytes, void** data); /* 64-byte aligned */
+    /* At once: nothing that is queued may use it. */
     vin_status (*free)(vin_stream* stream, void* data);
+    /* Queued; `host` may be written again on return, which does not wait for kernels. */
     vin_status (*upload)(vin_stream* stream, void* device, const void* host, size_t bytes);
+    /* Queued; `host` holds the bytes once an event behind it has come. */
     vin_status (*download)(vin_stream* stream, void* host, const void* device, size_t bytes);
+
+    /* Device memory that an op needs beside its operands: from shapes, strides, scalars and which operands are absent,
+     * never from addresses, since the dry run asks too. Any thread. NULL: none needs any. */
+    size_t (*scratch_bytes)(int32_t op, const void* args);
+    /* Hands it over, before the op that asked for it. */
+    vin_status (*set_scratch)(vin_stream* stream, void* data, size_t bytes);
+
+    vin_status (*capture_begin)(vin_stream* stream); /* these four: may be NULL */
+    vin_status (*capture_end)(vin_stream* stream, vin_graph** graph);
+    vin_status (*graph_launch)(vin_stream* stream, vin_graph* graph);
+    vin_status (*graph_close)(vin_graph* graph);
 
 #define VIN_OP(name, fields) vin_status (*name)(vin_stream * stream, const vin_##name##_args* args);
 #include "ops.def"
@@ -106,7 +143,8 @@ typedef struct {
     const char* (*last_error)(void); /* thread-local text of the last status */
 } vin_backend;
 
-/* A plug-in's only symbol. Fills *backend, whose abi and size the host compares with its own. */
+/* A plug-in's only symbol. Fills *backend, whose abi and size the host compares with its own; with another host_abi
+   nothing else. One that refuses leaves a status and, in last_error, the sentence that the user reads. */
 vin_status vin_backend_entry(uint32_t host_abi, const vin_host* host, vin_backend* backend);
 
 #ifdef __cplusplus

@@ -6,9 +6,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <algorithm>
 #include <map>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "driver.h"
 #include "launch.h"
@@ -17,8 +19,10 @@ using namespace vin::cuda;
 
 namespace {
 
-// Per device: its primary context, the module, and the functions found so far.
+// A device while somebody has a stream on it: its primary context, the module, and the functions found so far.
 struct Device {
+    CudaDevice id = 0;
+    int users = 0;
     CudaContext context = nullptr;
     CudaModule module = nullptr;
     std::map<std::string, CudaFunction> functions;
@@ -28,14 +32,29 @@ std::mutex device_mutex;
 std::map<int32_t, Device> devices;
 thread_local char error_text[512];
 
+// Pinned memory of one upload: free again when its event has come.
+struct Staging {
+    void* memory;
+    size_t bytes;
+    CudaEvent event;
+};
+
 }  // namespace
 
 struct vin_stream {
     const Driver* driver;
     Device* device;
     CudaStream stream;
+    std::vector<Staging> ring;  // the least recently used first
+    size_t ring_bytes;
     CudaMemory scratch = 0;  // what ops share, grown on demand
     size_t scratch_bytes = 0;
+};
+
+struct vin_event {
+    const Driver* driver;
+    Device* device;
+    CudaEvent event;
 };
 
 namespace vin {
@@ -64,8 +83,9 @@ static vin_status check(const Driver* driver, CudaResult result, const char* wha
 
 static vin_status driver_of(const Driver** driver) {
     const char* why = nullptr;
-    *driver = open_driver(&why);
-    return *driver ? VIN_OK : fail(VIN_DEVICE_ERROR, "%s", why);
+    bool too_old = false;
+    *driver = open_driver(&why, &too_old);
+    return *driver ? VIN_OK : fail(too_old ? VIN_DRIVER_TOO_OLD : VIN_NO_DRIVER, "%s", why);
 }
 
 vin_status launch_by_name(vin_stream* stream, const char* name, Grid grid, Grid block, unsigned shared_bytes,
@@ -94,8 +114,11 @@ vin_status scratch(vin_stream* stream, size_t bytes, void** data) {
     const Driver* driver = stream->driver;
     if (bytes > stream->scratch_bytes) {
         VIN_TRY(check(driver, driver->context_set(stream->device->context), "entering the context"));
-        // Freeing waits for what uses the memory.
-        if (stream->scratch) VIN_TRY(check(driver, driver->memory_free(stream->scratch), "freeing scratch memory"));
+        if (stream->scratch) {
+            // Ops that are queued still use the memory.
+            VIN_TRY(check(driver, driver->stream_synchronize(stream->stream), "waiting for the device"));
+            VIN_TRY(check(driver, driver->memory_free(stream->scratch), "freeing scratch memory"));
+        }
         stream->scratch = 0;
         stream->scratch_bytes = 0;
         VIN_TRY(check(driver, driver->memory_alloc(&stream->scratch, bytes), "allocating scratch memory"));
@@ -110,9 +133,10 @@ vin_status scratch(vin_stream* stream, size_t bytes, void** data) {
 
 namespace {
 
-// Makes the stream's context this thread's: memory is taken and given back by any thread.
-vin_status enter(vin_stream* stream) {
-    return check(stream->driver, stream->driver->context_set(stream->device->context), "entering the context");
+// Makes the context of a stream or an event this thread's: any thread waits for events, and takes pinned memory.
+template <class Opened>
+vin_status enter(const Opened* opened) {
+    return check(opened->driver, opened->driver->context_set(opened->device->context), "entering the context");
 }
 
 vin_status device_count(int32_t* count) {
@@ -125,55 +149,129 @@ vin_status device_count(int32_t* count) {
     return VIN_OK;
 }
 
-// Opens a device once per process. The context is the primary one, shared with whatever else uses CUDA here.
-vin_status open_device(const Driver* driver, int32_t ordinal, Device** device) {
-    std::lock_guard<std::mutex> lock(device_mutex);
+// ---- devices ----
+
+// With device_mutex held. The context is the primary one, shared with whatever else uses CUDA here; it goes, with all
+// memory that is left, when its last user does.
+void leave_device(const Driver* driver, Device& device) {
+    if (--device.users > 0) return;
+    driver->context_release(device.id);
+    device.context = nullptr;
+    device.module = nullptr;
+    device.functions.clear();
+}
+
+vin_status enter_device(const Driver* driver, int32_t ordinal, Device** device) {
+    int32_t count = 0;
+    VIN_TRY(device_count(&count));
+    if (ordinal < 0 || ordinal >= count)
+        return fail(VIN_INVALID, "Expected one of the %d CUDA devices, which count from 0, but received %d", (int)count,
+                    (int)ordinal);
     Device& found = devices[ordinal];
-    if (!found.context) {
-        CudaDevice id;
-        VIN_TRY(check(driver, driver->device_get(&id, ordinal), "finding the device"));
-        VIN_TRY(check(driver, driver->context_retain(&found.context, id), "opening the device"));
+    if (found.users == 0) {
+        VIN_TRY(check(driver, driver->device_get(&found.id, ordinal), "finding the device"));
+        VIN_TRY(check(driver, driver->context_retain(&found.context, found.id), "opening the device"));
     }
-    VIN_TRY(check(driver, driver->context_set(found.context), "entering the context"));
-    if (!found.module) VIN_TRY(check(driver, driver->module_load(&found.module, driver->image), "loading the kernels"));
+    found.users++;
+    vin_status status = check(driver, driver->context_set(found.context), "entering the context");
+    if (status != VIN_OK) {
+        leave_device(driver, found);
+        return status;
+    }
     *device = &found;
     return VIN_OK;
 }
 
-vin_status device_info(int32_t ordinal, vin_device_info* info) {
-    const Driver* driver;
-    VIN_TRY(driver_of(&driver));
-    Device* device;
-    VIN_TRY(open_device(driver, ordinal, &device));
-    CudaDevice id;
-    VIN_TRY(check(driver, driver->device_get(&id, ordinal), "finding the device"));
+int attribute(const Driver* driver, CudaDevice id, int which) {
+    int value = 0;
+    return driver->device_attribute(&value, which, id) == CUDA_SUCCESS ? value : 0;
+}
+
+int architecture(const Driver* driver, CudaDevice id) {
+    return 10 * attribute(driver, id, CUDA_DEVICE_CAPABILITY_MAJOR) +
+           attribute(driver, id, CUDA_DEVICE_CAPABILITY_MINOR);
+}
+
+vin_status load_module(const Driver* driver, Device& device) {
+    if (device.module) return VIN_OK;
+    const CudaResult result = driver->module_load(&device.module, driver->image);
+    if (result == CUDA_ERROR_NO_BINARY_FOR_GPU || result == CUDA_ERROR_UNSUPPORTED_PTX_VERSION)
+        return fail(VIN_NO_CODE,
+                    "Expected kernels for this GPU, sm_%d, but the plug-in has none; install one that does, or use "
+                    "device 'cpu'",
+                    architecture(driver, device.id));
+    return check(driver, result, "loading the kernels");
+}
+
+vin_status describe(const Driver* driver, CudaDevice id, vin_device_info* info) {
     memset(info, 0, sizeof *info);
     VIN_TRY(check(driver, driver->device_name(info->name, (int)sizeof info->name, id), "reading the device's name"));
     size_t free_bytes = 0, total_bytes = 0;
     VIN_TRY(check(driver, driver->memory_info(&free_bytes, &total_bytes), "reading the device's memory"));
     info->free_bytes = free_bytes;
     info->total_bytes = total_bytes;
+    CudaUuid uuid = {};
+    VIN_TRY(check(driver, driver->device_uuid(&uuid, id), "reading the device's uuid"));
+    char* text = info->uuid;
+    for (int i = 0; i < 16; i++)
+        text += snprintf(text, 4, i == 4 || i == 6 || i == 8 || i == 10 ? "-%02x" : "%02x", uuid.bytes[i]);
+    info->arch = architecture(driver, id);
+    int version = 0;
+    driver->driver_version(&version);
+    info->driver = version;
+    info->multiprocessors = attribute(driver, id, CUDA_DEVICE_MULTIPROCESSORS);
+    // An op of one chunk keeps some 16 multiprocessors busy; more streams than 8 only hold memory.
+    info->streams = std::min(8, std::max(1, info->multiprocessors / 16));
+    info->dtypes = 1u << VIN_DTYPE_F32;
     return VIN_OK;
 }
+
+vin_status device_info(int32_t ordinal, vin_device_info* info) {
+    const Driver* driver;
+    VIN_TRY(driver_of(&driver));
+    std::lock_guard<std::mutex> lock(device_mutex);
+    Device* device;
+    VIN_TRY(enter_device(driver, ordinal, &device));
+    const vin_status status = describe(driver, device->id, info);
+    leave_device(driver, *device);
+    return status;
+}
+
+// ---- streams and events ----
 
 vin_status stream_open(int32_t ordinal, void*, vin_stream** stream) {
     const Driver* driver;
     VIN_TRY(driver_of(&driver));
+    std::lock_guard<std::mutex> lock(device_mutex);
     Device* device;
-    VIN_TRY(open_device(driver, ordinal, &device));
+    VIN_TRY(enter_device(driver, ordinal, &device));
     CudaStream opened;
-    VIN_TRY(check(driver, driver->stream_create(&opened, CUDA_STREAM_NON_BLOCKING), "opening a stream"));
-    *stream = new vin_stream{driver, device, opened};
-    return VIN_OK;
+    vin_status status = load_module(driver, *device);
+    if (status == VIN_OK)
+        status = check(driver, driver->stream_create(&opened, CUDA_STREAM_NON_BLOCKING), "opening a stream");
+    if (status == VIN_OK)
+        *stream = new vin_stream{driver, device, opened, {}, 0};
+    else
+        leave_device(driver, *device);
+    return status;
 }
 
+// Closes what can be closed: a device that is lost answers every call with its error.
 vin_status stream_close(vin_stream* stream) {
-    VIN_TRY(enter(stream));
-    if (stream->scratch)
-        VIN_TRY(check(stream->driver, stream->driver->memory_free(stream->scratch), "freeing scratch memory"));
-    VIN_TRY(check(stream->driver, stream->driver->stream_destroy(stream->stream), "closing a stream"));
+    const Driver* driver = stream->driver;
+    vin_status status = enter(stream);
+    for (const Staging& staging : stream->ring) {
+        driver->event_destroy(staging.event);
+        driver->host_free(staging.memory);
+    }
+    if (stream->scratch) driver->memory_free(stream->scratch);
+    const vin_status closed = check(driver, driver->stream_destroy(stream->stream), "closing a stream");
+    {
+        std::lock_guard<std::mutex> lock(device_mutex);
+        leave_device(driver, *stream->device);
+    }
     delete stream;
-    return VIN_OK;
+    return status != VIN_OK ? status : closed;
 }
 
 vin_status stream_wait(vin_stream* stream) {
@@ -181,17 +279,37 @@ vin_status stream_wait(vin_stream* stream) {
     return check(stream->driver, stream->driver->stream_synchronize(stream->stream), "waiting for the device");
 }
 
-vin_status stream_join(vin_stream* later, vin_stream* earlier) {
-    VIN_TRY(enter(later));
-    const Driver* driver = later->driver;
-    CudaEvent event;
-    VIN_TRY(check(driver, driver->event_create(&event, CUDA_EVENT_DISABLE_TIMING), "making an event"));
-    vin_status status = check(driver, driver->event_record(event, earlier->stream), "recording an event");
-    if (status == VIN_OK) status = check(driver, driver->stream_wait_event(later->stream, event, 0), "joining streams");
-    // A destroyed event lives on until what waits for it has run.
-    const vin_status destroyed = check(driver, driver->event_destroy(event), "freeing an event");
-    return status != VIN_OK ? status : destroyed;
+vin_status event_open(vin_stream* stream, vin_event** event) {
+    VIN_TRY(enter(stream));
+    CudaEvent opened;
+    VIN_TRY(check(stream->driver, stream->driver->event_create(&opened, CUDA_EVENT_DISABLE_TIMING), "making an event"));
+    *event = new vin_event{stream->driver, stream->device, opened};
+    return VIN_OK;
 }
+
+vin_status event_close(vin_event* event) {
+    const vin_status status = enter(event);
+    const vin_status closed = check(event->driver, event->driver->event_destroy(event->event), "freeing an event");
+    delete event;
+    return status != VIN_OK ? status : closed;
+}
+
+vin_status event_record(vin_event* event, vin_stream* stream) {
+    VIN_TRY(enter(stream));
+    return check(stream->driver, stream->driver->event_record(event->event, stream->stream), "recording an event");
+}
+
+vin_status event_wait(vin_event* event) {
+    VIN_TRY(enter(event));
+    return check(event->driver, event->driver->event_synchronize(event->event), "waiting for the device");
+}
+
+vin_status stream_after(vin_stream* stream, vin_event* event) {
+    VIN_TRY(enter(stream));
+    return check(stream->driver, stream->driver->stream_wait_event(stream->stream, event->event, 0), "joining streams");
+}
+
+// ---- memory ----
 
 vin_status alloc(vin_stream* stream, size_t bytes, void** data) {
     *data = nullptr;
@@ -210,23 +328,73 @@ vin_status free_memory(vin_stream* stream, void* data) {
                  "freeing device memory");
 }
 
-// Copies wait: the host's memory belongs to the caller again when they return.
-vin_status upload(vin_stream* stream, void* device, const void* host, size_t bytes) {
-    if (bytes == 0) return VIN_OK;
+vin_status host_alloc(vin_stream* stream, size_t bytes, void** host) {
+    *host = nullptr;
     VIN_TRY(enter(stream));
-    VIN_TRY(check(stream->driver,
-                  stream->driver->copy_to_device(reinterpret_cast<CudaMemory>(device), host, bytes, stream->stream),
-                  "copying to the device"));
-    return stream_wait(stream);
+    return check(stream->driver, stream->driver->host_alloc(host, bytes ? bytes : 1, 0), "taking pinned memory");
+}
+
+vin_status host_free(vin_stream* stream, void* host) {
+    VIN_TRY(enter(stream));
+    return check(stream->driver, stream->driver->host_free(host), "freeing pinned memory");
+}
+
+// Uploads pass through pinned memory that is the stream's: pieces of at most so many bytes, and in flight at most so
+// many. Weights wait for the copies before them; what an evaluation uploads is far from the bound.
+constexpr size_t staging_piece = size_t(4) << 20, staging_limit = size_t(32) << 20;
+
+// The piece to use next, at the end of the ring.
+vin_status take_staging(vin_stream* stream, size_t bytes, Staging** taken) {
+    const Driver* driver = stream->driver;
+    std::vector<Staging>& ring = stream->ring;
+    for (size_t i = 0; i < ring.size(); i++) {
+        if (ring[i].bytes < bytes) continue;
+        const bool full = stream->ring_bytes + bytes > staging_limit;
+        const CudaResult result = full ? driver->event_synchronize(ring[i].event) : driver->event_query(ring[i].event);
+        if (result == CUDA_ERROR_NOT_READY) break;  // and those behind it are later
+        VIN_TRY(check(driver, result, "waiting for a copy to the device"));
+        std::rotate(ring.begin() + (long)i, ring.begin() + (long)i + 1, ring.end());
+        *taken = &ring.back();
+        return VIN_OK;
+    }
+    Staging made = {nullptr, std::max(bytes, size_t(64) << 10), nullptr};
+    VIN_TRY(host_alloc(stream, made.bytes, &made.memory));
+    const vin_status status =
+        check(driver, driver->event_create(&made.event, CUDA_EVENT_DISABLE_TIMING), "making an event");
+    if (status != VIN_OK) {
+        driver->host_free(made.memory);
+        return status;
+    }
+    stream->ring_bytes += made.bytes;
+    ring.push_back(made);
+    *taken = &ring.back();
+    return VIN_OK;
+}
+
+vin_status upload(vin_stream* stream, void* device, const void* host, size_t bytes) {
+    VIN_TRY(enter(stream));
+    const Driver* driver = stream->driver;
+    for (size_t done = 0; done < bytes;) {
+        const size_t piece = std::min(bytes - done, staging_piece);
+        Staging* staging;
+        VIN_TRY(take_staging(stream, piece, &staging));
+        memcpy(staging->memory, static_cast<const char*>(host) + done, piece);
+        VIN_TRY(check(
+            driver,
+            driver->copy_to_device(reinterpret_cast<CudaMemory>(device) + done, staging->memory, piece, stream->stream),
+            "copying to the device"));
+        VIN_TRY(check(driver, driver->event_record(staging->event, stream->stream), "recording an event"));
+        done += piece;
+    }
+    return VIN_OK;
 }
 
 vin_status download(vin_stream* stream, void* host, const void* device, size_t bytes) {
     if (bytes == 0) return VIN_OK;
     VIN_TRY(enter(stream));
-    VIN_TRY(check(stream->driver,
-                  stream->driver->copy_to_host(host, reinterpret_cast<CudaMemory>(device), bytes, stream->stream),
-                  "copying to the host"));
-    return stream_wait(stream);
+    return check(stream->driver,
+                 stream->driver->copy_to_host(host, reinterpret_cast<CudaMemory>(device), bytes, stream->stream),
+                 "copying to the host");
 }
 
 const char* last_error() { return error_text; }
@@ -245,9 +413,7 @@ extern "C" __attribute__((visibility("default"))) vin_status vin_backend_entry(u
     // The host compares these two with its own; its struct may be smaller than ours until they are found equal.
     backend->abi = VIN_ABI;
     backend->size = sizeof *backend;
-    if (host_abi != VIN_ABI)
-        return fail(VIN_INVALID, "This CUDA backend was built for ABI %d, the host has %u: install both of one version",
-                    VIN_ABI, host_abi);
+    if (host_abi != VIN_ABI) return VIN_INVALID;
     memset(backend, 0, sizeof *backend);
     backend->abi = VIN_ABI;
     backend->size = sizeof *backend;
@@ -262,7 +428,13 @@ extern "C" __attribute__((visibility("default"))) vin_status vin_backend_entry(u
     backend->stream_open = stream_open;
     backend->stream_close = stream_close;
     backend->stream_wait = stream_wait;
-    backend->stream_join = stream_join;
+    backend->event_open = event_open;
+    backend->event_close = event_close;
+    backend->event_record = event_record;
+    backend->event_wait = event_wait;
+    backend->stream_after = stream_after;
+    backend->host_alloc = host_alloc;
+    backend->host_free = host_free;
     backend->alloc = alloc;
     backend->free = free_memory;
     backend->upload = upload;

@@ -3,33 +3,52 @@
 #include "driver.h"
 
 #include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 extern "C" const unsigned char vin_cuda_image[];  // the fatbin, image.S
 
 namespace vin {
 namespace cuda {
 
-static const char* fill(Driver& driver) {
+// What the driver lacks, or null.
+static const char* fill(Driver& driver, bool& too_old) {
     void* library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
     if (!library)
-        return "Expected NVIDIA's driver but libcuda.so.1 was not found: install the driver, or use device 'cpu'";
+        return "Expected NVIDIA's driver but libcuda.so.1 was not found; install the driver, or use device 'cpu'";
+    too_old = true;
 #define VIN_DRIVER_FILL(field, symbol, parameters) \
     driver.field = reinterpret_cast<decltype(driver.field)>(dlsym(library, symbol)); \
-    if (!driver.field) return "Expected " symbol " in libcuda.so.1 but this driver is too old: update it";
+    if (!driver.field) return "Expected " symbol " in libcuda.so.1 but this driver is too old; update it";
     VIN_DRIVER_TABLE(VIN_DRIVER_FILL)
 #undef VIN_DRIVER_FILL
-    if (driver.init(0) != CUDA_SUCCESS)
-        return "Expected NVIDIA's driver to start but cuInit failed: is there a GPU, and may this process use it?";
+    int version = 0;
+    if (driver.driver_version(&version) == CUDA_SUCCESS && version / 1000 < atoi(VIN_TOOLKIT_VERSION)) {
+        static char text[128];
+        snprintf(text, sizeof text, "Expected a driver for CUDA %d but found one for CUDA %d.%d; update it",
+                 atoi(VIN_TOOLKIT_VERSION), version / 1000, version % 1000 / 10);
+        return text;
+    }
+    too_old = false;
+    if (const CudaResult result = driver.init(0)) {
+        static char text[160];
+        snprintf(text, sizeof text,
+                 "Expected NVIDIA's driver to start but cuInit gave %d; is there a GPU, and may this process use it?",
+                 result);
+        return text;
+    }
     driver.image = vin_cuda_image;
     driver.name = "cuda";
     driver.build = VIN_TOOLKIT_VERSION;
     return nullptr;
 }
 
-const Driver* open_driver(const char** why) {
+const Driver* open_driver(const char** why, bool* too_old) {
     static Driver driver = {};
-    static const char* const problem = fill(driver);
+    static bool old = false;
+    static const char* const problem = fill(driver, old);
     *why = problem;
+    if (too_old) *too_old = old;
     return problem ? nullptr : &driver;
 }
 

@@ -21,11 +21,21 @@ enum : CudaResult {
     CUDA_SUCCESS = 0,
     CUDA_ERROR_INVALID_VALUE = 1,
     CUDA_ERROR_OUT_OF_MEMORY = 2,
+    CUDA_ERROR_NO_DEVICE = 100,
+    CUDA_ERROR_INVALID_DEVICE = 101,
+    CUDA_ERROR_NO_BINARY_FOR_GPU = 209,
+    CUDA_ERROR_UNSUPPORTED_PTX_VERSION = 222,
     CUDA_ERROR_NOT_FOUND = 500,
+    CUDA_ERROR_NOT_READY = 600,
     CUDA_ERROR_LAUNCH_FAILED = 719
 };
 enum : unsigned { CUDA_STREAM_NON_BLOCKING = 1, CUDA_EVENT_DISABLE_TIMING = 2 };
 enum : int { CUDA_FUNCTION_MAX_DYNAMIC_SHARED = 8 };
+enum : int { CUDA_DEVICE_MULTIPROCESSORS = 16, CUDA_DEVICE_CAPABILITY_MAJOR = 75, CUDA_DEVICE_CAPABILITY_MINOR = 76 };
+
+struct CudaUuid {
+    unsigned char bytes[16];
+};
 
 // field, symbol of libcuda, parameters
 #define VIN_DRIVER_TABLE(CALL) \
@@ -34,7 +44,10 @@ enum : int { CUDA_FUNCTION_MAX_DYNAMIC_SHARED = 8 };
     CALL(device_count, "cuDeviceGetCount", (int* count)) \
     CALL(device_get, "cuDeviceGet", (CudaDevice * device, int ordinal)) \
     CALL(device_name, "cuDeviceGetName", (char* name, int length, CudaDevice device)) \
+    CALL(device_attribute, "cuDeviceGetAttribute", (int* value, int attribute, CudaDevice device)) \
+    CALL(device_uuid, "cuDeviceGetUuid_v2", (CudaUuid * uuid, CudaDevice device)) \
     CALL(context_retain, "cuDevicePrimaryCtxRetain", (CudaContext * context, CudaDevice device)) \
+    CALL(context_release, "cuDevicePrimaryCtxRelease_v2", (CudaDevice device)) \
     CALL(context_set, "cuCtxSetCurrent", (CudaContext context)) \
     CALL(memory_info, "cuMemGetInfo_v2", (size_t* free, size_t* total)) \
     CALL(module_load, "cuModuleLoadData", (CudaModule * module, const void* image)) \
@@ -42,6 +55,8 @@ enum : int { CUDA_FUNCTION_MAX_DYNAMIC_SHARED = 8 };
     CALL(function_set_attribute, "cuFuncSetAttribute", (CudaFunction function, int attribute, int value)) \
     CALL(memory_alloc, "cuMemAlloc_v2", (CudaMemory * memory, size_t bytes)) \
     CALL(memory_free, "cuMemFree_v2", (CudaMemory memory)) \
+    CALL(host_alloc, "cuMemHostAlloc", (void** memory, size_t bytes, unsigned flags)) \
+    CALL(host_free, "cuMemFreeHost", (void* memory)) \
     CALL(copy_to_device, "cuMemcpyHtoDAsync_v2", (CudaMemory to, const void* from, size_t bytes, CudaStream stream)) \
     CALL(copy_to_host, "cuMemcpyDtoHAsync_v2", (void* to, CudaMemory from, size_t bytes, CudaStream stream)) \
     CALL(fill_bytes, "cuMemsetD8Async", (CudaMemory to, unsigned char value, size_t bytes, CudaStream stream)) \
@@ -51,6 +66,8 @@ enum : int { CUDA_FUNCTION_MAX_DYNAMIC_SHARED = 8 };
     CALL(stream_wait_event, "cuStreamWaitEvent", (CudaStream stream, CudaEvent event, unsigned flags)) \
     CALL(event_create, "cuEventCreate", (CudaEvent * event, unsigned flags)) \
     CALL(event_record, "cuEventRecord", (CudaEvent event, CudaStream stream)) \
+    CALL(event_query, "cuEventQuery", (CudaEvent event)) \
+    CALL(event_synchronize, "cuEventSynchronize", (CudaEvent event)) \
     CALL(event_destroy, "cuEventDestroy_v2", (CudaEvent event)) \
     CALL(launch, "cuLaunchKernel", \
          (CudaFunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, \
@@ -66,8 +83,8 @@ struct Driver {
     const char *name, *build;  // vin_backend's
 };
 
-// The driver of this plug-in, opened at the first call. NULL: *why says what is missing.
-const Driver* open_driver(const char** why);
+// The driver of this plug-in, opened at the first call. NULL: *why says what is missing; *too_old: a newer one has it.
+const Driver* open_driver(const char** why, bool* too_old = nullptr);
 
 }  // namespace cuda
 }  // namespace vin

@@ -51,27 +51,39 @@ double cpu_peak(const std::string& isa, int threads) {
     }
 }
 
+Error refusal(const vin_backend& backend, vin_status status, const std::string& path) {
+    const char* text = backend.last_error ? backend.last_error() : "";
+    const char* reason = status == VIN_NO_DRIVER        ? "driver_missing"
+                         : status == VIN_DRIVER_TOO_OLD ? "driver_too_old"
+                         : status == VIN_NO_CODE        ? "no_code_for_device"
+                                                        : "selftest_failed";
+    return Error("VIN_BACKEND_UNAVAILABLE",
+                 text && *text ? text : "Expected the backend " + path + " to open but it gives no reason",
+                 {{"file", path}, {"reason", reason}});
+}
+
 static vin_backend open_plugin(const vin_host& host, const std::string& path) {
     // Plug-ins are never closed: an exiting thread may still be in their code.
     void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (!library)
-        throw Error("VIN_DEVICE_ERROR", "Expected to load the backend " + path + " but " + dlerror(),
+        throw Error("VIN_BACKEND_UNAVAILABLE", "Expected to load the backend " + path + " but " + dlerror(),
                     {{"file", path}, {"reason", "dlopen"}});
     auto entry =
         reinterpret_cast<vin_status (*)(uint32_t, const vin_host*, vin_backend*)>(dlsym(library, "vin_backend_entry"));
     if (!entry)
-        throw Error("VIN_DEVICE_ERROR", "Expected the symbol vin_backend_entry in " + path + " but it has none",
+        throw Error("VIN_BACKEND_UNAVAILABLE", "Expected the symbol vin_backend_entry in " + path + " but it has none",
                     {{"file", path}, {"reason", "abi"}});
     vin_backend backend = {};
     static const vin_host kept_host =
         host;  // plug-ins keep the pointer; all engines of a process share these functions
     const vin_status status = entry(VIN_ABI, &kept_host, &backend);
-    if (status != VIN_OK || backend.abi != VIN_ABI || backend.size != sizeof(vin_backend))
-        throw Error("VIN_DEVICE_ERROR",
+    if (backend.abi != VIN_ABI || backend.size != sizeof(vin_backend))
+        throw Error("VIN_BACKEND_UNAVAILABLE",
                     "Expected a backend of ABI " + std::to_string(VIN_ABI) + " and size " +
                         std::to_string(sizeof(vin_backend)) + " in " + path + " but found ABI " +
                         std::to_string(backend.abi) + " and size " + std::to_string(backend.size),
                     {{"file", path}, {"reason", "abi"}});
+    if (status != VIN_OK) throw refusal(backend, status, path);
     return backend;
 }
 

@@ -8,10 +8,12 @@
 
 namespace vin {
 
-// device: "cpu" or the name of a plug-in's device; isa: "" for the best one. Throws VIN_NOT_SUPPORTED or
-// VIN_DEVICE_ERROR with the reason.
+// device: "cpu", else a plug-in opens it; isa: "" for the best one. Throws VIN_NOT_SUPPORTED or
+// VIN_BACKEND_UNAVAILABLE with the reason.
 vin_backend open_backend(const vin_host& host, const std::string& device, const std::string& isa,
                          const std::string& plugin_path);
+// What a plug-in says that opens neither itself nor a device, in its own words.
+Error refusal(const vin_backend& backend, vin_status status, const std::string& path);
 // Instruction sets of this machine that were built in, worst first.
 std::vector<std::string> cpu_isas();
 // fp32 operations per second of `threads` threads that do nothing but multiply-adds in registers (isa "": the best

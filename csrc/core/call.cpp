@@ -11,10 +11,8 @@ static void before(const Ops& ops) {
 }
 
 [[noreturn]] static void raise(const Ops& ops, const char* name, vin_status status) {
-    static const char* const codes[] = {"VIN_OK",           "VIN_INVALID", "VIN_NOT_SUPPORTED", "VIN_OUT_OF_MEMORY",
-                                        "VIN_DEVICE_ERROR", "VIN_ABORTED", "VIN_NONFINITE",     "VIN_FORMAT"};
     const char* text = ops.backend->last_error ? ops.backend->last_error() : "";
-    throw Error(codes[status], text && *text ? text : std::string(name) + " failed on " + ops.backend->name,
+    throw Error(code_of(status), text && *text ? text : std::string(name) + " failed on " + ops.backend->name,
                 {{"op", name}, {"backend", ops.backend->name}});
 }
 

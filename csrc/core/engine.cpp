@@ -41,7 +41,7 @@ void* PoolMemory::take(size_t bytes) {
             trim_locked();
             if (backend_->alloc(stream_, size, &data) != VIN_OK) {
                 vin_device_info info = {};
-                backend_->device_info(0, &info);
+                backend_->device_info(ordinal_, &info);
                 refuse(info.free_bytes);
             }
         }
@@ -103,13 +103,19 @@ static void host_parallel(void* pool, int64_t tasks, void (*body)(void*, int64_t
     static_cast<Threads*>(pool)->parallel(tasks, body, context);
 }
 
+// The N of a device "cuda:N", else 0.
+static int32_t ordinal_of(const std::string& device) {
+    const size_t colon = device.rfind(':');
+    return colon == std::string::npos ? 0 : static_cast<int32_t>(std::strtol(device.c_str() + colon + 1, nullptr, 10));
+}
+
 Engine::Engine(const EngineOptions& options)
     : threads_(options.threads), host_{host_parallel, host_scratch},
       backend_(open_backend(host_, options.device, options.isa, options.backend_path)) {
-    if (backend_.stream_open(0, &threads_, &stream_) != VIN_OK)
-        throw Error("VIN_DEVICE_ERROR",
-                    std::string("Expected to open a stream on ") + options.device + " but " + backend_.last_error());
-    memory_ = std::make_shared<PoolMemory>(&backend_, stream_, options.memory_budget);
+    const int32_t ordinal = ordinal_of(options.device);
+    const vin_status status = backend_.stream_open(ordinal, &threads_, &stream_);
+    if (status != VIN_OK) throw refusal(backend_, status, options.backend_path);
+    memory_ = std::make_shared<PoolMemory>(&backend_, stream_, ordinal, options.memory_budget);
     if (!options.trace.empty()) trace_ = std::make_unique<Trace>(options.trace);
     try {
         thread_ = std::thread([this] { loop(); });

@@ -22,8 +22,8 @@ namespace vin {
 // Memory of handles and weights: blocks of the backend, kept for the next tensor of the same size. Any thread.
 class PoolMemory : public Memory {
 public:
-    PoolMemory(const vin_backend* backend, vin_stream* stream, uint64_t budget)
-        : backend_(backend), stream_(stream), budget_(budget) {}
+    PoolMemory(const vin_backend* backend, vin_stream* stream, int32_t ordinal, uint64_t budget)
+        : backend_(backend), stream_(stream), ordinal_(ordinal), budget_(budget) {}
     ~PoolMemory() override;
     void* take(size_t bytes) override;
     void give(void* data, size_t bytes) override;
@@ -39,6 +39,7 @@ private:
     void trim_locked();
     const vin_backend* backend_;
     vin_stream* stream_;
+    const int32_t ordinal_;
     const uint64_t budget_;  // 0: what the device has
     std::mutex mutex_;
     std::unordered_map<size_t, std::vector<void*>> kept_;
@@ -46,7 +47,8 @@ private:
 };
 
 struct EngineOptions {
-    std::string device = "cpu", isa, backend_path, trace;
+    std::string device = "cpu";  // "cuda:1": the second of a plug-in's devices
+    std::string isa, backend_path, trace;
     int threads = 1;
     uint64_t memory_budget = 0;  // bytes; 0: as much as the device has
 };

@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "../backend.h"
+
 namespace vin {
 
 using ErrorDetails = std::vector<std::pair<std::string, std::string>>;
@@ -59,6 +61,22 @@ void expect(bool condition, const Parts&... parts) {
 inline Error wrong_file(const std::string& file, const std::string& expected, const std::string& found) {
     return Error("VIN_FORMAT", concat(file, ": expected ", expected, " but found ", found),
                  {{"file", file}, {"expected", expected}, {"found", found}});
+}
+
+// The code of an error that a backend's status becomes.
+inline const char* code_of(vin_status status) {
+    switch (status) {
+        case VIN_INVALID: return "VIN_INVALID";
+        case VIN_NOT_SUPPORTED: return "VIN_NOT_SUPPORTED";
+        case VIN_OUT_OF_MEMORY: return "VIN_OUT_OF_MEMORY";
+        case VIN_ABORTED: return "VIN_ABORTED";
+        case VIN_NONFINITE: return "VIN_NONFINITE";
+        case VIN_FORMAT: return "VIN_FORMAT";
+        case VIN_NO_DRIVER:
+        case VIN_DRIVER_TOO_OLD:
+        case VIN_NO_CODE: return "VIN_BACKEND_UNAVAILABLE";
+        default: return "VIN_DEVICE_ERROR";
+    }
 }
 
 }  // namespace vin

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <new>
 
 #if defined(__linux__)
@@ -87,6 +88,8 @@ vin_status device_info(int32_t device, vin_device_info* info) {
     if (device != 0) return vin_cpu_fail(VIN_INVALID, "cpu: expected device 0, found %d", (int)device);
     memset(info, 0, sizeof *info);
     snprintf(info->name, sizeof info->name, "CPU");
+    info->multiprocessors = (int32_t)sysconf(_SC_NPROCESSORS_ONLN);
+    info->dtypes = 1u << VIN_DTYPE_F32;
 #if defined(__linux__)
     struct sysinfo memory;
     if (sysinfo(&memory) == 0) {
@@ -120,8 +123,16 @@ vin_status stream_close(vin_stream* stream) {
     return VIN_OK;
 }
 
+// What is on record has always come: an event is its stream.
+vin_status event_open(vin_stream* stream, vin_event** event) {
+    *event = reinterpret_cast<vin_event*>(stream);
+    return VIN_OK;
+}
 vin_status stream_wait(vin_stream*) { return VIN_OK; }
-vin_status stream_join(vin_stream*, vin_stream*) { return VIN_OK; }
+vin_status event_close(vin_event*) { return VIN_OK; }
+vin_status event_record(vin_event*, vin_stream*) { return VIN_OK; }
+vin_status event_wait(vin_event*) { return VIN_OK; }
+vin_status stream_after(vin_stream*, vin_event*) { return VIN_OK; }
 
 // 64 bytes more than asked for, so that a whole vector may be read at the last element, and no request is for nothing.
 // Arenas lie on huge pages where the system grants them on request: kernels stream through tens of megabytes, and small
@@ -185,7 +196,11 @@ vin_status vin_cpu_backend(const vin_host* host, const char* isa, vin_backend* b
     backend->stream_open = stream_open;
     backend->stream_close = stream_close;
     backend->stream_wait = stream_wait;
-    backend->stream_join = stream_join;
+    backend->event_open = event_open;
+    backend->event_close = event_close;
+    backend->event_record = event_record;
+    backend->event_wait = event_wait;
+    backend->stream_after = stream_after;
     backend->alloc = alloc;
     backend->free = release;
     backend->upload = transfer;

@@ -1,10 +1,16 @@
 #include "block.h"
 
+#include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <algorithm>
+#include <atomic>
+#include <condition_variable>
 #include <memory>
+#include <mutex>
 #include <numeric>
+#include <thread>
 #include <vector>
 
 #include "fiber.h"
@@ -21,16 +27,20 @@ Schedule::Schedule(const std::string& text) {
     if (text.rfind("random:", 0) == 0 && text.size() > 7 &&
         text.find_first_not_of("0123456789", 7) == std::string::npos) {
         kind_ = random;
-        generator_.seed(strtoull(text.c_str() + 7, nullptr, 10));
+        seed_ = strtoull(text.c_str() + 7, nullptr, 10);
     }
 }
 
-void Schedule::permute(int* order, int count) {
+Schedule::Generator Schedule::generator(uint64_t launch, uint64_t block) const {
+    return Generator(kind_ == random ? seed_ * 0x9E3779B97F4A7C15 + launch * 0xBF58476D1CE4E5B9 + block : 0);
+}
+
+void Schedule::permute(int* order, int count, Generator& generator) const {
     std::iota(order, order + count, 0);
     if (kind_ == reverse) std::reverse(order, order + count);
     // Fisher–Yates written out: std::shuffle may differ between standard libraries, and a seed has to replay.
     if (kind_ == random)
-        for (int i = count - 1; i > 0; i--) std::swap(order[i], order[generator_() % static_cast<uint64_t>(i + 1)]);
+        for (int i = count - 1; i > 0; i--) std::swap(order[i], order[generator() % static_cast<uint64_t>(i + 1)]);
 }
 
 namespace {
@@ -57,21 +67,23 @@ struct Block {
     std::vector<unsigned char> shared;
     std::vector<std::pair<int, int>> arrays;  // declared parts of the shared memory: begin, end
 
-    std::vector<std::unique_ptr<Fiber>> fibers;
+    std::vector<std::unique_ptr<Fiber>> fibers;  // started by this block's launch
     std::vector<Fiber*> idle;
     Fiber scheduler;
-    Schedule& schedule;
+    const Schedule& schedule;
+    Schedule::Generator generator;
     std::string fault;
+    bool wild = false;  // a thread used an address that it may not
+    uintptr_t address = 0;
 
-    Block(const Launch& each, Schedule& plan) : launch(each), schedule(plan) {
+    Block(const Launch& each, const Schedule& plan) : launch(each), schedule(plan) {
         const size_t count = static_cast<size_t>(each.block.x) * each.block.y * each.block.z;
         threads.resize(count);
         order.resize(count);
         shared.resize(each.shared_bytes + 2 * margin);
     }
-    ~Block() {
-        for (const auto& fiber : fibers) fiber_free(*fiber);
-    }
+    ~Block();
+    void go(const Fiber& fiber);
     void run(Index3 index);
     void start(Fiber* fiber);
     void meet();
@@ -80,7 +92,18 @@ struct Block {
     std::string place(const BlockThread& thread) const;
 };
 
-Block* running;
+// Of this host thread.
+__thread Block* running;
+
+// Stacks of this host thread that no block uses.
+std::vector<std::unique_ptr<Fiber>>& spare() {
+    static thread_local std::vector<std::unique_ptr<Fiber>> fibers;
+    return fibers;
+}
+
+Block::~Block() {
+    for (auto& fiber : fibers) spare().push_back(std::move(fiber));
+}
 
 std::string triple(Index3 i) {
     return "(" + std::to_string(i.x) + ", " + std::to_string(i.y) + ", " + std::to_string(i.z) + ")";
@@ -139,22 +162,35 @@ void Block::meet() {
 
 void Block::release() {
     waiting = 0;
-    schedule.permute(order.data(), static_cast<int>(order.size()));
+    schedule.permute(order.data(), static_cast<int>(order.size()), generator);
     ready.resize(threads.size());
     for (size_t i = 0; i < order.size(); i++) ready[ready.size() - 1 - i] = &threads[order[i]];
 }
 
+// Lets a fiber run until it switches back.
+void Block::go(const Fiber& fiber) {
+    fiber_switch(scheduler, fiber);
+    if (!wild) return;
+    fault = place(*static_cast<BlockThread*>(current)) + " uses " + describe_address(address);
+}
+
 void Block::start(Fiber* fiber) {
     if (!fiber) {
-        fibers.push_back(std::make_unique<Fiber>());
-        fiber = fibers.back().get();
-        if (!fiber_allocate(*fiber)) {
-            fault = "the host has no memory for the stacks of " + std::to_string(threads.size()) + " threads";
-            return;
+        if (spare().empty()) {
+            auto made = std::make_unique<Fiber>();
+            if (!fiber_allocate(*made)) {
+                fault = "the host has no memory for the stacks of " + std::to_string(threads.size()) + " threads";
+                return;
+            }
+            fibers.push_back(std::move(made));
+        } else {
+            fibers.push_back(std::move(spare().back()));
+            spare().pop_back();
         }
+        fiber = fibers.back().get();
         fiber_start(*fiber, static_cast<int>(fibers.size()), run_threads, fiber);
     }
-    fiber_switch(scheduler, *fiber);
+    go(*fiber);
 }
 
 // What no array declares has to be as it was.
@@ -182,7 +218,7 @@ void Block::run(Index3 index) {
         threads[i].block_size = launch.block;
         threads[i].grid_size = launch.grid;
     }
-    schedule.permute(order.data(), static_cast<int>(order.size()));
+    schedule.permute(order.data(), static_cast<int>(order.size()), generator);
     std::fill(shared.begin(), shared.end(), unused);
     arrays.clear();
     ready.clear();
@@ -199,7 +235,7 @@ void Block::run(Index3 index) {
             BlockThread* thread = ready.back();
             ready.pop_back();
             current = thread;
-            fiber_switch(scheduler, *thread->fiber);
+            go(*thread->fiber);
         }
     }
     if (fault.empty()) check_shared();
@@ -236,23 +272,137 @@ void shared_out_of_bounds(int index, int count) {
          " of an array of " + std::to_string(count));
 }
 
-std::string run_launch(const Launch& launch, Schedule& schedule) {
-    const size_t blocks = static_cast<size_t>(launch.grid.x) * launch.grid.y * launch.grid.z;
-    std::vector<int> order(blocks);
-    schedule.permute(order.data(), static_cast<int>(blocks));
-    Block block(launch, schedule);
-    running = &block;
-    std::string report;
-    for (size_t i = 0; i < blocks && report.empty(); i++) {
-        const unsigned linear = static_cast<unsigned>(order[i]), x = launch.grid.x, y = launch.grid.y;
-        const Index3 index = {linear % x, linear / x % y, linear / x / y};
-        block.run(index);
-        if (!block.fault.empty())
-            report = std::string(launch.kernel->name) + ", block " + triple(index) + ": " + block.fault;
+namespace {
+
+// A wild read or write of a kernel ends its block; any other goes to who was asked before.
+struct sigaction before;
+
+void on_fault(int number, siginfo_t* info, void* machine) {
+    if (running && current) {
+        running->wild = true;
+        running->address = reinterpret_cast<uintptr_t>(info->si_addr);
+        fiber_switch(*static_cast<BlockThread*>(current)->fiber, running->scheduler);
     }
-    running = nullptr;
-    current = nullptr;
-    return report;
+    if (before.sa_flags & SA_SIGINFO) {
+        before.sa_sigaction(number, info, machine);
+    } else if (before.sa_handler == SIG_DFL || before.sa_handler == SIG_IGN) {
+        sigaction(number, &before, nullptr);  // and the access is tried again
+    } else {
+        before.sa_handler(number);
+    }
+}
+
+// The handler may not run on the stack of the fiber, which may be what overflowed.
+void guard_thread() {
+    static const bool installed = [] {
+        struct sigaction action = {};
+        action.sa_sigaction = on_fault;
+        action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
+        return sigaction(SIGSEGV, &action, &before) == 0;
+    }();
+    (void)installed;
+    static thread_local const std::unique_ptr<char[]> memory = [] {
+        constexpr size_t size = 64 << 10;
+        auto stack = std::make_unique<char[]>(size);
+        stack_t given = {};
+        given.ss_sp = stack.get();
+        given.ss_size = size;
+        sigaltstack(&given, nullptr);
+        return stack;
+    }();
+    (void)memory;
+}
+
+// One launch, shared by the cores that run its blocks.
+struct Job {
+    const Launch& launch;
+    const Schedule& schedule;
+    uint64_t number;
+    std::vector<int> order;
+    std::atomic<size_t> next{0};
+    std::mutex mutex{};
+    size_t first_fault = SIZE_MAX;
+    std::string report{};
+
+    void work() {
+        guard_thread();
+        Block block(launch, schedule);
+        running = &block;
+        for (size_t i = next++; i < order.size(); i = next++) {
+            const unsigned linear = static_cast<unsigned>(order[i]), x = launch.grid.x, y = launch.grid.y;
+            const Index3 index = {linear % x, linear / x % y, linear / x / y};
+            block.generator = schedule.generator(number, linear);
+            block.run(index);
+            if (block.fault.empty()) continue;
+            std::lock_guard<std::mutex> lock(mutex);
+            next = order.size();
+            if (i < first_fault) {
+                first_fault = i;
+                report = std::string(launch.kernel->name) + ", block " + triple(index) + ": " + block.fault;
+            }
+            break;
+        }
+        running = nullptr;
+        current = nullptr;
+    }
+};
+
+// Threads beside the one that launches. They live as long as the process.
+class Cores {
+public:
+    void run(Job& job) {
+        std::unique_lock<std::mutex> lock(mutex_);
+        if (threads_ < 0) {
+            const unsigned found = std::min(8u, std::max(1u, std::thread::hardware_concurrency()));
+            for (threads_ = 0; threads_ + 1 < static_cast<int>(found); threads_++)
+                std::thread([this] { serve(); }).detach();
+        }
+        job_ = &job;
+        lock.unlock();
+        wake_.notify_all();
+        job.work();
+        lock.lock();
+        job_ = nullptr;
+        done_.wait(lock, [this] { return users_ == 0; });
+    }
+
+private:
+    void serve() {
+        sigset_t all;
+        sigfillset(&all);
+        sigdelset(&all, SIGSEGV);
+        pthread_sigmask(SIG_SETMASK, &all, nullptr);
+        std::unique_lock<std::mutex> lock(mutex_);
+        for (;;) {
+            wake_.wait(lock, [this] { return job_ && job_->next < job_->order.size(); });
+            Job& job = *job_;
+            users_++;
+            lock.unlock();
+            job.work();
+            lock.lock();
+            if (--users_ == 0) done_.notify_all();
+        }
+    }
+    std::mutex mutex_;
+    std::condition_variable wake_, done_;
+    Job* job_ = nullptr;
+    int threads_ = -1, users_ = 0;
+};
+
+}  // namespace
+
+std::string run_launch(const Launch& launch, const Schedule& schedule, uint64_t number) {
+    static Cores& cores = *new Cores;  // never destroyed: its threads outlive main
+    const size_t blocks = static_cast<size_t>(launch.grid.x) * launch.grid.y * launch.grid.z;
+    Job job{launch, schedule, number, std::vector<int>(blocks)};
+    Schedule::Generator generator = schedule.generator(number, blocks);
+    schedule.permute(job.order.data(), static_cast<int>(blocks), generator);
+    // Waking the others takes as long as a few hundred threads that do next to nothing.
+    if (blocks > 1 && blocks * launch.block.x * launch.block.y * launch.block.z >= 1024)
+        cores.run(job);
+    else
+        job.work();
+    return job.report;
 }
 
 }  // namespace emu

@@ -1,33 +1,96 @@
-// Fills the table of driver.h on the host. Streams run what they are given at once, in order. Every allocation ends at
-// a protected page and begins as NaNs, freed pages stay protected; launches are checked against the limits of the
-// emulated architecture; a kernel's fault fails every later call, as on a GPU.
+// Fills the table of driver.h on the host. A stream is a queue: what is put into it runs when somebody waits, in an
+// order that an adversary picks among all that events and streams leave open. Every allocation ends at a protected page
+// and begins as NaNs, freed pages stay protected; launches are checked against the limits of the emulated architecture;
+// a kernel's fault, memory freed or written while something in flight uses it, each fails every later call of the
+// context, as on a GPU. Read once:
 //   VIN_EMU_ARCH = 75 80 86 89 90 100 120 (80)     VIN_EMU_SCHED = rr, reverse, random:<seed> (rr)
+//   VIN_EMU_DEVICES = how many (1)                 VIN_EMU_COUNTERS = a file that counters are kept in, by Counter
+// Read when a context opens:
+//   VIN_EMU_EXECUTOR = fifo, lifo, random:<seed>, starve (the oldest stream comes last), last-moment (only what is
+//   waited
+//                      for) (fifo)                 VIN_EMU_DELAY = microseconds that a launch takes beside its work (0)
+//   VIN_EMU_MEMORY = bytes of the device (the host's)
+//   VIN_EMU_FAULT = allocation:<n> (that one and all later ones fail), launch:<n> (its kernel faults), lost:<n> (the
+//   device
+//                   is lost at that launch), wait:<n> (that wait of a stream for an event is dropped); counted from 1
 #include "../driver.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <condition_variable>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <random>
 #include <string>
 #include <vector>
 
 #include "block.h"
 
 namespace vin {
+namespace emu {
+namespace {
+
+// What a stream was given. It may run when all that it comes after is done.
+struct Node {
+    vin::cuda::CudaStream stream;
+    std::function<std::string()> work;  // returns what it did wrong
+    std::vector<std::shared_ptr<Node>> after;
+    std::vector<uintptr_t> uses;  // first bytes of allocations, of the device or pinned
+    bool done = false;
+};
+using NodeRef = std::shared_ptr<Node>;
+
+enum class Executor { fifo, lifo, random, starve, last_moment };
+
+}  // namespace
+}  // namespace emu
+
 namespace cuda {
-struct CUctx_st {};
+
 struct CUmod_st {};
 struct CUfunc_st {
-    const vin::emu::KernelEntry* kernel;
+    const emu::KernelEntry* kernel;
     int max_shared;
 };
-struct CUstream_st {};
-struct CUevent_st {};
+
+// A device and its primary context, which is there while it has users.
+struct CUctx_st {
+    int users = 0;
+    std::map<uintptr_t, size_t> allocations, freed, pinned;  // first byte → size
+    size_t used = 0, memory = 0;
+    CUmod_st module;
+    std::map<std::string, std::unique_ptr<CUfunc_st>> functions;
+    CudaResult sticky = CUDA_SUCCESS;
+
+    std::vector<emu::NodeRef> pending;  // oldest first
+    bool busy = false;                  // one of them runs
+    std::condition_variable changed;
+    uint64_t streams = 0;
+
+    emu::Executor executor = emu::Executor::fifo;
+    std::mt19937_64 random;
+    unsigned delay = 0;
+    uint64_t launches = 0, allocated = 0, waits = 0;  // so far
+    uint64_t failing_allocation = 0, failing_launch = 0, lost_at = 0, dropped_wait = 0;
+};
+
+struct CUstream_st {
+    CUctx_st* context;
+    uint64_t number;
+    emu::NodeRef last;
+};
+struct CUevent_st {
+    CUctx_st* context;
+    emu::NodeRef node;  // null: not recorded
+};
+
 }  // namespace cuda
 }  // namespace vin
 
@@ -39,7 +102,7 @@ using namespace vin::cuda;
 namespace {
 
 constexpr size_t page = 4096, alignment = 64;
-constexpr int CUDA_ERROR_INVALID_CONTEXT = 201;
+constexpr int CUDA_ERROR_INVALID_CONTEXT = 201, CUDA_ERROR_UNKNOWN = 999, most_devices = 16;
 const char image[] = "emulated kernels";
 
 struct Architecture {
@@ -49,40 +112,129 @@ struct Architecture {
 const Architecture architectures[] = {{"75", 64 << 10},  {"80", 163 << 10},  {"86", 99 << 10}, {"89", 99 << 10},
                                       {"90", 227 << 10}, {"100", 227 << 10}, {"120", 99 << 10}};
 
-// Everything of the one emulated device; held by `mutex` during each call, a launch included.
+// 64-bit numbers in VIN_EMU_COUNTERS, in this order. Waits are those of threads that also queue work: one that does
+// nothing but wait holds nobody up. Bytes are those allocated now, of all devices.
+enum Counter { launches, uploads, downloads, waits, allocations, bytes_now, counters };
+
+// Held by each call; not while a node runs.
 std::mutex mutex;
-CUctx_st context;
-CUmod_st module;
-std::map<std::string, std::unique_ptr<CUfunc_st>> functions;
-std::map<uintptr_t, size_t> allocations;  // first byte → size
+CUctx_st contexts[most_devices];
+int devices = 1;
 const Architecture* architecture;
 std::unique_ptr<Schedule> schedule;
-CudaResult sticky = CUDA_SUCCESS;
+uint64_t own_counts[counters];
+uint64_t* count = own_counts;
 std::string report;  // what error_text tells of the last error
-thread_local bool has_context = false;
+thread_local CUctx_st* bound = nullptr;
+thread_local bool queues = false;
+
+const char* environment(const char* name, const char* otherwise) {
+    const char* value = getenv(name);
+    return value && *value ? value : otherwise;
+}
 
 CudaResult refuse(CudaResult result, const std::string& text) {
     report = text;
     return result;
 }
 
+// An error that stays.
+CudaResult poison(CUctx_st& context, CudaResult result, const std::string& text) {
+    if (context.sticky == CUDA_SUCCESS) context.sticky = refuse(result, text);
+    return context.sticky;
+}
+
 // The state in which every call but the first few has to be.
 CudaResult state() {
-    if (sticky != CUDA_SUCCESS) return sticky;
-    return has_context ? CUDA_SUCCESS : refuse(CUDA_ERROR_INVALID_CONTEXT, "this thread has no context");
+    if (!bound || !bound->users) return refuse(CUDA_ERROR_INVALID_CONTEXT, "this thread has no context");
+    return bound->sticky;
 }
 #define VIN_STATE() \
-    std::lock_guard<std::mutex> lock(mutex); \
-    if (const CudaResult result_ = state()) return result_
+    std::unique_lock<std::mutex> lock(mutex); \
+    if (const CudaResult result_ = state()) return result_; \
+    CUctx_st& context = *bound; \
+    (void)context
+
+// ---- what is in flight ----
+
+bool ready(const Node& node) {
+    return std::all_of(node.after.begin(), node.after.end(), [](const NodeRef& each) { return each->done; });
+}
+
+// The node to run next while somebody waits for `target`.
+NodeRef choose(CUctx_st& context, const NodeRef& target) {
+    if (context.executor == Executor::last_moment) {
+        NodeRef needed = target;
+        for (;;) {
+            const auto open = std::find_if(needed->after.begin(), needed->after.end(),
+                                           [](const NodeRef& each) { return !each->done; });
+            if (open == needed->after.end()) return needed;
+            needed = *open;
+        }
+    }
+    std::vector<NodeRef> open;
+    for (const NodeRef& node : context.pending)
+        if (ready(*node)) open.push_back(node);
+    switch (context.executor) {
+        case Executor::lifo: return open.back();
+        case Executor::random: return open[context.random() % open.size()];
+        case Executor::starve:
+            return *std::max_element(open.begin(), open.end(), [](const NodeRef& a, const NodeRef& b) {
+                return a->stream->number < b->stream->number;
+            });
+        default: return open.front();
+    }
+}
+
+// Runs nodes, one at a time, until `target` is done.
+CudaResult finish(std::unique_lock<std::mutex>& lock, CUctx_st& context, const NodeRef& target) {
+    while (target && !target->done && context.sticky == CUDA_SUCCESS) {
+        if (context.busy) {
+            context.changed.wait(lock);
+            continue;
+        }
+        const NodeRef node = choose(context, target);
+        context.busy = true;
+        lock.unlock();
+        const std::string text = node->work ? node->work() : "";
+        lock.lock();
+        context.busy = false;
+        node->done = true;
+        node->work = nullptr;
+        node->after.clear();
+        context.pending.erase(std::find(context.pending.begin(), context.pending.end(), node));
+        if (!text.empty()) poison(context, CUDA_ERROR_LAUNCH_FAILED, text);
+        context.changed.notify_all();
+    }
+    return context.sticky;
+}
+
+CudaResult wait_for(std::unique_lock<std::mutex>& lock, CUctx_st& context, const NodeRef& target) {
+    if (queues) count[waits]++;
+    return finish(lock, context, target);
+}
+
+NodeRef enqueue(CudaStream stream, std::vector<uintptr_t> uses, std::function<std::string()> work) {
+    auto node = std::make_shared<Node>();
+    node->stream = stream;
+    node->uses = std::move(uses);
+    node->work = std::move(work);
+    if (stream->last && !stream->last->done) node->after.push_back(stream->last);
+    stream->context->pending.push_back(node);
+    stream->last = node;
+    queues = true;
+    return node;
+}
+
+// ---- devices and contexts ----
 
 CudaResult init(unsigned) { return CUDA_SUCCESS; }
 CudaResult driver_version(int* version) { return *version = 13000, CUDA_SUCCESS; }
-CudaResult device_count(int* count) { return *count = 1, CUDA_SUCCESS; }
+CudaResult device_count(int* found) { return *found = devices, CUDA_SUCCESS; }
 CudaResult device_get(CudaDevice* device, int ordinal) {
-    if (ordinal != 0)
-        return refuse(CUDA_ERROR_INVALID_VALUE,
-                      "there is one emulated device, 0, but " + std::to_string(ordinal) + " was asked for");
-    *device = 0;
+    if (ordinal < 0 || ordinal >= devices)
+        return refuse(CUDA_ERROR_INVALID_DEVICE, "there is no emulated device " + std::to_string(ordinal));
+    *device = ordinal;
     return CUDA_SUCCESS;
 }
 CudaResult device_name(char* name, int length, CudaDevice) {
@@ -91,27 +243,121 @@ CudaResult device_name(char* name, int length, CudaDevice) {
     name[text.copy(name, static_cast<size_t>(length) - 1)] = 0;
     return CUDA_SUCCESS;
 }
-CudaResult context_retain(CudaContext* result, CudaDevice) { return *result = &context, CUDA_SUCCESS; }
+CudaResult device_attribute(int* value, int attribute, CudaDevice) {
+    const int arch = atoi(architecture->name);
+    switch (attribute) {
+        case CUDA_DEVICE_MULTIPROCESSORS: *value = 64; return CUDA_SUCCESS;
+        case CUDA_DEVICE_CAPABILITY_MAJOR: *value = arch / 10; return CUDA_SUCCESS;
+        case CUDA_DEVICE_CAPABILITY_MINOR: *value = arch % 10; return CUDA_SUCCESS;
+        default: return refuse(CUDA_ERROR_INVALID_VALUE, "the emulator does not know this attribute");
+    }
+}
+CudaResult device_uuid(CudaUuid* uuid, CudaDevice device) {
+    *uuid = {{'e', 'm', 'u', 'l', 'a', 't', 'e', 'd', 0, 0, 0, 0, 0, 0, 0, static_cast<unsigned char>(device)}};
+    return CUDA_SUCCESS;
+}
+
+bool starts(const std::string& text, const char* with) { return text.rfind(with, 0) == 0; }
+
+// The number behind "<name>:" in VIN_EMU_FAULT; 0: none.
+uint64_t fault(const char* name) {
+    const std::string text = environment("VIN_EMU_FAULT", "");
+    return starts(text, (std::string(name) + ":").c_str()) ? strtoull(text.c_str() + strlen(name) + 1, nullptr, 10) : 0;
+}
+
+CudaResult context_retain(CudaContext* result, CudaDevice device) {
+    std::lock_guard<std::mutex> lock(mutex);
+    CUctx_st& context = contexts[device];
+    if (context.users == 0) {
+        const std::string wanted = environment("VIN_EMU_EXECUTOR", "fifo");
+        if (wanted == "fifo")
+            context.executor = Executor::fifo;
+        else if (wanted == "lifo")
+            context.executor = Executor::lifo;
+        else if (wanted == "starve")
+            context.executor = Executor::starve;
+        else if (wanted == "last-moment")
+            context.executor = Executor::last_moment;
+        else if (starts(wanted, "random:"))
+            context.executor = Executor::random;
+        else
+            return refuse(CUDA_ERROR_INVALID_VALUE,
+                          "Expected fifo, lifo, random:<seed>, starve or last-moment for VIN_EMU_EXECUTOR");
+        context.random.seed(wanted.size() > 7 ? strtoull(wanted.c_str() + 7, nullptr, 10) : 0);
+        context.delay = static_cast<unsigned>(strtoul(environment("VIN_EMU_DELAY", "0"), nullptr, 10));
+        context.memory = strtoull(environment("VIN_EMU_MEMORY", "0"), nullptr, 10);
+        context.launches = context.allocated = context.waits = 0;
+        context.failing_allocation = fault("allocation");
+        context.failing_launch = fault("launch");
+        context.lost_at = fault("lost");
+        context.dropped_wait = fault("wait");
+    }
+    context.users++;
+    *result = &context;
+    return CUDA_SUCCESS;
+}
+
+size_t mapped(size_t bytes) { return (bytes + page - 1) / page * page; }
+size_t padded(size_t bytes) { return (bytes + alignment - 1) / alignment * alignment; }
+
+// Gives the pages back and keeps them protected.
+void forget(CUctx_st& context, uintptr_t memory, size_t bytes) {
+    const size_t size = padded(bytes), room = mapped(size);
+    void* base = reinterpret_cast<void*>(memory + size - room);
+    madvise(base, room, MADV_DONTNEED);
+    mprotect(base, room, PROT_NONE);
+    context.freed[memory] = bytes;
+    context.used -= bytes;
+    count[bytes_now] -= bytes;
+}
+
+// The last user takes all memory and every error with it.
+CudaResult context_release(CudaDevice device) {
+    std::unique_lock<std::mutex> lock(mutex);
+    CUctx_st& context = contexts[device];
+    if (context.users == 0) return refuse(CUDA_ERROR_INVALID_CONTEXT, "a context is released that nobody holds");
+    if (--context.users > 0) return CUDA_SUCCESS;
+    context.changed.wait(lock, [&] { return !context.busy; });
+    for (const NodeRef& node : context.pending) {
+        node->done = true;
+        node->after.clear();
+    }
+    context.pending.clear();
+    for (const auto& [memory, bytes] : context.allocations) forget(context, memory, bytes);
+    for (const auto& entry : context.pinned) free(reinterpret_cast<void*>(entry.first));
+    context.allocations.clear();
+    context.pinned.clear();
+    context.functions.clear();
+    context.sticky = CUDA_SUCCESS;
+    return CUDA_SUCCESS;
+}
+
 CudaResult context_set(CudaContext wanted) {
     std::lock_guard<std::mutex> lock(mutex);
-    has_context = wanted == &context;
-    return sticky;
+    bound = wanted;
+    return state();
+}
+
+size_t device_memory(const CUctx_st& context) {
+    return context.memory ? context.memory : static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * page;
 }
 CudaResult memory_info(size_t* free_bytes, size_t* total_bytes) {
-    *free_bytes = static_cast<size_t>(sysconf(_SC_AVPHYS_PAGES)) * page;
-    *total_bytes = static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * page;
+    VIN_STATE();
+    *total_bytes = device_memory(context);
+    const size_t left = *total_bytes - std::min(*total_bytes, context.used);
+    *free_bytes = context.memory ? left : static_cast<size_t>(sysconf(_SC_AVPHYS_PAGES)) * page;
     return CUDA_SUCCESS;
 }
 
 CudaResult module_load(CudaModule* result, const void* data) {
     VIN_STATE();
     if (data != image) return refuse(CUDA_ERROR_INVALID_VALUE, "the emulator loads its own kernels only");
-    *result = &module;
+    *result = &context.module;
     return CUDA_SUCCESS;
 }
 CudaResult module_function(CudaFunction* function, CudaModule, const char* name) {
     VIN_STATE();
-    auto& found = functions[name];
+    auto& found = context.functions[name];
     for (const KernelEntry* each = kernels; each && !found; each = each->next)
         if (strcmp(each->name, name) == 0) found.reset(new CUfunc_st{each, 48 << 10});
     *function = found.get();
@@ -130,93 +376,189 @@ CudaResult function_set_attribute(CudaFunction function, int attribute, int valu
     return CUDA_SUCCESS;
 }
 
-size_t mapped(size_t bytes) { return (bytes + page - 1) / page * page; }
+// ---- memory ----
+
+// The range of `ranges` that holds this address, or end.
+std::map<uintptr_t, size_t>::const_iterator holder(const std::map<uintptr_t, size_t>& ranges, uintptr_t address) {
+    auto found = ranges.upper_bound(address);
+    if (found == ranges.begin()) return ranges.end();
+    --found;
+    return address - found->first < std::max<size_t>(found->second, 1) ? found : ranges.end();
+}
 
 CudaResult memory_alloc(CudaMemory* memory, size_t bytes) {
-    VIN_STATE();
-    if (bytes == 0 || bytes > SIZE_MAX / 2) return refuse(CUDA_ERROR_INVALID_VALUE, "an allocation of 0 bytes");
-    const size_t size = (bytes + alignment - 1) / alignment * alignment, room = mapped(size);
+    {
+        VIN_STATE();
+        if (bytes == 0 || bytes > SIZE_MAX / 2) return refuse(CUDA_ERROR_INVALID_VALUE, "an allocation of 0 bytes");
+        context.allocated++;
+        if (context.failing_allocation && context.allocated >= context.failing_allocation)
+            return refuse(CUDA_ERROR_OUT_OF_MEMORY, "out of memory, as was asked for");
+        if (bytes > device_memory(context) - std::min(device_memory(context), context.used))
+            return refuse(CUDA_ERROR_OUT_OF_MEMORY, "the device has no " + std::to_string(bytes) + " bytes left");
+    }
+    const size_t size = padded(bytes), room = mapped(size);
     void* base = mmap(nullptr, room + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (base == MAP_FAILED || mprotect(static_cast<char*>(base) + room, page, PROT_NONE) != 0)
-        return refuse(CUDA_ERROR_OUT_OF_MEMORY, "the host has no " + std::to_string(bytes) + " bytes left");
-    memset(base, 0xFF, room);
+    const bool mapped_it = base != MAP_FAILED && mprotect(static_cast<char*>(base) + room, page, PROT_NONE) == 0;
+    if (mapped_it) memset(base, 0xFF, room);
+    VIN_STATE();
+    if (!mapped_it) return refuse(CUDA_ERROR_OUT_OF_MEMORY, "the host has no " + std::to_string(bytes) + " bytes left");
     *memory = reinterpret_cast<uintptr_t>(base) + room - size;
-    allocations[*memory] = bytes;
+    context.allocations[*memory] = bytes;
+    context.used += bytes;
+    count[allocations]++;
+    count[bytes_now] += bytes;
     return CUDA_SUCCESS;
 }
+
+bool in_flight(const CUctx_st& context, uintptr_t memory) {
+    return std::any_of(context.pending.begin(), context.pending.end(), [&](const NodeRef& node) {
+        return std::find(node->uses.begin(), node->uses.end(), memory) != node->uses.end();
+    });
+}
+
 CudaResult memory_free(CudaMemory memory) {
     VIN_STATE();
-    const auto found = allocations.find(memory);
-    if (found == allocations.end())
+    const auto found = context.allocations.find(memory);
+    if (found == context.allocations.end())
         return refuse(CUDA_ERROR_INVALID_VALUE, "memory is freed that was not allocated, or twice");
-    const size_t size = (found->second + alignment - 1) / alignment * alignment, room = mapped(size);
-    void* base = reinterpret_cast<void*>(memory + size - room);
-    madvise(base, room, MADV_DONTNEED);
-    mprotect(base, room, PROT_NONE);
-    allocations.erase(found);
+    if (in_flight(context, memory))
+        return poison(context, CUDA_ERROR_LAUNCH_FAILED,
+                      "an allocation of " + std::to_string(found->second) + " bytes is freed in flight");
+    forget(context, memory, found->second);
+    context.allocations.erase(found);
     return CUDA_SUCCESS;
 }
 
-// Whether [memory, memory + bytes) lies in one allocation.
-bool inside(CudaMemory memory, size_t bytes) {
-    auto found = allocations.upper_bound(memory);
-    if (found == allocations.begin()) return false;
+CudaResult host_alloc(void** memory, size_t bytes, unsigned) {
+    VIN_STATE();
+    *memory = aligned_alloc(alignment, padded(bytes));
+    if (!*memory) return refuse(CUDA_ERROR_OUT_OF_MEMORY, "the host has no memory left");
+    context.pinned[reinterpret_cast<uintptr_t>(*memory)] = bytes;
+    return CUDA_SUCCESS;
+}
+CudaResult host_free(void* memory) {
+    VIN_STATE();
+    const auto found = context.pinned.find(reinterpret_cast<uintptr_t>(memory));
+    if (found == context.pinned.end())
+        return refuse(CUDA_ERROR_INVALID_VALUE, "pinned memory is freed that was not allocated, or twice");
+    if (in_flight(context, found->first))
+        return poison(context, CUDA_ERROR_LAUNCH_FAILED, "pinned memory is freed in flight");
+    context.pinned.erase(found);
+    free(memory);
+    return CUDA_SUCCESS;
+}
+
+// The allocation that [memory, memory + bytes) lies in; end: none.
+std::map<uintptr_t, size_t>::const_iterator inside(const CUctx_st& context, CudaMemory memory, size_t bytes) {
+    auto found = context.allocations.upper_bound(memory);
+    if (found == context.allocations.begin()) return context.allocations.end();
     --found;
     const size_t offset = memory - found->first;
-    return offset <= found->second && bytes <= found->second - offset;
+    return offset <= found->second && bytes <= found->second - offset ? found : context.allocations.end();
 }
-CudaResult copy_to_device(CudaMemory to, const void* from, size_t bytes, CudaStream) {
+
+// From pinned memory a copy reads when its turn comes: who writes there before is found. Other memory is free on
+// return, for which the driver may have to wait.
+CudaResult copy_to_device(CudaMemory to, const void* from, size_t bytes, CudaStream stream) {
     VIN_STATE();
-    if (!inside(to, bytes)) return refuse(CUDA_ERROR_INVALID_VALUE, "a copy ends outside of its allocation");
-    memcpy(reinterpret_cast<void*>(to), from, bytes);
-    return CUDA_SUCCESS;
+    const auto target = inside(context, to, bytes);
+    if (target == context.allocations.end())
+        return refuse(CUDA_ERROR_INVALID_VALUE, "a copy ends outside of its allocation");
+    const auto pinned = holder(context.pinned, reinterpret_cast<uintptr_t>(from));
+    std::vector<uintptr_t> uses = {target->first};
+    if (pinned != context.pinned.end()) uses.push_back(pinned->first);
+    const bool may_change = pinned != context.pinned.end();
+    const char* source = static_cast<const char*>(from);
+    const NodeRef node = enqueue(stream, uses, [=, kept = std::vector<char>(source, source + bytes)]() -> std::string {
+        memcpy(reinterpret_cast<void*>(to), kept.data(), bytes);
+        return may_change && memcmp(kept.data(), source, bytes) != 0
+                   ? "host memory was written while a copy of " + std::to_string(bytes) + " bytes from it was in flight"
+                   : "";
+    });
+    count[uploads]++;
+    return pinned == context.pinned.end() && context.random() % 2 ? wait_for(lock, context, node) : CUDA_SUCCESS;
 }
-CudaResult copy_to_host(void* to, CudaMemory from, size_t bytes, CudaStream) {
+// Pinned memory holds NaNs until the copy's turn comes; other memory is waited for.
+CudaResult copy_to_host(void* to, CudaMemory from, size_t bytes, CudaStream stream) {
     VIN_STATE();
-    if (!inside(from, bytes))
+    const auto source = inside(context, from, bytes);
+    if (source == context.allocations.end())
         return refuse(CUDA_ERROR_INVALID_VALUE, "a copy begins or ends outside of its allocation");
-    memcpy(to, reinterpret_cast<const void*>(from), bytes);
-    return CUDA_SUCCESS;
+    const auto pinned = holder(context.pinned, reinterpret_cast<uintptr_t>(to));
+    std::vector<uintptr_t> uses = {source->first};
+    if (pinned != context.pinned.end()) {
+        uses.push_back(pinned->first);
+        memset(to, 0xFF, bytes);
+    }
+    const NodeRef node = enqueue(stream, uses, [=]() -> std::string {
+        memcpy(to, reinterpret_cast<const void*>(from), bytes);
+        return "";
+    });
+    count[downloads]++;
+    return pinned == context.pinned.end() ? wait_for(lock, context, node) : CUDA_SUCCESS;
 }
-CudaResult fill_bytes(CudaMemory to, unsigned char value, size_t bytes, CudaStream) {
+CudaResult fill_bytes(CudaMemory to, unsigned char value, size_t bytes, CudaStream stream) {
     VIN_STATE();
-    if (!inside(to, bytes)) return refuse(CUDA_ERROR_INVALID_VALUE, "a fill ends outside of its allocation");
-    memset(reinterpret_cast<void*>(to), value, bytes);
+    const auto target = inside(context, to, bytes);
+    if (target == context.allocations.end())
+        return refuse(CUDA_ERROR_INVALID_VALUE, "a fill ends outside of its allocation");
+    enqueue(stream, {target->first}, [=]() -> std::string {
+        memset(reinterpret_cast<void*>(to), value, bytes);
+        return "";
+    });
     return CUDA_SUCCESS;
 }
 
-// Streams and events hold nothing while everything runs at once; they are objects of their own so that a memory checker
-// sees use after destruction.
+// ---- streams and events ----
+
 CudaResult stream_create(CudaStream* stream, unsigned) {
     VIN_STATE();
-    *stream = new CUstream_st;
+    *stream = new CUstream_st{&context, context.streams++, nullptr};
     return CUDA_SUCCESS;
 }
+// What the stream still holds runs first.
 CudaResult stream_destroy(CudaStream stream) {
+    std::unique_lock<std::mutex> lock(mutex);
+    const CudaResult result = finish(lock, *stream->context, stream->last);
     delete stream;
-    return CUDA_SUCCESS;
+    return result;
 }
-CudaResult stream_synchronize(CudaStream) {
+CudaResult stream_synchronize(CudaStream stream) {
     VIN_STATE();
-    return CUDA_SUCCESS;
+    return wait_for(lock, context, stream->last);
 }
-CudaResult stream_wait_event(CudaStream, CudaEvent, unsigned) {
+CudaResult stream_wait_event(CudaStream stream, CudaEvent event, unsigned) {
     VIN_STATE();
+    if (++context.waits == context.dropped_wait) return CUDA_SUCCESS;
+    if (!event->node || event->node->done) return CUDA_SUCCESS;
+    enqueue(stream, {}, nullptr)->after.push_back(event->node);
     return CUDA_SUCCESS;
 }
 CudaResult event_create(CudaEvent* event, unsigned) {
     VIN_STATE();
-    *event = new CUevent_st;
+    *event = new CUevent_st{&context, nullptr};
     return CUDA_SUCCESS;
 }
-CudaResult event_record(CudaEvent, CudaStream) {
+CudaResult event_record(CudaEvent event, CudaStream stream) {
     VIN_STATE();
+    event->node = enqueue(stream, {}, nullptr);
     return CUDA_SUCCESS;
+}
+CudaResult event_query(CudaEvent event) {
+    VIN_STATE();
+    return !event->node || event->node->done ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY;
+}
+CudaResult event_synchronize(CudaEvent event) {
+    VIN_STATE();
+    return wait_for(lock, context, NodeRef(event->node));
 }
 CudaResult event_destroy(CudaEvent event) {
+    std::lock_guard<std::mutex> lock(mutex);
     delete event;
     return CUDA_SUCCESS;
 }
+
+// ---- launches ----
 
 // The empty text if a GPU would take this launch.
 std::string limits(const CUfunc_st& function, Index3 grid, Index3 block, unsigned shared_bytes) {
@@ -235,24 +577,45 @@ std::string limits(const CUfunc_st& function, Index3 grid, Index3 block, unsigne
     return "";
 }
 
+// What a kernel may use: the allocations that a word of its arguments points into.
+void add_uses(const CUctx_st& context, const void* argument, size_t bytes, std::vector<uintptr_t>& uses) {
+    for (size_t at = 0; at + sizeof(uintptr_t) <= bytes; at += sizeof(uintptr_t)) {
+        uintptr_t word;
+        memcpy(&word, static_cast<const char*>(argument) + at, sizeof word);
+        const auto found = holder(context.allocations, word);
+        if (found != context.allocations.end()) uses.push_back(found->first);
+    }
+}
+
 CudaResult launch(CudaFunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,
-                  unsigned block_y, unsigned block_z, unsigned shared_bytes, CudaStream, void** parameters, void**) {
+                  unsigned block_y, unsigned block_z, unsigned shared_bytes, CudaStream stream, void** parameters,
+                  void**) {
     VIN_STATE();
     const KernelEntry& kernel = *function->kernel;
     const Index3 grid = {grid_x, grid_y, grid_z}, block = {block_x, block_y, block_z};
     if (const std::string text = limits(*function, grid, block, shared_bytes); !text.empty())
         return refuse(CUDA_ERROR_INVALID_VALUE, std::string(kernel.name) + ": " + text);
+    const uint64_t number = ++context.launches;
+    if (number == context.lost_at) return poison(context, CUDA_ERROR_UNKNOWN, "the device is lost, as was asked for");
     // Arguments are the launch's own from here on, wherever the caller kept them.
-    std::vector<std::unique_ptr<max_align_t[]>> copies;
-    std::vector<void*> arguments;
+    std::vector<std::shared_ptr<max_align_t[]>> copies;
+    std::vector<uintptr_t> uses;
     for (int i = 0; i < kernel.parameters; i++) {
         copies.emplace_back(new max_align_t[kernel.bytes[i] / sizeof(max_align_t) + 1]);
         memcpy(copies.back().get(), parameters[i], kernel.bytes[i]);
-        arguments.push_back(copies.back().get());
+        add_uses(context, parameters[i], kernel.bytes[i], uses);
     }
-    const std::string text = run_launch({&kernel, arguments.data(), grid, block, shared_bytes}, *schedule);
-    if (!text.empty()) sticky = refuse(CUDA_ERROR_LAUNCH_FAILED, text);
-    return sticky;
+    const unsigned delay = context.delay;
+    const bool faults = number == context.failing_launch;
+    enqueue(stream, std::move(uses), [=, &kernel]() -> std::string {
+        if (delay) usleep(delay);
+        if (faults) return std::string(kernel.name) + " faults, as was asked for";
+        std::vector<void*> arguments;
+        for (const auto& copy : copies) arguments.push_back(copy.get());
+        return run_launch({&kernel, arguments.data(), grid, block, shared_bytes}, *schedule, number);
+    });
+    count[launches]++;
+    return CUDA_SUCCESS;
 }
 
 CudaResult error_text(CudaResult, const char** text) {
@@ -263,11 +626,6 @@ CudaResult error_text(CudaResult, const char** text) {
     return CUDA_SUCCESS;
 }
 
-const char* environment(const char* name, const char* otherwise) {
-    const char* value = getenv(name);
-    return value && *value ? value : otherwise;
-}
-
 const char* fill(Driver& driver) {
     const std::string wanted = environment("VIN_EMU_ARCH", "80");
     for (const Architecture& each : architectures)
@@ -275,6 +633,17 @@ const char* fill(Driver& driver) {
     if (!architecture) return "Expected 75, 80, 86, 89, 90, 100 or 120 for VIN_EMU_ARCH";
     schedule = std::make_unique<Schedule>(environment("VIN_EMU_SCHED", "rr"));
     if (!schedule->valid()) return "Expected rr, reverse or random:<seed> for VIN_EMU_SCHED";
+    devices = atoi(environment("VIN_EMU_DEVICES", "1"));
+    if (devices < 0 || devices > most_devices) return "Expected from 0 to 16 for VIN_EMU_DEVICES";
+    if (const char* path = environment("VIN_EMU_COUNTERS", nullptr)) {
+        const int file = open(path, O_RDWR | O_CREAT, 0600);
+        void* shared = file >= 0 && ftruncate(file, sizeof own_counts) == 0
+                           ? mmap(nullptr, sizeof own_counts, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0)
+                           : MAP_FAILED;
+        if (file >= 0) close(file);
+        if (shared == MAP_FAILED) return "Expected a file to write for VIN_EMU_COUNTERS";
+        count = static_cast<uint64_t*>(shared);
+    }
 #define VIN_DRIVER_FILL(field, symbol, parameters) driver.field = field;
     VIN_DRIVER_TABLE(VIN_DRIVER_FILL)
 #undef VIN_DRIVER_FILL
@@ -285,16 +654,35 @@ const char* fill(Driver& driver) {
 }
 
 }  // namespace
+
+std::string describe_address(uintptr_t address) {
+    std::lock_guard<std::mutex> lock(mutex);
+    for (const CUctx_st& context : contexts)
+        for (const auto* ranges : {&context.allocations, &context.freed}) {
+            auto found = ranges->upper_bound(address);
+            if (found == ranges->begin()) continue;
+            --found;
+            const size_t offset = address - found->first, end = mapped(padded(found->second)) + page;
+            if (offset >= end) continue;
+            if (ranges == &context.freed && offset < found->second) return "memory that was freed";
+            if (offset >= found->second)
+                return std::to_string(offset - found->second) + " bytes behind an allocation of " +
+                       std::to_string(found->second);
+        }
+    return "no memory of the device";
+}
+
 }  // namespace emu
 }  // namespace vin
 
 namespace vin {
 namespace cuda {
 
-const Driver* open_driver(const char** why) {
+const Driver* open_driver(const char** why, bool* too_old) {
     static Driver driver = {};
     static const char* const problem = emu::fill(driver);
     *why = problem;
+    if (too_old) *too_old = false;
     return problem ? nullptr : &driver;
 }
 

@@ -117,7 +117,8 @@ export function openEngine(options: EngineOptions = {}): Engine {
   const engine = binding.createEngine({
     device,
     threads,
-    memoryBudget: options.memoryBudget ?? Math.floor(memoryAvailable() * 0.8),
+    // Another device has memory of its own, all of which may be used.
+    memoryBudget: options.memoryBudget ?? (backendPath === undefined ? Math.floor(memoryAvailable() * 0.8) : 0),
     ...(isa === '' ? {} : { isa }),
     ...(trace === '' ? {} : { trace }),
     ...(backendPath === undefined ? {} : { backendPath })

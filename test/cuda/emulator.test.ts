@@ -17,7 +17,7 @@ describe.runIf(hasCMake)('the emulator', () => {
   afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
   const run = (name: string, environment: Record<string, string> = {}) =>
-    execFileSync(join(folder, 'planted_bugs'), [name], { encoding: 'utf8', env: { ...process.env, VIN_EMU_ARCH: '', VIN_EMU_SCHED: '', ...environment } }).trim()
+    execFileSync(join(folder, 'planted_bugs'), [name], { encoding: 'utf8', env: { ...process.env, VIN_EMU_ARCH: '', VIN_EMU_SCHED: '', VIN_EMU_EXECUTOR: '', VIN_EMU_FAULT: '', ...environment } }).trim()
   const schedules = ['rr', 'reverse', 'random:1', 'random:2', 'random:3']
 
   test.each(schedules)('runs correct kernels under %s', (schedule) => {
@@ -56,8 +56,46 @@ describe.runIf(hasCMake)('the emulator', () => {
     expect(run('long_copy')).toMatch(/^error 1: .*outside of its allocation$/)
   })
 
+  const executors = ['fifo', 'lifo', 'random:1', 'random:2', 'random:3', 'starve', 'last-moment']
+
+  test('streams and events leave the same bits under every executor', () => {
+    for (const executor of executors) expect(run('chain', { VIN_EMU_EXECUTOR: executor }), executor).toBe('5')
+  })
+
+  test('finds a dropped wait for an event', () => {
+    const found = executors.map((executor) => run('dropped_wait', { VIN_EMU_EXECUTOR: executor }))
+    expect(new Set(found).size, found.join(' ')).toBeGreaterThan(1)
+    expect(executors.map((executor) => run('chain', { VIN_EMU_EXECUTOR: executor, VIN_EMU_FAULT: 'wait:3' }))).toEqual(found)
+  })
+
+  test.each(executors)('finds what is touched in flight, under %s', (executor) => {
+    const environment = { VIN_EMU_EXECUTOR: executor }
+    expect(run('free_in_flight', environment)).toBe('error 719: an allocation of 4 bytes is freed in flight')
+    expect(run('host_write_in_flight', environment)).toBe('error 719: host memory was written while a copy of 4 bytes from it was in flight')
+    expect(run('early_read', environment)).toBe('NaN, then 0')
+  })
+
+  test('a wild read is a report', () => {
+    expect(run('wild_read')).toMatch(/^error 719: wild_read, block \(0, 0, 0\): thread \(0, 0, 0\) uses 60 bytes behind an allocation of 4$/)
+    expect(run('freed_read')).toMatch(/^error 719: one_more, .* uses memory that was freed$/)
+    expect(run('null')).toMatch(/^error 719: one_more, .* uses no memory of the device$/)
+  })
+
+  test('a device has memory and errors of its own', () => {
+    expect(run('full', { VIN_EMU_MEMORY: String(4 << 20) })).toBe('1048576 of 4194304 free; error 2: the device has no 2097152 bytes left')
+    expect(run('two_devices', { VIN_EMU_DEVICES: '2' })).toBe('second works; first works again')
+  })
+
+  test('faults come when they are asked for', () => {
+    expect(run('sum', { VIN_EMU_FAULT: 'launch:1' })).toBe('error 719: tree_sum faults, as was asked for')
+    expect(run('sum', { VIN_EMU_FAULT: 'lost:1' })).toBe('error 999: the device is lost, as was asked for')
+    expect(run('full', { VIN_EMU_FAULT: 'allocation:1' })).toBe('error 2: out of memory, as was asked for')
+    expect(run('sum', { VIN_EMU_FAULT: 'launch:2' })).toBe('ok')
+  })
+
   test('refuses settings that it does not know', () => {
     expect(run('sum', { VIN_EMU_ARCH: '87' })).toContain('Expected 75, 80, 86')
     expect(run('sum', { VIN_EMU_SCHED: 'random:' })).toContain('Expected rr, reverse or random:<seed>')
+    expect(run('sum', { VIN_EMU_EXECUTOR: 'filo' })).toContain('Expected fifo, lifo, random:<seed>, starve or last-moment')
   })
 })

@@ -72,6 +72,13 @@ VIN_EMULATED_KERNEL(more_than_asked)
 VIN_KERNEL not_written(float* y) { y[threadIdx.x] = shared_array<float>(0, 32)[(int)threadIdx.x]; }
 VIN_EMULATED_KERNEL(not_written)
 
+// Reads behind an allocation of one float, after a page.
+VIN_KERNEL wild_read(float* y) { y[0] = y[16 + (int)threadIdx.x]; }
+VIN_EMULATED_KERNEL(wild_read)
+
+VIN_KERNEL one_more(float* y) { y[threadIdx.x] += 1; }
+VIN_EMULATED_KERNEL(one_more)
+
 // ---- cases ----
 
 static const Driver* driver;
@@ -88,11 +95,17 @@ static int report(CudaResult result) {
     if (const CudaResult result_ = (call)) return report(result_)
 
 template <class... P>
-static CudaResult launch(const char* name, Grid grid, Grid block, unsigned shared, P... arguments) {
+static CudaResult queue(CudaStream on, const char* name, Grid grid, Grid block, unsigned shared, P... arguments) {
     CudaFunction function;
     if (const CudaResult result = driver->module_function(&function, module, name)) return result;
     void* parameters[] = {&arguments..., nullptr};
-    return driver->launch(function, grid.x, grid.y, grid.z, block.x, block.y, block.z, shared, stream, parameters, nullptr);
+    return driver->launch(function, grid.x, grid.y, grid.z, block.x, block.y, block.z, shared, on, parameters, nullptr);
+}
+
+template <class... P>
+static CudaResult launch(const char* name, Grid grid, Grid block, unsigned shared, P... arguments) {
+    if (const CudaResult result = queue(stream, name, grid, block, shared, arguments...)) return result;
+    return driver->stream_synchronize(stream);
 }
 
 static CudaMemory memory(size_t bytes) {
@@ -144,6 +157,11 @@ static int plain(const char* name, Grid grid, Grid block, unsigned shared) {
     return printf("ok\n"), 0;
 }
 
+static int plain_on(const char* name, CudaMemory y) {
+    TRY(launch(name, {1}, {1}, 0, y));
+    return printf("ok\n"), 0;
+}
+
 // A fault stays: the next call, correct by itself, fails too.
 static int sticky() {
     if (launch("early_exit", {1}, {32}, 0, memory(4)) == CUDA_SUCCESS) return printf("no fault\n"), 0;
@@ -170,6 +188,106 @@ static int long_copy() {
     return printf("ok\n"), 0;
 }
 
+// ---- streams, events and what is in flight ----
+
+static void* pinned(size_t bytes) {
+    void* result = nullptr;
+    driver->host_alloc(&result, bytes, 0);
+    return result;
+}
+
+static CudaStream open_stream() {
+    CudaStream result = nullptr;
+    driver->stream_create(&result, 0);
+    return result;
+}
+
+// Four streams add 1 to a number each after the one before, the last is waited for: 5 if every wait between them holds.
+static int chain(bool dropped) {
+    float* host = static_cast<float*>(pinned(2 * sizeof(float)));
+    host[0] = 1;
+    const CudaMemory y = memory(4);
+    CudaEvent before;
+    TRY(driver->event_create(&before, CUDA_EVENT_DISABLE_TIMING));
+    TRY(driver->copy_to_device(y, host, 4, stream));
+    TRY(driver->event_record(before, stream));
+    for (int i = 0; i < 4; i++) {
+        const CudaStream next = open_stream();
+        if (!(dropped && i == 2)) TRY(driver->stream_wait_event(next, before, 0));
+        TRY(queue(next, "one_more", {1}, {1}, 0, y));
+        TRY(driver->event_create(&before, CUDA_EVENT_DISABLE_TIMING));
+        TRY(driver->event_record(before, next));
+    }
+    const CudaStream last = open_stream();
+    TRY(driver->stream_wait_event(last, before, 0));
+    TRY(driver->copy_to_host(host + 1, y, 4, last));
+    TRY(driver->stream_synchronize(last));
+    TRY(driver->stream_synchronize(stream));
+    return printf("%g\n", host[1]), 0;
+}
+
+static int host_write_in_flight() {
+    float* host = static_cast<float*>(pinned(4));
+    host[0] = 1;
+    TRY(driver->copy_to_device(memory(4), host, 4, stream));
+    host[0] = 2;
+    TRY(driver->stream_synchronize(stream));
+    return printf("ok\n"), 0;
+}
+
+// Before anybody waits there is nothing to read.
+static int early_read() {
+    float* host = static_cast<float*>(pinned(4));
+    const CudaMemory y = memory(4);
+    TRY(driver->fill_bytes(y, 0, 4, stream));
+    host[0] = 1;
+    TRY(driver->copy_to_host(host, y, 4, stream));
+    const bool early = isnan(host[0]);
+    TRY(driver->stream_synchronize(stream));
+    return printf("%s, then %g\n", early ? "NaN" : "a number", host[0]), 0;
+}
+
+static int free_in_flight() {
+    const CudaMemory y = memory(4);
+    TRY(queue(stream, "one_more", {1}, {1}, 0, y));
+    TRY(driver->memory_free(y));
+    return printf("ok\n"), 0;
+}
+
+static int freed_read() {
+    const CudaMemory y = memory(4);
+    TRY(driver->memory_free(y));
+    return plain_on("one_more", y);
+}
+
+static int full() {
+    CudaMemory m;
+    TRY(driver->memory_alloc(&m, 3 << 20));
+    size_t free_bytes, total;
+    TRY(driver->memory_info(&free_bytes, &total));
+    printf("%zu of %zu free; ", free_bytes, total);
+    TRY(driver->memory_alloc(&m, 2 << 20));
+    return printf("ok\n"), 0;
+}
+
+// A fault stays with its device, and goes with the last user of its context.
+static int two_devices() {
+    CudaContext first, second;
+    TRY(driver->context_retain(&first, 0));
+    TRY(driver->context_retain(&second, 1));
+    if (launch("early_exit", {1}, {32}, 0, memory(4)) == CUDA_SUCCESS) return printf("no fault\n"), 0;
+    TRY(driver->context_set(second));
+    CudaMemory m;
+    TRY(driver->memory_alloc(&m, 4));
+    printf("second works; ");
+    driver->context_release(0);
+    driver->context_release(0);
+    TRY(driver->context_retain(&first, 0));
+    TRY(driver->context_set(first));
+    TRY(driver->memory_alloc(&m, 4));
+    return printf("first works again\n"), 0;
+}
+
 int main(int, char** argv) {
     const char* why;
     driver = open_driver(&why);
@@ -189,6 +307,16 @@ int main(int, char** argv) {
     if (is("opt_in")) return opt_in();
     if (is("double_free")) return double_free();
     if (is("long_copy")) return long_copy();
+    if (is("chain")) return chain(false);
+    if (is("dropped_wait")) return chain(true);
+    if (is("host_write_in_flight")) return host_write_in_flight();
+    if (is("early_read")) return early_read();
+    if (is("free_in_flight")) return free_in_flight();
+    if (is("freed_read")) return freed_read();
+    if (is("wild_read")) return plain_on("wild_read", memory(4));
+    if (is("null")) return plain_on("one_more", 0);
+    if (is("full")) return full();
+    if (is("two_devices")) return two_devices();
     if (is("too_many_threads")) return plain("indices", {1}, {1025}, 0);
     if (is("flat_grid")) return plain("indices", {1, 65536}, {1}, 0);
     if (is("no_blocks")) return plain("indices", {0}, {32}, 0);
