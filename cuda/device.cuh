@@ -23,6 +23,13 @@
 #define VIN_MEMBER inline
 #endif
 
+// In front of a loop of few rounds over an array that has to stay in registers.
+#if VIN_DEVICE && !VIN_HOST
+#define VIN_UNROLL _Pragma("unroll")
+#else
+#define VIN_UNROLL
+#endif
+
 // Declares or defines a kernel; `extern "C"` keeps the name that the driver looks up.
 #if VIN_HOST
 #define VIN_KERNEL extern "C" void

@@ -83,25 +83,44 @@ VIN_DEVICE_FUNCTION i64 loaded_line(const Source& source, i64 first, int thread)
     return first + (is_along_k(source) ? thread / (T / 4) : thread % T * 4);
 }
 
-// sum[i][j] += Σ A(m + 4y + i, k) · B(n + 4x + j, k) for k from k_begin to k_end − 1, where y = thread / T and x =
-// thread % T. All threads of the block take part; one without outputs says so with `works`.
+// sum[i][j] += Σ left[k][4y + i] · right[k][4x + j] over the T k of two tiles, where y = thread / T and x = thread % T.
+template <int T>
+VIN_DEVICE_FUNCTION void multiply_tiles(float (&sum)[4][4], const SharedArray<Float4>& tiles, int left, int right,
+                                        int thread) {
+    const int y = thread / T, x = thread % T;
+    for (int step = 0; step < T; step++) {
+        const Float4 a = tiles[left + step * (T + 1) + y], b = tiles[right + step * (T + 1) + x];
+        for (int i = 0; i < 4; i++)
+            for (int j = 0; j < 4; j++) sum[i][j] += a.v[i] * b.v[j];
+    }
+}
+
+// sum[i][j] += Σ A(m + 4y + i, k) · B(n + 4x + j, k) for k from k_begin to k_end − 1. All threads of the block take
+// part; one without outputs says so with `works`.
 template <int T, class A, class B>
 VIN_DEVICE_FUNCTION void add_product(float (&sum)[4][4], const SharedArray<Float4>& tiles, const A& a, i64 m,
                                      const B& b, i64 n, i64 k_begin, i64 k_end, int thread, bool works) {
     constexpr int second = product_tile_numbers(T);
     const auto place_a = line_of(a, loaded_line<T>(a, m, thread));
     const auto place_b = line_of(b, loaded_line<T>(b, n, thread));
-    const int y = thread / T, x = thread % T;
     for (i64 k = k_begin; k < k_end; k += T) {
         load_tile<T>(tiles, 0, a, place_a, k, k_end, thread);
         load_tile<T>(tiles, second, b, place_b, k, k_end, thread);
         __syncthreads();
-        if (works)
-            for (int step = 0; step < T; step++) {
-                const Float4 left = tiles[step * (T + 1) + y], right = tiles[second + step * (T + 1) + x];
-                for (int i = 0; i < 4; i++)
-                    for (int j = 0; j < 4; j++) sum[i][j] += left.v[i] * right.v[j];
-            }
+        if (works) multiply_tiles<T>(sum, tiles, 0, second, thread);
+        __syncthreads();
+    }
+}
+
+// The same where the left side lies in shared memory, from `left` on: [4T k][4T lines] as load_tile lays them.
+template <int T, class B>
+VIN_DEVICE_FUNCTION void add_product_of_tile(float (&sum)[4][4], const SharedArray<Float4>& tiles, int left, const B& b,
+                                             i64 n, i64 k_begin, i64 k_end, int thread, bool works) {
+    const auto place_b = line_of(b, loaded_line<T>(b, n, thread));
+    for (i64 k = k_begin; k < k_end; k += T) {
+        load_tile<T>(tiles, 0, b, place_b, k, k_end, thread);
+        __syncthreads();
+        if (works) multiply_tiles<T>(sum, tiles, left + (int)(k - k_begin) * (T + 1), 0, thread);
         __syncthreads();
     }
 }

@@ -1,5 +1,6 @@
+import { expect, test } from 'vitest'
 import { at, compute, normal } from './operands.js'
-import { testOp, type OpCase } from './test-op.js'
+import { devicesOf, engineOf, runOp, testOp, type OpCase } from './test-op.js'
 
 const of = (title: string, [B, H, Q, K, d]: [number, number, number, number, number], bias = false, key_grad_from = 0): OpCase => ({
   title, scalars: { scale: 1 / Math.sqrt(d), key_grad_from }, outputs: { y: { shape: [B, H, Q, d] }, lse: { shape: [B, H, Q] } },
@@ -16,7 +17,7 @@ const cases = [
 ]
 
 testOp('attention', {
-  cases: [...cases, of('more keys than a block', [1, 2, 70, 300, 24]), of('model', [1, 4, 240, 240, 72])].map(forward),
+  cases: [...cases, of('more keys than a block', [1, 2, 70, 300, 24]), of('model', [1, 4, 240, 240, 72]), of('largest head', [1, 1, 33, 40, 512], true)].map(forward),
   reference: ({ q, k, v, bias }, { scale }, { y: shape }) => {
     const [B, H, Q, d] = q!.shape as [number, number, number, number]
     const K = k!.shape[2]!
@@ -50,4 +51,14 @@ testOp('attention', {
     // With one key dq and dk are what rounding leaves of 0, and there is no size to hold that against.
     cases: cases.filter(({ title }) => title !== 'one key')
   }
+})
+
+test.each(devicesOf('attention'))('%s: a query whose keys are all masked sees nothing', async (device) => {
+  const c = forward(of('', [1, 1, 3, 70, 4], true))
+  const bias = c.inputs['bias']!
+  for (let key = 0; key < 70; key++) bias.data[70 + key] = -Infinity
+  const { y, lse } = await runOp('attention', c, { engine: engineOf(device, 1), layouts: {} })
+  expect(Array.from(y!.subarray(4, 8))).toEqual([0, 0, 0, 0])
+  expect(lse![1]).toBe(-Infinity)
+  expect([...y!.subarray(0, 4), ...y!.subarray(8), lse![0], lse![2]].every(Number.isFinite)).toBe(true)
 })
