@@ -38,6 +38,7 @@ export type { FromConfigOptions, PipelineConfig, PipelineDefaults } from './opti
 export type { MethodName } from './methods/index.js'
 export type { Chunk, Overlap } from './plan/chunks.js'
 export type { Fusion, FusionWindow } from './plan/fusion.js'
+export type { StepCacheOption } from './plan/step-cache.js'
 
 export { Trainer, type LossOptions } from './training/trainer.js'
 export type { FitOptions, NamedGradients, StepReport } from './training/fit.js'

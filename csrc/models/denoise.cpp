@@ -12,6 +12,14 @@ int64_t finite_flags_needed(const DenoiseRequest& r) {
     return (r.negative_text ? 2 : 1) * (static_cast<int64_t>(r.chunks.size()) + 1);
 }
 
+static int64_t frame_tokens(const Shape& latents) { return ((latents[2] + 1) / 2) * ((latents[3] + 1) / 2); }
+
+int64_t residual_rows(const DenoiseRequest& r, const Shape& latents) {
+    int64_t frames = 0;
+    for (const Chunk& chunk : r.chunks) frames += chunk.end - chunk.first;
+    return frames * frame_tokens(latents);
+}
+
 void check_finite_flags(Engine& engine, const Tensor& finite_flags, const Transformer& m) {
     std::vector<int32_t> values(static_cast<size_t>(finite_flags.numel()));
     engine.download(values.data(), finite_flags.view().data, values.size() * 4);
@@ -52,6 +60,7 @@ static DitInputs shared_inputs(Ops& ops, const Transformer& m, const std::vector
     if (B == 1) fps.resize(1);
     in.t_vec = time_vector(ops, m, timesteps, fps);
     in.mod = linear(ops, silu(ops, in.t_vec), m.t_block);
+    if (first.reuse_residuals) return in;
     in.captions = captions(ops, m, text);
     if (first.use_global_tokens) {
         const int64_t C = in.t_vec.size(1);
@@ -83,6 +92,13 @@ void forward(Ops& ops, const Transformer& m, const DenoiseRequest& request, cons
                             r.latents.size(3), true, {}));
 }
 
+Tensor first_input(Ops& ops, const Transformer& m, const DenoiseRequest& request) {
+    DenoiseRequest r = request;
+    r.reuse_residuals = true;
+    const Tensor tokens = video_tokens(ops, m, r.latents, 1, r.height, r.width);
+    return first_input(ops, m, shared_inputs(ops, m, {&r}, tokens, tokens, {}, 0, {}, nullptr));
+}
+
 // A product of up to so many rows may sum in another order than one of more (csrc/cpu/linear.cpp).
 static constexpr int64_t few_rows = 4;
 
@@ -100,6 +116,7 @@ static DitInputs for_chunk(const DitInputs& in, const std::vector<Range>& ranges
 PlanKey plan_key(const Transformer& m, const DenoiseRequest& r) {
     PlanKey key("denoise", m.weights.id());
     key.add(r.latents).add(r.text).add(r.negative_text).add(r.global_tokens_from).add(r.frame_mask);
+    key.add(r.residuals).add(r.reuse_residuals);
     key.add(r.use_global_tokens).add(r.keyframes).add(r.fuse).add(r.vin_text_rows).add(r.vin_negative_text_rows);
     const FrameAttention& a = r.attention;
     key.add(static_cast<int64_t>(a.kind))
@@ -145,16 +162,28 @@ void denoise(Ops& ops, const Transformer& m, const DenoiseRequest& r, const Tens
         evaluated.push_back(task);
     }
     // Made once for all chunks of a branch. A single chunk makes them block by block, which holds less memory.
-    if (static_cast<int64_t>(evaluated.size()) > branches)
+    if (static_cast<int64_t>(evaluated.size()) > branches && !r.reuse_residuals)
         for (DitInputs& in : inputs) in.keys_and_values = keys_and_values(ops, m, in);
+    std::vector<int64_t> residual_from = {0};  // rows, of the chunk at the same place
+    for (const Chunk& c : r.chunks)
+        residual_from.push_back(residual_from.back() + (c.end - c.first) * frame_tokens(r.latents.shape()));
     parallel_tasks(ops, static_cast<int64_t>(evaluated.size()), [&](Ops& ops, int64_t i) {
         const int64_t task = evaluated[static_cast<size_t>(i)], branch = task / n, chunk = task % n;
         ops.chunk = static_cast<int>(chunk);
-        const DitInputs in = for_chunk(inputs[static_cast<size_t>(branch)],
-                                       branch ? r.chunk_negative_text : r.chunk_text, static_cast<size_t>(chunk));
+        const DitInputs& shared = inputs[static_cast<size_t>(branch)];
+        const DitInputs in = r.reuse_residuals ? shared
+                                               : for_chunk(shared, branch ? r.chunk_negative_text : r.chunk_text,
+                                                           static_cast<size_t>(chunk));
+        Residual residual;
+        if (r.residuals)
+            residual = {
+                r.residuals.slice(0, branch, branch + 1)
+                    .reshape({r.residuals.size(1), r.residuals.size(2)})
+                    .slice(0, residual_from[static_cast<size_t>(chunk)], residual_from[static_cast<size_t>(chunk) + 1]),
+                r.reuse_residuals};
         copy_into(ops, predictions[static_cast<size_t>(task)],
                   denoise_chunk(ops, m, in, r.chunks[static_cast<size_t>(chunk)], channels, height, width, false,
-                                flag(branch, chunk + 1)));
+                                flag(branch, chunk + 1), residual));
     });
 
     // §3.6 fusion and §3.7 guidance.

@@ -20,6 +20,8 @@ struct DenoiseRequest {
     FrameAttention attention;         // other than whole: one chunk of all frames, no global tokens, not in training
     std::vector<uint8_t> frame_mask;  // [N] or empty
     Tensor global_tokens_from;        // latents that the VIN reads instead
+    Tensor residuals;                 // [branches, residual_rows(), C]: what the blocks added to each chunk; or absent
+    bool reuse_residuals = false;     // they are read, in place of captions, VIN and blocks; else they are written
     std::vector<Range> chunk_text, chunk_negative_text;     // rows of text per chunk; empty: all
     int64_t vin_text_rows = 0, vin_negative_text_rows = 0;  // the VIN reads the first so many rows of text; 0: all
 };
@@ -35,6 +37,9 @@ struct DenoiseTrace {
 void denoise(Ops& ops, const Transformer& model, const DenoiseRequest& request, const Tensor& eps,
              const Tensor& finite_flags, DenoiseTrace* trace = nullptr);
 int64_t finite_flags_needed(const DenoiseRequest& request);
+int64_t residual_rows(const DenoiseRequest& request, const Shape& latents);
+// How far this moves from step to step tells how far the prediction will (methods.md §9): [N · S, C].
+Tensor first_input(Ops& ops, const Transformer& model, const DenoiseRequest& request);
 // What the dry run of denoise() depends on.
 PlanKey plan_key(const Transformer& model, const DenoiseRequest& request);
 // Engine thread: throws VIN_NONFINITE with the block for the first flag that is set, in the order of execution.

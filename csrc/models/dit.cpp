@@ -93,32 +93,48 @@ static Tensor block(Ops& ops, const Transformer& m, const TransformerBlock& bloc
                {VIN_ACTIVATION_NONE, s.gate_m, group, h2});
 }
 
+static bool conditions(const DitInputs& in, int64_t video, int64_t frame) {
+    return !in.frame_mask.empty() && !in.frame_mask[static_cast<size_t>(video * in.video_tokens.size(1) + frame)];
+}
+
+// Lines of modulation for R rows of each video, of which those of the frames from `first` on come first: that of the
+// row's video; conditioning frames take that of t = 0, global rows keep t. Absent: one line for all.
+static Tensor row_groups(Ops& ops, const DitInputs& in, int64_t first, int64_t frames, int64_t R) {
+    const int64_t B = in.video_tokens.size(0), S = in.video_tokens.size(2);
+    const bool masked = !in.frame_mask.empty();
+    if (!masked && B == 1) return {};
+    const int32_t levels = masked ? 2 : 1;
+    std::vector<int32_t> groups(static_cast<size_t>(B * R));
+    for (int64_t row = 0; row < B * R; row++) {
+        const int64_t video = row / R, f = row % R / S;
+        groups[static_cast<size_t>(row)] =
+            static_cast<int32_t>(video) * levels + (f < frames && conditions(in, video, first + f));
+    }
+    return constant(ops, groups, {B * R});
+}
+
+Tensor first_input(Ops& ops, const Transformer& m, const DitInputs& in) {
+    const int64_t N = in.video_tokens.size(1), S = in.video_tokens.size(2);
+    const Tensor group = row_groups(ops, in, 0, N, N * S);
+    const Modulation s = modulation(ops, m.blocks.front().scale_shift_table, in.mod, group);
+    return layer_norm(ops, in.video_tokens.reshape({N * S, m.config.hidden_size}), s.scale_a, s.shift_a, group);
+}
+
 Tensor denoise_chunk(Ops& ops, const Transformer& m, const DitInputs& in, const Chunk& chunk, int64_t channels,
-                     int64_t height, int64_t width, bool raw, const Tensor& finite_flag) {
-    const int64_t B = in.video_tokens.size(0), N = in.video_tokens.size(1), F = chunk.end - chunk.first,
-                  S = in.video_tokens.size(2), C = m.config.hidden_size, context = chunk.start - chunk.first;
+                     int64_t height, int64_t width, bool raw, const Tensor& finite_flag, const Residual& residual) {
+    const int64_t B = in.video_tokens.size(0), F = chunk.end - chunk.first, S = in.video_tokens.size(2),
+                  C = m.config.hidden_size, context = chunk.start - chunk.first;
     const bool full = m.config.layout == Layout::full, masked = !in.frame_mask.empty();
-    const auto conditions = [&](int64_t video, int64_t f) {
-        return masked && !in.frame_mask[static_cast<size_t>(video * N + chunk.first + f)];
-    };
 
     // Rows of a video: tokens of the chunk, then (full) the global tokens.
     Tensor h = contiguous(ops, in.video_tokens.slice(1, chunk.first, chunk.end)).reshape({B, F * S, C});
+    const Tensor h0 = residual.rows && !residual.reused ? h : Tensor();
+    if (residual.reused) h = add(ops, h, residual.rows.reshape(h.shape()));
     if (in.global_tokens && full) h = concatenate(ops, {h, in.global_tokens}, 1);
     const Tensor caption_rows = in.keys_and_values.empty() ? attended_rows(ops, m, in) : Tensor();
     const int64_t R = h.size(1);
 
-    // Modulation: that of the row's video; conditioning frames take that of t = 0, global rows keep t.
-    Tensor group;
-    if (masked || B > 1) {
-        const int32_t levels = masked ? 2 : 1;
-        std::vector<int32_t> groups(static_cast<size_t>(B * R));
-        for (int64_t row = 0; row < B * R; row++) {
-            const int64_t video = row / R, f = row % R / S;
-            groups[static_cast<size_t>(row)] = static_cast<int32_t>(video) * levels + (f < F && conditions(video, f));
-        }
-        group = constant(ops, groups, {B * R});
-    }
+    Tensor group = row_groups(ops, in, chunk.first, F, R);
 
     // Rotary positions: frame minus first owned frame. Of several videos each row has its own line of the table; there,
     // global rows have position 0, which turns nothing.
@@ -139,7 +155,7 @@ Tensor denoise_chunk(Ops& ops, const Transformer& m, const DitInputs& in, const 
     const SelfAttention temporal{{S, F, 1, S, B}, rotary, context, frames};
     const SelfAttention everything{{B, R, R, 1}, rotary, context * S, frames};
 
-    for (size_t i = 0; i < m.blocks.size(); i++) {
+    for (size_t i = 0; i < m.blocks.size() && !residual.reused; i++) {
         const bool across_frames = m.config.layout == Layout::factorised && i % 2 == 1, in_frame = !full && i % 2 == 0;
         const SelfAttention& shape = in_frame ? spatial : across_frames ? temporal : everything;
         const int64_t G = in.global_tokens && !full ? in.global_tokens.size(1) : 0;
@@ -154,6 +170,7 @@ Tensor denoise_chunk(Ops& ops, const Transformer& m, const DitInputs& in, const 
     // Final layer: global rows are dropped; shift and scale = table + t_vec.
     const int64_t groups = in.t_vec.size(0);
     const Tensor video_rows = contiguous(ops, h.slice(1, 0, F * S)).reshape({B * F * S, C});
+    if (h0) combine_into(ops, residual.rows, 1, video_rows, -1, h0.reshape(video_rows.shape()));
     const Tensor table = add(ops, m.final_scale_shift_table.reshape({1, 2, C}), in.t_vec.reshape({groups, 1, C}))
                              .reshape({groups, 2 * C});
     const Tensor shift = table.slice(1, 0, C), scale = table.slice(1, C, 2 * C);
@@ -162,7 +179,8 @@ Tensor denoise_chunk(Ops& ops, const Transformer& m, const DitInputs& in, const 
         u = layer_norm(ops, video_rows, scale.slice(0, 0, 1), shift.slice(0, 0, 1));
         const Tensor again = layer_norm(ops, u, scale.slice(0, 1, 2), shift.slice(0, 1, 2));
         for (int64_t f = 0; f < F; f++)
-            if (conditions(0, f)) copy_into(ops, u.slice(0, f * S, (f + 1) * S), again.slice(0, f * S, (f + 1) * S));
+            if (conditions(in, 0, chunk.first + f))
+                copy_into(ops, u.slice(0, f * S, (f + 1) * S), again.slice(0, f * S, (f + 1) * S));
     } else {
         if (group) group = contiguous(ops, group.reshape({B, R}).slice(1, 0, F * S)).reshape({B * F * S});
         u = layer_norm(ops, video_rows, scale, shift, group);

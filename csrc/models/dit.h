@@ -23,6 +23,13 @@ struct DitInputs {
     FrameAttention attention;     // how self-attention over frames sees a chunk without context, of one video
 };
 
+// What the blocks add to the video rows of a chunk: kept from one evaluation, added again by later ones (methods.md
+// §9).
+struct Residual {
+    Tensor rows;          // [F · S, C] of one video; absent: it is not kept
+    bool reused = false;  // the blocks are left out
+};
+
 // [rows, …] as a batch of one: [1, rows, …]
 inline Tensor one_of_batch(const Tensor& x) {
     Shape shape = x.shape();
@@ -49,6 +56,9 @@ Tensor video_tokens(Ops& ops, const Transformer& model, const Tensor& latents, i
 // Prediction for all frames of the chunk: [out, B · (end − first), H, W], out = the first `channels` output channels.
 // `raw` repeats STDiT3's treatment of conditioning frames in the final layer (opensora.md §1.8), of one video.
 Tensor denoise_chunk(Ops& ops, const Transformer& model, const DitInputs& inputs, const Chunk& chunk, int64_t channels,
-                     int64_t height, int64_t width, bool raw, const Tensor& finite_flag);
+                     int64_t height, int64_t width, bool raw, const Tensor& finite_flag, const Residual& residual = {});
+
+// The modulated input of the first block, of all frames of one video: [N · S, C].
+Tensor first_input(Ops& ops, const Transformer& model, const DitInputs& inputs);
 
 }  // namespace vin

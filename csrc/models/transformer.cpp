@@ -38,6 +38,7 @@ TransformerConfig transformer_config(const JsonField& json) {
         read["context_frames"].fail("at most chunk_frames ", chunk_frames);
     read.number("latent_fps", 0.01, 1000, 5);
     c.max_latent_frames = static_cast<double>(read.integer("max_latent_frames", 1, 1000000, 80));
+    read.numbers("step_cache_polynomial", 5);
     const int64_t head = c.hidden_size / c.num_heads;
     if (c.hidden_size % c.num_heads != 0 || head % 2 != 0 || head > 512)
         read["num_heads"].fail("a number of heads that splits hidden_size ", c.hidden_size,

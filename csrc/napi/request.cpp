@@ -10,6 +10,7 @@ DenoiseRequest PendingEvaluation::with(const std::function<Tensor(const Operand&
     if (text) r.text = tensor_of(text);
     if (negative_text) r.negative_text = tensor_of(negative_text);
     if (global_tokens_from) r.global_tokens_from = tensor_of(global_tokens_from);
+    if (residuals) r.residuals = tensor_of(residuals);
     return r;
 }
 DenoiseRequest PendingEvaluation::resolved() const {
@@ -172,6 +173,12 @@ PendingEvaluation evaluation_from_js(const Napi::Object& object, const Transform
     r.chunk_negative_text = ranges_from_js(object, "chunkNegativeText", r.chunks.size(), negative_rows);
     r.vin_text_rows = rows_from_js(object, "vinTextRows", rows);
     r.vin_negative_text_rows = rows_from_js(object, "vinNegativeTextRows", negative_rows);
+    p.residuals = optional_operand(object, "residuals", given);
+    r.reuse_residuals = flag(object, "reuseResiduals", false);
+    const Shape kept = {p.negative_text ? 2 : 1, residual_rows(r, p.latents.shape), m.config.hidden_size};
+    if (p.residuals ? p.residuals.shape != kept : r.reuse_residuals)
+        throw invalid("Expected residuals of shape ", kept, " but received ",
+                      p.residuals ? to_string(p.residuals.shape) : "none");
     p.tasks_in_flight = static_cast<int>(number(object, "chunksInFlight", 0));
     p.cancel = optional_cancel(object);
     return p;

@@ -86,6 +86,19 @@ static Napi::Value forward_js(const Napi::CallbackInfo& info, const ModelRef& mo
     });
 }
 
+static Napi::Value first_input_js(const Napi::CallbackInfo& info, const ModelRef& model) {
+    const Transformer& m = *model->model.transformer;
+    const PendingEvaluation pending = evaluation_from_js(info[0].As<Napi::Object>(), m);
+    const Shape& x = pending.latents.shape;
+    const HandleRef out = new_handle(model->engine, {x[1] * ((x[2] + 1) / 2) * ((x[3] + 1) / 2), m.config.hidden_size});
+    return submit(info.Env(), out, pending.cancel, [=](Engine& engine) {
+        const DenoiseRequest r = pending.resolved();
+        const Transformer& m = *model->model.transformer;
+        return planned(engine, PlanKey("firstInput", m.weights.id()).add(r.latents).add(r.frame_mask), pending.cancel,
+                       out->shape, [&](Ops& ops, const Tensor& y) { copy_into(ops, y, first_input(ops, m, r)); });
+    });
+}
+
 static Napi::Value attention_js(const Napi::CallbackInfo& info, const ModelRef& model) {
     const Transformer& m = *model->model.transformer;
     const PendingEvaluation pending = evaluation_from_js(info[0].As<Napi::Object>(), m);
@@ -138,7 +151,8 @@ static Napi::Value memory_js(const Napi::CallbackInfo& info, const ModelRef& mod
 
 void TransformerWrap::define(Napi::Env env) {
     define_model(env, {method<&denoise_js>("denoise"), method<&trace_js>("trace"), method<&forward_js>("forward"),
-                       method<&attention_js>("attention"), method<&memory_js>("memory")});
+                       method<&attention_js>("attention"), method<&first_input_js>("firstInput"),
+                       method<&memory_js>("memory")});
 }
 
 }  // namespace vin

@@ -68,7 +68,7 @@ Texts become numbers, and what no model would take is refused, before one is ope
 */
 export function samplingOptions(values: Values): GenerateOptions {
   const read = ({ name, value }: Pick<Flag, 'name' | 'value'>): unknown => {
-    if (value === 'text') return values[name]
+    if (value === 'text' || (value === 'number or text' && Number.isNaN(Number(values[name] ?? NaN)))) return values[name]
     return value === 'seed' ? seedOption(values[name]) : numberOption(values[name], `--${name}`)
   }
   const options: GenerateOptions = given(Object.fromEntries([['prompt', values['prompt']], ...samplingFlags.map((flag) => [flag.option, read(flag)])]))

@@ -59,10 +59,10 @@ export async function runJob(settings: RunSettings, reporter: Reporter, signal: 
     for (const warning of video.warnings.slice(known)) reporter.warning(warning)
     if (job.own) await run.remove()
     const seconds = ((performance.now() - start) / 1000).toFixed(1)
-    const { numFrames, fps, seed } = video
+    const { numFrames, fps, seed, skippedSteps } = video
     const [width, height] = [video.width * scale, video.height * scale]
     const size = isPixels ? `${width} × ${height}` : 'latents'
-    reporter.result(`${output}: ${numFrames} frames, ${size}, ${fps} fps, seed ${seed}, ${seconds} s`, { type: 'done', path: output, numFrames, width, height, scale, fps, seed, seconds: Number(seconds) })
+    reporter.result(`${output}: ${numFrames} frames, ${size}, ${fps} fps, seed ${seed}, ${seconds} s${skippedSteps === 0 ? '' : `, ${skippedSteps} steps skipped`}`, { type: 'done', path: output, numFrames, width, height, scale, fps, seed, seconds: Number(seconds), skippedSteps })
   } catch (error) {
     if (run.begins) explain(error, job, output, reporter)
     throw error

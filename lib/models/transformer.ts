@@ -41,6 +41,8 @@ export interface TransformerConfig {
   context_frames: number
   latent_fps: number
   max_latent_frames: number
+  /** How much the prediction changes for a change of the first block's input, highest power first; see `stepCache` of generate. @default Open-Sora 1.2's */
+  step_cache_polynomial?: number[]
   vin?: VinConfig
 }
 

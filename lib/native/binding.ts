@@ -74,6 +74,9 @@ export interface EvaluationRequest<T = NativeTensor> {
   /** The VIN reads the first so many rows of `text` (and of `negativeText`); what follows them is for chunks alone. Absent: all rows. */
   vinTextRows?: number | undefined
   vinNegativeTextRows?: number | undefined
+  /** What the blocks add to each chunk [branches, rows of all chunks, C]: written, or with `reuseResiduals` added again in place of captions, VIN and blocks. */
+  residuals?: T | undefined
+  reuseResiduals?: boolean | undefined
   /** Chunks evaluated at once; 0: as many as there are threads. */
   chunksInFlight?: number | undefined
   cancel?: NativeCancel | undefined
@@ -113,6 +116,8 @@ export interface NativeTransformer extends NativeModel {
   forward(request: Omit<EvaluationRequest, 'chunks'>): NativeTensor
   /** VIN attention per head: encoder [heads, G, keys] and per processor block [heads, G+L, G+L]. */
   attention(request: EvaluationRequest): { encoder: NativeTensor; processor: NativeTensor[] }
+  /** The modulated input of the first block for all frames: [N · S, C]. */
+  firstInput(request: EvaluationRequest): NativeTensor
   /** Peak activation bytes of one such evaluation, by the dry run. Runs on the calling thread. */
   memory(request: EvaluationRequest<{ readonly shape: readonly number[] }>): number
 }

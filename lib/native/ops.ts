@@ -61,6 +61,22 @@ export function filled(engine: NativeEngine, shape: readonly number[], value: nu
   return output(engine.op('fill', { y: { shape: [...shape] }, value }))
 }
 
+/** mean |now − before| / mean |before| of two matrices of one shape. Waits for them. */
+export async function relativeChange(engine: NativeEngine, now: NativeTensor, before: NativeTensor): Promise<number> {
+  const nothing = filled(engine, before.shape, 0)
+  const distances = [now, nothing].map((target) => {
+    const loss = output(engine.op('fill', { y: { shape: [1], dtype: 'float64' }, value: 0 }))
+    engine.op('reconstruction_loss', { loss, prediction: before, target, weight: null, l1: 1, l2: 0 })
+    return loss
+  })
+  try {
+    const [moved = NaN, length = NaN] = (await Promise.all(distances.map((sum) => sum.read()))).map(({ data }) => data[0])
+    return moved / length
+  } finally {
+    for (const tensor of [nothing, ...distances]) tensor.dispose()
+  }
+}
+
 /** Tensors one after another along an axis. */
 export function concat(engine: NativeEngine, tensors: readonly NativeTensor[], axis: number): NativeTensor {
   const first = tensors[0]

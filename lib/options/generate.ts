@@ -9,6 +9,7 @@ import { Tensor, checkShape, type TensorData, type TensorLike } from '../native/
 import { checkContext } from '../plan/chunks.js'
 import { fusionNames, type Fusion } from '../plan/fusion.js'
 import { endsInPadding, latentFramesOf, videoFramesOf, type MicroBatch } from '../plan/frames.js'
+import { stepCacheNames, type StepCacheOption } from '../plan/step-cache.js'
 import { createScheduler, type Scheduler, type SchedulerOption } from '../schedulers/index.js'
 import { checkTarget } from '../schedulers/scheduler.js'
 import type { ImageInput } from '../video/image.js'
@@ -40,6 +41,8 @@ export interface StepEvent {
   /** Steps of the whole run: for methods that sample chunks in turn, of all chunks together. */
   numInferenceSteps: number
   timestep: number
+  /** False where `stepCache` has left the evaluation out. */
+  computed: boolean
   latents(): Promise<TensorData>
   /** Milliseconds that are left for sampling: the median of the last steps, hooks included, times the steps to come. */
   etaMs: number
@@ -122,6 +125,15 @@ export interface GenerateOptions extends ChunkOptions {
   @default 'early'
   */
   fusion?: Fusion | undefined
+  /**
+  Leaves out evaluations where little changes from step to step, and adds again what the blocks of the transformer added in the last one that was computed (TeaCache,
+  arXiv 2411.19108). 'slow' skips few, 'fast' more; a number is what may change before a step is computed again (0.1 and 0.2 are the two names; 0 skips none).
+  The first and the last step are always computed. How much a change of the input tells of the prediction is a polynomial of the checkpoint's.
+
+  @default 'off'
+  @throws RangeError for a number outside 0 … 100
+  */
+  stepCache?: StepCacheOption | undefined
   /** 'latents' leaves out decoding, and needs no VAE. @default 'video' */
   outputType?: 'video' | 'latents' | undefined
   /** The first picture: a path, the bytes of a PNG, JPEG or WebP file, or RGB pixels. Cropped to cover the video. */
@@ -160,7 +172,7 @@ export const defaultNumFrames = 64
 /** An option of the command line that stands for an option here. */
 export interface Flag {
   name: string
-  value: 'number' | 'seed' | 'text'
+  value: 'number' | 'seed' | 'text' | 'number or text'
   hint: string
   help: string
   /** What holds without it, in words. */
@@ -222,6 +234,10 @@ export const generateRules = {
   },
   keyframeInterval: { check: evaluationChecks.keyframeInterval },
   fusion: { check: resolveFusion },
+  stepCache: {
+    check: checkStepCache,
+    flag: flag('step-cache', 'number or text', 'name', 'leaves out evaluations where little changes: off, slow, fast or a threshold', 'off')
+  },
   chunksInFlight: {
     check: evaluationChecks.chunksInFlight,
     flag: flag('chunks-in-flight', 'number', 'n', 'chunks evaluated at once', 'as many as memory and threads allow')
@@ -257,10 +273,11 @@ export interface ResolvedGenerateOptions extends AsGiven, SizeOptions {
   contextFrames: number
   keyframeInterval: number
   fusion: Fusion
+  stepCache: StepCacheOption
   outputType: 'video' | 'latents'
 }
 
-type Decided = 'prompt' | 'fps' | 'numInferenceSteps' | 'guidanceScale' | 'scheduler' | 'method' | 'chunkFrames' | 'contextFrames' | 'keyframeInterval' | 'fusion' | 'outputType'
+type Decided = 'prompt' | 'fps' | 'numInferenceSteps' | 'guidanceScale' | 'scheduler' | 'method' | 'chunkFrames' | 'contextFrames' | 'keyframeInterval' | 'fusion' | 'stepCache' | 'outputType'
 /** Options that are taken as they are; absent ones are undefined. An absent seed is to be drawn. */
 type AsGiven = { [K in Exclude<keyof GenerateOptions, Decided | keyof SizeOptions>]-?: GenerateOptions[K] | undefined }
 
@@ -320,6 +337,7 @@ export function resolveGenerateOptions(options: GenerateOptions, context: Genera
     method: methodByName(options.method ?? methods.vin.name),
     ...resolvePlanOptions(options, config),
     fusion: resolveFusion(options.fusion),
+    stepCache: options.stepCache ?? 'off',
     outputType: options.outputType ?? 'video'
   })
 }
@@ -403,6 +421,12 @@ function resolveFusion(fusion: unknown = 'early'): Fusion {
   const window = { from: checkNumber(from, 'fusion.from', 0, 1), until: checkNumber(until, 'fusion.until', 0, 1) }
   if (window.until > window.from) throw rangeError(`Expected fusion.until of at most fusion.from ${window.from} but received ${window.until}`)
   return Object.freeze(window)
+}
+
+function checkStepCache(value: unknown): StepCacheOption {
+  if (typeof value === 'number') return checkNumber(value, 'stepCache', 0, 100)
+  if (!stepCacheNames.some((name) => name === value)) throw expected("'off', 'slow', 'fast' or a number from 0 to 100", 'stepCache', value, typeof value === 'string' ? 'range' : 'type')
+  return value as StepCacheOption
 }
 
 function checkVideoInput(video: unknown): GenerateOptions['video'] {

@@ -79,6 +79,7 @@ export interface StepReport {
   step: number
   numInferenceSteps: number
   timestep: number
+  computed: boolean
   etaMs: number
 }
 

@@ -2,16 +2,19 @@
 // latents the loop awaits the step before the one it has just queued, so that the device never waits for JavaScript.
 
 import { inStep } from '../errors.js'
-import type { Evaluation, Method, MethodPlan } from '../methods/index.js'
+import type { Method, MethodPlan } from '../methods/index.js'
 import type { Transformer } from '../models/transformer.js'
-import type { NativeCancel, NativeEngine, NativeTensor } from '../native/binding.js'
+import type { EvaluationRequest, NativeCancel, NativeEngine, NativeTensor } from '../native/binding.js'
 import { abortable } from '../native/cancel.js'
 import { copyInto } from '../native/ops.js'
+import { readNative, type TensorData } from '../native/tensor.js'
 import type { Chunk } from '../plan/chunks.js'
 import type { Fusion } from '../plan/fusion.js'
+import type { StepCacheOption } from '../plan/step-cache.js'
 import type { Scheduler, TimestepSize } from '../schedulers/index.js'
 import { evaluationRequest } from './evaluation.js'
 import { StepLatents, type StepReport } from './hooks.js'
+import { StepCache, changeCounter } from './step-cache.js'
 import type { TextConditioning } from './text.js'
 
 export interface LoopOptions {
@@ -27,12 +30,13 @@ export interface LoopOptions {
   height: number
   width: number
   chunksInFlight: number | undefined
+  stepCache: StepCacheOption
   /** [N]: 0 for conditioning frames, which stay as they are. Absent: all are denoised. */
   frameMask: number[] | undefined
   cancel: NativeCancel
   signal: AbortSignal
-  /** An observer that must see a step before the next one is queued: a hook, or a saved state. Returns latents that replace the step's. */
-  observe?: ((report: StepReport, latents: StepLatents, scheduler: Scheduler) => Promise<NativeTensor | undefined>) | undefined
+  /** An observer that must see a step before the next one is queued: a hook, or a saved state. Returns latents that replace the step's; `carried` is what a run that goes on needs beside them. */
+  observe?: ((report: StepReport, latents: StepLatents, carried: () => Promise<Carried>) => Promise<NativeTensor | undefined>) | undefined
   /** Told of every finished step, and awaited. */
   report: (report: StepReport, latents: StepLatents) => Promise<void>
 }
@@ -42,7 +46,13 @@ export interface LoopStart {
   latents: NativeTensor
   /** Steps already made, over all chunks of methods that sample in turn. */
   step: number
-  schedulerState?: Record<string, NativeTensor> | undefined
+  carried?: Carried | undefined
+}
+
+/** What passes from step to step beside latents. */
+export interface Carried {
+  scheduler: Record<string, TensorData>
+  stepCache: Record<string, TensorData>
 }
 
 /** One pass over the schedule: all chunks, or the chunk whose turn it is. */
@@ -121,26 +131,39 @@ export async function sample(options: LoopOptions, start: LoopStart): Promise<Na
     }
     return report
   }
+  let cache: StepCache | undefined
+  const carried = async (): Promise<Carried> => {
+    const state = Object.entries(scheduler.state()).map(async ([name, tensor]) => [name, await readNative(tensor)] as const)
+    return { scheduler: Object.fromEntries(await Promise.all(state)), stepCache: (await cache?.state()) ?? {} }
+  }
   try {
     for (const { frameMask, firstStep } of passes) {
       if (firstStep + numInferenceSteps <= start.step) continue
       scheduler.setTimesteps(numInferenceSteps, size)
+      cache?.dispose()
+      const counter = changeCounter(options.stepCache, options.transformer)
+      cache = counter && new StepCache(engine, options.transformer, counter)
       const begin = Math.max(0, start.step - firstStep)
-      if (begin > 0 && start.schedulerState !== undefined) scheduler.restore(start.schedulerState, begin, engine)
+      if (begin > 0 && start.carried !== undefined) {
+        scheduler.restore(uploaded(engine, start.carried.scheduler), begin, engine)
+        cache?.restore(start.carried.stepCache)
+      }
       for (let step = begin; step < numInferenceSteps; step++) {
         options.signal.throwIfAborted()
         const timestep = scheduler.timesteps[step] ?? NaN
         const evaluation = method.evaluation(plan, step, numInferenceSteps, options.fusion)
-        const next = queueStep(options, current.native, timestep, evaluation, frameMask)
+        const request = evaluationRequest({ ...options, latents: current.native, timestep, evaluation, frameMask })
+        const cached = cache && (await abortable(inStep(firstStep + step, cache.apply(request, step === numInferenceSteps - 1)), options.signal))
+        const next = queueStep(options, cached ?? request)
         const following = new StepLatents(next)
         following.hold()
         current.release()
         current = following
         await settle()
-        pending = { step: { step: firstStep + step, numInferenceSteps: total, timestep }, latents: following }
+        pending = { step: { step: firstStep + step, numInferenceSteps: total, timestep, computed: cached?.reuseResiduals !== true }, latents: following }
         if (options.observe === undefined) continue
         const report = await settle()
-        const replaced = await options.observe(report as StepReport, current, scheduler)
+        const replaced = await options.observe(report as StepReport, current, carried)
         if (replaced !== undefined) {
           current.release()
           current = new StepLatents(replaced)
@@ -153,13 +176,17 @@ export async function sample(options: LoopOptions, start: LoopStart): Promise<Na
   } finally {
     pending?.latents.release()
     current.release()
+    cache?.dispose()
     scheduler.reset()
   }
 }
 
-function queueStep(options: LoopOptions, latents: NativeTensor, timestep: number, evaluation: Evaluation, frameMask: number[] | undefined): NativeTensor {
-  const { engine, transformer, scheduler } = options
-  const request = evaluationRequest({ ...options, latents, timestep, evaluation, frameMask })
+function uploaded(engine: NativeEngine, tensors: Record<string, TensorData>): Record<string, NativeTensor> {
+  return Object.fromEntries(Object.entries(tensors).map(([name, { data, shape }]) => [name, engine.upload(data, shape)]))
+}
+
+function queueStep({ engine, transformer, scheduler }: LoopOptions, request: EvaluationRequest): NativeTensor {
+  const { latents, timestep, frameMask } = request
   const eps = transformer.native.denoise(request)
   try {
     const next = scheduler.queueStep(engine, eps, timestep, latents)

@@ -9,6 +9,7 @@ import { evaluationFlops, type CostModel } from '../plan/cost.js'
 import { centreOf, entryAt, entryShares } from '../plan/timeline.js'
 import { evaluationRequest, planOf } from './evaluation.js'
 import type { PipelineParts } from './load.js'
+import { stepCacheBytes } from './step-cache.js'
 
 export interface PipelineWarning {
   code: string
@@ -34,7 +35,7 @@ export interface VideoPlan {
     byMethod: Record<string, number>
     /** Guidance branches a step. */
     branches: number
-    /** All steps and branches. */
+    /** All steps and branches; `stepCache` leaves some of them out. */
     total: number
   }
   /** Bytes. */
@@ -101,10 +102,11 @@ function planMemory(options: ResolvedGenerateOptions, transformer: Transformer, 
   const latentsOf = { shape: [C, latentFrames, height / 8, width / 8] }
   const request = evaluationRequest({ ...options, latents: latentsOf, timestep: 1, text, evaluation: { ...plan, fuse: plan.chunks.length > 1 } })
   const activations = transformer.native.memory(request)
+  const cache = options.stepCache === 'off' ? 0 : stepCacheBytes(request, transformer.config.hidden_size)
   const decode = vae === undefined || options.outputType === 'latents' ? 0 : vae.native.memory({ height, width })
   // Beside the model: latents of this step and the next, the prediction, and start noise.
   const latents = 4 * 4 * C * latentFrames * (height / 8) * (width / 8)
-  return { weights, activations, decode, peak: weights + latents + Math.max(activations, decode) }
+  return { weights, activations, decode, peak: weights + latents + cache + Math.max(activations, decode) }
 }
 
 function planWarnings(options: ResolvedGenerateOptions, transformer: Transformer): PipelineWarning[] {

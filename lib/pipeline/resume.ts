@@ -26,7 +26,7 @@ export interface SavedState {
   step: number
   seed: number | bigint
   fingerprint: Fingerprint
-  /** `latents`, and the scheduler's own under `scheduler.`. */
+  /** `latents`, the scheduler's own under `scheduler.`, and those of `stepCache` under its name. */
   tensors: Record<string, TensorData>
 }
 

@@ -9,7 +9,6 @@ import { checkSeed, copyInto, copyOf, randnNative } from '../native/ops.js'
 import { Scope, readNative, toNative, type TensorData } from '../native/tensor.js'
 import { plainOptions, type ResolvedGenerateOptions } from '../options/generate.js'
 import type { MicroBatch } from '../plan/frames.js'
-import type { Scheduler } from '../schedulers/index.js'
 import { Video } from '../video/video.js'
 import { givenFrames, maskOf, placeFrames } from './conditioning.js'
 import { decodeBatches, decodeFrames } from './decode.js'
@@ -18,7 +17,7 @@ import { checkFinite } from './finite.js'
 import { callHook, replacedLatents, stepEvent, type StepLatents, type StepReport } from './hooks.js'
 import type { GenerationEvent, RunContext, RunResult } from './job.js'
 import type { PipelineParts } from './load.js'
-import { sample, type LoopStart } from './loop.js'
+import { sample, type Carried, type LoopStart } from './loop.js'
 import { planVideo, type PipelineWarning, type VideoPlan } from './plan.js'
 import { isPreviewed, preview, requireVae } from './previews.js'
 import { encodePrompt, type TextEncoderLike } from './prompt.js'
@@ -86,9 +85,9 @@ export async function runGenerate(options: ResolvedGenerateOptions, parts: Pipel
     const seed = options.seed ?? resuming?.state?.seed ?? randomSeed()
     const text = await textOf(run)
     const textDone = performance.now()
-    const latents = await sampleLatents(run, text, checkSeed(seed), seed, resuming)
+    const sampled = await sampleLatents(run, text, checkSeed(seed), seed, resuming)
     const timings: Record<string, number> = { text: textDone - started, sampling: performance.now() - textDone }
-    return finish(run, latents, seed, timings)
+    return finish(run, sampled, seed, timings)
   } finally {
     await states?.release()
     scope.dispose()
@@ -119,8 +118,13 @@ async function textOf({ options, parts, textEncoder, context, engine, scope, pla
   return conditionText(parts.transformer, entries, negative, options.guidanceScale, scope, entries.length > 1 ? plan.promptShares : undefined)
 }
 
+interface Sampled {
+  latents: TensorData
+  skippedSteps: number
+}
+
 /** Start noise with the given frames in it, then all steps. */
-async function sampleLatents(run: Run, text: TextConditioning, seed: bigint, givenSeed: number | bigint, resuming: Resuming | undefined): Promise<TensorData> {
+async function sampleLatents(run: Run, text: TextConditioning, seed: bigint, givenSeed: number | bigint, resuming: Resuming | undefined): Promise<Sampled> {
   const { options, parts, context, engine, scope, plan, warn } = run
   const { signal, cancel, owner } = context
   const { transformer, vae } = parts
@@ -150,12 +154,12 @@ async function sampleLatents(run: Run, text: TextConditioning, seed: bigint, giv
   const observe =
     onStep === undefined && resuming === undefined && onPreview === undefined
       ? undefined
-      : async (report: StepReport, latents: StepLatents, scheduler: Scheduler): Promise<NativeTensor | undefined> => {
+      : async (report: StepReport, latents: StepLatents, carried: () => Promise<Carried>): Promise<NativeTensor | undefined> => {
           const answer = await callHook(owner, signal, () => onStep?.(stepEvent(report, latents)))
           const replaced = await replacedLatents(engine, answer, shape, signal)
           try {
             if (replaced !== undefined) checkFinite(await readNative(replaced), 'latents from onStep', { step: report.step })
-            if (resuming !== undefined) await save(resuming, report.step + 1, givenSeed, replaced ?? latents.native, scheduler)
+            if (resuming !== undefined) await save(resuming, report.step + 1, givenSeed, replaced ?? latents.native, await carried())
             await previews(report, replaced ?? latents.native)
           } catch (error) {
             replaced?.dispose()
@@ -164,6 +168,7 @@ async function sampleLatents(run: Run, text: TextConditioning, seed: bigint, giv
           return replaced
         }
   let lastStep = start.step - 1
+  let skippedSteps = 0
   const loop = {
     engine,
     transformer,
@@ -177,12 +182,14 @@ async function sampleLatents(run: Run, text: TextConditioning, seed: bigint, giv
     height,
     width,
     chunksInFlight: options.chunksInFlight,
+    stepCache: options.stepCache,
     frameMask,
     cancel,
     signal,
     observe,
     report: async (report: StepReport, latents: StepLatents): Promise<void> => {
       lastStep = report.step
+      if (!report.computed) skippedSteps++
       if (context.observed) context.emit({ event: stepEvent(report, latents), hold: () => latents.hold(), release: () => latents.release() })
       // Where a hook may replace the latents, the preview shows what it left.
       if (observe === undefined) await previews(report, latents.native)
@@ -192,7 +199,7 @@ async function sampleLatents(run: Run, text: TextConditioning, seed: bigint, giv
   try {
     const data = await abortable(readNative(latents), signal)
     checkFinite(data, 'latents after the last step', { step: lastStep })
-    return data
+    return { latents: data, skippedSteps }
   } finally {
     latents.dispose()
   }
@@ -201,11 +208,12 @@ async function sampleLatents(run: Run, text: TextConditioning, seed: bigint, giv
 /** The saved state, the given latents, or the seed's noise. */
 async function startOf({ options, engine, context }: Run, seed: bigint, shape: number[], state: SavedState | undefined): Promise<LoopStart> {
   if (state !== undefined) {
-    const { latents, ...rest } = state.tensors
-    const upload = ({ data, shape: size }: TensorData): NativeTensor => engine.upload(data, size)
-    const schedulerState: Record<string, NativeTensor> = {}
-    for (const [name, tensor] of Object.entries(rest)) schedulerState[name.replace(/^scheduler\./, '')] = upload(tensor)
-    return { latents: upload(latents as TensorData), step: state.step, schedulerState }
+    const { data, shape: size } = state.tensors['latents'] as TensorData
+    const part = (prefix: string): Record<string, TensorData> => {
+      const own = Object.entries(state.tensors).filter(([name]) => name.startsWith(prefix))
+      return Object.fromEntries(own.map(([name, tensor]) => [name.slice(prefix.length), tensor]))
+    }
+    return { latents: engine.upload(data, size), step: state.step, carried: { scheduler: part('scheduler.'), stepCache: part('stepCache.') } }
   }
   if (options.latents === undefined) return { latents: startNoise(engine, options, seed, shape), step: 0 }
   const scope = new Scope()
@@ -229,15 +237,15 @@ function startNoise(engine: NativeEngine, { method, latentFrames, chunkFrames }:
   return noise
 }
 
-async function save({ folder, fingerprint }: Resuming, step: number, seed: number | bigint, latents: NativeTensor, scheduler: Scheduler): Promise<void> {
+async function save({ folder, fingerprint }: Resuming, step: number, seed: number | bigint, latents: NativeTensor, carried: Carried): Promise<void> {
   const tensors: Record<string, TensorData> = { latents: await readNative(latents) }
   checkFinite(tensors['latents']!, `latents after step ${step - 1}`, { step: step - 1 })
-  for (const [name, tensor] of Object.entries(scheduler.state())) tensors[`scheduler.${name}`] = await readNative(tensor)
+  for (const [part, state] of Object.entries<Record<string, TensorData>>({ ...carried })) for (const [name, tensor] of Object.entries(state)) tensors[`${part}.${name}`] = tensor
   await saveState(folder.path, { step, seed, fingerprint, tensors })
 }
 
 /** The video, which decodes when it is read, and the events of the job, whose decoding stops with the job's signal. */
-function finish({ options, parts, context, plan, warnings }: Run, latents: TensorData, seed: number | bigint, timings: Record<string, number>): RunResult {
+function finish({ options, parts, context, plan, warnings }: Run, { latents, skippedSteps }: Sampled, seed: number | bigint, timings: Record<string, number>): RunResult {
   const { numFrames, width, height, fps, outputType } = options
   const vae = outputType === 'video' ? requireVae(parts.vae) : undefined
   const { logger } = context
@@ -252,6 +260,7 @@ function finish({ options, parts, context, plan, warnings }: Run, latents: Tenso
     options: plainOptions(options, seed),
     plan,
     timings,
+    skippedSteps,
     warnings,
     onWarning: ({ code, message }) => logger?.warn({ code }, message)
   })

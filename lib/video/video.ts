@@ -39,6 +39,8 @@ export interface VideoParts<Options = unknown, Plan = unknown> {
   plan: Plan
   /** Milliseconds by stage. */
   timings?: Readonly<Record<string, number>>
+  /** @default 0 */
+  skippedSteps?: number
   warnings?: readonly VideoWarning[]
   /** Hears of each adjustment that a writer makes. */
   onWarning?: ((warning: VideoWarning) => void) | undefined
@@ -64,6 +66,7 @@ export interface VideoJSON<Options = unknown, Plan = unknown> {
   options: Options
   plan: Plan
   timings: Readonly<Record<string, number>>
+  skippedSteps: number
   warnings: VideoWarning[]
 }
 
@@ -89,6 +92,8 @@ export class Video<Options = unknown, Plan = unknown> {
   readonly plan: Plan
   /** Milliseconds by stage. */
   readonly timings: Readonly<Record<string, number>>
+  /** Steps whose evaluation `stepCache` left out; of a resumed run, those since it went on. */
+  readonly skippedSteps: number
   /** Adjustments, those of `save` included. */
   readonly warnings: VideoWarning[]
 
@@ -112,6 +117,7 @@ export class Video<Options = unknown, Plan = unknown> {
     this.options = parts.options
     this.plan = parts.plan
     this.timings = parts.timings ?? {}
+    this.skippedSteps = parts.skippedSteps ?? 0
     this.warnings = [...(parts.warnings ?? [])]
   }
 
@@ -192,8 +198,8 @@ export class Video<Options = unknown, Plan = unknown> {
 
   /** What the video is, without latents and pixels: for logs and for answers of a service. A bigint becomes its digits. */
   toJSON(): VideoJSON<Options, Plan> {
-    const { width, height, fps, numFrames, seed, options, plan, timings, warnings } = this
-    return JSON.parse(JSON.stringify({ width, height, fps, numFrames, seed, options, plan, timings, warnings }, plainValue)) as VideoJSON<Options, Plan>
+    const { width, height, fps, numFrames, seed, options, plan, timings, skippedSteps, warnings } = this
+    return JSON.parse(JSON.stringify({ width, height, fps, numFrames, seed, options, plan, timings, skippedSteps, warnings }, plainValue)) as VideoJSON<Options, Plan>
   }
 
   #checkOneFile(format: VideoFormat): void {

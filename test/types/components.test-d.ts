@@ -87,6 +87,7 @@ expectTypeOf<TransformerConfig>().toEqualTypeOf<{
   context_frames: number
   latent_fps: number
   max_latent_frames: number
+  step_cache_polynomial?: number[]
   vin?: VinConfig
 }>()
 expectTypeOf<ForwardOptions<Tensor>>().toEqualTypeOf<{
@@ -223,13 +224,14 @@ expectTypeOf<Omit<Video<'options', 'plan'>, 'frames' | 'save' | 'toBuffer' | 'to
   readonly options: 'options'
   readonly plan: 'plan'
   readonly timings: Readonly<Record<string, number>>
+  readonly skippedSteps: number
   readonly warnings: VideoWarning[]
 }>()
 expectTypeOf<Video['frames']>().toEqualTypeOf<(options?: { signal?: AbortSignal }) => AsyncGenerator<Frame>>()
 expectTypeOf<Video['save']>().toEqualTypeOf<(path: string, options?: SaveOptions) => Promise<void>>()
 expectTypeOf<Video['toStream']>().toEqualTypeOf<(format: string, options?: SaveOptions) => Readable>()
 expectTypeOf<Video<'options', 'plan'>['toJSON']>().toEqualTypeOf<() => VideoJSON<'options', 'plan'>>()
-expectTypeOf<keyof VideoJSON>().toEqualTypeOf<'width' | 'height' | 'fps' | 'numFrames' | 'seed' | 'options' | 'plan' | 'timings' | 'warnings'>()
+expectTypeOf<keyof VideoJSON>().toEqualTypeOf<'width' | 'height' | 'fps' | 'numFrames' | 'seed' | 'options' | 'plan' | 'timings' | 'skippedSteps' | 'warnings'>()
 expectTypeOf<VideoJSON['seed']>().toEqualTypeOf<number | string>()
 expectTypeOf<Video['toBuffer']>().toEqualTypeOf<(format: string, options?: SaveOptions) => Promise<Buffer>>()
 

@@ -12,6 +12,7 @@ import type {
   Frame,
   FromConfigOptions,
   Fusion,
+  StepCacheOption,
   FusionWindow,
   GenerateCallOptions,
   GeneratedVideo,
@@ -56,6 +57,7 @@ import type {
 expectTypeOf<TimelineEntry>().toEqualTypeOf<{ at: number | { frame: number }; prompt: string; ease?: number | undefined }>()
 expectTypeOf<MethodName>().toEqualTypeOf<'vin' | 'full' | 'autoregressive' | 'freenoise' | 'spectral-blend' | 'streaming-t2v' | 'independent'>()
 expectTypeOf<FusionWindow>().toEqualTypeOf<{ from: number; until: number }>()
+expectTypeOf<StepCacheOption>().toEqualTypeOf<'off' | 'slow' | 'fast' | number>()
 expectTypeOf<Fusion>().toEqualTypeOf<'early' | 'mid' | 'late' | 'none' | FusionWindow>()
 expectTypeOf<StepResult>().toEqualTypeOf<TensorLike | void | undefined>()
 
@@ -78,6 +80,7 @@ expectTypeOf<GenerateOptions>().toEqualTypeOf<{
   contextFrames?: number | undefined
   keyframeInterval?: number | undefined
   fusion?: Fusion | undefined
+  stepCache?: StepCacheOption | undefined
   chunksInFlight?: number | undefined
   outputType?: 'video' | 'latents' | undefined
   image?: string | Uint8Array | Picture | undefined
@@ -171,7 +174,7 @@ expectTypeOf<VideoPlan>().toEqualTypeOf<{
   memory: { weights: number; activations: number; decode: number; peak: number }
   warnings: PipelineWarning[]
 }>()
-expectTypeOf<StepEvent>().toEqualTypeOf<{ type: 'step'; step: number; numInferenceSteps: number; timestep: number; latents(): Promise<TensorData>; etaMs: number }>()
+expectTypeOf<StepEvent>().toEqualTypeOf<{ type: 'step'; step: number; numInferenceSteps: number; timestep: number; computed: boolean; latents(): Promise<TensorData>; etaMs: number }>()
 expectTypeOf<PreviewEvent>().toEqualTypeOf<{ type: 'preview'; step: number; frames: Frame[] }>()
 expectTypeOf<GenerationEvent>().toEqualTypeOf<
   | { type: 'queued'; position: number }

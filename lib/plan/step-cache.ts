@@ -1,0 +1,39 @@
+// When a step's evaluation may be left out: TeaCache (arXiv 2411.19108), methods.md §9.
+
+/** 'slow' skips where little changes, 'fast' more; a number is the threshold itself, and 0 skips nothing. */
+export type StepCacheOption = 'off' | 'slow' | 'fast' | number
+
+export const stepCacheNames = ['off', 'slow', 'fast'] as const
+
+/** What may change before a step is computed again. */
+export const stepCacheThresholds = { slow: 0.1, fast: 0.2 } as const
+
+/** How much the prediction changes for a change of the first block's modulated input, highest power first: Open-Sora 1.2's, fitted by TeaCache's authors. */
+export const openSoraPolynomial: readonly number[] = [217.546007, -118.329252, 26.8662585, -0.0459364272, 0.048442624]
+
+/** The polynomial's value. */
+export function polynomialAt(coefficients: readonly number[], x: number): number {
+  return coefficients.reduce((sum, coefficient) => sum * x + coefficient, 0)
+}
+
+/** Adds up what has changed since the last step that was computed, and says which step is computed next. */
+export class ChangeCounter {
+  readonly #threshold: number
+  readonly #polynomial: readonly number[]
+  /** In fp32, as a saved state keeps it. */
+  accumulated = 0
+
+  constructor(threshold: number, polynomial: readonly number[]) {
+    this.#threshold = threshold
+    this.#polynomial = polynomial
+  }
+
+  /** Whether this step is computed. `change` of the input since the step before it, relative; undefined: none is known. The first and the last step always are. */
+  next(change: number | undefined, isLast: boolean): boolean {
+    this.accumulated = change === undefined || isLast ? Infinity : Math.fround(this.accumulated + polynomialAt(this.#polynomial, change))
+    // A change that is no number computes.
+    const computes = !(this.accumulated < this.#threshold)
+    if (computes) this.accumulated = 0
+    return computes
+  }
+}
