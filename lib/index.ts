@@ -60,6 +60,7 @@ export type {
   EvaluateOptions,
   EvaluateSource,
   Evaluation,
+  EvaluationScores,
   EvaluationSummary,
   FlowField,
   FrameEncoder,

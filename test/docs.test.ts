@@ -78,7 +78,8 @@ describe('pages', () => {
   test.each([
     ['services.md', ['queueLimit', '**Shutting down.**', '**Workers.**', '**Containers.**', 'examples/service.mjs']],
     ['bundlers-and-tests.md', ['esbuild', 'webpack', 'rollup', 'external', 'Jest', 'vmThreads']],
-    ['own-videos.md', ['captions.json', '--check', '--lengths', 'Ctrl-C', 'examples/train.mjs']]
+    ['own-videos.md', ['captions.json', '--check', '--lengths', 'Ctrl-C', 'examples/train.mjs']],
+    ['measuring.md', ['evaluate', '--metrics', '--clips', '--borders', 'RAFT']]
   ])('%s tells what one has to know', (name, words) => {
     for (const word of words) expect(page(`docs/${name}`)).toContain(word)
   })

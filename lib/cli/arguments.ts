@@ -39,7 +39,9 @@ The same arguments in one spelling.
 */
 export function checkArguments(command: string, rawArgs: readonly string[], definitions: ArgsDef): string[] {
   const known = optionsOf(definitions)
-  const positionals = Object.values(definitions).filter(({ type }) => type === 'positional').length
+  const places = Object.entries(definitions).filter(([, { type }]) => type === 'positional')
+  // The last one takes all words that are left where its name says so: FILE…
+  const positionals = places.at(-1)?.[0].endsWith('…') === true ? Infinity : places.length
   const options: string[] = []
   const words: string[] = []
   for (let i = 0; i < rawArgs.length; i++) {
@@ -72,9 +74,9 @@ export function checkArguments(command: string, rawArgs: readonly string[], defi
   if (words.length > positionals) {
     throw typeError(`Expected at most ${positionals} ${positionals === 1 ? 'word' : 'words'} for ${command} but received '${words[positionals]}' too; put quotes around a prompt`)
   }
-  const empty = Object.keys(definitions).filter((name) => definitions[name]?.type === 'positional')[words.indexOf('')]
+  const empty = words.includes('') ? places[Math.min(words.indexOf(''), places.length - 1)]?.[0] : undefined
   if (empty !== undefined && empty !== 'prompt') throw typeError(`Expected ${empty.toUpperCase()} for ${command} but received ''`)
-  const missing = Object.entries(definitions).filter(([, { type, required }]) => type === 'positional' && required === true)[words.length]
+  const missing = places.filter(([, { required }]) => required === true)[words.length]
   if (missing !== undefined) throw typeError(`Expected ${missing[0].toUpperCase()} for ${command} (${missing[1].description ?? ''}) but received nothing`)
   return [...options, '--', ...words]
 }
@@ -85,6 +87,16 @@ export function numberOption(text: string | undefined, name: string): number | u
   const value = text.trim() === '' ? NaN : Number(text)
   if (Number.isNaN(value)) throw expected('a number', name, text, 'type')
   return value
+}
+
+/** '20,40,80' */
+export function numbersOption(text: string | undefined, name: string): number[] | undefined {
+  return text?.split(',').map((part) => numberOption(part, name)!)
+}
+
+/** 'vin,full' */
+export function namesOption(text: string | undefined): string[] | undefined {
+  return text?.split(',').map((part) => part.trim())
 }
 
 /** A seed: exact beyond 2⁵³. */

@@ -14,7 +14,7 @@ import { claimCheckpoint, readState, settleCheckpoint } from '../training/checkp
 import { checkFitOptions } from '../training/fit.js'
 import { resolveTrainerOptions } from '../training/options.js'
 import { trainerCheckpoint } from '../training/trainer.js'
-import { given, numberOption, quoted, seedOption } from './arguments.js'
+import { given, numberOption, numbersOption, quoted, seedOption } from './arguments.js'
 import { clipTable } from './clip-table.js'
 import { defineCommand } from './command.js'
 import { exitCodes } from './exit.js'
@@ -56,7 +56,7 @@ export const trainCommand = defineCommand({
     const options = given({
       learningRate: numberOption(args['learning-rate'], '--learning-rate'),
       batchSize: numberOption(args['batch-size'], '--batch-size'),
-      lengths: lengthsOption(args.lengths),
+      lengths: numbersOption(args.lengths, '--lengths'),
       trainable: args.trainable,
       seed
     })
@@ -146,11 +146,6 @@ export const trainCommand = defineCommand({
 
 /** Held-out clips that are measured: more cost time at every measurement. */
 const measuredClips = 4
-
-/** '20,40,80' */
-function lengthsOption(text: string | undefined): number[] | undefined {
-  return text?.split(',').map((part) => numberOption(part, '--lengths')!)
-}
 
 interface ClipOptions {
   lengths: readonly number[]

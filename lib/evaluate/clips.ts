@@ -13,6 +13,8 @@ import type { MetricValues } from './measurement.js'
 import { optionNames, resolveOptions, withSource } from './options.js'
 import type { EvaluateOptions, ResolvedOptions } from './options.js'
 import { ContentCuts, ContentScores } from './scene-cuts.js'
+import { meansOf, scoresOf } from './scores.js'
+import type { EvaluationScores } from './scores.js'
 import { openSource } from './source.js'
 import type { EvaluateSource, OpenedSource } from './source.js'
 
@@ -50,7 +52,7 @@ export interface ClipsEvaluation {
   /** Similarity of the clips' first frames, in the consistency's form; absent for one clip, and without features. */
   clipToClip?: number
   /** Mean over the clips: of what each says, and for consistency of ½ in-clip + ½ mapped clip-to-clip. */
-  mean: Partial<Record<'temporalFlickering' | 'motionSmoothness' | 'dynamicDegree' | 'subjectConsistency' | 'backgroundConsistency' | 'sceneCuts' | 'seamScore' | 'mawe', number>>
+  mean: EvaluationScores
   warnings?: VideoWarning[]
 }
 
@@ -160,25 +162,14 @@ export function fusedConsistency(inClip: number, clipToClip: number | undefined,
 }
 
 function meanOf(clips: readonly MetricValues[], clipToClip: number | undefined): ClipsEvaluation['mean'] {
-  const values = (clip: MetricValues): ClipsEvaluation['mean'] => ({
-    temporalFlickering: clip.temporalFlickering,
-    motionSmoothness: clip.motionSmoothness?.value,
-    dynamicDegree: clip.dynamicDegree === undefined ? undefined : Number(clip.dynamicDegree.moves),
-    subjectConsistency: clip.subjectConsistency === undefined ? undefined : fusedConsistency(clip.subjectConsistency.value, clipToClip, 'subject'),
-    backgroundConsistency: clip.backgroundConsistency === undefined ? undefined : fusedConsistency(clip.backgroundConsistency.value, clipToClip, 'background'),
-    sceneCuts: clip.sceneCuts?.length,
-    seamScore: clip.seamScore,
-    mawe: clip.mawe?.guarded
-  }) as ClipsEvaluation['mean']
-  return meansOf(clips.map(values))
-}
-
-/** Mean of each value over those that have it. */
-export function meansOf<K extends string>(rows: readonly Partial<Record<K, number>>[]): Partial<Record<K, number>> {
-  const means: Partial<Record<K, number>> = {}
-  for (const name of new Set(rows.flatMap((row) => Object.keys(row) as K[]))) {
-    const present = rows.map((row) => row[name]).filter((value) => value !== undefined)
-    if (present.length > 0) means[name] = present.reduce((a, b) => a + b, 0) / present.length
-  }
-  return means
+  return meansOf(
+    clips.map((clip) => {
+      const scores = scoresOf(clip)
+      for (const of of ['subject', 'background'] as const) {
+        const inClip = scores[`${of}Consistency`]
+        if (inClip !== undefined) scores[`${of}Consistency`] = fusedConsistency(inClip, clipToClip, of)
+      }
+      return scores
+    })
+  )
 }

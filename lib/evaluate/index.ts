@@ -23,6 +23,7 @@ export type { FrameInterpolator, MotionSmoothness } from './motion-smoothness.js
 export type { FlowField, OpticalFlow } from './optical-flow.js'
 export type { EvaluateOptions, MetricName } from './options.js'
 export type { EvaluateSource } from './source.js'
+export type { EvaluationScores } from './scores.js'
 export { summarize } from './summary.js'
 export type { EvaluationSummary } from './summary.js'
 export { vinEncoder } from './vin-encoder.js'

@@ -83,7 +83,8 @@ export interface ResolvedOptions {
   signal: AbortSignal | undefined
 }
 
-const withFeatures: readonly MetricName[] = ['subjectConsistency', 'backgroundConsistency', 'identityOverGap']
+/** Those that need an encoder. */
+export const metricsWithFeatures: readonly MetricName[] = ['subjectConsistency', 'backgroundConsistency', 'identityOverGap']
 
 /** @throws TypeError or RangeError before anything is read */
 export function resolveOptions(options: EvaluateOptions): ResolvedOptions {
@@ -93,7 +94,7 @@ export function resolveOptions(options: EvaluateOptions): ResolvedOptions {
   checkPart(flow, 'flow', 'estimate')
   checkPart(interpolator, 'interpolator', 'between')
   if (encoder !== undefined) checkPart(encoder, 'encoder', 'encode')
-  const needy = withFeatures.find((name) => asked.has(name))
+  const needy = metricsWithFeatures.find((name) => asked.has(name))
   if (needy !== undefined && encoder === undefined) throw typeError(`Expected an encoder for ${needy} but received none; pass encoder: vinEncoder(pipeline), or { name, encode(frame) } of your own`)
   return {
     metrics: asked,

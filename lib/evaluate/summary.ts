@@ -1,14 +1,15 @@
 // A set of videos as one: the mean of each metric, as the benchmarks that it comes from take it.
 
 import { expected } from '../errors.js'
-import { meansOf } from './clips.js'
 import { similarityFloor } from './identity-over-gap.js'
 import type { Evaluation } from './index.js'
+import { meansOf, scoresOf } from './scores.js'
+import type { EvaluationScores } from './scores.js'
 
 export interface EvaluationSummary {
   videos: number
   /** Mean over the videos that have it; of consistency over their frames, as in VBench; of cuts their number; of dynamic degree the share of videos that move. */
-  mean: Partial<Record<'temporalFlickering' | 'motionSmoothness' | 'dynamicDegree' | 'subjectConsistency' | 'backgroundConsistency' | 'sceneCuts' | 'seamScore' | 'mawe', number>>
+  mean: EvaluationScores
   /** Of what was shown, how much is the same after each gap: (c(g) − floor) / (c(one frame) − floor), mean over the videos that are longer than it; absent for fewer than two videos. */
   identityOverGap?: {
     gaps: number[]
@@ -24,16 +25,7 @@ export interface EvaluationSummary {
 */
 export function summarize(evaluations: readonly Evaluation[]): EvaluationSummary {
   checkAlike(evaluations)
-  const mean = meansOf<keyof EvaluationSummary['mean']>(
-    evaluations.map((video) => defined({
-      temporalFlickering: video.temporalFlickering,
-      motionSmoothness: video.motionSmoothness?.value,
-      dynamicDegree: video.dynamicDegree === undefined ? undefined : Number(video.dynamicDegree.moves),
-      sceneCuts: video.sceneCuts?.length,
-      seamScore: video.seamScore,
-      mawe: video.mawe?.guarded
-    }))
-  )
+  const mean = meansOf(evaluations.map(scoresOf))
   for (const name of ['subjectConsistency', 'backgroundConsistency'] as const) {
     const measured = evaluations.flatMap((video) => (video[name] === undefined ? [] : [{ value: video[name].value, pairs: video.frames - 1 }]))
     const pairs = measured.reduce((sum, video) => sum + video.pairs, 0)
@@ -41,10 +33,6 @@ export function summarize(evaluations: readonly Evaluation[]): EvaluationSummary
   }
   const identity = identityOf(evaluations)
   return { videos: evaluations.length, mean, ...(identity === undefined ? {} : { identityOverGap: identity }) }
-}
-
-function defined<T extends Record<string, number | undefined>>(values: T): { [K in keyof T]?: number } {
-  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as { [K in keyof T]?: number }
 }
 
 function checkAlike(evaluations: readonly Evaluation[]): void {

@@ -144,7 +144,7 @@ describe('a reader that leaves', () => {
 test('help and version go to stdout', async () => {
   const [help, command, version, nothing] = await Promise.all([vinNative(folder, '--help'), vinNative(folder, 'generate', '--help'), vinNative(folder, '--version'), vinNative(folder)])
   expect(help.code).toBe(0)
-  for (const name of ['generate', 'plan', 'resume', 'decode', 'train', 'inspect', 'bench', 'doctor']) expect(help.stdout).toContain(name)
+  for (const name of ['generate', 'plan', 'resume', 'decode', 'evaluate', 'train', 'inspect', 'bench', 'doctor']) expect(help.stdout).toContain(name)
   expect(command.code).toBe(0)
   for (const option of ['--frames', '--seed', '--method', '--steps', '--guidance', '--device', '--preview', '--json', '--resume', '-o']) expect(command.stdout).toContain(option)
   expect(command.stdout).not.toContain('\x1b')
@@ -174,6 +174,13 @@ test('numbers and seeds are read exactly', () => {
   expect(seedOption('7')).toBe(7)
   expect(seedOption('18446744073709551615')).toBe(2n ** 64n - 1n)
   for (const text of ['-1', '1.5', '1e3', '', '18446744073709551616', '9'.repeat(400)]) expect(() => seedOption(text)).toThrow(RangeError)
+})
+
+test('a positional whose name ends in … takes every word that is left', () => {
+  const definitions = { word: { type: 'positional' }, 'file…': { type: 'positional', required: true } } as const
+  expect(checkArguments('x', ['a', 'b', 'c', '--', '--d'], definitions)).toEqual(['--', 'a', 'b', 'c', '--d'])
+  expect(() => checkArguments('x', ['a', 'b', 'c', ''], definitions)).toThrow("Expected FILE… for x but received ''")
+  expect(() => checkArguments('x', [], definitions)).toThrow('Expected FILE… for x')
 })
 
 test('options may be given with =, negated, and end at --', () => {

@@ -16,6 +16,7 @@ import type {
   EvaluateOptions,
   EvaluateSource,
   Evaluation,
+  EvaluationScores,
   EvaluationSummary,
   FitOptions,
   FlowField,
@@ -234,4 +235,5 @@ expectTypeOf<ClipsEvaluation>().toHaveProperty('clips').toEqualTypeOf<ClipEvalua
 expectTypeOf(evaluateClips).returns.toEqualTypeOf<Promise<ClipsEvaluation>>()
 expectTypeOf(summarize).toEqualTypeOf<(evaluations: readonly Evaluation[]) => EvaluationSummary>()
 expectTypeOf(vinEncoder).toEqualTypeOf<(pipeline: VideoPipeline) => FrameEncoder>()
+expectTypeOf<EvaluationSummary['mean']>().toEqualTypeOf<EvaluationScores>()
 expectTypeOf(evaluate).toEqualTypeOf<(source: EvaluateSource, options?: EvaluateOptions) => Promise<Evaluation>>()
