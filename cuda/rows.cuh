@@ -19,7 +19,10 @@ struct GroupRows {
 
 // The rows of a kernel that sums over each of them: a row is 32 threads, a block 4 rows.
 constexpr int row_lanes = 32, rows_per_block = 4;
-constexpr int row_shared_bytes(int arrays = 1) { return arrays * shared_bytes<float>(row_lanes * rows_per_block); }
+template <class Number = float>
+constexpr int row_shared_bytes(int arrays = 1) {
+    return arrays * shared_bytes<Number>(row_lanes * rows_per_block);
+}
 
 #if VIN_DEVICE
 VIN_DEVICE_FUNCTION float* row_of(const Rows& t, i64 r) { return t.data + r * t.stride; }
@@ -48,10 +51,11 @@ VIN_DEVICE_FUNCTION RowPlace row_place() {
 }
 // Σ over the row's lanes, in their order; the same number for each of them. Every thread of the block takes part; a
 // second sum needs an array of its own.
-VIN_DEVICE_FUNCTION float row_sum(const SharedArray<float>& values, const RowPlace& place, float value) {
+template <class Number>
+VIN_DEVICE_FUNCTION Number row_sum(const SharedArray<Number>& values, const RowPlace& place, Number value) {
     values[place.first + place.lane] = value;
     __syncthreads();
-    float total = 0;
+    Number total = 0;
     for (int i = 0; i < row_lanes; i++) total += values[place.first + i];
     return total;
 }
