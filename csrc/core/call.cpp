@@ -23,6 +23,7 @@ static void before(const Ops& ops) {
         const vin_status status = ops.backend->name(ops.stream, &args); \
         if (ops.trace) ops.trace->event(#name, ops.chunk, start, ops.trace->now() - start); \
         if (status != VIN_OK) raise(ops, #name, status); \
+        if (ops.flow) ops.flow->queued(ops.stream, ops.cancel); \
     }
 #include "../ops.def"
 #undef VIN_OP

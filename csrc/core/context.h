@@ -16,6 +16,14 @@ struct Cancel {
     std::atomic<bool> requested{false};
 };
 
+// Told of what is queued on an asynchronous backend; the engine's thread.
+class Flow {
+public:
+    virtual ~Flow() = default;
+    // An op was queued. Waits while too many are ahead of the device, unless the job is cancelled.
+    virtual void queued(vin_stream* stream, const Cancel* cancel) = 0;
+};
+
 // Where ops run, where their tensors live, whether gradients are recorded.
 struct Ops {
     const vin_backend* backend = nullptr;
@@ -27,6 +35,7 @@ struct Ops {
     bool checkpointing = false;  // checkpoint() drops what is inside
     const Cancel* cancel = nullptr;
     Threads* threads = nullptr;
+    Flow* flow = nullptr;     // of an asynchronous backend
     int tasks_in_flight = 0;  // tasks of a parallel region at once; 0: the threads
     Trace* trace = nullptr;
     int chunk = -1;  // for the trace

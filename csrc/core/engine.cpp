@@ -1,8 +1,12 @@
 #include "engine.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
+#include <cstring>
+#include <new>
 #include <system_error>
+#include <utility>
 
 #include "backends.h"
 #include "plan_backend.h"
@@ -15,19 +19,29 @@ static constexpr uint64_t kept_limit = uint64_t(64) << 20;
 // Plans kept: a run has one for its evaluations, and few for text and frames.
 static constexpr size_t plans_at_most = 8;
 
+// Of an asynchronous backend: an event every so many ops, and so many of them open at most.
+static constexpr int ops_of_a_pace = 64, paces_at_most = 2;
+
+// Pinned memory that downloads keep, at most.
+static constexpr size_t pinned_limit = size_t(64) << 20;
+
 size_t PoolMemory::block(size_t bytes) { return (bytes + 4095) / 4096 * 4096 + (bytes == 0 ? 4096 : 0); }
 
-PoolMemory::~PoolMemory() { trim(); }
+PoolMemory::~PoolMemory() {
+    trim();
+    free(take_listed());
+}
 
 void* PoolMemory::take(size_t bytes) {
     const size_t size = block(bytes);
-    std::lock_guard<std::mutex> lock(mutex_);
+    std::unique_lock<std::mutex> lock(mutex_);
     auto kept = kept_.find(size);
     void* data = nullptr;
     if (kept != kept_.end() && !kept->second.empty()) {
         data = kept->second.back();
         kept->second.pop_back();
         kept_bytes_ -= size;
+        bytes_ += size;
     } else {
         const auto refuse = [&](uint64_t free) {
             throw Error("VIN_OUT_OF_MEMORY",
@@ -36,18 +50,39 @@ void* PoolMemory::take(size_t bytes) {
                         {{"asked", std::to_string(size)}, {"free", std::to_string(free)}});
         };
         if (budget_ && bytes_ + size > budget_) refuse(budget_ > bytes_ ? budget_ - bytes_ : 0);
-        if (budget_ && bytes_ + kept_bytes_ + size > budget_) trim_locked();
-        if (backend_->alloc(stream_, size, &data) != VIN_OK) {
+        bytes_ += size;
+        // Whoever gives memory back meanwhile waits neither for the backend nor for the device.
+        const auto make_room = [&] {
             trim_locked();
-            if (backend_->alloc(stream_, size, &data) != VIN_OK) {
-                vin_device_info info = {};
-                backend_->device_info(ordinal_, &info);
-                refuse(info.free_bytes);
-            }
+            if (!settle) return;
+            lock.unlock();
+            settle();
+            lock.lock();
+        };
+        const auto allocate = [&]() -> vin_status {
+            lock.unlock();
+            std::unique_lock<std::mutex> backend(backend_mutex_);
+            const vin_status status = gone_ ? (vin_status)VIN_DEVICE_ERROR : backend_->alloc(stream_, size, &data);
+            backend.unlock();
+            lock.lock();
+            return status;
+        };
+        if (budget_ && bytes_ + kept_bytes_ + leaving_bytes_ > budget_) make_room();
+        vin_status status = allocate();
+        if (status == VIN_OUT_OF_MEMORY) {
+            make_room();
+            status = allocate();
+        }
+        if (status != VIN_OK) {
+            bytes_ -= size;
+            if (gone_) throw *gone_;
+            if (status != VIN_OUT_OF_MEMORY) throw Error(code_of(status), backend_->last_error());
+            vin_device_info info = {};
+            backend_->device_info(ordinal_, &info);
+            refuse(info.free_bytes);
         }
         allocations_++;
     }
-    bytes_ += size;
     if (bytes_ + kept_bytes_ > peak_) peak_ = bytes_ + kept_bytes_;
     return data;
 }
@@ -56,8 +91,9 @@ void PoolMemory::give(void* data, size_t bytes) {
     const size_t size = block(bytes);
     std::lock_guard<std::mutex> lock(mutex_);
     bytes_ -= size;
+    if (gone_) return;
     if (kept_bytes_ + size > kept_limit) {
-        backend_->free(stream_, data);
+        give_back_locked(data, size);
         return;
     }
     kept_[size].push_back(data);
@@ -69,11 +105,45 @@ void PoolMemory::trim() {
     trim_locked();
 }
 
+void PoolMemory::give_back_locked(void* data, size_t size) {
+    if (!listed) {
+        backend_->free(stream_, data);
+        return;
+    }
+    listed_.data.push_back(data);
+    listed_.bytes += size;
+    leaving_bytes_ += size;
+    has_listed_ = true;
+    listed();
+}
+
 void PoolMemory::trim_locked() {
     for (auto& entry : kept_)
-        for (void* data : entry.second) backend_->free(stream_, data);
+        for (void* data : entry.second) give_back_locked(data, entry.first);
     kept_.clear();
     kept_bytes_ = 0;
+}
+
+PoolMemory::Blocks PoolMemory::take_listed() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    has_listed_ = false;
+    return std::exchange(listed_, {});
+}
+
+void PoolMemory::free(const Blocks& blocks) {
+    for (void* data : blocks.data) backend_->free(stream_, data);
+    std::lock_guard<std::mutex> lock(mutex_);
+    leaving_bytes_ -= blocks.bytes;
+}
+
+void PoolMemory::abandon(const Error& error) {
+    std::lock_guard<std::mutex> backend(backend_mutex_);
+    std::lock_guard<std::mutex> lock(mutex_);
+    gone_ = std::make_unique<const Error>(error);
+    kept_.clear();
+    listed_ = {};
+    has_listed_ = false;
+    kept_bytes_ = leaving_bytes_ = 0;
 }
 
 PoolMemory::Stats PoolMemory::stats() {
@@ -111,14 +181,22 @@ static int32_t ordinal_of(const std::string& device) {
 
 Engine::Engine(const EngineOptions& options)
     : threads_(options.threads), host_{host_parallel, host_scratch},
-      backend_(open_backend(host_, options.device, options.isa, options.backend_path)) {
-    const int32_t ordinal = ordinal_of(options.device);
-    const vin_status status = backend_.stream_open(ordinal, &threads_, &stream_);
+      backend_(open_backend(host_, options.device, options.isa, options.backend_path)),
+      ordinal_(ordinal_of(options.device)) {
+    const vin_status status = backend_.stream_open(ordinal_, &threads_, &stream_);
     if (status != VIN_OK) throw refusal(backend_, status, options.backend_path);
-    memory_ = std::make_shared<PoolMemory>(&backend_, stream_, ordinal, options.memory_budget);
+    memory_ = std::make_shared<PoolMemory>(&backend_, stream_, ordinal_, options.memory_budget);
+    if (backend_.asynchronous) {
+        memory_->listed = [this] {
+            { std::lock_guard<std::mutex> lock(mutex_); }
+            wake_.notify_one();
+        };
+        memory_->settle = [this] { settle(); };
+    }
     if (!options.trace.empty()) trace_ = std::make_unique<Trace>(options.trace);
     try {
         thread_ = std::thread([this] { loop(); });
+        if (backend_.asynchronous) completion_ = std::thread([this] { complete(); });
         // A second thread, to see that there is room: Node ends the process when it cannot start one that it needs.
         std::thread([] {}).join();
     } catch (const std::system_error& refused) {
@@ -135,8 +213,18 @@ Engine::Engine(const EngineOptions& options)
 Engine::~Engine() {
     stop();
     arena_.reset();
+    if (stream_) free_left();
     memory_.reset();
+    close_streams();
+}
+
+void Engine::close_streams() {
+    if (!stream_) return;
+    for (vin_event* event : events_) backend_.event_close(event);
+    events_.clear();
+    free_pinned();
     backend_.stream_close(stream_);
+    stream_ = nullptr;
 }
 
 void Engine::stop() {
@@ -150,35 +238,282 @@ void Engine::stop() {
     }
     wake_.notify_all();
     if (thread_.joinable()) thread_.join();
+    {
+        std::lock_guard<std::mutex> lock(flight_mutex_);
+        queued_all_ = true;
+    }
+    arrived_.notify_all();
+    if (completion_.joinable()) completion_.join();
 }
 
-void Engine::submit(std::shared_ptr<Cancel> cancel, std::function<void()> work) {
+void Engine::submit(std::shared_ptr<Cancel> cancel, std::function<void()> work, std::function<void(Failure)> done) {
     {
         std::lock_guard<std::mutex> lock(mutex_);
         if (stopping_) throw Error("VIN_DISPOSED", "Expected an open engine but it was disposed");
-        queue_.push_back({std::move(cancel), std::move(work)});
+        queue_.push_back({std::move(cancel), std::move(work), std::move(done)});
     }
     wake_.notify_one();
 }
 
 void Engine::loop() {
+    const auto has_work = [this] {
+        return stopping_ || !queue_.empty() || memory_->has_listed() || has_left_ || (has_lost_ && stream_);
+    };
     for (;;) {
         Command command;
         {
             std::unique_lock<std::mutex> lock(mutex_);
-            wake_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
-            if (queue_.empty()) return;  // stopping: what waits still runs, and finds its cancel flag set
-            command = std::move(queue_.front());
-            queue_.pop_front();
-            running_ = command.cancel;
+            wake_.wait(lock, has_work);
+            if (!queue_.empty()) {
+                command = std::move(queue_.front());
+                queue_.pop_front();
+                running_ = command.cancel;
+            } else if (stopping_) {
+                return;  // what waited has run, and found its cancel flag set
+            }
         }
-        command.work();
-        commands_++;
+        if (has_lost_) close_lost_device();
+        free_left();
+        if (command.work)
+            end(run(command.work), std::move(command.done));
+        else if (memory_->has_listed())
+            queue({});
         command = {};
         std::lock_guard<std::mutex> lock(mutex_);
         running_.reset();
     }
 }
+
+static Failure failure_of(const std::function<void()>& work) {
+    try {
+        work();
+        return nullptr;
+    } catch (const Error& error) { return std::make_shared<Error>(error); } catch (const std::bad_alloc&) {
+        return std::make_shared<Error>("VIN_OUT_OF_MEMORY", "Expected more memory than the host has");
+    } catch (const std::exception& error) { return std::make_shared<Error>("VIN_DEVICE_ERROR", error.what()); }
+}
+
+Failure Engine::run(const std::function<void()>& work) {
+    if (has_lost_) return lost();
+    Failure failure = failure_of(work);
+    return failure && backend_.asynchronous && failure->code == "VIN_DEVICE_ERROR" ? lose(failure) : failure;
+}
+
+void Engine::end(Failure failure, std::function<void(Failure)> done) {
+    const auto now = [&] {
+        commands_++;
+        done(failure);
+    };
+    if (!backend_.asynchronous) return now();
+    Milestone milestone = std::exchange(current_, {});
+    if (!failure) {
+        milestone.done = std::move(done);
+        queue(std::move(milestone));
+        return;
+    }
+    // Nothing that the device still does can change it.
+    milestone.after.clear();
+    now();
+    if (!milestone.pinned.empty() || memory_->has_listed()) queue(std::move(milestone));
+}
+
+void Engine::after(std::function<void()> fn) {
+    if (backend_.asynchronous)
+        current_.after.push_back(std::move(fn));
+    else
+        fn();
+}
+
+// A status of the backend as the error that it is.
+void Engine::check(vin_status status) const {
+    if (status != VIN_OK) throw Error(code_of(status), backend_.last_error());
+}
+
+// ---- what is ahead of the device ----
+
+Failure Engine::lost() {
+    std::lock_guard<std::mutex> lock(flight_mutex_);
+    return lost_;
+}
+
+// The device does nothing more: all that is queued fails with its first error.
+Failure Engine::lose(Failure failure) {
+    {
+        std::lock_guard<std::mutex> lock(flight_mutex_);
+        if (!lost_) lost_ = std::move(failure);
+        failure = lost_;
+    }
+    {
+        std::lock_guard<std::mutex> lock(mutex_);
+        has_lost_ = true;
+    }
+    wake_.notify_one();
+    return failure;
+}
+
+// Memory, streams and errors of the context go with its last user: another engine may open the device again, whatever
+// JavaScript still holds of this one.
+void Engine::close_lost_device() {
+    if (!stream_) return;
+    {
+        std::unique_lock<std::mutex> lock(flight_mutex_);
+        reached_.wait(lock, [this] { return ahead_ == 0; });
+        left_ = {};
+        has_left_ = false;
+    }
+    memory_->abandon(*lost());
+    arena_.reset();
+    plans_.clear();
+    close_streams();
+}
+
+vin_event* Engine::recorded(vin_stream* stream) {
+    vin_event* event = nullptr;
+    {
+        std::lock_guard<std::mutex> lock(flight_mutex_);
+        if (!events_.empty()) {
+            event = events_.back();
+            events_.pop_back();
+        }
+    }
+    vin_status status = event ? (vin_status)VIN_OK : backend_.event_open(stream, &event);
+    if (status == VIN_OK) status = backend_.event_record(event, stream);
+    if (status != VIN_OK) lose(std::make_shared<Error>("VIN_DEVICE_ERROR", backend_.last_error()));
+    return event;
+}
+
+void Engine::queue(Milestone milestone) {
+    milestone.leaving = memory_->take_listed();
+    if (!milestone.pace) busy_.assign(1, stream_);
+    for (vin_stream* stream : busy_)
+        if (vin_event* event = stream && !has_lost_ ? recorded(stream) : nullptr) milestone.events.push_back(event);
+    busy_.clear();
+    {
+        std::lock_guard<std::mutex> lock(flight_mutex_);
+        ahead_++;
+        if (milestone.pace) paces_++;
+        flight_.push_back(std::move(milestone));
+    }
+    arrived_.notify_one();
+}
+
+void Engine::queued(vin_stream* stream, const Cancel* cancel) {
+    if (std::find(busy_.begin(), busy_.end(), stream) == busy_.end()) busy_.push_back(stream);
+    if (++since_ < ops_of_a_pace) return;
+    since_ = 0;
+    Milestone milestone;
+    milestone.pace = true;
+    queue(std::move(milestone));
+    std::unique_lock<std::mutex> lock(flight_mutex_);
+    // A flag wakes nobody: it is looked at.
+    while (paces_ >= paces_at_most && !cancel->requested) reached_.wait_for(lock, std::chrono::milliseconds(5));
+}
+
+// The completion thread.
+void Engine::complete() {
+    for (;;) {
+        Milestone milestone;
+        {
+            std::unique_lock<std::mutex> lock(flight_mutex_);
+            arrived_.wait(lock, [this] { return queued_all_ || !flight_.empty(); });
+            if (flight_.empty()) return;
+            milestone = std::move(flight_.front());
+            flight_.pop_front();
+        }
+        for (vin_event* event : milestone.events)
+            if (!has_lost_ && backend_.event_wait(event) != VIN_OK)
+                lose(std::make_shared<Error>("VIN_DEVICE_ERROR", backend_.last_error()));
+        Failure failure = lost();
+        if (!failure)
+            failure = failure_of([&] {
+                for (const auto& fn : milestone.after) fn();
+            });
+        if (milestone.done) {
+            commands_++;
+            milestone.done(failure);
+        }
+        bool frees = false;
+        {
+            std::lock_guard<std::mutex> lock(flight_mutex_);
+            events_.insert(events_.end(), milestone.events.begin(), milestone.events.end());
+            for (const auto& [data, size] : milestone.pinned) {
+                pinned_[size].push_back(data);
+                pinned_bytes_ += size;
+            }
+            left_.data.insert(left_.data.end(), milestone.leaving.data.begin(), milestone.leaving.data.end());
+            left_.bytes += milestone.leaving.bytes;
+            frees = !milestone.leaving.data.empty() || pinned_bytes_ > pinned_limit;
+            if (frees) has_left_ = true;
+            ahead_--;
+            if (milestone.pace) paces_--;
+        }
+        reached_.notify_all();
+        if (!frees) continue;
+        { std::lock_guard<std::mutex> lock(mutex_); }
+        wake_.notify_one();
+    }
+}
+
+void Engine::free_left() {
+    if (!has_left_) return;
+    PoolMemory::Blocks blocks;
+    bool pinned = false;
+    {
+        std::lock_guard<std::mutex> lock(flight_mutex_);
+        blocks = std::exchange(left_, {});
+        has_left_ = false;
+        pinned = pinned_bytes_ > pinned_limit;
+    }
+    memory_->free(blocks);
+    if (pinned) free_pinned();
+}
+
+void Engine::settle() {
+    if (std::this_thread::get_id() != thread_.get_id()) return;
+    waits_++;
+    queue({});
+    {
+        std::unique_lock<std::mutex> lock(flight_mutex_);
+        reached_.wait(lock, [this] { return ahead_ == 0; });
+    }
+    free_left();
+}
+
+void Engine::free_pinned() {
+    std::lock_guard<std::mutex> lock(flight_mutex_);
+    for (const auto& entry : pinned_)
+        for (void* data : entry.second) {
+            if (backend_.host_free)
+                backend_.host_free(stream_, data);
+            else
+                std::free(data);
+        }
+    pinned_.clear();
+    pinned_bytes_ = 0;
+}
+
+std::pair<void*, size_t> Engine::take_pinned(size_t bytes) {
+    size_t size = 4096;
+    while (size < bytes) size *= 2;
+    {
+        std::lock_guard<std::mutex> lock(flight_mutex_);
+        std::vector<void*>& kept = pinned_[size];
+        if (!kept.empty()) {
+            void* data = kept.back();
+            kept.pop_back();
+            pinned_bytes_ -= size;
+            return {data, size};
+        }
+    }
+    void* data = nullptr;
+    if (backend_.host_alloc)
+        check(backend_.host_alloc(stream_, size, &data));
+    else if (!(data = std::malloc(size)))
+        throw std::bad_alloc();
+    return {data, size};
+}
+
+// ---- ops, plans, memory ----
 
 Ops Engine::base(const Cancel* cancel) const {
     Ops ops;
@@ -191,6 +526,7 @@ Ops Engine::direct(const Cancel* cancel) {
     Ops ops = base(cancel);
     ops.backend = &backend_;
     ops.stream = stream_;
+    ops.flow = backend_.asynchronous ? this : nullptr;
     ops.memory = memory_;
     ops.trace = trace_.get();
     return ops;
@@ -250,15 +586,42 @@ void Engine::release() {
     arena_.reset();
     plans_.clear();
     memory_->trim();
+    if (!backend_.asynchronous) return;
+    settle();
+    free_pinned();
 }
 
 void Engine::upload(void* device, const void* host, size_t bytes) {
-    if (backend_.upload(stream_, device, host, bytes) != VIN_OK) throw Error("VIN_DEVICE_ERROR", backend_.last_error());
+    uploads_++;
+    check(backend_.upload(stream_, device, host, bytes));
+}
+
+void Engine::fetch(void* host, const void* device, size_t bytes) {
+    if (!backend_.asynchronous) return download(host, device, bytes);
+    current_.pinned.push_back(take_pinned(bytes));
+    void* pinned = current_.pinned.back().first;
+    check(backend_.download(stream_, pinned, device, bytes));
+    after([host, pinned, bytes] {
+        if (bytes) std::memcpy(host, pinned, bytes);
+    });
 }
 
 void Engine::download(void* host, const void* device, size_t bytes) {
-    if (backend_.download(stream_, host, device, bytes) != VIN_OK || backend_.stream_wait(stream_) != VIN_OK)
-        throw Error("VIN_DEVICE_ERROR", backend_.last_error());
+    if (!backend_.asynchronous) {
+        check(backend_.download(stream_, host, device, bytes));
+        check(backend_.stream_wait(stream_));
+        return;
+    }
+    current_.pinned.push_back(take_pinned(bytes));
+    const auto [pinned, size] = current_.pinned.back();
+    check(backend_.download(stream_, pinned, device, bytes));
+    waits_++;
+    check(backend_.stream_wait(stream_));
+    if (bytes) std::memcpy(host, pinned, bytes);
+    current_.pinned.pop_back();
+    std::lock_guard<std::mutex> lock(flight_mutex_);
+    pinned_[size].push_back(pinned);
+    pinned_bytes_ += size;
 }
 
 }  // namespace vin

@@ -21,17 +21,19 @@ int64_t residual_rows(const DenoiseRequest& r, const Shape& latents) {
 }
 
 void check_finite_flags(Engine& engine, const Tensor& finite_flags, const Transformer& m) {
-    std::vector<int32_t> values(static_cast<size_t>(finite_flags.numel()));
-    engine.download(values.data(), finite_flags.view().data, values.size() * 4);
-    const auto set = std::find_if(values.begin(), values.end(), [](int32_t value) { return value != 0; });
-    if (set == values.end()) return;
-    const bool in_vin = *set > vin_block_code;
-    const int block = *set - 1 - (in_vin ? vin_block_code : 0);
-    const std::string& name = (in_vin ? m.vin.blocks : m.blocks)[static_cast<size_t>(block)].name;
-    throw Error("VIN_NONFINITE",
-                concat("Expected finite numbers but found NaN or Inf after ", name,
-                       "; check the weights, the latents and guidanceScale"),
-                {{"block", std::to_string(block)}, {"name", name}});
+    const auto values = std::make_shared<std::vector<int32_t>>(static_cast<size_t>(finite_flags.numel()));
+    engine.fetch(values->data(), finite_flags.view().data, values->size() * 4);
+    engine.after([values, &m] {
+        const auto set = std::find_if(values->begin(), values->end(), [](int32_t value) { return value != 0; });
+        if (set == values->end()) return;
+        const bool in_vin = *set > vin_block_code;
+        const int block = *set - 1 - (in_vin ? vin_block_code : 0);
+        const std::string& name = (in_vin ? m.vin.blocks : m.blocks)[static_cast<size_t>(block)].name;
+        throw Error("VIN_NONFINITE",
+                    concat("Expected finite numbers but found NaN or Inf after ", name,
+                           "; check the weights, the latents and guidanceScale"),
+                    {{"block", std::to_string(block)}, {"name", name}});
+    });
 }
 
 // §3.1–§3.4 for one text of each video [B, L, D], of which the VIN reads the first vin_rows rows (0: all): everything

@@ -42,7 +42,8 @@ int64_t residual_rows(const DenoiseRequest& request, const Shape& latents);
 Tensor first_input(Ops& ops, const Transformer& model, const DenoiseRequest& request);
 // What the dry run of denoise() depends on.
 PlanKey plan_key(const Transformer& model, const DenoiseRequest& request);
-// Engine thread: throws VIN_NONFINITE with the block for the first flag that is set, in the order of execution.
+// Inside a command that keeps the model: it fails as VIN_NONFINITE, with the block of the first flag that is set in the
+// order of execution.
 void check_finite_flags(Engine& engine, const Tensor& finite_flags, const Transformer& model);
 
 // All output channels [P, N, H, W] of the plain backbone as one chunk, as STDiT3 computes them (opensora.md §1.3).

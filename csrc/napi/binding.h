@@ -54,21 +54,24 @@ struct EngineState {
 };
 using EngineRef = std::shared_ptr<EngineState>;
 
-// A tensor of JavaScript. `tensor` and `error` belong to the engine's thread; shape and dtype never change.
-struct Handle {
+// A tensor of JavaScript. `tensor` belongs to the engine's thread; shape and dtype never change.
+class Handle {
+public:
     Handle(EngineRef engine_, Shape shape_, int32_t dtype_);
     ~Handle();
     EngineRef engine;  // first: released last
     const Shape shape;
     const int32_t dtype;
     Tensor tensor;
-    std::shared_ptr<Error> error;
 
-    const Tensor& value() const {  // engine thread; throws what made this tensor fail
-        if (error) throw *error;
-        return tensor;
-    }
+    // Inside a command that keeps this handle: what has made the tensor fail, or will, fails the command.
+    const Tensor& value() const;
+    void fail(const Error& error);  // any thread; the first error counts
     size_t bytes() const { return static_cast<size_t>(elements(shape)) * dtype_bytes(dtype); }
+
+private:
+    void throw_error() const;
+    std::atomic<const Error*> error_{nullptr};
 };
 using HandleRef = std::shared_ptr<Handle>;
 

@@ -95,7 +95,26 @@ Handle::Handle(EngineRef engine_, Shape shape_, int32_t dtype_)
     : engine(std::move(engine_)), shape(std::move(shape_)), dtype(dtype_) {
     handles++;
 }
-Handle::~Handle() { handles--; }
+Handle::~Handle() {
+    delete error_.load();
+    handles--;
+}
+
+void Handle::throw_error() const {
+    if (const Error* error = error_.load()) throw *error;
+}
+
+const Tensor& Handle::value() const {
+    throw_error();
+    engine->engine.after([this] { throw_error(); });
+    return tensor;
+}
+
+void Handle::fail(const Error& error) {
+    const Error* none = nullptr;
+    auto own = std::make_unique<const Error>(error);
+    if (error_.compare_exchange_strong(none, own.get())) own.release();
+}
 
 HandleRef new_handle(const EngineRef& engine, const Shape& shape, int32_t dtype) {
     elements(shape);
@@ -109,7 +128,7 @@ struct Flight {
     Command command;
 };
 
-static std::unique_ptr<Bridge::Settle> way_back(Flight* flight, std::shared_ptr<Error> error, bool settles) {
+static std::unique_ptr<Bridge::Settle> way_back(Flight* flight, Failure error, bool settles) {
     return std::make_unique<Bridge::Settle>(
         [owned = std::shared_ptr<Flight>(flight), error = std::move(error), settles](Napi::Env env) {
             if (settles && owned->command.settle) owned->command.settle(env, error.get());
@@ -120,19 +139,13 @@ void submit(const EngineRef& engine, Command given) {
     auto* flight = new Flight{engine, std::move(given)};
     Bridge* bridge = &engine->bridge;
     bridge->begin();
-    const auto run = [flight, bridge] {
-        std::shared_ptr<Error> error;
-        try {
-            flight->command.work();
-        } catch (const Error& e) { error = std::make_shared<Error>(e); } catch (const std::bad_alloc&) {
-            error = std::make_shared<Error>("VIN_OUT_OF_MEMORY", "Expected more memory than the host has");
-        } catch (const std::exception& e) { error = std::make_shared<Error>("VIN_DEVICE_ERROR", e.what()); }
+    const auto done = [flight, bridge](Failure error) {
         if (error)
-            for (const HandleRef& output : flight->command.outputs) output->error = error;
-        bridge->post(way_back(flight, error, true));
+            for (const HandleRef& output : flight->command.outputs) output->fail(*error);
+        bridge->post(way_back(flight, std::move(error), true));
     };
     try {
-        engine->engine.submit(flight->command.cancel, run);
+        engine->engine.submit(flight->command.cancel, [flight] { flight->command.work(); }, done);
     } catch (...) {
         bridge->post(way_back(flight, nullptr, false));
         throw;

@@ -77,14 +77,21 @@ public:
         out.Set("handles", static_cast<double>(live_handles()));
         out.Set("commands", static_cast<double>(engine.commands()));
         out.Set("dryRuns", static_cast<double>(engine.dry_runs()));
+        out.Set("uploads", static_cast<double>(engine.uploads()));
+        out.Set("waits", static_cast<double>(engine.waits()));
+        out.Set("lost", engine.is_lost());
         return out;
     }
-    // Gives kept memory back once everything queued has run; the engine is closed when the last handle has gone.
+    // Gives kept memory back once everything queued has run; the engine is closed when the last handle has gone. One
+    // that a device error has ended has given everything back.
     Napi::Value dispose(const Napi::CallbackInfo& call) {
         const EngineRef engine = take(call.Env());
-        if (engine) return promise(call.Env(), engine, [state = engine.get()] { state->engine.release(); });
         const Napi::Promise::Deferred done(call.Env());
-        done.Resolve(call.Env().Undefined());
+        const auto settle = [done](Napi::Env env, const Error*) { done.Resolve(env.Undefined()); };
+        if (engine)
+            submit(engine, Command{[state = engine.get()] { state->engine.release(); }, {}, settle, {}});
+        else
+            settle(call.Env(), nullptr);
         return done.Promise();
     }
 

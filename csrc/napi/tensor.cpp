@@ -42,7 +42,7 @@ public:
                 tensor = dense;
             }
             bytes->resize(static_cast<size_t>(tensor.numel()) * dtype_bytes(dtype));
-            engine.download(bytes->data(), tensor.view().data, bytes->size());
+            engine.fetch(bytes->data(), tensor.view().data, bytes->size());
         };
         const auto result = [handle, bytes, dtype](Napi::Env env) -> Napi::Value {
             Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(env, bytes->size());

@@ -65,8 +65,7 @@ static Napi::Value trace_js(const Napi::CallbackInfo& info, const ModelRef& mode
         for (size_t i = 0; i < chunks.size(); i++) {
             chunks[i]->tensor = seen.chunks[i];
             if (!seen.chunks[i])
-                chunks[i]->error = std::make_shared<Error>(
-                    "VIN_INVALID", "This chunk owns only conditioning frames and was not evaluated");
+                chunks[i]->fail(Error("VIN_INVALID", "This chunk owns only conditioning frames and was not evaluated"));
         }
     };
     submit(model->engine, std::move(command));

@@ -65,13 +65,15 @@ static Napi::Value decode_pixels_js(const Napi::CallbackInfo& info, const ModelR
             fill(ops, flag, 0);
             model->model.vae->decode_pixels_into(ops, z, begin, end, given.num_frames, result, flag);
         });
-        int32_t found = 0;
-        engine.download(&found, flag.view().data, sizeof found);
-        if (found)
-            throw Error("VIN_NONFINITE",
-                        concat("Expected finite pixels but the VAE made NaN or Inf from video frame ", found - 1,
-                               " on; check the latents and the weights of the VAE"),
-                        {{"frame", std::to_string(found - 1)}});
+        const auto found = std::make_shared<int32_t>(0);
+        engine.fetch(found.get(), flag.view().data, sizeof *found);
+        engine.after([found] {
+            if (*found)
+                throw Error("VIN_NONFINITE",
+                            concat("Expected finite pixels but the VAE made NaN or Inf from video frame ", *found - 1,
+                                   " on; check the latents and the weights of the VAE"),
+                            {{"frame", std::to_string(*found - 1)}});
+        });
         return result;
     });
 }

@@ -6,7 +6,7 @@ import { checkNames } from '../check.js'
 import { VinError, checkMade, expected, nearest } from '../errors.js'
 import { withCancel } from '../native/cancel.js'
 import type { Config, ModelKind, NativeModels, NativeTensor } from '../native/binding.js'
-import { openEngine, shareEngine } from '../native/engine.js'
+import { openEngine } from '../native/engine.js'
 import type { Engine, Runtime } from '../native/engine.js'
 import { quietLogger, warnOfProcess } from '../native/log.js'
 import type { Logger } from '../native/log.js'
@@ -156,7 +156,7 @@ export interface Opened {
 
 /** An engine for a model that is opened alone, or a share of a pipeline's. */
 export function openFor(options: ModelOptions | Opened | undefined, what: string): Opened {
-  if (typeof options === 'object' && options !== null && 'engine' in options && 'options' in options) return { engine: shareEngine(options.engine), options: options.options }
+  if (typeof options === 'object' && options !== null && 'engine' in options && 'options' in options) return { engine: options.engine.share(), options: options.options }
   const resolved = resolveModelOptions(options, what)
   resolved.signal?.throwIfAborted()
   const engine = openEngine(resolved)

@@ -34,6 +34,11 @@ export interface EngineStats {
   commands: number
   /** Plans made for commands: a command whose shapes one has had before makes none. */
   dryRuns: number
+  /** Copies to the device, and times the engine's thread has waited for an asynchronous one. */
+  uploads: number
+  waits: number
+  /** A device error has ended the engine: what is queued fails with it, and so does all that comes. */
+  lost: boolean
 }
 
 /** An op of csrc/ops.def by name: tensors and numbers by field name. Outputs are given as `{ shape, dtype? }` (made by the call) or as a tensor (written in place). */

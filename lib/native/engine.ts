@@ -41,11 +41,13 @@ export class Engine {
   readonly binding: Binding
   readonly runtime: Runtime
   readonly #key: string
+  readonly #entry: Shared
   #released = false
 
   constructor(key: string, entry: Shared, device: string, rejected: readonly RejectedBackend[]) {
     const { backend, isa, threads } = entry.engine.info
     this.#key = key
+    this.#entry = entry
     this.native = entry.engine
     this.binding = entry.binding
     this.runtime = Object.freeze({ device, backend, isa, threads, rejected: Object.freeze([...rejected]) })
@@ -60,19 +62,18 @@ export class Engine {
   async release(): Promise<void> {
     if (this.#released) return
     this.#released = true
-    const entry = shared.get(this.#key)
-    if (entry === undefined || entry.engine !== this.native) return
+    const entry = this.#entry
     entry.holders--
     if (entry.holders > 0) return
-    shared.delete(this.#key)
+    if (shared.get(this.#key) === entry) shared.delete(this.#key)
     await entry.engine.dispose()
   }
-}
 
-/** Another claim on the same engine. */
-export function shareEngine(engine: Engine): Engine {
-  for (const [key, entry] of shared) if (entry.engine === engine.native) return new Engine(key, entry, engine.runtime.device, engine.runtime.rejected)
-  throw new VinError('ERR_VIN_DISPOSED', 'Expected a live engine but it was disposed')
+  /** Another claim on the same engine. */
+  share(): Engine {
+    if (this.#entry.holders === 0) throw new VinError('ERR_VIN_DISPOSED', 'Expected a live engine but it was disposed')
+    return new Engine(this.#key, this.#entry, this.runtime.device, this.runtime.rejected)
+  }
 }
 
 /** A trace replaces one of before; any other file was named by mistake. */
@@ -106,7 +107,7 @@ export function openEngine(options: EngineOptions = {}): Engine {
   }
   const key = JSON.stringify([device, backendPath, threads, isa, options.memoryBudget, trace, typeof options.nativeBinding === 'string' ? options.nativeBinding : ''])
   const known = shared.get(key)
-  if (known !== undefined && known.binding === binding) return opened(known)
+  if (known !== undefined && known.binding === binding && !known.engine.stats().lost) return opened(known)
   if (isa !== '') {
     const available = binding.cpuFeatures()
     if (!available.includes(isa)) {

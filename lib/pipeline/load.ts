@@ -14,7 +14,7 @@ import { Tokenizer } from '../models/tokenizer.js'
 import { Transformer } from '../models/transformer.js'
 import { VAE } from '../models/vae.js'
 import type { Binding, Config } from '../native/binding.js'
-import { shareEngine, type Engine } from '../native/engine.js'
+import type { Engine } from '../native/engine.js'
 import { quietLogger } from '../native/log.js'
 import { checkSeed } from '../native/ops.js'
 import { packageRoot } from '../native/package-root.js'
@@ -84,7 +84,7 @@ export async function loadParts(model: string | undefined, options: ModelOptions
     if (schedulerFolder !== undefined) await verifyFile(join(schedulerFolder, 'scheduler_config.json'), signal)
     const scheduler = createScheduler(schedulerFolder ?? (stdit3 ? 'RFlowScheduler' : undefined))
     const trainedWith = schedulerFolder !== undefined || stdit3 ? scheduler : undefined
-    const transformer = keep(await Transformer.load(backbone, { engine: shareEngine(engine), options: opened.options }, config))
+    const transformer = keep(await Transformer.load(backbone, { engine: engine.share(), options: opened.options }, config))
     const vaeFolder = part('vae')
     const vae = vaeFolder === undefined ? undefined : keep(await VAE.fromPretrained(vaeFolder, opened))
     const encoderFolder = part('text_encoder')
@@ -132,7 +132,7 @@ export async function createParts(config: PipelineConfig, options: FromConfigOpt
   const scheduler = createScheduler(config.scheduler ?? (stdit3 ? 'RFlowScheduler' : undefined))
   const opened = openFor(model, 'VideoPipeline.fromConfig')
   const { engine } = opened
-  const share = (): Opened => ({ engine: shareEngine(engine), options: opened.options })
+  const share = (): Opened => ({ engine: engine.share(), options: opened.options })
   const loaded: { dispose(): Promise<void> }[] = []
   try {
     const transformer = await Transformer.create(config.transformer, seed, share())

@@ -1,0 +1,72 @@
+// The emulated device as tests set it: what is asked for counts from the next context that opens, which is when no engine of this process is left on the device.
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { NativeEngine } from '../../lib/native/binding.js'
+import { binding, emulatedBackend } from './addon.js'
+
+export const executors = ['fifo', 'lifo', 'random:1', 'random:2', 'random:3', 'starve', 'last-moment']
+
+/** Counters of cuda/emu/driver.cpp, of this process and since it began. */
+export interface Counters {
+  launches: number
+  uploads: number
+  downloads: number
+  /** Of threads that also queue work. */
+  waits: number
+  allocations: number
+  /** Allocated now, on all devices. */
+  bytes: number
+}
+
+const folder = mkdtempSync(join(tmpdir(), 'vin-emulated-'))
+process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
+const file = join(folder, 'counters')
+process.env['VIN_EMU_COUNTERS'] = file
+process.env['VIN_EMU_DEVICES'] = '2'
+
+export function counters(): Counters {
+  const [launches, uploads, downloads, waits, allocations, bytes] = new BigUint64Array(new Uint8Array(readFileSync(file)).buffer)
+  return { launches: Number(launches), uploads: Number(uploads), downloads: Number(downloads), waits: Number(waits), allocations: Number(allocations), bytes: Number(bytes) }
+}
+
+export interface Emulated {
+  executor?: string
+  /** Microseconds that a launch takes beside its work. */
+  delay?: number
+  /** Bytes of the device. */
+  memory?: number
+  fault?: string
+}
+
+export function setEmulator({ executor, delay, memory, fault }: Emulated): void {
+  const set = (name: string, value: string | number | undefined): void => {
+    process.env[name] = value === undefined ? '' : String(value)
+  }
+  set('VIN_EMU_EXECUTOR', executor)
+  set('VIN_EMU_DELAY', delay)
+  set('VIN_EMU_MEMORY', memory)
+  set('VIN_EMU_FAULT', fault)
+}
+
+export function openEmulated(emulated: Emulated = {}, device = 'cuda-emu'): NativeEngine {
+  setEmulator(emulated)
+  return binding().createEngine({ device, threads: 1, backendPath: emulatedBackend! })
+}
+
+export const sleep = (milliseconds: number) => new Promise<void>((resolve) => setTimeout(resolve, milliseconds))
+
+/** The longest that a timer of 10 ms was late while `work` ran. */
+export async function lateness<T>(work: () => Promise<T>): Promise<{ result: T; late: number }> {
+  let before = performance.now(), late = 0
+  const timer = setInterval(() => {
+    const now = performance.now()
+    late = Math.max(late, now - before - 10)
+    before = now
+  }, 10)
+  try {
+    return { result: await work(), late }
+  } finally {
+    clearInterval(timer)
+  }
+}
