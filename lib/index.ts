@@ -3,6 +3,7 @@
 export { generate, type GenerateCallOptions } from './pipeline/generate.js'
 export { VideoPipeline, type AttentionMaps } from './pipeline/pipeline.js'
 export { openLatents, type OpenLatentsOptions } from './pipeline/saved-latents.js'
+export { fitStepCache, type FitStepCacheOptions, type StepCacheFit } from './pipeline/fit-step-cache.js'
 export type { GeneratedVideo, GenerationEvent, GenerationJob } from './pipeline/job.js'
 export type { PipelineWarning, VideoPlan } from './pipeline/plan.js'
 export type { TextEncoderLike } from './pipeline/prompt.js'

@@ -61,19 +61,22 @@ export function filled(engine: NativeEngine, shape: readonly number[], value: nu
   return output(engine.op('fill', { y: { shape: [...shape] }, value }))
 }
 
-/** mean |now − before| / mean |before| of two matrices of one shape. Waits for them. */
+/** mean |now − before| / mean |before| of two dense tensors of one shape. Waits for them. */
 export async function relativeChange(engine: NativeEngine, now: NativeTensor, before: NativeTensor): Promise<number> {
-  const nothing = filled(engine, before.shape, 0)
-  const distances = [now, nothing].map((target) => {
+  const columns = before.shape.at(-1) ?? 1
+  const rows = [elements(before.shape) / columns, columns]
+  const views = [engine.reshape(before, rows), engine.reshape(now, rows), filled(engine, rows, 0)] as const
+  const [prediction, ...targets] = views
+  const distances = targets.map((target) => {
     const loss = output(engine.op('fill', { y: { shape: [1], dtype: 'float64' }, value: 0 }))
-    engine.op('reconstruction_loss', { loss, prediction: before, target, weight: null, l1: 1, l2: 0 })
+    engine.op('reconstruction_loss', { loss, prediction, target, weight: null, l1: 1, l2: 0 })
     return loss
   })
   try {
     const [moved = NaN, length = NaN] = (await Promise.all(distances.map((sum) => sum.read()))).map(({ data }) => data[0])
     return moved / length
   } finally {
-    for (const tensor of [nothing, ...distances]) tensor.dispose()
+    for (const tensor of [...views, ...distances]) tensor.dispose()
   }
 }
 

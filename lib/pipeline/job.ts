@@ -8,6 +8,7 @@ import type { Frame } from '../video/index.js'
 import type { Video } from '../video/video.js'
 import { hookCall, isInside, type HookCall } from './hooks.js'
 import type { VideoPlan } from './plan.js'
+import type { ChangeListener } from './step-cache.js'
 
 /** A video, and what it was made from: all options resolved, as JSON has them, and the plan. */
 export type GeneratedVideo = Video<Readonly<Record<string, unknown>>, VideoPlan>
@@ -39,6 +40,8 @@ export interface RunContext {
   takesTurns(owner: object): void
   /** Somebody iterates. */
   readonly observed: boolean
+  /** Told of the changes from step to step that `stepCache` goes by. */
+  changed?: ChangeListener | undefined
 }
 
 /** Decoding as events: micro-batch by micro-batch. Absent for outputType 'latents'. */

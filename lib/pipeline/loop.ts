@@ -10,11 +10,10 @@ import { copyInto } from '../native/ops.js'
 import { readNative, type TensorData } from '../native/tensor.js'
 import type { Chunk } from '../plan/chunks.js'
 import type { Fusion } from '../plan/fusion.js'
-import type { StepCacheOption } from '../plan/step-cache.js'
 import type { Scheduler, TimestepSize } from '../schedulers/index.js'
 import { evaluationRequest } from './evaluation.js'
 import { StepLatents, type StepReport } from './hooks.js'
-import { StepCache, changeCounter } from './step-cache.js'
+import type { StepCache } from './step-cache.js'
 import type { TextConditioning } from './text.js'
 
 export interface LoopOptions {
@@ -30,7 +29,8 @@ export interface LoopOptions {
   height: number
   width: number
   chunksInFlight: number | undefined
-  stepCache: StepCacheOption
+  /** A cache for one pass; absent: every step is computed. */
+  stepCache: () => StepCache | undefined
   /** [N]: 0 for conditioning frames, which stay as they are. Absent: all are denoised. */
   frameMask: number[] | undefined
   cancel: NativeCancel
@@ -141,8 +141,7 @@ export async function sample(options: LoopOptions, start: LoopStart): Promise<Na
       if (firstStep + numInferenceSteps <= start.step) continue
       scheduler.setTimesteps(numInferenceSteps, size)
       cache?.dispose()
-      const counter = changeCounter(options.stepCache, options.transformer)
-      cache = counter && new StepCache(engine, options.transformer, counter)
+      cache = options.stepCache()
       const begin = Math.max(0, start.step - firstStep)
       if (begin > 0 && start.carried !== undefined) {
         scheduler.restore(uploaded(engine, start.carried.scheduler), begin, engine)

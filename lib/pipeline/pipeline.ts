@@ -218,6 +218,7 @@ export class VideoPipeline {
             logger,
             emit,
             takesTurns,
+            changed: context.changed,
             get observed() {
               return context.observed
             }

@@ -22,6 +22,7 @@ import { planVideo, type PipelineWarning, type VideoPlan } from './plan.js'
 import { isPreviewed, preview, requireVae } from './previews.js'
 import { encodePrompt, type TextEncoderLike } from './prompt.js'
 import { fingerprintOf, loadState, saveState, type Fingerprint, type SavedState } from './resume.js'
+import { stepCacheOf } from './step-cache.js'
 import { conditionText, type TextConditioning } from './text.js'
 
 /** A job's context while it samples: its signals, and dispose(), as one signal, and as one flag. */
@@ -182,7 +183,7 @@ async function sampleLatents(run: Run, text: TextConditioning, seed: bigint, giv
     height,
     width,
     chunksInFlight: options.chunksInFlight,
-    stepCache: options.stepCache,
+    stepCache: () => stepCacheOf(options.stepCache, transformer, context.changed),
     frameMask,
     cancel,
     signal,

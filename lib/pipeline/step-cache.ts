@@ -4,15 +4,19 @@
 
 import type { Transformer } from '../models/transformer.js'
 import type { EvaluationRequest, NativeEngine, NativeTensor } from '../native/binding.js'
-import { filled, relativeChange } from '../native/ops.js'
+import { copyOf, filled, relativeChange } from '../native/ops.js'
 import { readNative, type TensorData } from '../native/tensor.js'
 import { ChangeCounter, openSoraPolynomial, stepCacheThresholds, type StepCacheOption } from '../plan/step-cache.js'
 
-/** The counter of a run's option; undefined where every step is computed. */
-export function changeCounter(option: StepCacheOption, transformer: Transformer): ChangeCounter | undefined {
+/** Told how much the input of the first block has changed since the step before, and how much what the blocks add. */
+export type ChangeListener = (input: number, added: number) => void
+
+/** The cache of a run's option; undefined where every step is computed. */
+export function stepCacheOf(option: StepCacheOption, transformer: Transformer, changed?: ChangeListener): StepCache | undefined {
   if (option === 'off') return undefined
   const threshold = typeof option === 'number' ? option : stepCacheThresholds[option]
-  return new ChangeCounter(threshold, transformer.config.step_cache_polynomial ?? openSoraPolynomial)
+  const counter = new ChangeCounter(threshold, transformer.config.step_cache_polynomial ?? openSoraPolynomial)
+  return new StepCache(transformer.engine.native, transformer, counter, changed)
 }
 
 /** Numbers [branches, rows] that the residuals of an evaluation have, each as wide as the transformer. */
@@ -36,11 +40,16 @@ export class StepCache {
   readonly #counter: ChangeCounter
   #residuals: NativeTensor | undefined
   #input: NativeTensor | undefined
+  readonly #changed: ChangeListener | undefined
+  /** For the listener: residuals of the step before last, and how the input of the last one had changed. */
+  #earlier: NativeTensor | undefined
+  #change: number | undefined
 
-  constructor(engine: NativeEngine, transformer: Transformer, counter: ChangeCounter) {
+  constructor(engine: NativeEngine, transformer: Transformer, counter: ChangeCounter, changed?: ChangeListener) {
     this.#engine = engine
     this.#transformer = transformer
     this.#counter = counter
+    this.#changed = changed
   }
 
   /** The request of a step, which computes or goes on with what is kept. Waits for the step before it. */
@@ -54,8 +63,17 @@ export class StepCache {
     } finally {
       before?.dispose()
     }
+    if (this.#changed !== undefined) await this.#tell(this.#changed, change)
     this.#residuals ??= filled(this.#engine, [...residualRows(request), this.#transformer.config.hidden_size], 0)
     return { ...request, residuals: this.#residuals, reuseResiduals: !this.#counter.next(change, isLast) }
+  }
+
+  async #tell(changed: ChangeListener, change: number | undefined): Promise<void> {
+    if (this.#residuals === undefined) return
+    if (this.#earlier !== undefined && this.#change !== undefined) changed(this.#change, await relativeChange(this.#engine, this.#residuals, this.#earlier))
+    this.#earlier?.dispose()
+    this.#earlier = copyOf(this.#engine, this.#residuals)
+    this.#change = change
   }
 
   /** What a run that goes on needs. */
@@ -73,7 +91,6 @@ export class StepCache {
   }
 
   dispose(): void {
-    this.#residuals?.dispose()
-    this.#input?.dispose()
+    for (const tensor of [this.#residuals, this.#input, this.#earlier]) tensor?.dispose()
   }
 }

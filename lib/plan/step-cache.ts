@@ -37,3 +37,30 @@ export class ChangeCounter {
     return computes
   }
 }
+
+/** The polynomial of a degree, highest power first, that is nearest to the points by least squares. */
+export function fitPolynomial(points: readonly (readonly [x: number, y: number])[], degree: number): { polynomial: number[]; error: number } {
+  // Powers of x / scale keep the columns alike. Householder reflections of [powers | y].
+  const scale = Math.max(...points.map(([x]) => Math.abs(x))) || 1
+  const rows = points.map(([x, y]) => Float64Array.from([...Array.from({ length: degree + 1 }, (_, i) => (x / scale) ** (degree - i)), y]))
+  const columns = degree + 1
+  const at = (row: number, column: number): number => rows[row]![column]!
+  for (let k = 0; k < columns; k++) {
+    const norm = Math.hypot(...rows.slice(k).map((row) => row[k]!))
+    if (norm === 0) continue
+    const v = rows.map((row, i) => (i < k ? 0 : row[k]!))
+    v[k]! += v[k]! < 0 ? -norm : norm
+    const square = v.reduce((sum, value) => sum + value * value, 0)
+    for (let column = k; column <= columns; column++) {
+      const factor = (2 * rows.reduce((sum, row, i) => sum + v[i]! * row[column]!, 0)) / square
+      rows.forEach((row, i) => void (row[column]! -= factor * v[i]!))
+    }
+  }
+  const scaled = Array<number>(columns).fill(0)
+  for (let k = columns - 1; k >= 0; k--) {
+    const rest = scaled.reduce((sum, coefficient, column) => (column > k ? sum + at(k, column) * coefficient : sum), 0)
+    scaled[k] = (at(k, columns) - rest) / at(k, k)
+  }
+  const error = Math.hypot(...rows.slice(columns).map((row) => row[columns]!)) / Math.sqrt(points.length)
+  return { polynomial: scaled.map((coefficient, i) => coefficient / scale ** (degree - i)), error }
+}

@@ -3,13 +3,13 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { Transformer } from '../../lib/index.js'
+import { Transformer, fitStepCache } from '../../lib/index.js'
 import type { GenerateOptions, StepEvent, TensorData, VideoPipeline } from '../../lib/index.js'
 import { commonEngine } from '../../lib/native/engine.js'
 import { filled, linearCombination, relativeChange } from '../../lib/native/ops.js'
 import { readNative } from '../../lib/native/tensor.js'
 import { StepCache } from '../../lib/pipeline/step-cache.js'
-import { ChangeCounter, openSoraPolynomial, polynomialAt } from '../../lib/plan/step-cache.js'
+import { ChangeCounter, fitPolynomial, openSoraPolynomial, polynomialAt } from '../../lib/plan/step-cache.js'
 import { bits, expectEvaluation, fixture, named, readJson, readTensors } from '../support/fixtures.js'
 import { shake, tinyPipeline } from '../support/models.js'
 
@@ -151,6 +151,21 @@ describe('runs', () => {
     expect(slow! - off!).toBe(4 * 48 * 4 * (2 * (25 + 8) + 3 * 25))
   })
 
+  test('fitStepCache: a polynomial near the changes of its runs, by which the runs skip what changes little', async () => {
+    const done: number[] = []
+    const { polynomial, changes, error } = await fitStepCache({ pipeline, runs: [{ ...options, numInferenceSteps: 12 }, { ...options, seed: 4, method: 'independent' }], onProgress: ({ done: runs }) => done.push(runs) })
+    expect(done).toEqual([1, 2])
+    // Pairs of steps that follow one another, but the last.
+    expect(changes).toHaveLength(12 - 2 + 8 - 2)
+    const squares = changes.map(([input, added]) => (polynomialAt(polynomial, input) - added) ** 2)
+    expect(error).toBeCloseTo(Math.sqrt(squares.reduce((a, b) => a + b, 0) / squares.length), 9)
+    const mean = changes.reduce((sum, [, added]) => sum + added, 0) / changes.length
+    expect(error).toBeLessThanOrEqual(Math.sqrt(changes.reduce((sum, [, added]) => sum + (added - mean) ** 2, 0) / changes.length))
+    await expect(fitStepCache({ pipeline, runs: [{ ...options, numInferenceSteps: 6 }] })).rejects.toThrow('Expected runs with at least 5 different changes from step to step but they have 4; give more runs, or more steps')
+    await expect(fitStepCache({ pipeline, runs: [] })).rejects.toThrow('Expected a list of at least one run for runs')
+    await expect(fitStepCache({ pipeline, runs: [options], signal: AbortSignal.abort(new Error('enough')) })).rejects.toThrow('enough')
+  })
+
   test('the polynomial of the checkpoint is read, kept and checked', async () => {
     const config = { ...pipeline.transformer.config, step_cache_polynomial: [0, 0, 0, 0, 1] }
     const own = await Transformer.fromConfig(config)
@@ -163,6 +178,18 @@ describe('runs', () => {
     [NaN, 'Expected a number from 0 to 100 for stepCache but received NaN']])('%s is refused', async (stepCache, text) => {
     await expect(async () => pipeline.generate({ ...options, stepCache: stepCache as never })).rejects.toThrow(text)
   })
+})
+
+test('fitPolynomial finds the polynomial that points lie on, and the nearest one to others', () => {
+  const cubic = [0, 3, -2, 0.5, 7]
+  const { polynomial, error } = fitPolynomial([0.01, 0.05, 0.1, 0.2, 0.25, 0.4, 0.6].map((x) => [x, polynomialAt(cubic, x)]), 4)
+  for (const [i, coefficient] of polynomial.entries()) expect(coefficient).toBeCloseTo(cubic[i]!, 6)
+  expect(error).toBeLessThan(1e-12)
+  // A line through (0, 1), (1, 3), (2, 2): 1.5 + 0.5 x, which leaves −.5, 1, −.5.
+  const line = fitPolynomial([[0, 1], [1, 3], [2, 2]], 1)
+  expect(line.polynomial[0]).toBeCloseTo(0.5, 12)
+  expect(line.polynomial[1]).toBeCloseTo(1.5, 12)
+  expect(line.error).toBeCloseTo(Math.sqrt(1.5 / 3), 12)
 })
 
 test('a change of nothing is no number, and computes', async () => {

@@ -1,6 +1,6 @@
 // Types of generate, denoise, plan, their options, events and results.
 import { expectTypeOf } from 'expect-type'
-import { VideoPipeline, generate, openLatents } from '../../lib/index.js'
+import { VideoPipeline, fitStepCache, generate, openLatents } from '../../lib/index.js'
 import type {
   ChunkOptions,
   DenoiseMethod,
@@ -12,7 +12,6 @@ import type {
   Frame,
   FromConfigOptions,
   Fusion,
-  StepCacheOption,
   FusionWindow,
   GenerateCallOptions,
   GeneratedVideo,
@@ -36,6 +35,9 @@ import type {
   SavePipelineOptions,
   Scheduler,
   SchedulerOption,
+  FitStepCacheOptions,
+  StepCacheFit,
+  StepCacheOption,
   StepEvent,
   StepResult,
   Tensor,
@@ -57,6 +59,14 @@ import type {
 expectTypeOf<TimelineEntry>().toEqualTypeOf<{ at: number | { frame: number }; prompt: string; ease?: number | undefined }>()
 expectTypeOf<MethodName>().toEqualTypeOf<'vin' | 'full' | 'autoregressive' | 'freenoise' | 'spectral-blend' | 'streaming-t2v' | 'independent'>()
 expectTypeOf<FusionWindow>().toEqualTypeOf<{ from: number; until: number }>()
+expectTypeOf<FitStepCacheOptions>().toEqualTypeOf<{
+  pipeline: VideoPipeline
+  runs: readonly GenerateOptions[]
+  signal?: AbortSignal | undefined
+  onProgress?: ((progress: { done: number; total: number }) => void) | undefined
+}>()
+expectTypeOf<StepCacheFit>().toEqualTypeOf<{ polynomial: number[]; changes: [input: number, added: number][]; error: number }>()
+expectTypeOf(fitStepCache).toEqualTypeOf<(options: FitStepCacheOptions) => Promise<StepCacheFit>>()
 expectTypeOf<StepCacheOption>().toEqualTypeOf<'off' | 'slow' | 'fast' | number>()
 expectTypeOf<Fusion>().toEqualTypeOf<'early' | 'mid' | 'late' | 'none' | FusionWindow>()
 expectTypeOf<StepResult>().toEqualTypeOf<TensorLike | void | undefined>()
