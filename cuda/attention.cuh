@@ -27,8 +27,8 @@ struct AttentionShape {
 
 // Shared memory of a block of T × T threads: two tiles of a product, a tile of 4T × 4T weights behind them, and numbers
 // per line.
-constexpr int weights_at(int T) { return 2 * product_tile_numbers(T); }
-constexpr int attention_tiles(int T) { return 6 * product_tile_numbers(T); }
+VIN_CONSTEXPR int weights_at(int T) { return 2 * product_tile_numbers(T); }
+VIN_CONSTEXPR int attention_tiles(int T) { return 6 * product_tile_numbers(T); }
 
 #if VIN_DEVICE
 VIN_DEVICE_FUNCTION float minus_infinity() { return __uint_as_float(0xff800000u); }

@@ -23,6 +23,13 @@
 #define VIN_MEMBER inline
 #endif
 
+// A function of numbers that are known when it is compiled, for kernels and launchers alike.
+#if VIN_DEVICE && !VIN_HOST
+#define VIN_CONSTEXPR __host__ __device__ constexpr
+#else
+#define VIN_CONSTEXPR constexpr
+#endif
+
 // In front of a loop of few rounds over an array that has to stay in registers.
 #if VIN_DEVICE && !VIN_HOST
 #define VIN_UNROLL _Pragma("unroll")
@@ -105,7 +112,7 @@ constexpr int shared_red_zone = 64;
 constexpr int shared_red_zone = 0;
 #endif
 template <class T>
-constexpr int shared_bytes(int count) {
+VIN_CONSTEXPR int shared_bytes(int count) {
     return (count * (int)sizeof(T) + 15) / 16 * 16 + shared_red_zone;
 }
 

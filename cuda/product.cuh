@@ -21,8 +21,8 @@ constexpr int product_threads = 16;                // along each side of a block
 constexpr int product_tile = 4 * product_threads;  // lines of A, and of B, in a block
 
 // Bytes of shared memory for the two tiles. A line more than T keeps threads that store a column off one bank.
-constexpr int product_tile_numbers(int T) { return T * (T + 1); }
-constexpr int product_shared_bytes(int T = product_threads) {
+VIN_CONSTEXPR int product_tile_numbers(int T) { return T * (T + 1); }
+VIN_CONSTEXPR int product_shared_bytes(int T = product_threads) {
     return shared_bytes<Float4>(2 * product_tile_numbers(T));
 }
 

@@ -15,7 +15,7 @@ struct Reduction {
 
 constexpr int reduce_threads = 256;
 template <class Sum>
-constexpr int reduce_shared_bytes(int N) {
+VIN_CONSTEXPR int reduce_shared_bytes(int N) {
     return N * shared_bytes<Sum>(reduce_threads);
 }
 

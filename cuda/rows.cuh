@@ -20,7 +20,7 @@ struct GroupRows {
 // The rows of a kernel that sums over each of them: a row is 32 threads, a block 4 rows.
 constexpr int row_lanes = 32, rows_per_block = 4;
 template <class Number = float>
-constexpr int row_shared_bytes(int arrays = 1) {
+VIN_CONSTEXPR int row_shared_bytes(int arrays = 1) {
     return arrays * shared_bytes<Number>(row_lanes * rows_per_block);
 }
 
