@@ -47,8 +47,10 @@ struct vin_stream {
     CudaStream stream;
     std::vector<Staging> ring;  // the least recently used first
     size_t ring_bytes;
-    CudaMemory scratch = 0;  // what ops share, grown on demand
-    size_t scratch_bytes = 0;
+    // What the next op was handed. Without a driver the stream measures: nothing is launched, and scratch_bytes is what
+    // the op asks for.
+    void* scratch;
+    size_t scratch_bytes, scratch_used;
 };
 
 struct vin_event {
@@ -91,6 +93,7 @@ static vin_status driver_of(const Driver** driver) {
 vin_status launch_by_name(vin_stream* stream, const char* name, Grid grid, Grid block, unsigned shared_bytes,
                           void** parameters) {
     const Driver* driver = stream->driver;
+    if (!driver) return VIN_OK;
     VIN_TRY(check(driver, driver->context_set(stream->device->context), name));
     CudaFunction function;
     {
@@ -111,20 +114,13 @@ vin_status launch_by_name(vin_stream* stream, const char* name, Grid grid, Grid 
 }
 
 vin_status scratch(vin_stream* stream, size_t bytes, void** data) {
-    const Driver* driver = stream->driver;
-    if (bytes > stream->scratch_bytes) {
-        VIN_TRY(check(driver, driver->context_set(stream->device->context), "entering the context"));
-        if (stream->scratch) {
-            // Ops that are queued still use the memory.
-            VIN_TRY(check(driver, driver->stream_synchronize(stream->stream), "waiting for the device"));
-            VIN_TRY(check(driver, driver->memory_free(stream->scratch), "freeing scratch memory"));
-        }
-        stream->scratch = 0;
-        stream->scratch_bytes = 0;
-        VIN_TRY(check(driver, driver->memory_alloc(&stream->scratch, bytes), "allocating scratch memory"));
-        stream->scratch_bytes = bytes;
-    }
-    *data = reinterpret_cast<void*>(stream->scratch);
+    const size_t end = stream->scratch_used + (bytes + 255) / 256 * 256;
+    if (!stream->driver) stream->scratch_bytes = end;
+    if (end > stream->scratch_bytes)
+        return fail(VIN_INVALID, "Expected %zu bytes of scratch memory but the plan has %zu", end,
+                    stream->scratch_bytes);
+    *data = static_cast<char*>(stream->scratch) + stream->scratch_used;
+    stream->scratch_used = end;
     return VIN_OK;
 }
 
@@ -250,7 +246,7 @@ vin_status stream_open(int32_t ordinal, void*, vin_stream** stream) {
     if (status == VIN_OK)
         status = check(driver, driver->stream_create(&opened, CUDA_STREAM_NON_BLOCKING), "opening a stream");
     if (status == VIN_OK)
-        *stream = new vin_stream{driver, device, opened, {}, 0};
+        *stream = new vin_stream{driver, device, opened, {}, 0, nullptr, 0, 0};
     else
         leave_device(driver, *device);
     return status;
@@ -264,7 +260,6 @@ vin_status stream_close(vin_stream* stream) {
         driver->event_destroy(staging.event);
         driver->host_free(staging.memory);
     }
-    if (stream->scratch) driver->memory_free(stream->scratch);
     const vin_status closed = check(driver, driver->stream_destroy(stream->stream), "closing a stream");
     {
         std::lock_guard<std::mutex> lock(device_mutex);
@@ -406,6 +401,29 @@ const char* last_error() { return error_text; }
 #include "../csrc/ops.def"
 #undef VIN_OP
 
+// The launcher itself says what it needs, so it cannot say two things.
+size_t scratch_bytes(int32_t op, const void* args) {
+    static char any[64];
+    vin_stream measure = {nullptr, nullptr, nullptr, {}, 0, any, 0, 0};
+    switch (op) {
+#define VIN_OP(name, fields) \
+    case VIN_OP_##name: \
+        if (vin_cuda_##name) vin_cuda_##name(&measure, static_cast<const vin_##name##_args*>(args)); \
+        break;
+#include "../csrc/ops.def"
+#undef VIN_OP
+        default: break;
+    }
+    return measure.scratch_bytes;
+}
+
+vin_status set_scratch(vin_stream* stream, void* data, size_t bytes) {
+    stream->scratch = data;
+    stream->scratch_bytes = bytes;
+    stream->scratch_used = 0;
+    return VIN_OK;
+}
+
 }  // namespace
 
 extern "C" __attribute__((visibility("default"))) vin_status vin_backend_entry(uint32_t host_abi, const vin_host*,
@@ -439,6 +457,8 @@ extern "C" __attribute__((visibility("default"))) vin_status vin_backend_entry(u
     backend->free = free_memory;
     backend->upload = upload;
     backend->download = download;
+    backend->scratch_bytes = scratch_bytes;
+    backend->set_scratch = set_scratch;
 #define VIN_OP(name, fields) backend->name = vin_cuda_##name ? vin_cuda_##name : lacks_##name;
 #include "../csrc/ops.def"
 #undef VIN_OP

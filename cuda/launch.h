@@ -48,8 +48,9 @@ vin_status launch(Grid grid, Grid block, unsigned shared_bytes, vin_stream* stre
         copies);
 }
 
-// `bytes` of device memory that belong to the stream: an op may use them until its last launch has run. They hold
-// whatever was there before.
+// `bytes` of device memory for this op alone, from shapes, strides, scalars and which operands are absent. They hold
+// whatever was there before. The launcher also runs to be asked how much it needs: then operands lie nowhere, and
+// launch() does nothing.
 vin_status scratch(vin_stream* stream, size_t bytes, void** data);
 
 // A grid of blocks of `per_block` items for a kernel that reaches the items past its grid by a stride of the whole

@@ -25,6 +25,9 @@ static constexpr int ops_of_a_pace = 64, paces_at_most = 2;
 // Pinned memory that downloads keep, at most.
 static constexpr size_t pinned_limit = size_t(64) << 20;
 
+// Constants kept on the device, at most, and the block that small ones share.
+static constexpr size_t constants_limit = size_t(32) << 20, slab_bytes = size_t(256) << 10;
+
 size_t PoolMemory::block(size_t bytes) { return (bytes + 4095) / 4096 * 4096 + (bytes == 0 ? 4096 : 0); }
 
 PoolMemory::~PoolMemory() {
@@ -187,6 +190,9 @@ Engine::Engine(const EngineOptions& options)
     if (status != VIN_OK) throw refusal(backend_, status, options.backend_path);
     memory_ = std::make_shared<PoolMemory>(&backend_, stream_, ordinal_, options.memory_budget);
     if (backend_.asynchronous) {
+        vin_device_info info = {};
+        backend_.device_info(ordinal_, &info);
+        streams_ = std::max(1, info.streams);
         memory_->listed = [this] {
             { std::lock_guard<std::mutex> lock(mutex_); }
             wake_.notify_one();
@@ -213,6 +219,7 @@ Engine::Engine(const EngineOptions& options)
 Engine::~Engine() {
     stop();
     arena_.reset();
+    forget_constants();
     if (stream_) free_left();
     memory_.reset();
     close_streams();
@@ -223,6 +230,8 @@ void Engine::close_streams() {
     for (vin_event* event : events_) backend_.event_close(event);
     events_.clear();
     free_pinned();
+    for (vin_stream* lane : lanes_) backend_.stream_close(lane);
+    lanes_.clear();
     backend_.stream_close(stream_);
     stream_ = nullptr;
 }
@@ -364,6 +373,7 @@ void Engine::close_lost_device() {
     memory_->abandon(*lost());
     arena_.reset();
     plans_.clear();
+    forget_constants();
     close_streams();
 }
 
@@ -407,6 +417,33 @@ void Engine::queued(vin_stream* stream, const Cancel* cancel) {
     std::unique_lock<std::mutex> lock(flight_mutex_);
     // A flag wakes nobody: it is looked at.
     while (paces_ >= paces_at_most && !cancel->requested) reached_.wait_for(lock, std::chrono::milliseconds(5));
+}
+
+// `later` go on when the device has done what `earlier` holds now.
+void Engine::follow(const std::vector<vin_stream*>& later, vin_stream* earlier) {
+    vin_event* event = has_lost_ ? nullptr : recorded(earlier);
+    if (!event) return;
+    for (vin_stream* stream : later)
+        if (backend_.stream_after(stream, event) != VIN_OK)
+            lose(std::make_shared<Error>("VIN_DEVICE_ERROR", backend_.last_error()));
+    std::lock_guard<std::mutex> lock(flight_mutex_);
+    events_.push_back(event);  // to be recorded anew: who follows, follows this record
+}
+
+std::vector<vin_stream*> Engine::fork(int64_t streams) {
+    while (lanes_.size() < static_cast<size_t>(streams)) {
+        vin_stream* opened = nullptr;
+        check(backend_.stream_open(ordinal_, &threads_, &opened));
+        lanes_.push_back(opened);
+    }
+    forked_.assign(lanes_.begin(), lanes_.begin() + streams);
+    follow(forked_, stream_);
+    return forked_;
+}
+
+void Engine::join(const std::vector<vin_stream*>& streams) noexcept {
+    for (vin_stream* stream : streams) follow({stream_}, stream);
+    forked_.clear();
 }
 
 // The completion thread.
@@ -515,10 +552,48 @@ std::pair<void*, size_t> Engine::take_pinned(size_t bytes) {
 
 // ---- ops, plans, memory ----
 
+namespace {
+// An address for what a dry run does not place: never read, but not null, because null marks an absent operand.
+struct Nowhere : Memory {
+    void* take(size_t) override { return reinterpret_cast<void*>(64); }
+    void give(void*, size_t) override {}
+};
+}  // namespace
+
+Tensor Engine::constant(const Ops& ops, const void* values, size_t bytes, const Shape& shape, int32_t dtype) {
+    static const auto nowhere = std::make_shared<Storage>(std::make_shared<Nowhere>(), 0);
+    if (!ops.stream) return Tensor(nowhere, shape, dtype);
+    std::string key(static_cast<const char*>(values), bytes);
+    key.push_back(static_cast<char>(dtype));
+    std::shared_ptr<Storage>& kept = constants_[std::move(key)];
+    if (!kept) {
+        const size_t size = (bytes + 63) / 64 * 64;
+        if (!slab_ || slab_used_ + size > slab_->bytes) {
+            slab_ = std::make_shared<Storage>(memory_, std::max(size, slab_bytes));
+            constant_bytes_ += slab_->bytes;
+            slab_used_ = 0;
+        }
+        const auto storage = std::make_shared<Storage>(slab_, slab_used_, bytes);
+        upload(storage->data, values, bytes);
+        slab_used_ += size;
+        kept = storage;
+        if (!forked_.empty()) follow(forked_, stream_);
+    }
+    return Tensor(kept, shape, dtype);
+}
+
+void Engine::forget_constants() {
+    constants_.clear();
+    slab_.reset();
+    constant_bytes_ = 0;
+}
+
 Ops Engine::base(const Cancel* cancel) const {
     Ops ops;
     ops.cancel = cancel ? cancel : &default_cancel_;
     ops.threads = const_cast<Threads*>(&threads_);
+    ops.flow = backend_.asynchronous ? const_cast<Engine*>(this) : nullptr;
+    ops.scratch_bytes = backend_.scratch_bytes;
     return ops;
 }
 
@@ -526,7 +601,6 @@ Ops Engine::direct(const Cancel* cancel) {
     Ops ops = base(cancel);
     ops.backend = &backend_;
     ops.stream = stream_;
-    ops.flow = backend_.asynchronous ? this : nullptr;
     ops.memory = memory_;
     ops.trace = trace_.get();
     return ops;
@@ -555,6 +629,7 @@ ArenaPlan Engine::dry_run(const Cancel* cancel, int tasks_in_flight, const std::
 
 void Engine::run(const ArenaPlan& plan, const Cancel* cancel, int tasks_in_flight,
                  const std::function<void(Ops&)>& fn) {
+    if (constant_bytes_ > constants_limit) forget_constants();
     if (!arena_ || arena_->bytes < plan.peak) {
         arena_.reset();  // before the larger one is asked for, and not kept: no later plan takes a block of this size
         memory_->trim();
@@ -585,6 +660,7 @@ void Engine::planned(PlanKey key, const Cancel* cancel, int tasks_in_flight, con
 void Engine::release() {
     arena_.reset();
     plans_.clear();
+    forget_constants();
     memory_->trim();
     if (!backend_.asynchronous) return;
     settle();

@@ -138,6 +138,12 @@ private:
     void complete();
     void queue(Milestone milestone);
     void queued(vin_stream* stream, const Cancel* cancel) override;
+    Tensor constant(const Ops& ops, const void* values, size_t bytes, const Shape& shape, int32_t dtype) override;
+    int64_t streams() const override { return streams_; }
+    std::vector<vin_stream*> fork(int64_t streams) override;
+    void join(const std::vector<vin_stream*>& streams) noexcept override;
+    void follow(const std::vector<vin_stream*>& later, vin_stream* earlier);
+    void forget_constants();
     vin_event* recorded(vin_stream* stream);
     void settle();
     void free_left();
@@ -156,6 +162,7 @@ private:
     vin_host host_;
     vin_backend backend_;
     const int32_t ordinal_;
+    int64_t streams_ = 1;
     vin_stream* stream_ = nullptr;  // null: closed
     std::shared_ptr<PoolMemory> memory_;
     std::unique_ptr<Trace> trace_;
@@ -170,9 +177,13 @@ private:
     std::atomic<uint64_t> commands_{0}, dry_runs_{0}, uploads_{0}, waits_{0};
 
     // ---- of an asynchronous backend; the engine's thread ----
-    Milestone current_;              // of the command that is being queued
-    std::vector<vin_stream*> busy_;  // with ops behind the last milestone
-    int since_ = 0;                  // ops behind the last pace
+    Milestone current_;                        // of the command that is being queued
+    std::vector<vin_stream*> busy_;            // with ops behind the last milestone
+    int since_ = 0;                            // ops behind the last pace
+    std::vector<vin_stream*> lanes_, forked_;  // of tasks: all, and those that run ahead of the engine's own
+    std::unordered_map<std::string, std::shared_ptr<Storage>> constants_;  // by dtype and values
+    std::shared_ptr<Storage> slab_;                                        // where the next small ones go
+    size_t slab_used_ = 0, constant_bytes_ = 0;
     // ---- between the two threads ----
     std::mutex flight_mutex_;
     std::condition_variable arrived_, reached_;

@@ -116,7 +116,7 @@ Tensor checkpoint(Ops& ops, const std::function<Tensor(Ops&)>& fn);
 void parallel_tasks(Ops& ops, int64_t tasks, const std::function<void(Ops&, int64_t)>& body);
 // Marks flag (i32 [1]) with code + 1 when x holds a NaN or Inf and the flag is still 0.
 void check_finite(Ops& ops, const Tensor& flag, const Tensor& x, int code);
-// Host values as a device tensor (small: positions, groups, ids).
+// Host values as a device tensor (small: positions, groups, ids) that nobody writes to.
 Tensor constant(Ops& ops, const std::vector<float>& values, const Shape& shape);
 Tensor constant(Ops& ops, const std::vector<int32_t>& values, const Shape& shape);
 

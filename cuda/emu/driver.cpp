@@ -43,6 +43,7 @@ struct Node {
     std::function<std::string()> work;  // returns what it did wrong
     std::vector<std::shared_ptr<Node>> after;
     std::vector<uintptr_t> uses;  // first bytes of allocations, of the device or pinned
+    bool launch = false;
     bool done = false;
 };
 using NodeRef = std::shared_ptr<Node>;
@@ -113,8 +114,9 @@ const Architecture architectures[] = {{"75", 64 << 10},  {"80", 163 << 10},  {"8
                                       {"90", 227 << 10}, {"100", 227 << 10}, {"120", 99 << 10}};
 
 // 64-bit numbers in VIN_EMU_COUNTERS, in this order. Waits are those of threads that also queue work: one that does
-// nothing but wait holds nobody up. Bytes are those allocated now, of all devices.
-enum Counter { launches, uploads, downloads, waits, allocations, bytes_now, counters };
+// nothing but wait holds nobody up. Bytes are those allocated now, of all devices. The last is how many streams
+// had a launch that could run, at most and since a context has opened.
+enum Counter { launches, uploads, downloads, waits, allocations, bytes_now, ready_streams, counters };
 
 // Held by each call; not while a node runs.
 std::mutex mutex;
@@ -193,6 +195,10 @@ CudaResult finish(std::unique_lock<std::mutex>& lock, CUctx_st& context, const N
             context.changed.wait(lock);
             continue;
         }
+        count[ready_streams] = std::max<uint64_t>(
+            count[ready_streams],
+            static_cast<uint64_t>(std::count_if(context.pending.begin(), context.pending.end(),
+                                                [](const NodeRef& each) { return each->launch && ready(*each); })));
         const NodeRef node = choose(context, target);
         context.busy = true;
         lock.unlock();
@@ -287,6 +293,7 @@ CudaResult context_retain(CudaContext* result, CudaDevice device) {
         context.delay = static_cast<unsigned>(strtoul(environment("VIN_EMU_DELAY", "0"), nullptr, 10));
         context.memory = strtoull(environment("VIN_EMU_MEMORY", "0"), nullptr, 10);
         context.launches = context.allocated = context.waits = 0;
+        count[ready_streams] = 0;
         context.failing_allocation = fault("allocation");
         context.failing_launch = fault("launch");
         context.lost_at = fault("lost");
@@ -613,7 +620,7 @@ CudaResult launch(CudaFunction function, unsigned grid_x, unsigned grid_y, unsig
         std::vector<void*> arguments;
         for (const auto& copy : copies) arguments.push_back(copy.get());
         return run_launch({&kernel, arguments.data(), grid, block, shared_bytes}, *schedule, number);
-    });
+    })->launch = true;
     count[launches]++;
     return CUDA_SUCCESS;
 }

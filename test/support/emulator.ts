@@ -17,6 +17,8 @@ export interface Counters {
   allocations: number
   /** Allocated now, on all devices. */
   bytes: number
+  /** Streams that had a launch which could run, at most since a context has opened. */
+  readyStreams: number
 }
 
 const folder = mkdtempSync(join(tmpdir(), 'vin-emulated-'))
@@ -26,8 +28,8 @@ process.env['VIN_EMU_COUNTERS'] = file
 process.env['VIN_EMU_DEVICES'] = '2'
 
 export function counters(): Counters {
-  const [launches, uploads, downloads, waits, allocations, bytes] = new BigUint64Array(new Uint8Array(readFileSync(file)).buffer)
-  return { launches: Number(launches), uploads: Number(uploads), downloads: Number(downloads), waits: Number(waits), allocations: Number(allocations), bytes: Number(bytes) }
+  const [launches, uploads, downloads, waits, allocations, bytes, readyStreams] = new BigUint64Array(new Uint8Array(readFileSync(file)).buffer)
+  return { launches: Number(launches), uploads: Number(uploads), downloads: Number(downloads), waits: Number(waits), allocations: Number(allocations), bytes: Number(bytes), readyStreams: Number(readyStreams) }
 }
 
 export interface Emulated {
