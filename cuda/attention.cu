@@ -9,7 +9,7 @@ using namespace vin::cuda;
 VIN_KERNEL attention_few_kernel(Heads y, float* lse, Heads q, Heads k, Heads v, Scores bias, AttentionShape s);
 VIN_KERNEL attention_kernel(Heads y, float* lse, Heads q, Heads k, Heads v, Scores bias, AttentionShape s);
 VIN_KERNEL attention_wide_kernel(Heads y, float* lse, Heads q, Heads k, Heads v, Scores bias, AttentionShape s);
-constexpr int few_T = 8, few_parts = 4, most_few = 4 * few_T;
+constexpr int few_T = 8, few_parts = 4;
 constexpr int parts = 2, narrow_head = 4 * product_threads * parts, wide_parts = 8;
 static_assert(4 * few_T * few_parts >= narrow_head && 4 * product_threads * wide_parts >= max_head_size,
               "columns of a head");
@@ -117,7 +117,7 @@ extern "C" vin_status vin_cuda_attention(vin_stream* stream, const vin_attention
     VIN_CHECK(expect_if_present("attention", "y", args->y, VIN_DTYPE_F32, ROWS, s.B, s.H, s.Q, s.d));
     VIN_CHECK(expect_if_present("attention", "lse", args->lse, VIN_DTYPE_F32, DENSE, s.B, s.H, s.Q));
     if (s.B * s.H * s.Q == 0) return VIN_OK;
-    const bool few = s.Q <= most_few && s.d <= narrow_head;
+    const bool few = s.Q <= 4 * few_T && s.d <= narrow_head;
     const int T = few ? few_T : product_threads;
     const unsigned shared = shared_bytes<Float4>(attention_tiles(T)) + shared_bytes<float>((T / 4 + 1) * 4 * T);
     const auto go = [&](auto kernel) {

@@ -19,8 +19,10 @@ VIN_CONSTEXPR int reduce_shared_bytes(int N) {
     return N * shared_bytes<Sum>(reduce_threads);
 }
 
-// y = Σ of `slices` arrays of partial sums, `stride` apart, or y += that sum; w walks over y and an array. In
-// reduce_sum.cu.
+// partials[slice][column] = Σ of x[row][column] over a slice's rows. In reduce_sum.cu, as is the next.
+VIN_KERNEL column_sums_kernel(float* partials, const float* x, i64 stride, Reduction r);
+
+// y = Σ of `slices` arrays of partial sums, `stride` apart, or y += that sum; w walks over y and an array.
 VIN_KERNEL add_partials_kernel(float* y, const float* partials, i64 slices, i64 stride, int added, Walk<2> w);
 
 #if VIN_DEVICE
@@ -108,6 +110,20 @@ inline vin_status finish_sum(vin_stream* stream, const vin_tensor& y, const floa
     const Walk<2> w = walk<2>({&y, &dense});
     return launch_over(w.elements, stream, VIN_KERNEL_OF(add_partials_kernel), f32(y), partials, slices, stride,
                        (int)added, w);
+}
+
+inline int64_t column_partials(int64_t rows, int64_t columns) {
+    const Reduction r = reduction(columns, rows, false);
+    return r.slices * r.outputs;
+}
+// y [C] += Σ_rows x [R, C]; absent: nothing. column_partials(R, C) numbers of scratch memory.
+inline vin_status add_column_sums(vin_stream* stream, const vin_tensor& y, const float* x, int64_t rows,
+                                  int64_t columns, int64_t stride, float* partials) {
+    if (!present(y) || columns == 0) return VIN_OK;
+    const Reduction r = reduction(columns, rows, false);
+    VIN_CHECK(launch(reduce_grid(r), reduce_block, reduce_shared_bytes<float>(1), stream,
+                     VIN_KERNEL_OF(column_sums_kernel), partials, x, stride, r));
+    return finish_sum(stream, y, partials, r.slices, true);
 }
 #endif
 

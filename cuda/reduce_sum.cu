@@ -14,7 +14,9 @@ VIN_KERNEL reduce_sum_kernel(float* partials, const float* x, Axes kept, Axes re
 #if VIN_DEVICE
 VIN_DEVICE_FUNCTION i64 offset_of(const Axes& axes, i64 item) {
     i64 offset = 0;
-    for (int k = axes.rank - 1; k > 0; k--) {
+    VIN_UNROLL
+    for (int k = 4; k > 0; k--) {
+        if (k >= axes.rank) continue;
         const i64 next = item / axes.size[k];
         offset += (item - next * axes.size[k]) * axes.stride[k];
         item = next;
@@ -28,6 +30,11 @@ VIN_KERNEL reduce_sum_kernel(float* partials, const float* x, Axes kept, Axes re
     });
 }
 VIN_EMULATED_KERNEL(reduce_sum_kernel)
+
+VIN_KERNEL column_sums_kernel(float* partials, const float* x, i64 stride, Reduction r) {
+    sum_slices<1>(r, partials, [&](float (&value)[1], i64 column, i64 row) { value[0] = x[row * stride + column]; });
+}
+VIN_EMULATED_KERNEL(column_sums_kernel)
 
 VIN_KERNEL add_partials_kernel(float* y, const float* partials, i64 slices, i64 stride, int added, Walk<2> w) {
     for_each_element(w, [&](const i64* at) {

@@ -48,5 +48,8 @@ testOp('conv3d', {
   },
   // Up to 1152 terms of size 1/√1152, as for linear.
   tolerance: { own: 8, largest: 34 },
-  gradient: { of: { dx: 'x', dweight: 'weight', dbias: 'bias' }, dy: 'y', added: ['dweight', 'dbias'], tolerance: { own: 16, largest: 16 }, cases: plain }
+  gradient: {
+    of: { dx: 'x', dweight: 'weight', dbias: 'bias' }, dy: 'y', added: ['dweight', 'dbias'], tolerance: { own: 16, largest: 16 },
+    cases: [...plain, of('pixels in slices', [2, 26, 25, 2], 3, { kernel: [1, 3], pad: [0, 1] })]
+  }
 })

@@ -38,6 +38,6 @@ testOp('linear', {
   layouts: { x: 'rows', y: 'rows', gate: 'rows', residual: 'rows' },
   gradient: {
     of: { dx: 'x', dweight: 'weight', dbias: 'bias' }, dy: 'y', added: ['dweight', 'dbias'], tolerance: { own: 16, largest: 16 },
-    layouts: { x: 'rows', dy: 'rows', dx: 'rows' }, cases: [...plain, of('many rows', [70, 24, 40])]
+    layouts: { x: 'rows', dy: 'rows', dx: 'rows' }, cases: [...plain, of('many rows', [70, 24, 40]), of('rows in slices', [2100, 5, 4])]
   }
 })
