@@ -114,9 +114,10 @@ const Architecture architectures[] = {{"75", 64 << 10},  {"80", 163 << 10},  {"8
                                       {"90", 227 << 10}, {"100", 227 << 10}, {"120", 99 << 10}};
 
 // 64-bit numbers in VIN_EMU_COUNTERS, in this order. Waits are those of threads that also queue work: one that does
-// nothing but wait holds nobody up. Bytes are those allocated now, of all devices. The last is how many streams
-// had a launch that could run, at most and since a context has opened.
-enum Counter { launches, uploads, downloads, waits, allocations, bytes_now, ready_streams, counters };
+// nothing but wait holds nobody up. Bytes are those allocated now, of all devices. Ready streams are
+// those that had a launch which could run, at most; they and the waits of streams for events count from when a context
+// opens.
+enum Counter { launches, uploads, downloads, waits, allocations, bytes_now, ready_streams, stream_waits, counters };
 
 // Held by each call; not while a node runs.
 std::mutex mutex;
@@ -293,7 +294,7 @@ CudaResult context_retain(CudaContext* result, CudaDevice device) {
         context.delay = static_cast<unsigned>(strtoul(environment("VIN_EMU_DELAY", "0"), nullptr, 10));
         context.memory = strtoull(environment("VIN_EMU_MEMORY", "0"), nullptr, 10);
         context.launches = context.allocated = context.waits = 0;
-        count[ready_streams] = 0;
+        count[ready_streams] = count[stream_waits] = 0;
         context.failing_allocation = fault("allocation");
         context.failing_launch = fault("launch");
         context.lost_at = fault("lost");
@@ -536,6 +537,7 @@ CudaResult stream_synchronize(CudaStream stream) {
 }
 CudaResult stream_wait_event(CudaStream stream, CudaEvent event, unsigned) {
     VIN_STATE();
+    count[stream_waits]++;
     if (++context.waits == context.dropped_wait) return CUDA_SUCCESS;
     if (!event->node || event->node->done) return CUDA_SUCCESS;
     enqueue(stream, {}, nullptr)->after.push_back(event->node);

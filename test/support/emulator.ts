@@ -17,8 +17,9 @@ export interface Counters {
   allocations: number
   /** Allocated now, on all devices. */
   bytes: number
-  /** Streams that had a launch which could run, at most since a context has opened. */
+  /** Since a context has opened: streams that had a launch which could run, at most; waits of streams for events. */
   readyStreams: number
+  streamWaits: number
 }
 
 const folder = mkdtempSync(join(tmpdir(), 'vin-emulated-'))
@@ -28,8 +29,8 @@ process.env['VIN_EMU_COUNTERS'] = file
 process.env['VIN_EMU_DEVICES'] = '2'
 
 export function counters(): Counters {
-  const [launches, uploads, downloads, waits, allocations, bytes, readyStreams] = new BigUint64Array(new Uint8Array(readFileSync(file)).buffer)
-  return { launches: Number(launches), uploads: Number(uploads), downloads: Number(downloads), waits: Number(waits), allocations: Number(allocations), bytes: Number(bytes), readyStreams: Number(readyStreams) }
+  const [launches, uploads, downloads, waits, allocations, bytes, readyStreams, streamWaits] = Array.from(new BigUint64Array(new Uint8Array(readFileSync(file)).buffer), Number) as [number, number, number, number, number, number, number, number]
+  return { launches, uploads, downloads, waits, allocations, bytes, readyStreams, streamWaits }
 }
 
 export interface Emulated {

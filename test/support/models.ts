@@ -24,7 +24,10 @@ export const tinyTransformer = {
 export function stirredTransformer(engine: NativeEngine, config: Config, seed: bigint): NativeTransformer {
   const model = engine.create('transformer', config, seed)
   for (const { name } of model.weights()) {
-    if (/(cross_attn\.proj|final_layer\.linear)\.weight$/.test(name)) engine.op('randn', { y: model.weight(name), seed_low: Number(seed), seed_high: 0, stream: name.length, frame_major: 0 })
+    if (!/(cross_attn\.proj|final_layer\.linear)\.weight$/.test(name)) continue
+    const weight = model.weight(name)
+    engine.op('randn', { y: weight, seed_low: Number(seed), seed_high: 0, stream: name.length, frame_major: 0 })
+    weight.dispose()
   }
   return model
 }
