@@ -91,12 +91,10 @@ extern "C" vin_status vin_cuda_conv3d_backward(vin_stream* stream, const vin_con
                              places, (i64)t.taps.count * h.taps.count * w.taps.count * O));
         }
 
-    const LongProduct s = long_product(O, present(dweight) ? taps * I : 0, pixels);
-    const int64_t most = partial_numbers(s), sums = present(args->dbias) ? column_partials(pixels, O) : 0;
-    void* memory;
-    VIN_CHECK(scratch(stream, (size_t)(most > sums ? most : sums) * sizeof(float), &memory));
-    float* const partials = static_cast<float*>(memory);
     if (present(dweight) && count(dweight) > 0 && pixels > 0) {
+        const LongProduct s = long_product(O, taps * I, pixels);
+        float* partials;
+        VIN_CHECK(scratch_of(stream, partial_numbers(s), &partials));
         const Windows windows = {f32(x), x.shape[0],  x.shape[1],  x.shape[2],  (int)I,      kt,
                                  kh,     kw,          dy.shape[0], dy.shape[1], dy.shape[2], st,
                                  ss,     args->pad_t, args->pad_s, args->pad_s};
@@ -107,6 +105,6 @@ extern "C" vin_status vin_cuda_conv3d_backward(vin_stream* stream, const vin_con
         const vin_tensor by_tap = {dweight.data, {O, taps, I}, {I * taps, 1, taps}, 3, VIN_DTYPE_F32};
         VIN_CHECK(finish_sum(stream, by_tap, partials, s.slices, true));
     }
-    return add_column_sums(stream, args->dbias, f32(dy), pixels, O, O, partials);
+    return add_column_sums(stream, args->dbias, f32(dy), pixels, O, O);
 }
 #endif

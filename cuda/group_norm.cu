@@ -67,11 +67,11 @@ extern "C" vin_status vin_cuda_group_norm(vin_stream* stream, const vin_group_no
     if (elements == 0) return VIN_OK;
 
     const Reduction r = reduction(s.B * s.C, s.P, false);
-    const int64_t sums = 2 * r.slices * r.outputs, groups = s.B * s.groups;
-    void* memory;
-    VIN_CHECK(scratch(stream, (size_t)sums * sizeof(double) + (size_t)(2 * groups) * sizeof(float), &memory));
-    double* const partials = static_cast<double*>(memory);
-    float* const stats = reinterpret_cast<float*>(partials + sums);
+    const int64_t groups = s.B * s.groups;
+    double* partials;
+    float* stats;
+    VIN_CHECK(partials_of(stream, r, 2, &partials));
+    VIN_CHECK(scratch_of(stream, 2 * groups, &stats));
     VIN_CHECK(launch(reduce_grid(r), reduce_block, reduce_shared_bytes<double>(2), stream,
                      VIN_KERNEL_OF(group_norm_sums_kernel), partials, f32(x), s, r));
     VIN_CHECK(launch(row_grid(groups), row_block, row_shared_bytes<double>(2), stream,

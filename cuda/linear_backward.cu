@@ -40,22 +40,20 @@ extern "C" vin_status vin_cuda_linear_backward(vin_stream* stream, const vin_lin
     }
     VIN_CHECK(expect_if_present(op, "dbias", dbias, VIN_DTYPE_F32, DENSE, N));
 
-    const LongProduct s = long_product(N, present(dweight) ? x.shape[1] : 0, R);
-    const int64_t most = partial_numbers(s), sums = present(dbias) ? column_partials(R, N) : 0;
-    void* memory;
-    VIN_CHECK(scratch(stream, (size_t)(most > sums ? most : sums) * sizeof(float), &memory));
-    float* const partials = static_cast<float*>(memory);
     if (present(dx) && count(dx) > 0)
         VIN_CHECK(launch(product_grid(R, weight.shape[1]), product_block, product_shared_bytes(), stream,
                          VIN_KERNEL_OF(linear_input_gradient_kernel), f32(dx), dx.stride[0],
                          AlongK{f32(dy), dy.stride[0], R}, AcrossK{f32(weight), weight.stride[0], weight.shape[1]}, R,
                          weight.shape[1], N));
     if (present(dweight) && count(dweight) > 0 && R > 0) {
+        const LongProduct s = long_product(N, x.shape[1], R);
+        float* partials;
+        VIN_CHECK(scratch_of(stream, partial_numbers(s), &partials));
         VIN_CHECK(launch(long_product_grid(s), product_block, product_shared_bytes(), stream,
                          VIN_KERNEL_OF(linear_weight_gradient_kernel), partials, AcrossK{f32(dy), dy.stride[0], N},
                          AcrossK{f32(x), x.stride[0], s.N}, s));
         VIN_CHECK(finish_sum(stream, dweight, partials, s.slices, true));
     }
-    return add_column_sums(stream, dbias, f32(dy), R, N, dy.stride[0], partials);
+    return add_column_sums(stream, dbias, f32(dy), R, N, dy.stride[0]);
 }
 #endif

@@ -39,7 +39,6 @@ inline LongProduct long_product(int64_t M, int64_t N, int64_t K) {
     LongProduct s = {M, N, K, 1, K};
     const int64_t blocks = product_grid(M, N).x, most = divide_up(K, least_k),
                   wanted = divide_up(wanted_blocks, blocks);
-    if (blocks == 0 || K == 0) return s;
     s.slice_k = divide_up(divide_up(K, wanted < most ? wanted : most), product_threads) * product_threads;
     s.slices = divide_up(K, s.slice_k);
     return s;

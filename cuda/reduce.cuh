@@ -87,13 +87,17 @@ inline Grid reduce_grid(const Reduction& r) {
 }
 constexpr Grid reduce_block = {reduce_threads};
 
+template <class Number>
+vin_status scratch_of(vin_stream* stream, int64_t numbers, Number** data) {
+    void* memory;
+    VIN_CHECK(scratch(stream, (size_t)numbers * sizeof(Number), &memory));
+    *data = static_cast<Number*>(memory);
+    return VIN_OK;
+}
 // Partial sums of `sums` reductions.
 template <class Sum>
 vin_status partials_of(vin_stream* stream, const Reduction& r, int sums, Sum** partials) {
-    void* data;
-    VIN_CHECK(scratch(stream, (size_t)(r.outputs * r.slices * sums) * sizeof(Sum), &data));
-    *partials = static_cast<Sum*>(data);
-    return VIN_OK;
+    return scratch_of(stream, r.outputs * r.slices * sums, partials);
 }
 
 // y, whose elements are the outputs in row-major order, from the partial sums of one of the reductions; absent:
@@ -112,15 +116,13 @@ inline vin_status finish_sum(vin_stream* stream, const vin_tensor& y, const floa
                        (int)added, w);
 }
 
-inline int64_t column_partials(int64_t rows, int64_t columns) {
-    const Reduction r = reduction(columns, rows, false);
-    return r.slices * r.outputs;
-}
-// y [C] += Σ_rows x [R, C]; absent: nothing. column_partials(R, C) numbers of scratch memory.
+// y [C] += Σ_rows x [R, C]; absent: nothing.
 inline vin_status add_column_sums(vin_stream* stream, const vin_tensor& y, const float* x, int64_t rows,
-                                  int64_t columns, int64_t stride, float* partials) {
+                                  int64_t columns, int64_t stride) {
     if (!present(y) || columns == 0) return VIN_OK;
     const Reduction r = reduction(columns, rows, false);
+    float* partials;
+    VIN_CHECK(partials_of(stream, r, 1, &partials));
     VIN_CHECK(launch(reduce_grid(r), reduce_block, reduce_shared_bytes<float>(1), stream,
                      VIN_KERNEL_OF(column_sums_kernel), partials, x, stride, r));
     return finish_sum(stream, y, partials, r.slices, true);
