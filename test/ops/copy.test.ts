@@ -19,6 +19,7 @@ testOp('copy', {
     of('uint8', bytes([4, 6])), of('int32', indices([9], 1000)), of('empty', normal([0, 4]))
   ],
   reference: ({ x }) => ({ y: x! }),
+  bitsOfCpu: true,
   tolerance: {},
   layouts: { x: 'strided', y: 'strided' }
 })

@@ -11,6 +11,7 @@ testOp('fill', {
     of('bfloat16', [6], -0.75, 'bfloat16'), of('float16', [6], 1024, 'float16'), of('model', [240, 1152], 0), of('empty', [0], 1)
   ],
   reference: (_, { value }, shapes) => ({ y: compute(shapes['y']!, () => value!) }),
+  bitsOfCpu: true,
   tolerance: {},
   layouts: { y: 'strided' }
 })

@@ -12,6 +12,7 @@ testOp('fusion_blend', {
     const F = y![1]!
     return { y: compute(y!, (c, k, h, w) => ((F - k) * at(earlier!, c, k, h, w) + k * at(later!, c, k, h, w)) / F) }
   },
+  bitsOfCpu: true,
   tolerance: { own: 1.001, largest: 1e-6 }
 })
 

@@ -13,6 +13,7 @@ testOp('gated_residual', {
   cases,
   reference: ({ x, gate, group, residual }) => ({ y: compute(x!.shape, (r, c) => at(residual!, r, c) + at(gate!, group?.data[r] ?? 0, c) * at(x!, r, c)) }),
   // Two roundings of terms that may cancel.
+  bitsOfCpu: true,
   tolerance: { own: 2, largest: 1 },
   layouts: { x: 'rows', y: 'rows', gate: 'rows', residual: 'rows' },
   gradient: {

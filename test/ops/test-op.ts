@@ -48,6 +48,8 @@ export interface OpTest {
   layouts?: Record<string, Layout>
   /** Takes any shape, so that none is wrong. */
   anyShape?: boolean
+  /** CUDA gives the bits of a CPU that fuses a product with a sum. */
+  bitsOfCpu?: boolean
   gradient?: Gradient
 }
 
@@ -68,6 +70,8 @@ export interface Gradient {
 
 const binding = loadBinding()
 const fieldsOf = new Map(binding.ops().map(({ name, fields }) => [name, fields]))
+/** The instruction set that the engine takes by itself, if it fuses a product with a sum as a GPU does. */
+const fusedCpu = binding.cpuFeatures().filter((isa) => isa !== 'portable' || process.arch !== 'x64').at(-1)
 
 /** Set by `node tools/mutants.mjs --ops`: a build of test/native/faulty_backend.cpp, and faults that it has: '<op>.<output>', separated by commas. */
 const { VIN_TEST_BACKEND: faultyBackend, VIN_TEST_FAULTS: faults = '' } = process.env
@@ -234,7 +238,7 @@ function poisoned(c: OpCase, name: string): OpCase {
   return { ...c, inputs: { ...c.inputs, [name]: { ...operand, data } } }
 }
 
-export function testOp(op: string, { cases, reference, tolerance, layouts = {}, anyShape = false, gradient }: OpTest): void {
+export function testOp(op: string, { cases, reference, tolerance, layouts = {}, anyShape = false, bitsOfCpu = false, gradient }: OpTest): void {
   describe.each(devicesOf(op))(`${op} on %s`, (device) => {
     test.each(cases.map((c) => [c.title, c] as const))('%s', async (_, c) => {
       const expected = refer(reference, c)
@@ -246,6 +250,9 @@ export function testOp(op: string, { cases, reference, tolerance, layouts = {}, 
         compare(`${name} (as loosely as ops.def allows)`, loose[name]!, expected[name]!.data, toleranceOf(tolerance, c))
         expect(sameBits(one[name]!, dense[name]!), `${name}: one thread and two give the same bits`).toBe(true)
       }
+      if (!bitsOfCpu || !isAsynchronous(device) || fusedCpu === undefined) return
+      const cpu = await runOp(op, c, { engine: engineOf(fusedCpu, 2), layouts: {} })
+      for (const name of Object.keys(c.outputs)) expect(sameBits(dense[name]!, cpu[name]!), `${name}: the same bits as ${fusedCpu}`).toBe(true)
     })
 
     const small = cases.filter((c) => (c.nan ?? elementsOf(c) <= 4096) && elementsOf(c) > 0)

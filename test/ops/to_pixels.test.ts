@@ -11,6 +11,7 @@ testOp('to_pixels', {
     of('edges', values([6], [-1, 1, 0, -Infinity, Infinity, NaN])), of('empty', normal([3, 0, 5]))
   ],
   reference: ({ x }) => ({ y: map((v) => Math.floor(((clamp(Number.isNaN(v) ? -1 : v, -1, 1) + 1) / 2) * 255 + 0.5), x!) }),
+  bitsOfCpu: true,
   tolerance: {},
   layouts: { x: 'strided', y: 'strided' }
 })
