@@ -19,7 +19,9 @@ VIN_KERNEL linear_combination_kernel(float* y, Combination sum, Walk<5> w) {
         const double first = sum.term[0][at[1]];
         double total = sum.terms > 1 ? fma(sum.factor[0], first, __dmul_rn(sum.factor[1], (double)sum.term[1][at[2]]))
                                      : sum.factor[0] * first;
-        for (int k = 2; k < sum.terms; k++) total = fma(sum.factor[k], (double)sum.term[k][at[k + 1]], total);
+        VIN_UNROLL
+        for (int k = 2; k < 4; k++)
+            if (k < sum.terms) total = fma(sum.factor[k], (double)sum.term[k][at[k + 1]], total);
         y[at[0]] = (float)total;
     });
 }
