@@ -105,14 +105,9 @@ vin_status partials_of(vin_stream* stream, const Reduction& r, int sums, Sum** p
 inline vin_status finish_sum(vin_stream* stream, const vin_tensor& y, const float* partials, int64_t slices,
                              bool added) {
     if (!present(y)) return VIN_OK;
-    vin_tensor dense = y;
-    int64_t stride = 1;
-    for (int i = y.rank - 1; i >= 0; i--) {
-        dense.stride[i] = stride;
-        stride *= y.shape[i];
-    }
+    const vin_tensor dense = dense_like(y);
     const Walk<2> w = walk<2>({&y, &dense});
-    return launch_over(w.elements, stream, VIN_KERNEL_OF(add_partials_kernel), f32(y), partials, slices, stride,
+    return launch_over(w.elements, stream, VIN_KERNEL_OF(add_partials_kernel), f32(y), partials, slices, count(y),
                        (int)added, w);
 }
 

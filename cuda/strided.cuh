@@ -14,19 +14,25 @@ struct Walk {
 };
 
 #if VIN_DEVICE
+// Where element i, counted row-major in the walk's dimensions, lies in each operand.
+template <int N>
+VIN_DEVICE_FUNCTION void offsets_of(const Walk<N>& w, i64 i, i64 (&offset)[N]) {
+    for (int k = 0; k < N; k++) offset[k] = 0;
+    for (int axis = w.rank - 1; axis > 0; axis--) {
+        const i64 next = i / w.shape[axis], index = i - next * w.shape[axis];
+        for (int k = 0; k < N; k++) offset[k] += index * w.stride[k][axis];
+        i = next;
+    }
+    for (int k = 0; k < N; k++) offset[k] += i * w.stride[k][0];
+}
+
 // body(offset[N]) for each element.
 template <int N, class Body>
 VIN_DEVICE_FUNCTION void for_each_element(const Walk<N>& w, const Body& body) {
     const i64 step = (i64)gridDim.x * blockDim.x;
     for (i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x; i < w.elements; i += step) {
-        i64 offset[N], rest = i;
-        for (int k = 0; k < N; k++) offset[k] = 0;
-        for (int axis = w.rank - 1; axis > 0; axis--) {
-            const i64 next = rest / w.shape[axis], index = rest - next * w.shape[axis];
-            for (int k = 0; k < N; k++) offset[k] += index * w.stride[k][axis];
-            rest = next;
-        }
-        for (int k = 0; k < N; k++) offset[k] += rest * w.stride[k][0];
+        i64 offset[N];
+        offsets_of(w, i, offset);
         body(offset);
     }
 }
@@ -50,6 +56,16 @@ vin_status launch_over(int64_t items, vin_stream* stream, Kernel<P...> kernel, s
     if (items == 0) return VIN_OK;
     return launch(grid_over(items, element_threads * elements_per_thread), {element_threads}, 0, stream, kernel,
                   arguments...);
+}
+
+// The same shape, row-major without gaps.
+inline vin_tensor dense_like(vin_tensor t) {
+    int64_t stride = 1;
+    for (int i = t.rank - 1; i >= 0; i--) {
+        t.stride[i] = stride;
+        stride *= t.shape[i];
+    }
+    return t;
 }
 
 template <int N>
