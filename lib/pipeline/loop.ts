@@ -155,10 +155,10 @@ export async function sample(options: LoopOptions, start: LoopStart): Promise<Na
         const cached = cache && (await abortable(inStep(firstStep + step, cache.apply(request, step === numInferenceSteps - 1)), options.signal))
         const next = queueStep(options, cached ?? request)
         const following = new StepLatents(next)
-        following.hold()
         current.release()
         current = following
         await settle()
+        following.hold()
         pending = { step: { step: firstStep + step, numInferenceSteps: total, timestep, computed: cached?.reuseResiduals !== true }, latents: following }
         if (options.observe === undefined) continue
         const report = await settle()

@@ -113,6 +113,19 @@ describe('abort', () => {
     expect(after.handles).toBe(before.handles)
     expect(Math.abs(after.bytes - before.bytes)).toBeLessThan(2e6)
   })
+
+  test('a run that is aborted while a step is computed keeps no tensor', async () => {
+    const { native } = pipeline.engine
+    const { handles } = native.stats()
+    for (const after of [10, 60]) {
+      const controller = new AbortController()
+      const job = pipeline.generate({ ...options, numFrames: 64, numInferenceSteps: 100, signal: controller.signal })
+      setTimeout(() => controller.abort(new Error('x')), after)
+      await expect(job).rejects.toThrow('x')
+    }
+    await native.fence()
+    expect(native.stats().handles).toBe(handles)
+  })
 })
 
 describe('events', () => {
