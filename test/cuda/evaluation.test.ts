@@ -1,10 +1,8 @@
 // Whole evaluations over an asynchronous backend: what they ask of the device once all is warm, and how their chunks run at once.
-import { existsSync } from 'node:fs'
-import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import type { EvaluationRequest, NativeCancel, NativeEngine, NativeTransformer } from '../../lib/native/binding.js'
-import { binding, emulatedBackend, root } from '../support/addon.js'
-import { counters, executors, lateness, openEmulated, sleep, type Emulated } from '../support/emulator.js'
+import { binding } from '../support/addon.js'
+import { counters, evaluates, executors, lateness, openEmulated, sleep, type Emulated } from '../support/emulator.js'
 import { stirredTransformer, tinyTransformer } from '../support/models.js'
 
 const { in_channels: C, caption_channels: D } = tinyTransformer
@@ -13,10 +11,7 @@ const frames = 12, chunks = [0, 3, 6, 9].map((start) => ({ first: Math.max(0, st
 
 interface Setup { engine: NativeEngine; transformer: NativeTransformer; request: EvaluationRequest }
 
-const ops = ['attention', 'check_finite', 'embedding', 'gated_residual', 'gelu', 'layer_norm_modulate', 'linear_combination', 'patchify', 'position_embedding_2d', 'randn', 'rms_norm_rope', 'rope_table', 'silu', 'sinusoid', 'unpatchify']
-const complete = ops.every((op) => existsSync(join(root, 'cuda', `${op}.cu`)))
-
-describe.runIf(emulatedBackend && complete)('an evaluation on an asynchronous backend', () => {
+describe.runIf(evaluates)('an evaluation on an asynchronous backend', () => {
   const made: { dispose(): unknown }[] = [], engines: NativeEngine[] = []
   const keep = <T extends { dispose(): unknown }>(one: T): T => {
     made.push(one)
