@@ -2,14 +2,49 @@
 
 #include <algorithm>
 
+#include "apm.h"
+#include "cam.h"
+
 namespace vin {
 
 static bool denoised(const std::vector<uint8_t>& mask, int64_t begin, int64_t end) {
     return mask.empty() || std::any_of(mask.begin() + begin, mask.begin() + end, [](uint8_t m) { return m != 0; });
 }
 
+// One evaluation of the chunks among those that guidance puts together.
+struct Branch {
+    Tensor text;
+    int64_t vin_rows;
+    const std::vector<Range>* chunk_text;
+    bool anchored;
+};
+
+static bool is_anchored(const DenoiseRequest& r) {
+    return r.streaming && r.anchor >= 0 && r.anchor_guidance_scale != 0;
+}
+// In u + w (c − u) + w_anchor (a − c) the share of c, the text without the anchor, is w − w_anchor.
+static bool needs_text_alone(const DenoiseRequest& r, bool negative_text) {
+    const bool anchored = is_anchored(r);
+    return r.guidance_scale != (anchored ? r.anchor_guidance_scale : 0) || !(anchored || negative_text);
+}
+
+int64_t guidance_branches(const DenoiseRequest& r, bool negative_text) {
+    return needs_text_alone(r, negative_text) + is_anchored(r) + negative_text;
+}
+
+// The texts' branches, then the negative one.
+static std::vector<Branch> branches_of(const DenoiseRequest& r) {
+    const bool anchored = is_anchored(r);
+    std::vector<Branch> branches;
+    if (needs_text_alone(r, static_cast<bool>(r.negative_text)))
+        branches.push_back({r.text, r.vin_text_rows, &r.chunk_text, false});
+    if (anchored) branches.push_back({r.text, r.vin_text_rows, &r.chunk_text, true});
+    if (r.negative_text) branches.push_back({r.negative_text, r.vin_negative_text_rows, &r.chunk_negative_text, false});
+    return branches;
+}
+
 int64_t finite_flags_needed(const DenoiseRequest& r) {
-    return (r.negative_text ? 2 : 1) * (static_cast<int64_t>(r.chunks.size()) + 1);
+    return static_cast<int64_t>(branches_of(r).size() * (r.chunks.size() + 1));
 }
 
 static int64_t frame_tokens(const Shape& latents) { return ((latents[2] + 1) / 2) * ((latents[3] + 1) / 2); }
@@ -26,14 +61,41 @@ void check_finite_flags(Engine& engine, const Tensor& finite_flags, const Transf
     engine.after([values, &m] {
         const auto set = std::find_if(values->begin(), values->end(), [](int32_t value) { return value != 0; });
         if (set == values->end()) return;
-        const bool in_vin = *set > vin_block_code;
-        const int block = *set - 1 - (in_vin ? vin_block_code : 0);
-        const std::string& name = (in_vin ? m.vin.blocks : m.blocks)[static_cast<size_t>(block)].name;
+        const int code = *set - 1,
+                  first = code >= cam_block_code   ? cam_block_code
+                          : code >= vin_block_code ? vin_block_code
+                                                   : 0,
+                  block = code - first;
+        const std::vector<TransformerBlock>& blocks = first == cam_block_code   ? m.cam.blocks
+                                                      : first == vin_block_code ? m.vin.blocks
+                                                                                : m.blocks;
+        const std::string& name = blocks[static_cast<size_t>(block)].name;
         throw Error("VIN_NONFINITE",
                     concat("Expected finite numbers but found NaN or Inf after ", name,
                            "; check the weights, the latents and guidanceScale"),
                     {{"block", std::to_string(block)}, {"name", name}});
     });
+}
+
+// methods.md §5: what CAM and APM read, where the model has them. latents [C, B · N, H, W]; without `anchored` every
+// anchor is the null anchor.
+static void add_streaming(Ops& ops, const Transformer& m, const std::vector<const DenoiseRequest*>& videos,
+                          const Tensor& latents, bool anchored, DitInputs& in) {
+    const DenoiseRequest& first = *videos.front();
+    if (m.config.has_cam) {
+        in.latents = latents;
+        in.height = first.height;
+        in.width = first.width;
+    }
+    if (!m.config.has_apm) return;
+    std::vector<Tensor> anchors;
+    for (const DenoiseRequest* r : videos) {
+        const bool given = anchored && r->anchor >= 0;
+        anchors.push_back(given ? r->latents.slice(1, r->anchor, r->anchor + 1)
+                                : ops.empty({latents.size(0), 1, latents.size(2), latents.size(3)}));
+        if (!given) fill(ops, anchors.back(), 0);
+    }
+    in.anchor_tokens = anchor_tokens(ops, m, anchors.size() == 1 ? anchors.front() : concatenate(ops, anchors, 1));
 }
 
 // §3.1–§3.4 for one text of each video [B, L, D], of which the VIN reads the first vin_rows rows (0: all): everything
@@ -125,6 +187,8 @@ PlanKey plan_key(const Transformer& m, const DenoiseRequest& r) {
         .add(a.frames)
         .add(a.stride)
         .add(a.blend && a.cutoff_time > 0 && a.cutoff_space > 0);
+    key.add(r.streaming).add(is_anchored(r)).add(needs_text_alone(r, static_cast<bool>(r.negative_text)));
+    key.add(r.overlap_cuts);
     key.add(static_cast<int64_t>(r.chunks.size()));
     for (const Chunk& chunk : r.chunks) key.add(chunk.first).add(chunk.start).add(chunk.end);
     for (const std::vector<Range>* ranges : {&r.chunk_text, &r.chunk_negative_text}) {
@@ -136,9 +200,9 @@ PlanKey plan_key(const Transformer& m, const DenoiseRequest& r) {
 
 void denoise(Ops& ops, const Transformer& m, const DenoiseRequest& r, const Tensor& eps, const Tensor& finite_flags,
              DenoiseTrace* trace) {
+    const std::vector<Branch> list = branches_of(r);
     const int64_t channels = eps.size(0), height = eps.size(2), width = eps.size(3),
-                  n = static_cast<int64_t>(r.chunks.size());
-    const int64_t branches = r.negative_text ? 2 : 1;
+                  n = static_cast<int64_t>(r.chunks.size()), branches = static_cast<int64_t>(list.size());
     const auto flag = [&](int64_t branch, int64_t place) {
         return finite_flags ? finite_flags.slice(0, branch * (n + 1) + place, branch * (n + 1) + place + 1) : Tensor();
     };
@@ -149,10 +213,12 @@ void denoise(Ops& ops, const Transformer& m, const DenoiseRequest& r, const Tens
                             ? video_tokens(ops, m, r.global_tokens_from, 1, r.height, r.width)
                             : tokens;
     std::vector<DitInputs> inputs;
-    for (int64_t branch = 0; branch < branches; branch++)
-        inputs.push_back(shared_inputs(ops, m, {&r}, tokens, seen, one_of_batch(branch ? r.negative_text : r.text),
-                                       branch ? r.vin_negative_text_rows : r.vin_text_rows, flag(branch, 0),
+    for (int64_t branch = 0; branch < branches; branch++) {
+        const Branch& b = list[static_cast<size_t>(branch)];
+        inputs.push_back(shared_inputs(ops, m, {&r}, tokens, seen, one_of_batch(b.text), b.vin_rows, flag(branch, 0),
                                        branch ? nullptr : trace));
+        if (r.streaming && !r.reuse_residuals) add_streaming(ops, m, {&r}, r.latents, b.anchored, inputs.back());
+    }
 
     // Predictions of chunk i in both branches; a chunk that owns only conditioning frames has none.
     std::vector<Tensor> predictions(static_cast<size_t>(branches * n));
@@ -163,8 +229,9 @@ void denoise(Ops& ops, const Transformer& m, const DenoiseRequest& r, const Tens
         predictions[static_cast<size_t>(task)] = ops.empty({channels, chunk.end - chunk.first, height, width});
         evaluated.push_back(task);
     }
-    // Made once for all chunks of a branch. A single chunk makes them block by block, which holds less memory.
-    if (static_cast<int64_t>(evaluated.size()) > branches && !r.reuse_residuals)
+    // Made once for all chunks of a branch. A single chunk makes them block by block, which holds less memory; APM
+    // changes the captions of every block.
+    if (static_cast<int64_t>(evaluated.size()) > branches && !r.reuse_residuals && !r.streaming)
         for (DitInputs& in : inputs) in.keys_and_values = keys_and_values(ops, m, in);
     std::vector<int64_t> residual_from = {0};  // rows, of the chunk at the same place
     for (const Chunk& c : r.chunks)
@@ -172,10 +239,10 @@ void denoise(Ops& ops, const Transformer& m, const DenoiseRequest& r, const Tens
     parallel_tasks(ops, static_cast<int64_t>(evaluated.size()), [&](Ops& ops, int64_t i) {
         const int64_t task = evaluated[static_cast<size_t>(i)], branch = task / n, chunk = task % n;
         ops.chunk = static_cast<int>(chunk);
+        const Branch& own = list[static_cast<size_t>(branch)];
         const DitInputs& shared = inputs[static_cast<size_t>(branch)];
-        const DitInputs in = r.reuse_residuals ? shared
-                                               : for_chunk(shared, branch ? r.chunk_negative_text : r.chunk_text,
-                                                           static_cast<size_t>(chunk));
+        const DitInputs in =
+            r.reuse_residuals ? shared : for_chunk(shared, *own.chunk_text, static_cast<size_t>(chunk));
         Residual residual;
         if (r.residuals)
             residual = {
@@ -209,9 +276,25 @@ void denoise(Ops& ops, const Transformer& m, const DenoiseRequest& r, const Tens
                           prediction(i).slice(1, later.first - earlier.first, later.start - earlier.first).view(),
                           prediction(i + 1).slice(1, 0, later.start - later.first).view()});
         }
+        for (size_t i = 1; i <= r.overlap_cuts.size(); i++) {
+            const Chunk& later = r.chunks[i];
+            const Tensor p = prediction(static_cast<int64_t>(i));
+            const int64_t cut = r.overlap_cuts[i - 1], overlap = later.start - later.first;
+            if (p && cut < overlap)
+                copy_into(ops, y.slice(1, later.first + cut, later.start), p.slice(1, cut, overlap));
+        }
         whole.push_back(y);
     }
-    if (branches == 2) combine_into(ops, eps, r.guidance_scale, whole[0], 1 - r.guidance_scale, whole[1]);
+    if (r.negative_text && branches > 1)
+        combine_into(ops, eps, r.guidance_scale, whole.front(), 1 - r.guidance_scale, whole.back());
+    else if (branches > 1)
+        copy_into(ops, eps, whole.front());
+    if (branches > 1 && !list[0].anchored && list[1].anchored) {
+        // The difference first: where both are equal, nothing changes to the bit.
+        const Tensor difference = ops.empty(eps.shape());
+        combine_into(ops, difference, 1, whole[1], -1, whole[0]);
+        combine_into(ops, eps, 1, eps, r.anchor_guidance_scale, difference);
+    }
     for (size_t f = 0; f < r.frame_mask.size(); f++)
         if (!r.frame_mask[f]) fill(ops, eps.slice(1, static_cast<int64_t>(f), static_cast<int64_t>(f) + 1), 0);
     if (trace) trace->chunks.assign(predictions.begin(), predictions.begin() + n);
@@ -223,7 +306,9 @@ bool same_shape(const DenoiseRequest& a, const DenoiseRequest& b) {
     };
     return a.latents.shape() == b.latents.shape() && a.height == b.height && a.width == b.width &&
            std::equal(a.chunks.begin(), a.chunks.end(), b.chunks.begin(), b.chunks.end(), same_chunk) &&
-           a.use_global_tokens == b.use_global_tokens && a.keyframes == b.keyframes;
+           a.use_global_tokens == b.use_global_tokens && a.keyframes == b.keyframes && a.streaming == b.streaming &&
+           // The chunk whose turn it is in one is that of the other.
+           (!a.streaming || a.frame_mask == b.frame_mask);
 }
 
 int64_t chunk_rows(const Transformer& m, const DenoiseRequest& r) {
@@ -244,9 +329,10 @@ void denoise_loss(Ops& ops, const Transformer& m, const std::vector<LossRequest>
         videos.push_back(&request.evaluation);
         parts.push_back(request.evaluation.latents);
     }
-    const Tensor tokens =
-        video_tokens(ops, m, B == 1 ? first.latents : concatenate(ops, parts, 1), B, first.height, first.width);
-    const DitInputs in = shared_inputs(ops, m, videos, tokens, tokens, text, first.vin_text_rows, {}, nullptr);
+    const Tensor latents = B == 1 ? first.latents : concatenate(ops, parts, 1),
+                 tokens = video_tokens(ops, m, latents, B, first.height, first.width);
+    DitInputs in = shared_inputs(ops, m, videos, tokens, tokens, text, first.vin_text_rows, {}, nullptr);
+    if (first.streaming) add_streaming(ops, m, videos, latents, true, in);
     for (const Chunk& chunk : first.chunks) {
         const auto learns = [&](const DenoiseRequest* r) { return denoised(r->frame_mask, chunk.start, chunk.end); };
         if (std::none_of(videos.begin(), videos.end(), learns)) continue;

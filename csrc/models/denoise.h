@@ -24,6 +24,14 @@ struct DenoiseRequest {
     bool reuse_residuals = false;     // they are read, in place of captions, VIN and blocks; else they are written
     std::vector<Range> chunk_text, chunk_negative_text;     // rows of text per chunk; empty: all
     int64_t vin_text_rows = 0, vin_negative_text_rows = 0;  // the VIN reads the first so many rows of text; 0: all
+    // methods.md §5, without global tokens: chunks read the frames before them through cam.* and a latent frame through
+    // apm.*; anchor −1 is the null anchor. Guidance goes on with w_anchor · (ε(text, anchor) − ε(text, null anchor)).
+    bool streaming = false;
+    int64_t anchor = -1;
+    double anchor_guidance_scale = 0;
+    // Randomized blending, instead of `fuse`: how many frames of each overlap have the earlier chunk's value, the
+    // others have the later one's. Per chunk but the first.
+    std::vector<int64_t> overlap_cuts;
 };
 
 // What a test wants to see; filled for the conditional branch when `trace` is given.
@@ -37,6 +45,8 @@ struct DenoiseTrace {
 void denoise(Ops& ops, const Transformer& model, const DenoiseRequest& request, const Tensor& eps,
              const Tensor& finite_flags, DenoiseTrace* trace = nullptr);
 int64_t finite_flags_needed(const DenoiseRequest& request);
+// Evaluations that guidance puts together, with or without a negative text.
+int64_t guidance_branches(const DenoiseRequest& request, bool negative_text);
 int64_t residual_rows(const DenoiseRequest& request, const Shape& latents);
 // How far this moves from step to step tells how far the prediction will (methods.md §9): [N · S, C].
 Tensor first_input(Ops& ops, const Transformer& model, const DenoiseRequest& request);

@@ -2,6 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
+
+#include "apm.h"
+#include "cam.h"
 
 namespace vin {
 
@@ -19,24 +23,29 @@ Tensor time_vector(Ops& ops, const Transformer& m, const std::vector<float>& tim
 }
 
 // §3.2: patch embedding + 2D position + time code.
-Tensor video_tokens(Ops& ops, const Transformer& m, const Tensor& latents, int64_t videos, double height,
-                    double width) {
-    const int64_t N = latents.size(1) / videos, rows = (latents.size(2) + 1) / 2, columns = (latents.size(3) + 1) / 2,
+Tensor patch_tokens(Ops& ops, const Transformer& m, const Layer& x_embedder, const Tensor& latents, int64_t videos,
+                    int64_t first, int64_t N, double height, double width) {
+    const int64_t T = latents.size(1) / videos, rows = (latents.size(2) + 1) / 2, columns = (latents.size(3) + 1) / 2,
                   S = rows * columns, C = m.config.hidden_size;
     const double scale = std::sqrt(height * width) / m.config.input_sq_size;
     const int64_t base_size = static_cast<int64_t>(std::nearbyint(std::sqrt(static_cast<double>(S))));  // half to even
-    Tensor tokens = linear(ops, patchify(ops, latents), m.x_embedder);                                  // [B · N, S, C]
+    Tensor tokens = linear(ops, patchify(ops, latents), x_embedder);                                    // [B · T, S, C]
     tokens = add(ops, tokens, position_embedding_2d(ops, rows, columns, C, scale, base_size).reshape({1, S, C}))
-                 .reshape({videos, N, S, C});
+                 .reshape({videos, T, S, C});
     if (m.time_embedder) {
         std::vector<float> positions;
         const double s = std::min(1.0, m.config.max_latent_frames / static_cast<double>(N));
-        for (int64_t n = 0; n < N; n++) positions.push_back(static_cast<float>(static_cast<double>(n) * s));
+        for (int64_t n = first; n < first + T; n++) positions.push_back(static_cast<float>(static_cast<double>(n) * s));
         tokens =
             add(ops, tokens,
-                linear(ops, sinusoid(ops, constant(ops, positions, {N}), 256), m.time_embedder).reshape({1, N, 1, C}));
+                linear(ops, sinusoid(ops, constant(ops, positions, {T}), 256), m.time_embedder).reshape({1, T, 1, C}));
     }
     return tokens;
+}
+
+Tensor video_tokens(Ops& ops, const Transformer& m, const Tensor& latents, int64_t videos, double height,
+                    double width) {
+    return patch_tokens(ops, m, m.x_embedder, latents, videos, 0, latents.size(1) / videos, height, width);
 }
 
 // What every cross-attention reads: captions, and the global tokens unless they are rows of the sequence.
@@ -60,17 +69,9 @@ static Tensor of_chunk(Ops& ops, const Tensor& kv, const Range& captions, int64_
     return G ? concatenate(ops, {own, kv.slice(1, L, rows)}, 1) : own;
 }
 
-// How one self-attention sees the rows of the chunk.
-struct SelfAttention {
-    Sequences sequences;
-    Rotary rotary;
-    int64_t key_grad_from;  // stop-gradient: keys of context rows
-    const PlannedFrameAttention* frames = nullptr;
-};
-
-static Tensor block(Ops& ops, const Transformer& m, const TransformerBlock& block, const Tensor& h0,
-                    const DitInputs& in, const Tensor& group, const SelfAttention& shape, const Tensor& caption_rows,
-                    const Tensor& shared_kv) {
+Tensor transformer_block(Ops& ops, const Transformer& m, const TransformerBlock& block, const Tensor& h0,
+                         const DitInputs& in, const Tensor& group, const SelfAttention& shape,
+                         const Tensor& caption_rows, const Tensor& shared_kv) {
     const int heads = static_cast<int>(m.config.num_heads);
     const Modulation s = modulation(ops, block.scale_shift_table, in.mod, group);
     // h += gate_a · attn(LN(h)(1 + scale_a) + shift_a)
@@ -155,16 +156,25 @@ Tensor denoise_chunk(Ops& ops, const Transformer& m, const DitInputs& in, const 
     const SelfAttention temporal{{S, F, 1, S, B}, rotary, context, frames};
     const SelfAttention everything{{B, R, R, 1}, rotary, context * S, frames};
 
+    // streaming-t2v: captions that know the anchor, and layers that read the context.
+    const Tensor mixed = in.anchor_tokens ? mixed_captions(ops, m, caption_rows, in.anchor_tokens) : Tensor();
+    std::optional<ContextRows> read;
+    if (in.latents && context > 0) read = context_rows(ops, m, in, chunk);
+    const size_t blocks_per_layer = static_cast<size_t>(m.config.blocks_per_layer());
+
     for (size_t i = 0; i < m.blocks.size() && !residual.reused; i++) {
-        const bool across_frames = m.config.layout == Layout::factorised && i % 2 == 1, in_frame = !full && i % 2 == 0;
-        const SelfAttention& shape = in_frame ? spatial : across_frames ? temporal : everything;
+        const SelfAttention& shape = self_attention_of(m, i, spatial, temporal, everything);
         const int64_t G = in.global_tokens && !full ? in.global_tokens.size(1) : 0;
         const Tensor kv =
             in.keys_and_values.empty() ? Tensor() : of_chunk(ops, in.keys_and_values[i], in.caption_rows, G);
-        h = checkpoint(ops, [&m, i, h, &in, group, shape, caption_rows, kv](Ops& ops) {
-            return block(ops, m, m.blocks[i], h, in, group, shape, caption_rows, kv);
+        h = checkpoint(ops, [&m, i, h, &in, group, shape, caption_rows, mixed, kv](Ops& ops) {
+            return transformer_block(ops, m, m.blocks[i], h, in, group, shape,
+                                     mixed ? block_captions(ops, m, i, caption_rows, mixed) : caption_rows, kv);
         });
         check_finite(ops, finite_flag, h, static_cast<int>(i));
+        const size_t layer = i / blocks_per_layer;
+        if (read && (i + 1) % blocks_per_layer == 0 && layer < m.cam.inject.size())
+            h = attend_to_context(ops, m, in, chunk, *read, layer, h, caption_rows, finite_flag);
     }
 
     // Final layer: global rows are dropped; shift and scale = table + t_vec.

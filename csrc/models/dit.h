@@ -21,6 +21,10 @@ struct DitInputs {
     std::vector<Tensor> keys_and_values;
     Range caption_rows = {0, 0};  // which of those captions a chunk reads
     FrameAttention attention;     // how self-attention over frames sees a chunk without context, of one video
+    // streaming-t2v (methods.md §5). CAM reads the frames before a chunk from `latents` [C, B · N, H, W], in a video of
+    // height × width pixels; absent: no CAM. APM's A [B, 16, C]; absent: no APM.
+    Tensor latents, anchor_tokens;
+    double height = 0, width = 0;
 };
 
 // What the blocks add to the video rows of a chunk: kept from one evaluation, added again by later ones (methods.md
@@ -52,6 +56,30 @@ Tensor time_vector(Ops& ops, const Transformer& model, const std::vector<float>&
 // §3.2; latents [C, B · N, H, W], one video behind the other, → [B, N, S, C]. Height and width in pixels.
 Tensor video_tokens(Ops& ops, const Transformer& model, const Tensor& latents, int64_t videos, double height,
                     double width);
+
+// x_embedder's patches with 2D position and time code: frames from `first` on, of videos of N frames; latents
+// [C, B · T, H, W] → [B, T, S, C].
+Tensor patch_tokens(Ops& ops, const Transformer& model, const Layer& x_embedder, const Tensor& latents, int64_t videos,
+                    int64_t first, int64_t N, double height, double width);
+
+// How one self-attention sees the rows of the chunk.
+struct SelfAttention {
+    Sequences sequences;
+    Rotary rotary;
+    int64_t key_grad_from = 0;  // stop-gradient: keys of context rows
+    const PlannedFrameAttention* frames = nullptr;
+};
+// That of block i, of the three which a layout has.
+inline const SelfAttention& self_attention_of(const Transformer& model, size_t i, const SelfAttention& spatial,
+                                              const SelfAttention& temporal, const SelfAttention& everything) {
+    if (model.config.layout == Layout::full) return everything;
+    return i % 2 == 0 ? spatial : model.config.layout == Layout::factorised ? temporal : everything;
+}
+// One block over h [B, R, C]; modulated by the groups of in.mod. shared_kv: the keys and values of caption_rows, or
+// absent.
+Tensor transformer_block(Ops& ops, const Transformer& model, const TransformerBlock& block, const Tensor& h,
+                         const DitInputs& inputs, const Tensor& group, const SelfAttention& shape,
+                         const Tensor& caption_rows, const Tensor& shared_kv);
 
 // Prediction for all frames of the chunk: [out, B · (end − first), H, W], out = the first `channels` output channels.
 // `raw` repeats STDiT3's treatment of conditioning frames in the final layer (opensora.md §1.8), of one video.

@@ -60,8 +60,18 @@ static std::vector<WeightSpec> present_specs(std::vector<WeightSpec> specs,
     return kept;
 }
 
+static bool begins_with(const std::string& name, const std::string& prefix) {
+    return name.compare(0, prefix.size(), prefix) == 0;
+}
+
+static void initialise(Engine& engine, Ops& ops, const Weights& weights, size_t i, uint64_t seed);
+
 AnyModel load_model(Engine& engine, const ModelConfig& config, const std::vector<std::string>& files,
-                    const SafetensorsLimits& limits, const Cancel* cancel) {
+                    const SafetensorsLimits& limits, const std::vector<std::string>& untrained, const Cancel* cancel) {
+    const auto is_untrained = [&](const WeightSpec& spec) {
+        return std::any_of(untrained.begin(), untrained.end(),
+                           [&](const std::string& prefix) { return begins_with(spec.name, prefix); });
+    };
     const auto keep_going = [cancel] { return !cancel || !cancel->requested.load(); };
     const SafetensorsSet set = SafetensorsSet::open(files, limits);
     std::vector<std::pair<std::string, std::string>> stored;  // canonical name, name in the file
@@ -73,6 +83,10 @@ AnyModel load_model(Engine& engine, const ModelConfig& config, const std::vector
     std::vector<std::string> stored_names;
     for (const WeightSpec& spec : specs) {
         std::string name;
+        if (is_untrained(spec)) {
+            stored_names.push_back("");
+            continue;
+        }
         for (const auto& entry : stored) {
             if (entry.first != spec.name) continue;
             if (name.empty()) {
@@ -99,7 +113,7 @@ AnyModel load_model(Engine& engine, const ModelConfig& config, const std::vector
     std::vector<WeightSpec> filled;
     std::vector<std::string> filled_names;
     for (size_t i = 0; i < specs.size(); i++)
-        if (set.find(stored_names[i]) || !specs[i].optional) {
+        if (stored_names[i].empty() || set.find(stored_names[i]) || !specs[i].optional) {
             filled.push_back(specs[i]);
             filled_names.push_back(stored_names[i]);
         }
@@ -109,12 +123,16 @@ AnyModel load_model(Engine& engine, const ModelConfig& config, const std::vector
     read.finite = true;
     std::vector<float> staging;
     for (size_t i = 0; i < filled.size(); i++) {
+        if (filled_names[i].empty()) continue;
         staging.resize(static_cast<size_t>(elements(filled[i].shape)));
         set.read_tensor(filled_names[i], staging.data(), read);
         if (set.find(filled_names[i])->count < staging.size())
             std::fill(staging.begin(), staging.end(), staging[0]);  // WeightSpec::scalar
         engine.upload(weights.tensor(i).view().data, staging.data(), staging.size() * 4);
     }
+    Ops ops = engine.direct(cancel);
+    for (size_t i = 0; i < filled.size(); i++)
+        if (filled_names[i].empty()) initialise(engine, ops, weights, i, 0);
     return make(config, std::move(weights));
 }
 
@@ -125,39 +143,42 @@ AnyModel new_model(Engine& engine, const ModelConfig& config) {
 // Stream of the initial values of weight i (model.md §6 leaves 0x10000 to 0x7fffffff to training).
 static constexpr int32_t init_stream = 0x20000;
 
-// demo.md §3.4. Xavier draws from N(0, 2 / (fan_in + fan_out)).
+// demo.md §3.4. Xavier draws from N(0, 2 / (fan_in + fan_out)). What CAM copies begins as it is: cam.X as X.
+static void initialise(Engine& engine, Ops& ops, const Weights& weights, size_t i, uint64_t seed) {
+    const WeightSpec& spec = weights.specs()[i];
+    const Tensor w = weights.tensor(i);
+    if (begins_with(spec.name, "cam.") && weights.has(spec.name.substr(4)))
+        return copy_into(ops, w, weights.at(spec.name.substr(4)));
+    const double fan_out = static_cast<double>(spec.shape[0]),
+                 fan_in = static_cast<double>(elements(spec.shape)) / std::max(1.0, fan_out);
+    double std = 0;
+    switch (spec.init) {
+        case Init::zero: return fill(ops, w, 0);
+        case Init::one: return fill(ops, w, 1);
+        case Init::rope: {
+            std::vector<float> freqs;
+            const double n = static_cast<double>(spec.shape[0]);
+            for (int64_t k = 0; k < spec.shape[0]; k++)
+                freqs.push_back(static_cast<float>(std::pow(10000.0, -static_cast<double>(k) / n)));
+            return engine.upload(w.view().data, freqs.data(), freqs.size() * 4);
+        }
+        case Init::normal: std = spec.std; break;
+        case Init::xavier: {
+            double field = 1;  // of a convolution: taps a channel sees
+            for (size_t axis = 2; axis < spec.shape.size(); axis++) field *= static_cast<double>(spec.shape[axis]);
+            std = std::sqrt(2 / (fan_in + fan_out * field));
+            break;
+        }
+        case Init::table: std = 1 / std::sqrt(static_cast<double>(spec.shape.back())); break;
+    }
+    call(ops, vin_randn_args{w.view(), static_cast<int32_t>(seed), static_cast<int32_t>(seed >> 32),
+                             init_stream + static_cast<int32_t>(i), 0});
+    combine_into(ops, w, std, w);
+}
+
 void initialise(Engine& engine, const Weights& weights, uint64_t seed) {
     Ops ops = engine.direct(nullptr);
-    for (size_t i = 0; i < weights.specs().size(); i++) {
-        const WeightSpec& spec = weights.specs()[i];
-        const Tensor w = weights.tensor(i);
-        const double fan_out = static_cast<double>(spec.shape[0]),
-                     fan_in = static_cast<double>(elements(spec.shape)) / std::max(1.0, fan_out);
-        double std = 0;
-        switch (spec.init) {
-            case Init::zero: fill(ops, w, 0); continue;
-            case Init::one: fill(ops, w, 1); continue;
-            case Init::rope: {
-                std::vector<float> freqs;
-                const double n = static_cast<double>(spec.shape[0]);
-                for (int64_t k = 0; k < spec.shape[0]; k++)
-                    freqs.push_back(static_cast<float>(std::pow(10000.0, -static_cast<double>(k) / n)));
-                engine.upload(w.view().data, freqs.data(), freqs.size() * 4);
-                continue;
-            }
-            case Init::normal: std = spec.std; break;
-            case Init::xavier: {
-                double field = 1;  // of a convolution: taps a channel sees
-                for (size_t axis = 2; axis < spec.shape.size(); axis++) field *= static_cast<double>(spec.shape[axis]);
-                std = std::sqrt(2 / (fan_in + fan_out * field));
-                break;
-            }
-            case Init::table: std = 1 / std::sqrt(static_cast<double>(spec.shape.back())); break;
-        }
-        call(ops, vin_randn_args{w.view(), static_cast<int32_t>(seed), static_cast<int32_t>(seed >> 32),
-                                 init_stream + static_cast<int32_t>(i), 0});
-        combine_into(ops, w, std, w);
-    }
+    for (size_t i = 0; i < weights.specs().size(); i++) initialise(engine, ops, weights, i, seed);
 }
 
 // ---- saving ----

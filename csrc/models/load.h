@@ -34,9 +34,10 @@ JsonObject resolved_config(const ModelConfig& config);
 // Every weight that the config asks for; throws for a bad one.
 std::vector<WeightSpec> weight_specs(const ModelConfig& config);
 
-// Engine thread. Everything is checked before the first tensor is read.
+// Engine thread. Everything is checked before the first tensor is read. Weights whose names begin with one of
+// `untrained` are not looked for in the files: they get initial values.
 AnyModel load_model(Engine& engine, const ModelConfig& config, const std::vector<std::string>& files,
-                    const SafetensorsLimits& limits, const Cancel* cancel);
+                    const SafetensorsLimits& limits, const std::vector<std::string>& untrained, const Cancel* cancel);
 
 // Any thread: a model whose weights are not yet filled. Then, on the engine's thread, their initial values.
 AnyModel new_model(Engine& engine, const ModelConfig& config);

@@ -52,6 +52,14 @@ TransformerConfig transformer_config(const JsonField& json) {
         c.has_vin = c.has_time_embedder = true;
         read.keep("vin", vin.resolved());
     }
+    const auto part = [&](const char* key) {
+        const bool here = read[key].boolean_or(false);
+        if (here) read.keep(key, true);
+        return here;
+    };
+    c.has_cam = part("cam");
+    c.has_apm = part("apm");
+    if (c.has_cam && c.depth < 2) read["depth"].fail("at least 2 with cam, which copies the first half of the layers");
     c.resolved = read.resolved();
     return c;
 }
@@ -90,41 +98,61 @@ static void list_weights(WeightList& list, const TransformerConfig& c, Transform
     linear(m.t_block, "t_block.1", 6 * C, C, Init::normal);
     list.add(m.y_embedding, {"y_embedder.y_embedding", {c.model_max_length, D}, Init::normal, 0.3f});
     mlp(m.y_proj, "y_embedder.y_proj.fc1", "y_embedder.y_proj.fc2", C, D, C, Init::normal);
-    const auto dit_block = [&](const std::string& name) {
-        TransformerBlock& b = *block(m.blocks, name, C);
+    const auto cross_attention = [&](CrossAttentionWeights& attn, const std::string& name, Init proj) {
+        linear(attn.q_linear, name + ".q_linear", C, C);
+        linear(attn.kv_linear, name + ".kv_linear", 2 * C, C);
+        linear(attn.proj, name + ".proj", C, C, proj);
+    };
+    const auto dit_block = [&](std::vector<TransformerBlock>& blocks, const std::string& name) {
+        TransformerBlock& b = *block(blocks, name, C);
         self_attention(b.attn, name + ".attn", C, c.num_heads, c.qk_norm);
-        linear(b.cross_attn.q_linear, name + ".cross_attn.q_linear", C, C);
-        linear(b.cross_attn.kv_linear, name + ".cross_attn.kv_linear", 2 * C, C);
-        linear(b.cross_attn.proj, name + ".cross_attn.proj", C, C, Init::zero);
+        cross_attention(b.cross_attn, name + ".cross_attn", Init::zero);
         mlp(b.mlp, name + ".mlp.fc1", name + ".mlp.fc2", C, C, c.mlp_hidden);
     };
-    for (int64_t i = 0; i < c.depth; i++) {
-        if (c.layout == Layout::full) {
-            dit_block("blocks." + std::to_string(i));
-        } else {
-            dit_block("spatial_blocks." + std::to_string(i));
-            dit_block("temporal_blocks." + std::to_string(i));
+    const auto layers = [&](std::vector<TransformerBlock>& blocks, const std::string& prefix, int64_t count) {
+        for (int64_t i = 0; i < count; i++) {
+            if (c.layout == Layout::full) {
+                dit_block(blocks, prefix + "blocks." + std::to_string(i));
+            } else {
+                dit_block(blocks, prefix + "spatial_blocks." + std::to_string(i));
+                dit_block(blocks, prefix + "temporal_blocks." + std::to_string(i));
+            }
         }
-    }
+    };
+    layers(m.blocks, "", c.depth);
     list.add(m.final_scale_shift_table, {"final_layer.scale_shift_table", {2, C}, Init::table});
     linear(m.final_linear, "final_layer.linear", 4 * c.out_channels(), C, Init::zero);
-    if (!c.has_vin) return;
-    const int64_t d = c.vin.dim, head = d / c.vin.num_heads;
-    list.add(m.vin.global_tokens, {"vin.global_tokens", {c.vin.num_global_tokens, d}, Init::normal, 1});
-    linear(m.vin.encoder.attn.q_linear, "vin.encoder.q_linear", d, d);
-    linear(m.vin.encoder.attn.kv_linear, "vin.encoder.kv_linear", 2 * d, C);
-    linear(m.vin.encoder.attn.proj, "vin.encoder.proj", d, d);
-    list.add(m.vin.encoder.q_norm, {"vin.encoder.q_norm.weight", {head}, Init::one});
-    list.add(m.vin.encoder.k_norm, {"vin.encoder.k_norm.weight", {head}, Init::one});
-    mlp(m.vin.encoder.mlp, "vin.encoder.mlp.fc1", "vin.encoder.mlp.fc2", d, d, 4 * d);
-    linear(m.vin.text_proj, "vin.text_proj", d, D);
-    linear(m.vin.t_block, "vin.t_block.1", 6 * d, C, Init::normal);
-    linear(m.vin.out_proj, "vin.out_proj", C, d);
-    for (int64_t i = 0; i < c.vin.num_blocks; i++) {
-        const std::string name = "vin.blocks." + std::to_string(i);
-        TransformerBlock& b = *block(m.vin.blocks, name, d);
-        self_attention(b.attn, name + ".attn", d, c.vin.num_heads, true);
-        mlp(b.mlp, name + ".mlp.fc1", name + ".mlp.fc2", d, d, 4 * d);
+    if (c.has_vin) {
+        const int64_t d = c.vin.dim, head = d / c.vin.num_heads;
+        list.add(m.vin.global_tokens, {"vin.global_tokens", {c.vin.num_global_tokens, d}, Init::normal, 1});
+        linear(m.vin.encoder.attn.q_linear, "vin.encoder.q_linear", d, d);
+        linear(m.vin.encoder.attn.kv_linear, "vin.encoder.kv_linear", 2 * d, C);
+        linear(m.vin.encoder.attn.proj, "vin.encoder.proj", d, d);
+        list.add(m.vin.encoder.q_norm, {"vin.encoder.q_norm.weight", {head}, Init::one});
+        list.add(m.vin.encoder.k_norm, {"vin.encoder.k_norm.weight", {head}, Init::one});
+        mlp(m.vin.encoder.mlp, "vin.encoder.mlp.fc1", "vin.encoder.mlp.fc2", d, d, 4 * d);
+        linear(m.vin.text_proj, "vin.text_proj", d, D);
+        linear(m.vin.t_block, "vin.t_block.1", 6 * d, C, Init::normal);
+        linear(m.vin.out_proj, "vin.out_proj", C, d);
+        for (int64_t i = 0; i < c.vin.num_blocks; i++) {
+            const std::string name = "vin.blocks." + std::to_string(i);
+            TransformerBlock& b = *block(m.vin.blocks, name, d);
+            self_attention(b.attn, name + ".attn", d, c.vin.num_heads, true);
+            mlp(b.mlp, name + ".mlp.fc1", name + ".mlp.fc2", d, d, 4 * d);
+        }
+    }
+    if (c.has_cam) {
+        list.layer(m.cam.x_embedder, "cam.x_embedder.proj", {C, c.in_channels, 1, 2, 2}, true);
+        layers(m.cam.blocks, "cam.", c.depth / 2);
+        for (int64_t i = 0; i < c.depth / 2; i++) {
+            m.cam.inject.emplace_back();
+            cross_attention(m.cam.inject.back(), "cam.inject." + std::to_string(i), Init::zero);
+        }
+    }
+    if (c.has_apm) {
+        mlp(m.apm.anchor, "apm.fc1", "apm.fc2", C, C, C);
+        cross_attention(m.apm.mix, "apm.mix", Init::xavier);
+        list.add(m.apm.alpha, {"apm.alpha", {c.depth * c.blocks_per_layer()}, Init::zero});
     }
 }
 

@@ -23,16 +23,18 @@ struct TransformerConfig {
     int64_t mlp_hidden = 0;
     bool qk_norm = true, pred_sigma = true;
     double input_sq_size = 512, max_latent_frames = 80;
-    bool has_vin = false, has_time_embedder = false;
+    bool has_vin = false, has_time_embedder = false, has_cam = false, has_apm = false;
     VinConfig vin;
     JsonObject resolved;
 
+    // A layer is a block of "full", else a spatial and a temporal one.
+    int64_t blocks_per_layer() const { return layout == Layout::full ? 1 : 2; }
     int64_t out_channels() const { return pred_sigma ? 2 * in_channels : in_channels; }
 };
 
 TransformerConfig transformer_config(const JsonField& config);
-// Names, shapes and initial values of every tensor; those of the time code and of the VIN only when the config has
-// them.
+// Names, shapes and initial values of every tensor; those of the time code, the VIN, CAM and APM only when the config
+// has them.
 std::vector<WeightSpec> transformer_weights(const TransformerConfig& config);
 
 struct MlpWeights {
@@ -68,6 +70,21 @@ struct VinWeights {
     std::vector<TransformerBlock> blocks;
 };
 
+// The conditional attention module of streaming-t2v (methods.md §5). Its tensors are named as those that they begin as
+// copies of, behind `cam.`.
+struct CamWeights {
+    Layer x_embedder;
+    std::vector<TransformerBlock> blocks;       // of the first half of the layers, in the order in which they run
+    std::vector<CrossAttentionWeights> inject;  // per layer
+};
+
+// The appearance preservation module of streaming-t2v.
+struct ApmWeights {
+    MlpWeights anchor;
+    CrossAttentionWeights mix;
+    Tensor alpha;  // [blocks], of the DiT
+};
+
 // The tensors of a transformer, by their place in it.
 struct TransformerWeights {
     Tensor rope_freqs;  // [head size / 2]
@@ -81,6 +98,8 @@ struct TransformerWeights {
     Tensor final_scale_shift_table;        // [2, C]
     Layer final_linear;
     VinWeights vin;
+    CamWeights cam;
+    ApmWeights apm;
 };
 
 // It must outlive a tape it recorded on.

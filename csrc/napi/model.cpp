@@ -66,11 +66,14 @@ Napi::Value load_model_js(const Napi::CallbackInfo& info, const EngineRef& engin
     const Napi::Object options = options_at(info, 3);
     const SafetensorsLimits limits = limits_from_js(options);
     const std::shared_ptr<Cancel> cancel = optional_cancel(options);
+    const std::vector<std::string> untrained =
+        has(options, "untrained") ? strings(options.Get("untrained"), "untrained") : std::vector<std::string>();
     const auto model = std::make_shared<ModelState>();
     model->engine = engine;
     return promise(
-        info.Env(), engine, [=] { model->model = load_model(engine->engine, *config, files, limits, cancel.get()); },
-        cancel, [model](Napi::Env env) -> Napi::Value { return wrap_model(env, model); });
+        info.Env(), engine,
+        [=] { model->model = load_model(engine->engine, *config, files, limits, untrained, cancel.get()); }, cancel,
+        [model](Napi::Env env) -> Napi::Value { return wrap_model(env, model); });
 }
 
 Napi::Value create_model_js(const Napi::CallbackInfo& info, const EngineRef& engine) {

@@ -141,6 +141,35 @@ static FrameAttention attention_from_js(const Napi::Object& request, const Denoi
     return a;
 }
 
+// methods.md §5: {anchor?, anchorGuidanceScale?}
+static void streaming_from_js(const Napi::Object& request, const Transformer& m, DenoiseRequest& r, int64_t frames) {
+    if (!has(request, "streaming")) return;
+    if (!m.config.has_cam && !m.config.has_apm)
+        throw Error("VIN_MISSING_COMPONENT", "Expected weights named cam.* and apm.* but this model has none",
+                    {{"component", "cam.*, apm.*"}});
+    if (r.use_global_tokens || r.attention.kind != FrameAttention::Kind::whole)
+        throw invalid("Expected neither keyframes nor attention beside streaming");
+    const Napi::Object object = request.Get("streaming").As<Napi::Object>();
+    r.streaming = true;
+    r.anchor_guidance_scale = number(object, "anchorGuidanceScale", 1);
+    if (!has(object, "anchor")) return;
+    r.anchor = required_integer(object, "anchor");
+    if (r.anchor < 0 || r.anchor >= frames)
+        throw invalid("Expected an anchor from 0 to ", frames - 1, " but received ", r.anchor);
+}
+
+static std::vector<int64_t> overlap_cuts_from_js(const Napi::Object& object, const std::vector<Chunk>& chunks) {
+    if (!has(object, "overlapCuts")) return {};
+    const std::vector<int64_t> cuts = integers(object.Get("overlapCuts"), "overlapCuts");
+    if (cuts.size() + 1 != chunks.size())
+        throw invalid("Expected ", chunks.size() - 1, " values in overlapCuts but received ", cuts.size());
+    for (size_t i = 0; i < cuts.size(); i++)
+        if (cuts[i] < 0 || cuts[i] > chunks[i + 1].start - chunks[i + 1].first)
+            throw invalid("Expected 0 to ", chunks[i + 1].start - chunks[i + 1].first,
+                          " frames in overlapCuts but received ", cuts[i]);
+    return cuts;
+}
+
 PendingEvaluation evaluation_from_js(const Napi::Object& object, const Transformer& m, Given given) {
     PendingEvaluation p;
     p.latents = operand_from_js(object, "latents", given);
@@ -169,13 +198,17 @@ PendingEvaluation evaluation_from_js(const Napi::Object& object, const Transform
     r.use_global_tokens = has(object, "keyframes");
     if (r.use_global_tokens) r.keyframes = keyframes_from_js(object, m, frames);
     r.attention = attention_from_js(object, r, frames);
+    streaming_from_js(object, m, r, frames);
+    r.overlap_cuts = overlap_cuts_from_js(object, r.chunks);
+    r.fuse = r.fuse && r.overlap_cuts.empty();
     r.chunk_text = ranges_from_js(object, "chunkText", r.chunks.size(), rows);
     r.chunk_negative_text = ranges_from_js(object, "chunkNegativeText", r.chunks.size(), negative_rows);
     r.vin_text_rows = rows_from_js(object, "vinTextRows", rows);
     r.vin_negative_text_rows = rows_from_js(object, "vinNegativeTextRows", negative_rows);
     p.residuals = optional_operand(object, "residuals", given);
     r.reuse_residuals = flag(object, "reuseResiduals", false);
-    const Shape kept = {p.negative_text ? 2 : 1, residual_rows(r, p.latents.shape), m.config.hidden_size};
+    const Shape kept = {guidance_branches(r, static_cast<bool>(p.negative_text)), residual_rows(r, p.latents.shape),
+                        m.config.hidden_size};
     if (p.residuals ? p.residuals.shape != kept : r.reuse_residuals)
         throw invalid("Expected residuals of shape ", kept, " but received ",
                       p.residuals ? to_string(p.residuals.shape) : "none");

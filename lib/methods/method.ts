@@ -20,6 +20,8 @@ export interface MethodPlan {
   keyframes?: number[] | undefined
   /** How the chunk of all frames attends over frames; absent: every frame sees every frame. */
   attention?: FrameAttention | undefined
+  /** Chunks behind the first read their context through `cam.*`, and this latent frame through `apm.*`. */
+  streaming?: { anchor: number } | undefined
 }
 
 /** One evaluation: what goes into the native request beside tensors. */
@@ -27,7 +29,10 @@ export interface Evaluation {
   chunks: Chunk[]
   keyframes?: number[] | undefined
   attention?: FrameAttention | undefined
+  streaming?: { anchor?: number | undefined } | undefined
+  /** Blend overlaps, or cut each at a place of its own: the frames of it that the earlier chunk keeps, per chunk but the first. */
   fuse: boolean
+  overlapCuts?: number[] | undefined
 }
 
 export interface Method {
@@ -36,9 +41,13 @@ export interface Method {
   order: 'parallel' | 'in turn'
   /** Needs `vin.*` weights. */
   globalTokens: boolean
+  /** Needs `cam.*` and `apm.*` weights, and may be told how much the anchor counts, and to blend in a second pass. */
+  streaming?: true
   plan(geometry: Geometry): MethodPlan
   /** For each latent frame the one whose noise of the seed it starts from; absent: its own. */
   noise?(geometry: Pick<Geometry, 'latentFrames' | 'chunkFrames'>, seed: bigint): number[]
-  /** The evaluation of `step` of `numInferenceSteps`. */
-  evaluation(plan: MethodPlan, step: number, numInferenceSteps: number, fusion: Fusion): Evaluation
+  /** The evaluation of `step` of `numInferenceSteps`; of methods in turn, for the chunk whose turn it is. */
+  evaluation(plan: MethodPlan, step: number, numInferenceSteps: number, fusion: Fusion, turn?: number): Evaluation
+  /** That of the second pass, over all chunks, with randomized blending; absent: the method has no such pass. */
+  blended?(plan: MethodPlan, step: number, seed: bigint): Evaluation
 }

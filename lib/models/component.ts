@@ -194,8 +194,8 @@ export function createModel<K extends ModelKind>(kind: K, given: Config, seed: b
   return { kind, engine, config, model: engine.native.create(kind, { ...config }, seed) }
 }
 
-/** The weights of a folder; `given` is what its config.json says, where that has been read. A wrong config fails before weights are looked at. */
-export async function loadModel<K extends ModelKind>(kind: K, folder: string, opened: Opened, given?: Config): Promise<Made<K>> {
+/** The weights of a folder; `given` is what its config.json says, where that has been read. A wrong config fails before weights are looked at. Weights whose names begin with one of `untrained` get initial values. */
+export async function loadModel<K extends ModelKind>(kind: K, folder: string, opened: Opened, given?: Config, untrained: string[] = []): Promise<Made<K>> {
   const { engine, options } = opened
   const config = resolveConfig(opened, kind, given ?? (await readConfig(engine.binding, folder, options.limits)), join(folder, 'config.json'))
   const component = componentNames[kind]
@@ -206,7 +206,7 @@ export async function loadModel<K extends ModelKind>(kind: K, folder: string, op
     options.onProgress?.({ component, done: 0, total })
     for (const each of files) await verifyFile(each, options.signal)
     const begin = performance.now()
-    const model = await engine.native.load(kind, { ...config }, [file], { cancel, limits: { ...options.limits } })
+    const model = await engine.native.load(kind, { ...config }, [file], { cancel, limits: { ...options.limits }, untrained })
     try {
       for (const each of links) await verifyFile(each, options.signal)
     } catch (error) {

@@ -11,7 +11,7 @@ import type { ModelOptions } from '../options/model.js'
 import { brand } from '../realms.js'
 import { Component, claimed, createModel, loadModel, openFor } from './component.js'
 import type { Made, Opened } from './component.js'
-import { checkFolder } from './config.js'
+import { checkFolder, readConfig } from './config.js'
 import { checkMask } from './mask.js'
 
 export interface VinConfig {
@@ -44,6 +44,9 @@ export interface TransformerConfig {
   /** How much the prediction changes for a change of the first block's input, highest power first; see `stepCache` of generate. @default Open-Sora 1.2's */
   step_cache_polynomial?: number[]
   vin?: VinConfig
+  /** It has `cam.*`, and `apm.*`, the parts of method 'streaming-t2v'. */
+  cam?: boolean
+  apm?: boolean
 }
 
 export interface ForwardOptions<T extends TensorLike = TensorLike> {
@@ -65,6 +68,12 @@ export interface ForwardOptions<T extends TensorLike = TensorLike> {
   width: number
   /** Stops the work: the call rejects with its reason. */
   signal?: AbortSignal | undefined
+}
+
+/** The config with the parts that were asked for, and those of them that it did not have. */
+function withParts(config: Config, { options }: Opened): { config: Config; added: readonly string[] } {
+  const added = (options.addParts ?? []).filter((part) => config[part] !== true)
+  return { config: added.length === 0 ? config : { ...config, ...Object.fromEntries(added.map((part) => [part, true])) }, added }
 }
 
 export class Transformer extends Component<'transformer'> {
@@ -92,8 +101,11 @@ export class Transformer extends Component<'transformer'> {
   }
 
   /** @internal */
-  static load(folder: string, opened: Opened, config?: Config): Promise<Transformer> {
-    return claimed(opened, async () => new Transformer(await loadModel('transformer', folder, opened, config)))
+  static load(folder: string, opened: Opened, given?: Config): Promise<Transformer> {
+    return claimed(opened, async () => {
+      const { config, added } = withParts(given ?? (await readConfig(opened.engine.binding, folder, opened.options.limits)), opened)
+      return new Transformer(await loadModel('transformer', folder, opened, config, added.map((part) => `${part}.`)))
+    })
   }
 
   /** Untrained weights; the same seed gives the same weights. */
@@ -105,7 +117,7 @@ export class Transformer extends Component<'transformer'> {
 
   /** @internal */
   static create(config: Config, seed: bigint, opened: Opened): Promise<Transformer> {
-    return claimed(opened, async () => new Transformer(createModel('transformer', config, seed, opened)))
+    return claimed(opened, async () => new Transformer(createModel('transformer', withParts(config, opened).config, seed, opened)))
   }
 
   /**

@@ -69,6 +69,10 @@ export interface EvaluationRequest<T = NativeTensor> {
   fuse?: boolean | undefined
   /** How self-attention over frames sees the one chunk of all frames (methods.md §3, §4); absent: every frame sees every frame. Not in training. */
   attention?: FrameAttention | undefined
+  /** Chunks read the latent frames before them through `cam.*`, and one frame of the video through `apm.*` (methods.md §5), where the model has them; absent: neither. Not with keyframes. */
+  streaming?: Streaming | undefined
+  /** Randomized blending, instead of `fuse`: per chunk but the first, how many frames of its overlap have the earlier chunk's value; the others have its own. */
+  overlapCuts?: readonly number[] | undefined
   /** [N] 1 = denoised, 0 = conditioning. */
   frameMask?: readonly number[] | undefined
   /** The VIN reads these latents instead. */
@@ -85,6 +89,13 @@ export interface EvaluationRequest<T = NativeTensor> {
   /** Chunks evaluated at once; 0: as many as there are threads. */
   chunksInFlight?: number | undefined
   cancel?: NativeCancel | undefined
+}
+
+export interface Streaming {
+  /** The latent frame of `latents` that APM reads; absent: the null anchor. */
+  anchor?: number | undefined
+  /** w_anchor of … + w_anchor (ε(text, anchor) − ε(text, null anchor)). Absent: 1. */
+  anchorGuidanceScale?: number | undefined
 }
 
 /** Rows [begin, end) of a text. */
@@ -204,8 +215,8 @@ export interface NativeEngine {
   fence(): Promise<void>
   stats(): EngineStats
   createCancel(): NativeCancel
-  /** Loads and checks a state dict. Names per kind: model.md §2, opensora.md §3–4. Reading happens on the engine thread; `cancel` is read per slice. */
-  load<K extends ModelKind>(kind: K, config: Config, files: string[], options?: { cancel?: NativeCancel; limits?: Record<string, number> }): Promise<NativeModels[K]>
+  /** Loads and checks a state dict. Names per kind: model.md §2, opensora.md §3–4. Reading happens on the engine thread; `cancel` is read per slice. Weights whose names begin with one of `untrained` are not read but get initial values. */
+  load<K extends ModelKind>(kind: K, config: Config, files: string[], options?: { cancel?: NativeCancel; limits?: Record<string, number>; untrained?: string[] }): Promise<NativeModels[K]>
   /** Untrained weights (initial values: demo.md §3.4). */
   create<K extends ModelKind>(kind: K, config: Config, seed: bigint): NativeModels[K]
   /** `trainable` holds the exact weight names, one list per model. */

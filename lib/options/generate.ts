@@ -116,9 +116,25 @@ export interface GenerateOptions extends ChunkOptions {
   How the video is split into evaluations.
 
   @default 'vin'
-  @throws ERR_VIN_NOT_SUPPORTED for 'streaming-t2v'
+  @throws ERR_VIN_MISSING_COMPONENT for 'vin' on a checkpoint without `vin.*`, and for 'streaming-t2v' on one without `cam.*` and `apm.*`
   */
   method?: MethodName | undefined
+  /**
+  Of 'streaming-t2v', in every chunk but the first: how strongly the look of the video's first latent frame is followed,
+  ε(∅, ∅) + guidanceScale (ε(text, ∅) − ε(∅, ∅)) + anchorGuidanceScale (ε(text, anchor) − ε(text, ∅)). Two evaluations a step where both scales are equal, else three.
+
+  @default guidanceScale
+  @throws RangeError outside 0 … 1000; TypeError for another method
+  */
+  anchorGuidanceScale?: number | undefined
+  /**
+  Of 'streaming-t2v': a second pass over the last 0.6 of the schedule, all chunks in parallel and without `cam.*` and `apm.*`, in which every step cuts each overlap
+  at a random place, so that seams do not stay where they are.
+
+  @default false
+  @throws TypeError for another method
+  */
+  randomizedBlending?: boolean | undefined
   /**
   When overlaps are blended: while until < (n − step)/n ≤ from. 'early' is 1 → 0.4, 'mid' 0.7 → 0.3, 'late' 0.4 → 0.
 
@@ -213,6 +229,10 @@ export const generateRules = {
     check: (value, name) => checkNumber(value, name, 0.1, 1000),
     flag: flag('fps', 'number', 'n', 'video frames per second')
   },
+  anchorGuidanceScale: {
+    check: (value, name) => checkNumber(value, name, 0, 1000)
+  },
+  randomizedBlending: { check: checkBoolean },
   negativePrompt: { check: checkPromptText, flag: flag('negative', 'text', 'text', 'what not to show', 'nothing') },
   promptEmbeds: {},
   negativePromptEmbeds: {},
@@ -324,6 +344,10 @@ export function resolveGenerateOptions(options: GenerateOptions, context: Genera
   if (context.trainedWith !== undefined) checkTarget(scheduler, context.trainedWith)
   if (options.promptEmbeds !== undefined) checkText(options.promptEmbeds, 'promptEmbeds', config)
   if (options.negativePromptEmbeds !== undefined) checkText(options.negativePromptEmbeds, 'negativePromptEmbeds', config)
+  const method = methodByName(options.method ?? methods.vin.name)
+  for (const name of ['anchorGuidanceScale', 'randomizedBlending'] as const) {
+    if (options[name] !== undefined && !method.streaming) throw typeError(`Expected method 'streaming-t2v' beside ${name} but received '${method.name}'`)
+  }
   const perSecond = (fps * microBatch.latentFrames) / microBatch.frames
   const given = Object.fromEntries(generateOptionNames.map((name) => [name, options[name]])) as unknown as AsGiven
   return Object.freeze({
@@ -334,7 +358,7 @@ export function resolveGenerateOptions(options: GenerateOptions, context: Genera
     numInferenceSteps: options.numInferenceSteps ?? defaults.numInferenceSteps,
     guidanceScale: options.guidanceScale ?? defaults.guidanceScale,
     scheduler,
-    method: methodByName(options.method ?? methods.vin.name),
+    method,
     ...resolvePlanOptions(options, config),
     fusion: resolveFusion(options.fusion),
     stepCache: options.stepCache ?? 'off',

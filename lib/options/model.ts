@@ -1,7 +1,7 @@
 // Options of everything that opens a model: where it runs and what bounds it.
 
 import { checkFunction, checkInteger, checkOneOf, checkOptions, checkSignal, unchecked, type Checks } from '../check.js'
-import { notSupported } from '../errors.js'
+import { expected, notSupported } from '../errors.js'
 import { checkDevice, type Device } from '../native/backends.js'
 import type { NativeBinding } from '../native/load.js'
 import { checkLogger, type Logger } from '../native/log.js'
@@ -15,6 +15,10 @@ export interface LoadProgress {
   done: number
   total: number
 }
+
+/** Parts of a transformer beside backbone and VIN, which method 'streaming-t2v' needs (methods.md §5). */
+export const transformerParts = ['cam', 'apm'] as const
+export type TransformerPart = (typeof transformerParts)[number]
 
 export interface ModelOptions {
   /**
@@ -46,6 +50,13 @@ export interface ModelOptions {
   @default 100
   */
   queueLimit?: number | undefined
+  /**
+  Parts that the transformer gets untrained where its checkpoint has none of them, always with the same values: 'cam', which begins as a copy of the first half of
+  its layers, and 'apm'. Untrained they change nothing; `Trainer` trains them (`trainable: 'cam'`, `'apm'`), and `save` writes them.
+
+  @default none
+  */
+  addParts?: readonly TransformerPart[] | undefined
   /** Bounds on files and requests, by name. */
   limits?: Limits | undefined
   /**
@@ -80,6 +91,11 @@ function checkComputeType(value: unknown, name: string): ComputeType {
   return checkOneOf<ComputeType>(value, name, ['auto', 'float32'])
 }
 
+function checkParts(value: unknown, name: string): readonly TransformerPart[] {
+  if (!Array.isArray(value)) throw expected("an array of 'cam' and 'apm'", name, value, 'type')
+  return value.map((part: unknown) => checkOneOf(part, name, transformerParts))
+}
+
 /** Each option once. */
 const modelChecks: Checks<ModelOptions> = {
   device: checkDevice,
@@ -87,6 +103,7 @@ const modelChecks: Checks<ModelOptions> = {
   threads: (value, name) => checkInteger(value, name, 1, 1024),
   memoryBudget: (value, name) => checkInteger(value, name, 1, Number.MAX_SAFE_INTEGER),
   queueLimit: (value, name) => checkInteger(value, name, 0, 1_000_000),
+  addParts: checkParts,
   limits: resolveLimits,
   nativeBinding: unchecked,
   signal: checkSignal,

@@ -7,6 +7,7 @@ import type { Transformer } from '../models/transformer.js'
 import type { EvaluationRequest, NativeCancel, NativeTensor } from '../native/binding.js'
 import { Scope, toNative, type TensorLike } from '../native/tensor.js'
 import type { ResolvedDenoiseOptions } from '../options/denoise.js'
+import { transformerParts } from '../options/model.js'
 import { conditionText, type TextConditioning } from './text.js'
 
 /** @throws ERR_VIN_MISSING_COMPONENT naming the weights that a plain backbone lacks */
@@ -16,13 +17,27 @@ export function requireGlobalTokens(transformer: Transformer, method: string): v
   throw missingComponent('vin', `Expected the weights ${names} for method '${method}' but the checkpoint is a plain backbone; use method 'independent', 'full' or 'autoregressive'`)
 }
 
+/** Whether a checkpoint has the weights that a method needs. */
+export function hasWeightsFor(method: Method, { config, hasGlobalTokens }: Transformer): boolean {
+  return (!method.globalTokens || hasGlobalTokens) && (method.streaming === undefined || (config.cam === true && config.apm === true))
+}
+
+/** @throws ERR_VIN_MISSING_COMPONENT saying how to get them */
+function requireStreaming({ config }: Transformer, method: string): void {
+  const missing = transformerParts.filter((part) => config[part] !== true)
+  if (missing.length === 0) return
+  const [names, parts] = [missing.map((part) => `${part}.*`).join(' and '), missing.map((part) => `'${part}'`).join(', ')]
+  throw missingComponent(missing.join(', '), `Expected the weights ${names} for method '${method}' but the checkpoint has none; open it with addParts: [${parts}] and train them (Trainer, trainable: ${missing.map((part) => `'${part}'`).join(', then ')}), or use method 'autoregressive'`)
+}
+
 /**
 Chunks and keyframes of a video.
 
-@throws ERR_VIN_MISSING_COMPONENT for a method that needs `vin.*` on a plain backbone
+@throws ERR_VIN_MISSING_COMPONENT for a method that needs weights that the checkpoint lacks
 */
 export function planOf(method: Method, transformer: Transformer, { latentFrames, chunkFrames, contextFrames, keyframeInterval }: Omit<Geometry, 'latentFps'>): MethodPlan {
   if (method.globalTokens) requireGlobalTokens(transformer, method.name)
+  if (method.streaming) requireStreaming(transformer, method.name)
   return method.plan({ latentFrames, chunkFrames, contextFrames, keyframeInterval, latentFps: transformer.config.latent_fps })
 }
 
@@ -38,6 +53,8 @@ export interface EvaluationParts<T> {
   /** Pixels. */
   height: number
   width: number
+  /** Of an evaluation with an anchor. */
+  anchorGuidanceScale?: number | undefined
   frameMask?: readonly number[] | undefined
   globalTokensFrom?: T | undefined
   chunksInFlight?: number | undefined
@@ -46,9 +63,10 @@ export interface EvaluationParts<T> {
 
 /** The native request; with shapes for tensors, that of its dry run. */
 export function evaluationRequest<T = NativeTensor>(parts: EvaluationParts<T>): EvaluationRequest<T> {
-  const { latents, timestep, text, evaluation, fps, height, width, frameMask, globalTokensFrom, chunksInFlight, cancel } = parts
-  const { chunks, keyframes, attention, fuse } = evaluation
-  return { latents, timestep, ...text, fps, height, width, chunks, keyframes, attention, fuse, frameMask, globalTokensFrom, chunksInFlight, cancel }
+  const { latents, timestep, text, evaluation, fps, height, width, anchorGuidanceScale, frameMask, globalTokensFrom, chunksInFlight, cancel } = parts
+  const { chunks, keyframes, attention, fuse, overlapCuts } = evaluation
+  const streaming = evaluation.streaming && { ...evaluation.streaming, anchorGuidanceScale }
+  return { latents, timestep, ...text, fps, height, width, chunks, keyframes, attention, streaming, fuse, overlapCuts, frameMask, globalTokensFrom, chunksInFlight, cancel }
 }
 
 /** The request of pipeline.denoise; tensors it makes belong to the scope. */

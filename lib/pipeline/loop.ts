@@ -6,10 +6,10 @@ import type { Method, MethodPlan } from '../methods/index.js'
 import type { Transformer } from '../models/transformer.js'
 import type { EvaluationRequest, NativeCancel, NativeEngine, NativeTensor } from '../native/binding.js'
 import { abortable } from '../native/cancel.js'
-import { copyInto } from '../native/ops.js'
+import { copyInto, linearCombination } from '../native/ops.js'
 import { readNative, type TensorData } from '../native/tensor.js'
-import type { Chunk } from '../plan/chunks.js'
 import type { Fusion } from '../plan/fusion.js'
+import { passesOf } from '../plan/passes.js'
 import type { Scheduler, TimestepSize } from '../schedulers/index.js'
 import { evaluationRequest } from './evaluation.js'
 import { StepLatents, type StepReport } from './hooks.js'
@@ -24,6 +24,10 @@ export interface LoopOptions {
   plan: MethodPlan
   fusion: Fusion
   text: TextConditioning
+  /** Of methods with an anchor. */
+  anchorGuidanceScale: number
+  /** With the second pass: it draws from the seed, and puts the noise that the run started from [C, N, H, W] into what has been sampled. */
+  blending: { seed: bigint; noise: () => Promise<NativeTensor> } | undefined
   numInferenceSteps: number
   fps: number
   height: number
@@ -53,22 +57,6 @@ export interface LoopStart {
 export interface Carried {
   scheduler: Record<string, TensorData>
   stepCache: Record<string, TensorData>
-}
-
-/** One pass over the schedule: all chunks, or the chunk whose turn it is. */
-interface Pass {
-  frameMask: number[] | undefined
-  /** Number of its first step within the run. */
-  firstStep: number
-}
-
-function passesOf(method: Method, plan: MethodPlan, numInferenceSteps: number, frameMask: readonly number[] | undefined): Pass[] {
-  const denoised = (frame: number): number => frameMask?.[frame] ?? 1
-  const latentFrames = plan.chunks.at(-1)?.end ?? 0
-  if (method.order === 'parallel') return [{ frameMask: frameMask === undefined ? undefined : [...frameMask], firstStep: 0 }]
-  // In turn: everything but the chunk's own frames is held fixed, the finished ones in front of it are its context.
-  const turns = plan.chunks.map(({ start, end }: Chunk) => Array.from({ length: latentFrames }, (_, frame) => (frame >= start && frame < end ? denoised(frame) : 0)))
-  return turns.filter((mask) => mask.includes(1)).map((mask, i) => ({ frameMask: mask, firstStep: i * numInferenceSteps }))
 }
 
 /** Runs of frames with mask 0: [begin, end). */
@@ -110,9 +98,9 @@ class Eta {
 
 /** Samples latents. The start's latents are consumed; the result belongs to the caller. */
 export async function sample(options: LoopOptions, start: LoopStart): Promise<NativeTensor> {
-  const { engine, scheduler, method, plan, numInferenceSteps, height, width } = options
-  const passes = passesOf(method, plan, numInferenceSteps, options.frameMask)
-  const total = passes.length * numInferenceSteps
+  const { engine, scheduler, method, plan, numInferenceSteps, height, width, blending } = options
+  const passes = passesOf(plan.chunks, { inTurn: method.order === 'in turn', blending: blending !== undefined, numInferenceSteps, frameMask: options.frameMask })
+  const total = passes.reduce((sum, { begin }) => sum + numInferenceSteps - begin, 0)
   const size: TimestepSize = { height, width, latentFrames: start.latents.shape[1] ?? 0 }
   const eta = new Eta()
   // The newest step is queued, the one before it may still be running.
@@ -137,29 +125,38 @@ export async function sample(options: LoopOptions, start: LoopStart): Promise<Na
     return { scheduler: Object.fromEntries(await Promise.all(state)), stepCache: (await cache?.state()) ?? {} }
   }
   try {
-    for (const { frameMask, firstStep } of passes) {
-      if (firstStep + numInferenceSteps <= start.step) continue
+    for (const pass of passes) {
+      const { frameMask, turn } = pass
+      const done = Math.max(0, start.step - pass.firstStep)
+      const begin = pass.begin + done
+      if (begin >= numInferenceSteps) continue
       scheduler.setTimesteps(numInferenceSteps, size)
       cache?.dispose()
       cache = options.stepCache()
-      const begin = Math.max(0, start.step - firstStep)
-      if (begin > 0 && start.carried !== undefined) {
+      if (done > 0 && start.carried !== undefined) {
         scheduler.restore(uploaded(engine, start.carried.scheduler), begin, engine)
         cache?.restore(start.carried.stepCache)
+      }
+      const blended = pass.blends && blending !== undefined && method.blended !== undefined ? { evaluation: method.blended, ...blending } : undefined
+      if (blended !== undefined && done === 0) {
+        const noisy = await withNoise(options, current.native, scheduler.timesteps[begin] ?? NaN, frameMask, blended.noise)
+        current.release()
+        current = new StepLatents(noisy)
       }
       for (let step = begin; step < numInferenceSteps; step++) {
         options.signal.throwIfAborted()
         const timestep = scheduler.timesteps[step] ?? NaN
-        const evaluation = method.evaluation(plan, step, numInferenceSteps, options.fusion)
+        const evaluation = blended === undefined ? method.evaluation(plan, step, numInferenceSteps, options.fusion, turn) : blended.evaluation(plan, step, blended.seed)
         const request = evaluationRequest({ ...options, latents: current.native, timestep, evaluation, frameMask })
-        const cached = cache && (await abortable(inStep(firstStep + step, cache.apply(request, step === numInferenceSteps - 1)), options.signal))
+        const number = pass.firstStep + step - pass.begin
+        const cached = cache && (await abortable(inStep(number, cache.apply(request, step === numInferenceSteps - 1)), options.signal))
         const next = queueStep(options, cached ?? request)
         const following = new StepLatents(next)
         current.release()
         current = following
         await settle()
         following.hold()
-        pending = { step: { step: firstStep + step, numInferenceSteps: total, timestep, computed: cached?.reuseResiduals !== true }, latents: following }
+        pending = { step: { step: number, numInferenceSteps: total, timestep, computed: cached?.reuseResiduals !== true }, latents: following }
         if (options.observe === undefined) continue
         const report = await settle()
         const replaced = await options.observe(report as StepReport, current, carried)
@@ -182,6 +179,19 @@ export async function sample(options: LoopOptions, start: LoopStart): Promise<Na
 
 function uploaded(engine: NativeEngine, tensors: Record<string, TensorData>): Record<string, NativeTensor> {
   return Object.fromEntries(Object.entries(tensors).map(([name, { data, shape }]) => [name, engine.upload(data, shape)]))
+}
+
+/** What has been sampled, at the noise of a timestep; frames that are held fixed stay clean. */
+async function withNoise({ engine, scheduler }: LoopOptions, latents: NativeTensor, timestep: number, frameMask: number[] | undefined, noiseOf: () => Promise<NativeTensor>): Promise<NativeTensor> {
+  const terms = scheduler.noiseTerms(timestep)
+  const noise = await noiseOf()
+  try {
+    const noisy = linearCombination(engine, [{ factor: terms.sample, tensor: latents }, { factor: terms.noise, tensor: noise }])
+    if (frameMask !== undefined) keepFixed(engine, noisy, latents, frameMask)
+    return noisy
+  } finally {
+    noise.dispose()
+  }
 }
 
 function queueStep({ engine, transformer, scheduler }: LoopOptions, request: EvaluationRequest): NativeTensor {

@@ -6,8 +6,9 @@ import type { VAE } from '../models/vae.js'
 import type { ResolvedGenerateOptions } from '../options/generate.js'
 import { planOverlaps, type Chunk, type Overlap } from '../plan/chunks.js'
 import { evaluationFlops, type CostModel } from '../plan/cost.js'
+import { passesOf } from '../plan/passes.js'
 import { centreOf, entryAt, entryShares } from '../plan/timeline.js'
-import { evaluationRequest, planOf } from './evaluation.js'
+import { evaluationRequest, hasWeightsFor, planOf } from './evaluation.js'
 import type { PipelineParts } from './load.js'
 import { stepCacheBytes } from './step-cache.js'
 
@@ -33,19 +34,26 @@ export interface VideoPlan {
     perStep: number
     /** The same for every method this version runs. */
     byMethod: Record<string, number>
-    /** Guidance branches a step. */
+    /** Guidance branches a step; of methods in turn, in every chunk but the first. */
     branches: number
     /** All steps and branches; `stepCache` leaves some of them out. */
     total: number
+    /** Times that a chunk is evaluated: chunks × steps × branches. */
+    evaluations: number
   }
   /** Bytes. */
   memory: { weights: number; activations: number; decode: number; peak: number }
   warnings: PipelineWarning[]
 }
 
-/** What guidance costs: both branches, unless its scale names one. */
-function guidanceBranches(guidanceScale: number): number {
-  return guidanceScale === 0 || guidanceScale === 1 ? 1 : 2
+/** How much the anchor counts; 0 for methods that have none. */
+export function anchorScaleOf({ method, guidanceScale, anchorGuidanceScale = guidanceScale }: Pick<ResolvedGenerateOptions, 'method' | 'guidanceScale' | 'anchorGuidanceScale'>): number {
+  return method.streaming ? anchorGuidanceScale : 0
+}
+
+/** Branches of u + w (c − u) + w_anchor (a − c) that have a share. */
+function guidanceBranches(guidanceScale: number, anchorScale: number): number {
+  return [1 - guidanceScale, guidanceScale - anchorScale, anchorScale].filter((share) => share !== 0).length
 }
 
 export function planVideo(options: ResolvedGenerateOptions, parts: PipelineParts): VideoPlan {
@@ -82,25 +90,35 @@ function planFlops(options: ResolvedGenerateOptions, transformer: Transformer, t
   const { numInferenceSteps, fusion } = options
   // Of the first step: of a method whose steps differ, the one that costs most.
   const cost = (method: Method): number => evaluationFlops(model, method.evaluation(planOf(method, transformer, options), 0, numInferenceSteps, fusion))
-  const runnable = Object.values(methods).filter((method) => !method.globalTokens || transformer.hasGlobalTokens)
-  const perStep = cost(options.method)
-  const branches = guidanceBranches(options.guidanceScale)
-  return {
-    perStep,
-    byMethod: Object.fromEntries(runnable.map((method) => [method.name, cost(method)])),
-    branches,
-    total: perStep * branches * options.numInferenceSteps
+  const runnable = Object.values(methods).filter((method) => hasWeightsFor(method, transformer))
+  return { perStep: cost(options.method), byMethod: Object.fromEntries(runnable.map((method) => [method.name, cost(method)])), ...wholeRun(model, options, transformer) }
+}
+
+/** Pass by pass. Given frames are not known yet; every chunk counts. */
+function wholeRun(model: CostModel, options: ResolvedGenerateOptions, transformer: Transformer): Pick<VideoPlan['flops'], 'branches' | 'total' | 'evaluations'> {
+  const { method, numInferenceSteps, fusion, guidanceScale } = options
+  const plan = planOf(method, transformer, options)
+  const branchesOf = (anchored: boolean): number => guidanceBranches(guidanceScale, anchored ? anchorScaleOf(options) : 0)
+  const run = { branches: branchesOf(true), total: 0, evaluations: 0 }
+  for (const { turn, begin, blends } of passesOf(plan.chunks, { inTurn: method.order === 'in turn', blending: options.randomizedBlending === true, numInferenceSteps })) {
+    const evaluation = blends ? { chunks: plan.chunks } : method.evaluation(plan, 0, numInferenceSteps, fusion, turn)
+    const chunks = turn === undefined ? evaluation.chunks : evaluation.chunks.slice(turn, turn + 1)
+    const times = (numInferenceSteps - begin) * branchesOf(!blends && turn !== 0)
+    run.total += times * evaluationFlops(model, { ...evaluation, chunks })
+    run.evaluations += times * chunks.length
   }
+  return run
 }
 
 function planMemory(options: ResolvedGenerateOptions, transformer: Transformer, vae: VAE | undefined, parts: PipelineParts, plan: MethodPlan, textRows: number): VideoPlan['memory'] {
   const { height, width, latentFrames, guidanceScale } = options
+  const anchorGuidanceScale = anchorScaleOf(options)
   const { in_channels: C, caption_channels: D } = transformer.config
   const weights = transformer.bytes + (vae?.bytes ?? 0) + (parts.textEncoder?.bytes ?? 0)
   const rows = { shape: [textRows, D] }
-  const text = guidanceBranches(guidanceScale) === 2 ? { text: rows, negativeText: rows, guidanceScale } : { text: rows, guidanceScale: 1 }
+  const text = guidanceScale !== 1 && (guidanceScale !== 0 || anchorGuidanceScale !== 0) ? { text: rows, negativeText: rows, guidanceScale } : { text: rows, guidanceScale: 1 }
   const latentsOf = { shape: [C, latentFrames, height / 8, width / 8] }
-  const request = evaluationRequest({ ...options, latents: latentsOf, timestep: 1, text, evaluation: { ...plan, fuse: plan.chunks.length > 1 } })
+  const request = evaluationRequest({ ...options, anchorGuidanceScale, latents: latentsOf, timestep: 1, text, evaluation: { ...plan, fuse: plan.chunks.length > 1 } })
   const activations = transformer.native.memory(request)
   const cache = options.stepCache === 'off' ? 0 : stepCacheBytes(request, transformer.config.hidden_size)
   const decode = vae === undefined || options.outputType === 'latents' ? 0 : vae.native.memory({ height, width })

@@ -18,7 +18,7 @@ import { callHook, replacedLatents, stepEvent, type StepLatents, type StepReport
 import type { GenerationEvent, RunContext, RunResult } from './job.js'
 import type { PipelineParts } from './load.js'
 import { sample, type Carried, type LoopStart } from './loop.js'
-import { planVideo, type PipelineWarning, type VideoPlan } from './plan.js'
+import { anchorScaleOf, planVideo, type PipelineWarning, type VideoPlan } from './plan.js'
 import { isPreviewed, preview, requireVae } from './previews.js'
 import { encodePrompt, type TextEncoderLike } from './prompt.js'
 import { fingerprintOf, loadState, saveState, type Fingerprint, type SavedState } from './resume.js'
@@ -116,7 +116,7 @@ async function textOf({ options, parts, textEncoder, context, engine, scope, pla
     if (options.negativePromptEmbeds !== undefined) negative = await toNative(engine, options.negativePromptEmbeds, scope, signal)
     else if (options.negativePrompt !== undefined) negative = await encode(options.negativePrompt, 'negativePrompt')
   }
-  return conditionText(parts.transformer, entries, negative, options.guidanceScale, scope, entries.length > 1 ? plan.promptShares : undefined)
+  return conditionText(parts.transformer, entries, negative, options.guidanceScale, scope, entries.length > 1 ? plan.promptShares : undefined, anchorScaleOf(options) !== 0)
 }
 
 interface Sampled {
@@ -178,6 +178,8 @@ async function sampleLatents(run: Run, text: TextConditioning, seed: bigint, giv
     plan: planOf(options.method, transformer, options),
     fusion: options.fusion,
     text,
+    anchorGuidanceScale: anchorScaleOf(options),
+    blending: options.randomizedBlending === true ? { seed, noise: () => startLatents(run, seed, shape) } : undefined,
     numInferenceSteps,
     fps: options.fps,
     height,
@@ -207,7 +209,8 @@ async function sampleLatents(run: Run, text: TextConditioning, seed: bigint, giv
 }
 
 /** The saved state, the given latents, or the seed's noise. */
-async function startOf({ options, engine, context }: Run, seed: bigint, shape: number[], state: SavedState | undefined): Promise<LoopStart> {
+async function startOf(run: Run, seed: bigint, shape: number[], state: SavedState | undefined): Promise<LoopStart> {
+  const { engine } = run
   if (state !== undefined) {
     const { data, shape: size } = state.tensors['latents'] as TensorData
     const part = (prefix: string): Record<string, TensorData> => {
@@ -216,10 +219,14 @@ async function startOf({ options, engine, context }: Run, seed: bigint, shape: n
     }
     return { latents: engine.upload(data, size), step: state.step, carried: { scheduler: part('scheduler.'), stepCache: part('stepCache.') } }
   }
-  if (options.latents === undefined) return { latents: startNoise(engine, options, seed, shape), step: 0 }
+  return { latents: await startLatents(run, seed, shape), step: 0 }
+}
+
+async function startLatents({ options, engine, context }: Run, seed: bigint, shape: number[]): Promise<NativeTensor> {
+  if (options.latents === undefined) return startNoise(engine, options, seed, shape)
   const scope = new Scope()
   try {
-    return { latents: copyOf(engine, await toNative(engine, options.latents, scope, context.signal)), step: 0 }
+    return copyOf(engine, await toNative(engine, options.latents, scope, context.signal))
   } finally {
     scope.dispose()
   }

@@ -77,7 +77,7 @@ function blendText(transformer: Transformer, entries: readonly NativeTensor[], s
 
 /**
 Both branches for entries of text. `sharesOfChunks` gives each chunk's share of every entry; with one entry all chunks share it.
-Guidance 1 needs the text alone, guidance 0 the other branch alone.
+Guidance 1 needs the text alone, guidance 0 the other branch alone, unless `anchored`: then another guidance reads the text.
 */
 export function conditionText(
   transformer: Transformer,
@@ -85,7 +85,8 @@ export function conditionText(
   negative: NativeTensor | undefined,
   guidanceScale: number,
   scope: Scope,
-  sharesOfChunks?: readonly number[][]
+  sharesOfChunks?: readonly number[][],
+  anchored = false
 ): TextConditioning {
   const entryLengths = entries.map(({ shape }) => shape[0] ?? 0)
   const { lengths, blends, ofChunk } = timelineTexts(entryLengths, sharesOfChunks ?? [])
@@ -99,7 +100,7 @@ export function conditionText(
   const rows = { ...(chunkText === undefined ? {} : { chunkText }), ...(vinTextRows === undefined ? {} : { vinTextRows }) }
   if (guidanceScale === 1) return { text: text(), guidanceScale: 1, ...rows }
   // Negative embeddings are one text for all chunks; null rows follow the entries and blends.
-  if (guidanceScale === 0) return negative === undefined ? { text: nullText(transformer, lengths, scope), guidanceScale: 1, ...rows } : { text: negative, guidanceScale: 1 }
+  if (guidanceScale === 0 && !anchored) return negative === undefined ? { text: nullText(transformer, lengths, scope), guidanceScale: 1, ...rows } : { text: negative, guidanceScale: 1 }
   return {
     text: text(),
     negativeText: negative ?? nullText(transformer, lengths, scope),

@@ -42,6 +42,15 @@ function chunkFlops({ layout, depth, C, mlpRatio, S, L }: CostModel, T: number, 
   return depth * (spatial + temporal)
 }
 
+/** What CAM adds to a chunk of T latent frames of which F are context: half of the layers on them, and in each of those all rows attend to them, site by site. */
+function camFlops(model: CostModel, T: number, F: number): number {
+  const { C, S, depth } = model
+  if (F === 0) return 0
+  const layers = Math.floor(depth / 2)
+  const read = 4 * T * S * C * C + 4 * F * S * C * C + 4 * S * T * F * C
+  return chunkFlops({ ...model, depth: layers }, F, 0) + layers * read
+}
+
 /** Encoder and processor of the VIN, with `keyframes` latent frames read. */
 function vinFlops({ S, L, C, D, vin }: CostModel, keyframes: number): number {
   if (vin === undefined) return 0
@@ -53,10 +62,18 @@ function vinFlops({ S, L, C, D, vin }: CostModel, keyframes: number): number {
   return encoder + processor
 }
 
-/** One evaluation of all chunks; keyframes absent: no global tokens. */
-export function evaluationFlops(model: CostModel, { chunks, keyframes, attention }: { chunks: readonly Chunk[]; keyframes?: readonly number[] | undefined; attention?: FrameAttention | undefined }): number {
+/** What of an evaluation its cost depends on. */
+interface Costly {
+  chunks: readonly Chunk[]
+  keyframes?: readonly number[] | undefined
+  attention?: FrameAttention | undefined
+  streaming?: object | undefined
+}
+
+/** One evaluation of all chunks; keyframes absent: no global tokens. With `streaming`, chunks read their context; what that does to captions is left out, as theirs. */
+export function evaluationFlops(model: CostModel, { chunks, keyframes, attention, streaming }: Costly): number {
   const G = keyframes === undefined ? 0 : (model.vin?.G ?? 0)
-  const dit = chunks.reduce((sum, { first, end }) => sum + chunkFlops(model, end - first, G, attention), 0)
+  const dit = chunks.reduce((sum, { first, start, end }) => sum + chunkFlops(model, end - first, G, attention) + (streaming === undefined ? 0 : camFlops(model, end - first, start - first)), 0)
   if (keyframes === undefined) return dit
   // Keys and values of the global tokens are the same for all chunks: once per block.
   const globalKeys = model.layout === 'full' ? 0 : 2 * model.depth * 4 * G * model.C * model.C

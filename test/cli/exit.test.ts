@@ -79,7 +79,7 @@ exits('generate', 130, 'Ctrl-C', interrupted)
 // ---- plan ----
 exits('plan', 0, 'a plan', () => expectCode(0, 'plan', 'a circle', ...cpu))
 exits('plan', 2, 'an unknown method', () => expectCode(2, 'plan', 'a circle', ...cpu, '--method', 'vim'))
-exits('plan', 3, 'a method that is not there yet', () => expectCode(3, 'plan', 'a circle', ...cpu, '--method', 'streaming-t2v'))
+exits('plan', 3, 'a method whose weights the model lacks', () => expectCode(3, 'plan', 'a circle', ...cpu, '--method', 'streaming-t2v'))
 exits('plan', 4, 'no such device', () => expectCode(4, 'plan', '--model', '../model', '--device', 'cuda'))
 
 // ---- resume ----

@@ -6,7 +6,6 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { packageRoot, packageVersion } from '../../lib/native/package-root.js'
 import { commandNames, laterCommands } from '../../lib/cli/commands.js'
-import { unsupportedMethods } from '../../lib/methods/index.js'
 import { checkArguments, numberOption, seedOption } from '../../lib/cli/arguments.js'
 import { VinError } from '../../lib/errors.js'
 import { exitCode } from '../../lib/cli/exit.js'
@@ -44,7 +43,7 @@ test.each<[string[], number, string | RegExp]>([
       [['plan', '--video', 'nope.mp4'], 'Expected the path of a video for --video but "nope.mp4" cannot be read'],
       [['plan', '--width', '65'], 'Expected a multiple of 8 (the two nearest are 64 and 72) for --width but received 65'],
       [['plan', '--chunk-frames', '4', '--context-frames', '5'], 'Expected --context-frames of at most --chunk-frames 4 but received 5'],
-      [['plan', '--method', 'vim'], `Expected one of 'vin', 'full', 'autoregressive', 'independent', 'freenoise', 'spectral-blend' for --method but received "vim"`],
+      [['plan', '--method', 'vim'], `Expected one of 'vin', 'full', 'autoregressive', 'independent', 'freenoise', 'spectral-blend', 'streaming-t2v' for --method but received "vim"`],
       [['plan', '--scheduler', 'DDIM'], 'Expected one of DDIMScheduler, DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler, RFlowScheduler for --scheduler but received "DDIM"'],
       [['plan', '--dtype', 'half'], `Expected one of 'auto', 'float32' for --dtype but received "half"`],
       [['plan', '--device', 'gpu'], `Expected one of 'auto', 'cpu', 'cuda' or 'cuda:N' for --device but received "gpu"`],
@@ -91,7 +90,7 @@ test('help of a command is what its --help is: every default, nothing that is no
     expect(code).toBe(0)
     const options = stdout.split('\n').filter((line) => /^ +(-\w, )?--[\w-]+=/.test(line))
     for (const line of options) expect(line, commandNames[i]).toMatch(/\(.+\)\s*$/)
-    for (const name of [...unsupportedMethods, 'bfloat16', 'int8', 'cuda', ', …']) expect(stdout, commandNames[i]).not.toContain(name)
+    for (const name of ['bfloat16', 'int8', 'cuda', ', …']) expect(stdout, commandNames[i]).not.toContain(name)
   }
 })
 
@@ -163,7 +162,7 @@ test('exit codes are those of the table', () => {
 
 test('README lists what is not built yet', async () => {
   const readme = await readFile(join(packageRoot(), 'README.md'), 'utf8')
-  for (const name of [...laterCommands, ...unsupportedMethods, 'bfloat16', 'int8']) expect(readme).toContain(`\`${name}\``)
+  for (const name of [...laterCommands, 'bfloat16', 'int8']) expect(readme).toContain(`\`${name}\``)
 })
 
 test('numbers and seeds are read exactly', () => {

@@ -121,7 +121,7 @@ describe('refusals', () => {
     ['no frames a second', { fps: 0 }, 'ERR_OUT_OF_RANGE', /a number above 0 up to 1000 for fps but received 0/],
     ['context beyond the chunk', { contextFrames: 11 }, 'ERR_OUT_OF_RANGE', /at most chunkFrames 10 but received 11/],
     ['a mask of another length', { frameMask: [1, 0] }, 'ERR_OUT_OF_RANGE', /25 values for frameMask but received 2/],
-    ['a method that is not here', { method: 'streaming-t2v' }, 'ERR_VIN_NOT_SUPPORTED', /streaming-t2v/],
+    ['a method that is not one evaluation', { method: 'streaming-t2v' }, 'ERR_OUT_OF_RANGE', /'spectral-blend' for method but received "streaming-t2v"/],
     ['a timestep that is text', { timestep: '500' }, 'ERR_INVALID_ARG_TYPE', /timestep but received "500"/]
   ])('%s', async (_name, options, code, message) => {
     const failure = pipeline.denoise({ ...base, ...options })

@@ -89,6 +89,8 @@ expectTypeOf<TransformerConfig>().toEqualTypeOf<{
   max_latent_frames: number
   step_cache_polynomial?: number[]
   vin?: VinConfig
+  cam?: boolean
+  apm?: boolean
 }>()
 expectTypeOf<ForwardOptions<Tensor>>().toEqualTypeOf<{
   latents: Tensor

@@ -48,6 +48,7 @@ import type {
   TimelineEntry,
   Tokenizer,
   Transformer,
+  TransformerPart,
   VAE,
   Video,
   VideoPlan,
@@ -89,6 +90,8 @@ expectTypeOf<GenerateOptions>().toEqualTypeOf<{
   chunkFrames?: number | undefined
   contextFrames?: number | undefined
   keyframeInterval?: number | undefined
+  anchorGuidanceScale?: number | undefined
+  randomizedBlending?: boolean | undefined
   fusion?: Fusion | undefined
   stepCache?: StepCacheOption | undefined
   chunksInFlight?: number | undefined
@@ -104,18 +107,20 @@ expectTypeOf<GenerateOptions>().toEqualTypeOf<{
 }>()
 
 expectTypeOf<ComputeType>().toEqualTypeOf<'auto' | 'float32' | 'bfloat16' | 'int8'>()
+expectTypeOf<TransformerPart>().toEqualTypeOf<'cam' | 'apm'>()
 expectTypeOf<Device>().toEqualTypeOf<'auto' | 'cpu' | 'cuda' | `cuda:${number}` | 'cuda-emu' | 'cuda-ptx'>()
 expectTypeOf<LoadProgress>().toEqualTypeOf<{ component: string; done: number; total: number }>()
 expectTypeOf<keyof Limits>().toEqualTypeOf<'headerBytes' | 'tensors' | 'nameBytes' | 'rank' | 'jsonDepth' | 'configBytes' | 'tokenizerBytes' | 'imagePixels' | 'promptBytes' | 'numFrames' | 'pixels'>()
 expectTypeOf<Limits[keyof Limits]>().toEqualTypeOf<number | undefined>()
 expectTypeOf<{}>().toExtend<Limits>()
-expectTypeOf<keyof ModelOptions>().toEqualTypeOf<'device' | 'dtype' | 'threads' | 'memoryBudget' | 'queueLimit' | 'limits' | 'nativeBinding' | 'signal' | 'onProgress' | 'logger'>()
+expectTypeOf<keyof ModelOptions>().toEqualTypeOf<'device' | 'dtype' | 'threads' | 'memoryBudget' | 'queueLimit' | 'addParts' | 'limits' | 'nativeBinding' | 'signal' | 'onProgress' | 'logger'>()
 expectTypeOf<Omit<ModelOptions, 'nativeBinding'>>().toEqualTypeOf<{
   device?: Device | undefined
   dtype?: ComputeType | undefined
   threads?: number | undefined
   memoryBudget?: number | undefined
   queueLimit?: number | undefined
+  addParts?: readonly TransformerPart[] | undefined
   limits?: Limits | undefined
   signal?: AbortSignal | undefined
   onProgress?: ((progress: LoadProgress) => void) | undefined
@@ -180,7 +185,7 @@ expectTypeOf<VideoPlan>().toEqualTypeOf<{
   keyframes: number[]
   prompts: string[]
   promptShares: number[][]
-  flops: { perStep: number; byMethod: Record<string, number>; branches: number; total: number }
+  flops: { perStep: number; byMethod: Record<string, number>; branches: number; total: number; evaluations: number }
   memory: { weights: number; activations: number; decode: number; peak: number }
   warnings: PipelineWarning[]
 }>()
