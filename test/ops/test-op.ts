@@ -1,5 +1,5 @@
 // One op of ops.def against its float64 reference, through the addon, on every instruction set of this machine and every CUDA plug-in that is there.
-//   check     results, guard values around every operand, NaN, one thread and two (same bits), a wrong shape
+//   check     results, guard values around every operand, NaN, one thread and two (same bits), any strides (same bits), a wrong shape
 //   gradient  `<op>_backward` against central differences of the reference
 
 import { existsSync } from 'node:fs'
@@ -50,6 +50,8 @@ export interface OpTest {
   anyShape?: boolean
   /** CUDA gives the bits of a CPU that fuses a product with a sum. */
   bitsOfCpu?: boolean
+  /** The order of its sums follows from the strides too, not from the shape alone. */
+  sumsAsItLies?: boolean
   gradient?: Gradient
 }
 
@@ -238,7 +240,7 @@ function poisoned(c: OpCase, name: string): OpCase {
   return { ...c, inputs: { ...c.inputs, [name]: { ...operand, data } } }
 }
 
-export function testOp(op: string, { cases, reference, tolerance, layouts = {}, anyShape = false, bitsOfCpu = false, gradient }: OpTest): void {
+export function testOp(op: string, { cases, reference, tolerance, layouts = {}, anyShape = false, bitsOfCpu = false, sumsAsItLies = false, gradient }: OpTest): void {
   describe.each(devicesOf(op))(`${op} on %s`, (device) => {
     test.each(cases.map((c) => [c.title, c] as const))('%s', async (_, c) => {
       const expected = refer(reference, c)
@@ -249,6 +251,7 @@ export function testOp(op: string, { cases, reference, tolerance, layouts = {}, 
         compare(name, dense[name]!, expected[name]!.data, toleranceOf(tolerance, c))
         compare(`${name} (as loosely as ops.def allows)`, loose[name]!, expected[name]!.data, toleranceOf(tolerance, c))
         expect(sameBits(one[name]!, dense[name]!), `${name}: one thread and two give the same bits`).toBe(true)
+        if (!sumsAsItLies) expect(sameBits(loose[name]!, dense[name]!), `${name}: any strides give the same bits`).toBe(true)
       }
       if (!bitsOfCpu || !isAsynchronous(device) || fusedCpu === undefined) return
       const cpu = await runOp(op, c, { engine: engineOf(fusedCpu, 2), layouts: {} })
@@ -321,6 +324,7 @@ function testGradient(op: string, reference: Reference, cases: OpCase[], gradien
       }
       for (const name of Object.keys(backward.outputs)) {
         expect(sameBits(one[name]!, dense[name]!), `${name}: one thread and two give the same bits`).toBe(true)
+        expect(sameBits(loose[name]!, dense[name]!), `${name}: any strides give the same bits`).toBe(true)
         const input = gradient.of[name]!
         const { own = 0, largest = 0 } = toleranceOf(gradient.tolerance, c)
         for (const found of [dense[name]!, loose[name]!]) {
