@@ -5,14 +5,9 @@
 
 using namespace vin::cuda;
 
-// T = 8 where there are few queries, as in temporal attention; so many tiles of 4T columns for the largest head.
 VIN_KERNEL attention_few_kernel(Heads y, float* lse, Heads q, Heads k, Heads v, Scores bias, AttentionShape s);
 VIN_KERNEL attention_kernel(Heads y, float* lse, Heads q, Heads k, Heads v, Scores bias, AttentionShape s);
 VIN_KERNEL attention_wide_kernel(Heads y, float* lse, Heads q, Heads k, Heads v, Scores bias, AttentionShape s);
-constexpr int few_T = 8, few_parts = 4;
-constexpr int parts = 2, narrow_head = 4 * product_threads * parts, wide_parts = 8;
-static_assert(4 * few_T * few_parts >= narrow_head && 4 * product_threads * wide_parts >= max_head_size,
-              "columns of a head");
 
 #if VIN_DEVICE
 template <int T, int Parts>
@@ -100,7 +95,7 @@ VIN_KERNEL attention_few_kernel(Heads y, float* lse, Heads q, Heads k, Heads v, 
 }
 VIN_EMULATED_KERNEL(attention_few_kernel)
 VIN_KERNEL attention_kernel(Heads y, float* lse, Heads q, Heads k, Heads v, Scores bias, AttentionShape s) {
-    attend<product_threads, parts>(y, lse, q, k, v, bias, s);
+    attend<product_threads, narrow_parts>(y, lse, q, k, v, bias, s);
 }
 VIN_EMULATED_KERNEL(attention_kernel)
 VIN_KERNEL attention_wide_kernel(Heads y, float* lse, Heads q, Heads k, Heads v, Scores bias, AttentionShape s) {

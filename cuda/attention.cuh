@@ -9,6 +9,13 @@ constexpr int max_head_size = 512;
 // Scores count in base 2: exp2 is what the device has.
 constexpr float log2_e = 1.44269504f, ln_2 = 0.693147181f;
 
+// A block has T × T threads and takes 4T rows: T = 8 where there are few of them, as in temporal attention. A row's
+// sums are so many tiles of 4T columns, in registers.
+constexpr int few_T = 8, few_parts = 4, narrow_parts = 2, wide_parts = 8;
+constexpr int narrow_head = 4 * product_threads * narrow_parts;
+static_assert(4 * few_T * few_parts >= narrow_head && 4 * product_threads * wide_parts >= max_head_size,
+              "columns of a head");
+
 // [B, H, rows, d], the last dimension contiguous; data NULL: absent.
 struct Heads {
     float* data;
