@@ -8,9 +8,6 @@ const root = new URL('../../', import.meta.url)
 const text = (path: string): string => readFileSync(new URL(path, root), 'utf8')
 const names = [...text('csrc/ops.def').matchAll(/^VIN_OP\((\w+),/gm)].map((match) => match[1]!)
 
-/** Ops that wait for their CUDA kernel. None is added: an op comes with both. */
-const withoutCuda = new Set(['attention_backward', 'layer_norm_modulate_backward', 'rms_norm_rope_backward', 'group_norm_backward'])
-
 test('the addon has the ops of ops.def', () => {
   expect(names.length).toBeGreaterThan(0)
   expect(loadBinding().ops().map(({ name }) => name)).toEqual(names)
@@ -27,8 +24,7 @@ describe.each(names)('%s', (name) => {
   test('has a kernel for CUDA', () => {
     const file = `cuda/${name}.cu`
     const there = existsSync(new URL(file, root)) && text(file).includes(`extern "C" vin_status vin_cuda_${name}(vin_stream* `)
-    if (withoutCuda.has(name)) expect(there, `${file} is there: take ${name} off withoutCuda`).toBe(false)
-    else expect(there, `${file} with vin_cuda_${name}`).toBe(true)
+    expect(there, `${file} with vin_cuda_${name}`).toBe(true)
   })
 
   test('has a test', () => {
