@@ -23,11 +23,11 @@ export function hasWeightsFor(method: Method, { config, hasGlobalTokens }: Trans
 }
 
 /** @throws ERR_VIN_MISSING_COMPONENT saying how to get them */
-function requireStreaming({ config }: Transformer, method: string): void {
+export function requireStreaming({ config }: Transformer, what: string): void {
   const missing = transformerParts.filter((part) => config[part] !== true)
   if (missing.length === 0) return
   const [names, parts] = [missing.map((part) => `${part}.*`).join(' and '), missing.map((part) => `'${part}'`).join(', ')]
-  throw missingComponent(missing.join(', '), `Expected the weights ${names} for method '${method}' but the checkpoint has none; open it with addParts: [${parts}] and train them (Trainer, trainable: ${missing.map((part) => `'${part}'`).join(', then ')}), or use method 'autoregressive'`)
+  throw missingComponent(missing.join(', '), `Expected the weights ${names} for ${what} but the checkpoint has none; open it with addParts: [${parts}] and train them (Trainer, trainable: ${missing.map((part) => `'${part}'`).join(', then ')}), or use method 'autoregressive'`)
 }
 
 /**
@@ -37,7 +37,7 @@ Chunks and keyframes of a video.
 */
 export function planOf(method: Method, transformer: Transformer, { latentFrames, chunkFrames, contextFrames, keyframeInterval }: Omit<Geometry, 'latentFps'>): MethodPlan {
   if (method.globalTokens) requireGlobalTokens(transformer, method.name)
-  if (method.streaming) requireStreaming(transformer, method.name)
+  if (method.streaming) requireStreaming(transformer, `method '${method.name}'`)
   return method.plan({ latentFrames, chunkFrames, contextFrames, keyframeInterval, latentFps: transformer.config.latent_fps })
 }
 

@@ -16,7 +16,7 @@ import type { TensorData, TensorLike } from '../native/tensor.js'
 import { checkInteger, checkNames, checkNumber, checkString } from '../check.js'
 import { checkText, resolvePlanOptions } from '../options/denoise.js'
 import type { ModelOptions } from '../options/model.js'
-import { evaluationRequest, planOf, requireGlobalTokens } from '../pipeline/evaluation.js'
+import { evaluationRequest, planOf, requireGlobalTokens, requireStreaming } from '../pipeline/evaluation.js'
 import { VideoPipeline } from '../pipeline/pipeline.js'
 import { writeModelFolder } from '../pipeline/save.js'
 import { brand } from '../realms.js'
@@ -36,6 +36,7 @@ import { checkFiniteLosses, Optimizer, readNumbers } from './optimizer.js'
 import type { TrainedModel } from './optimizer.js'
 import { resolveTrained, resolveTrainerOptions } from './options.js'
 import type { ResolvedTrainerOptions, Trainable, TrainerOptions } from './options.js'
+import { passesOf } from '../plan/passes.js'
 import { PhiloxRandom } from '../plan/random.js'
 import { latentNoise, streams } from './random.js'
 import { drawNoiseLevels, timestepOf } from './timesteps.js'
@@ -61,7 +62,11 @@ export interface LossOptions<T extends TensorLike = TensorLike> {
   @default 16
   */
   fps?: number | undefined
-  /** [N]: 1 for latent frames to denoise, 0 for conditioning frames, which stay clean and do not count. */
+  /**
+  [N]: 1 for latent frames to denoise, 0 for conditioning frames, which stay clean and do not count.
+
+  @default all 1; where `cam.*` or `apm.*` train, those of the last chunk alone
+  */
   frameMask?: ArrayLike<number> | undefined
   /** @default the checkpoint's */
   chunkFrames?: number | undefined
@@ -90,15 +95,22 @@ interface Evaluated {
   noise: TensorData
   noiseLevel: number
   frameMask: number[] | undefined
-  /** Its text, and its global tokens, are left out. */
+  /** Its text, its global tokens, and its anchor, are left out. */
   dropped: boolean
   alone: boolean
+  unanchored: boolean
   lossScale: number
 }
 
+/** Weights that method streaming-t2v adds. */
+const ofStreaming = /^(cam|apm)\./
+
+/** Of a text that is left out, and of one that is not, so often the anchor is left out too: with `textDropout` 0.1, each alone in 5 % of the videos, and both in 5 %. */
+const anchorDropout = { withText: 0.5, alone: 1 / 18 }
+
 function matcher(trainable: Trainable): (name: string) => boolean {
-  if (trainable === 'all') return () => true
-  if (trainable === 'vin') return (name) => name.startsWith('vin.')
+  if (trainable === 'all') return (name) => !ofStreaming.test(name)
+  if (trainable === 'vin' || trainable === 'cam' || trainable === 'apm') return (name) => name.startsWith(`${trainable}.`)
   if (types.isRegExp(trainable)) return (name) => new RegExp(trainable.source, trainable.flags.replace(/[gy]/g, '')).test(name)
   const parts = trainable.split('*').map((part) => part.replace(/[.+?^${}()|[\]\\]/g, '\\$&'))
   const pattern = new RegExp(`^${parts.join('.*')}$`)
@@ -141,6 +153,7 @@ type Trained = Pick<ResolvedTrainerOptions, 'trainable' | 'textDropout'>
 /** The weights that options train, model by model. */
 function trainedModels(pipeline: VideoPipeline, { trainable, textDropout }: Trained): TrainedModel[] {
   if (trainable === 'vin') requireGlobalTokens(pipeline.transformer, "trainable: 'vin'")
+  if (trainable === 'cam' || trainable === 'apm') requireStreaming(pipeline.transformer, `trainable: '${trainable}'`)
   const matches = matcher(trainable)
   // rope.freqs are given by a formula, y_embedding learns from dropped texts alone.
   const fixed = (name: string) => name === 'rope.freqs' || (name === 'y_embedder.y_embedding' && textDropout === 0)
@@ -157,6 +170,9 @@ function trainedModels(pipeline: VideoPipeline, { trainable, textDropout }: Trai
       .map(({ name }) => name)
       .filter((name) => matches(TEXT_ENCODER + name))
     if (trained.length > 0) models.push({ prefix: TEXT_ENCODER, native: encoder.native, names: trained })
+  }
+  if (names.some((name) => ofStreaming.test(name)) && names.some((name) => name.startsWith('vin.'))) {
+    throw rangeError(`Expected trainable to name weights of vin.*, or of cam.* and apm.*, which train on videos of their own kind, but ${String(trainable)} names both`)
   }
   if (models.every((model) => model.names.length === 0)) throw rangeError(`Expected trainable to name at least one weight but ${String(trainable)} names none`)
   return models
@@ -186,6 +202,8 @@ export class Trainer {
   readonly #options: ResolvedTrainerOptions
   readonly #optimizer: Optimizer
   readonly #trainsText: boolean
+  /** Trains what streaming-t2v adds: each video as that method evaluates a chunk behind finished ones. */
+  readonly #streaming: boolean
   #position: DatasetPosition = { epoch: 0, taken: 0 }
   #buckets: SavedBucket[] = []
   /** Latents of held-out examples: encoded once. */
@@ -203,6 +221,8 @@ export class Trainer {
     this.scheduler = createScheduler(this.#options.scheduler ?? pipeline.scheduler)
     const models = trainedModels(pipeline, this.#options)
     this.#trainsText = models.length === 2
+    this.#streaming = models.some(({ prefix, names }) => prefix === '' && names.some((name) => ofStreaming.test(name)))
+    if (this.#streaming) this.#checkStreaming()
     this.#optimizer = new Optimizer(pipeline.engine.native, models, this.#options)
   }
 
@@ -224,8 +244,22 @@ export class Trainer {
 
   #plan(latentFrames: number, options: Parameters<typeof resolvePlanOptions>[0] = {}): MethodPlan {
     const { transformer } = this.pipeline
-    const method = transformer.hasGlobalTokens ? methods.vin : methods.independent
+    const method = this.#streaming ? methods['streaming-t2v'] : transformer.hasGlobalTokens ? methods.vin : methods.independent
     return planOf(method, transformer, { latentFrames, ...resolvePlanOptions(options, transformer.config) })
+  }
+
+  #checkStreaming(): void {
+    const { lengths, maskRatios, globalTokenDropout } = this.#options
+    const [shortest = 0] = lengths
+    const { chunks } = this.#plan(shortest)
+    if (chunks.length < 2) throw rangeError(`Expected lengths above ${this.pipeline.transformer.config.chunk_frames}, a chunk's latent frames, to train cam.* or apm.* but received ${shortest}; a chunk without one before it has nothing to read`)
+    const other = Object.values(maskRatios).some((ratio) => ratio > 0) ? 'maskRatios' : globalTokenDropout > 0 ? 'globalTokenDropout' : undefined
+    if (other !== undefined) throw rangeError(`Expected no ${other} to train cam.* or apm.*, whose videos have all chunks but one clean and no global tokens`)
+  }
+
+  /** [N] of each chunk that has one before it: all others are clean. */
+  #turns(chunks: MethodPlan['chunks']): (number[] | undefined)[] {
+    return passesOf(chunks, { inTurn: true, blending: false, numInferenceSteps: 1 }).slice(1).map(({ frameMask }) => frameMask)
   }
 
   /** x_t and target of a video on the engine; conditioning frames of x_t are x_0. */
@@ -268,9 +302,10 @@ export class Trainer {
     const { discrete, numTrainTimesteps } = this.scheduler
     const timestep = discrete ? checkInteger(options.timestep, 'timestep', 0, numTrainTimesteps - 1) : checkNumber(options.timestep, 'timestep', 0, numTrainTimesteps, true)
     const fps = checkNumber(options.fps ?? 16, 'fps', 0, 1000, true)
-    const frameMask = options.frameMask === undefined ? undefined : checkMask(options.frameMask, 'frameMask', frames)
-    if (frameMask !== undefined && !frameMask.includes(1)) throw rangeError('Expected at least one frame to denoise in frameMask but received zeros alone')
+    const given = options.frameMask === undefined ? undefined : checkMask(options.frameMask, 'frameMask', frames)
+    if (given !== undefined && !given.includes(1)) throw rangeError('Expected at least one frame to denoise in frameMask but received zeros alone')
     const plan = this.#plan(frames, options)
+    const frameMask = given ?? (this.#streaming ? this.#turns(plan.chunks).at(-1) : undefined)
     const engine = this.pipeline.engine.native
     const scope = new Scope()
     try {
@@ -341,19 +376,20 @@ export class Trainer {
     const alone = random.uniform() < options.globalTokenDropout
     const pattern = drawMaskPattern(random, options.maskRatios)
     const { chunks } = this.#plan(frames)
-    const frameMask = pattern === undefined ? undefined : drawMask(random, pattern, frames, chunks)
+    const unanchored = this.#streaming && random.uniform() < (dropped ? anchorDropout.withText : anchorDropout.alone)
+    const frameMask = this.#streaming ? random.pick(this.#turns(chunks)) : pattern === undefined ? undefined : drawMask(random, pattern, frames, chunks)
     const noise = { data: latentNoise(new PhiloxRandom(options.seed, streams.noise + video, this.globalStep), [channels, frames, height, width]), shape: latents.shape }
-    return this.#evaluation({ example, latents, noise, noiseLevel, frameMask, dropped, alone, lossScale: 1 / videos }, scope)
+    return this.#evaluation({ example, latents, noise, noiseLevel, frameMask, dropped, alone, unanchored, lossScale: 1 / videos }, scope)
   }
 
-  async #evaluation({ example, latents, noise, noiseLevel, frameMask, dropped, alone, lossScale }: Evaluated, scope: Scope): Promise<BackwardRequest> {
+  async #evaluation({ example, latents, noise, noiseLevel, frameMask, dropped, alone, unanchored, lossScale }: Evaluated, scope: Scope): Promise<BackwardRequest> {
     const [, frames, height, width] = latents.shape as [number, number, number, number]
-    const { chunks, keyframes } = this.#plan(frames)
+    const { chunks, keyframes, streaming } = this.#plan(frames)
     const size = { height: 8 * height, width: 8 * width }
     const timestep = timestepOf(this.scheduler.trainingNoiseLevel(noiseLevel, { ...size, latentFrames: frames }), this.scheduler)
     const { target, latents: noisy } = this.#noisy(latents, noise, timestep, frameMask, scope)
     const { text, ...instead } = await this.#text(example, dropped, scope)
-    const evaluation = { chunks, keyframes: alone ? undefined : keyframes, fuse: false }
+    const evaluation = { chunks, keyframes: alone ? undefined : keyframes, streaming: streaming && (unanchored ? {} : streaming), fuse: false }
     return {
       ...evaluationRequest({ latents: noisy, timestep, text: text === undefined ? {} : { text }, evaluation, fps: example.fps ?? this.pipeline.defaults.fps, ...size, frameMask }),
       ...instead,
@@ -384,7 +420,8 @@ export class Trainer {
         try {
           const random = new PhiloxRandom(this.#options.seed, streams.heldOut, levels.length * index + k)
           const noise = { data: latentNoise(random, latents.shape as [number, number, number, number]), shape: latents.shape }
-          const request = await this.#evaluation({ example, latents, noise, noiseLevel, dropped: false, alone: false, frameMask: undefined, lossScale: 1 }, scope)
+          const frameMask = this.#streaming ? this.#turns(this.#plan(latents.shape[1] ?? 0).chunks).at(-1) : undefined
+          const request = await this.#evaluation({ example, latents, noise, noiseLevel, dropped: false, alone: false, unanchored: false, frameMask, lossScale: 1 }, scope)
           losses.push(...(await readNumbers(this.#optimizer.native.backward([request], { gradientCheckpointing: this.#options.gradientCheckpointing }))))
         } finally {
           scope.dispose()
