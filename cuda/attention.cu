@@ -8,6 +8,9 @@ using namespace vin::cuda;
 VIN_KERNEL attention_few_kernel(Heads y, float* lse, Heads q, Heads k, Heads v, Scores bias, AttentionShape s);
 VIN_KERNEL attention_kernel(Heads y, float* lse, Heads q, Heads k, Heads v, Scores bias, AttentionShape s);
 VIN_KERNEL attention_wide_kernel(Heads y, float* lse, Heads q, Heads k, Heads v, Scores bias, AttentionShape s);
+// The columns of a wide head are split over blocks, each of which makes the scores again: more of them in one do not
+// fit the registers of a thread.
+constexpr int block_parts = 4, wide_columns = 4 * product_threads * block_parts;
 
 #if VIN_DEVICE
 template <int T, int Parts>
@@ -19,7 +22,7 @@ VIN_DEVICE_FUNCTION void attend(const Heads& y, float* lse, const Heads& q, cons
         shared_array<float>(shared_bytes<Float4>(attention_tiles(T)), (quarters + 1) * lines);
     const int thread = threadIdx.x, row = thread / T * 4, column = thread % T * 4;
     const i64 blocks = (s.Q + lines - 1) / lines, head = blockIdx.x / blocks, b = head / s.H, h = head % s.H,
-              query = blockIdx.x % blocks * lines;
+              query = blockIdx.x % blocks * lines, first = (i64)blockIdx.y * Parts * lines;
     // In the softmax, a thread has one query and a quarter of a tile's keys.
     const int line = thread % lines, quarter = thread / lines;
     const auto weight = [&](int key) -> float& { return tiles[weights_at(T) + key * (T + 1) + line / 4].v[line % 4]; };
@@ -61,11 +64,11 @@ VIN_DEVICE_FUNCTION void attend(const Heads& y, float* lse, const Heads& q, cons
 
         VIN_UNROLL
         for (int part = 0; part < Parts; part++) {
-            if (!y.data || part * lines >= s.d) break;
+            if (!y.data || first + part * lines >= s.d) break;
             for (int i = 0; i < 4; i++)
                 for (int j = 0; j < 4; j++) out[part][i][j] *= partial[quarters * lines + row + i];
-            add_product_of_tile<T>(out[part], tiles, weights_at(T), columns_of(v, b, h, s.d), part * lines, key,
-                                   key + lines < s.K ? key + lines : s.K, thread, part * lines + column < s.d);
+            add_product_of_tile<T>(out[part], tiles, weights_at(T), columns_of(v, b, h, s.d), first + part * lines, key,
+                                   key + lines < s.K ? key + lines : s.K, thread, first + part * lines + column < s.d);
         }
         __syncthreads();
     }
@@ -77,7 +80,7 @@ VIN_DEVICE_FUNCTION void attend(const Heads& y, float* lse, const Heads& q, cons
         for (int i = 0; i < quarters; i++) sum += partial[i * lines + of];
         return sum;
     };
-    if (lse && quarter == 0 && query + line < s.Q)
+    if (lse && blockIdx.y == 0 && quarter == 0 && query + line < s.Q)
         lse[head * s.Q + query + line] = maximum * ln_2 + logf(total_of(line));
     for (int i = 0; y.data && i < 4; i++) {
         if (query + row + i >= s.Q) break;
@@ -86,7 +89,8 @@ VIN_DEVICE_FUNCTION void attend(const Heads& y, float* lse, const Heads& q, cons
         VIN_UNROLL
         for (int part = 0; part < Parts; part++)
             for (int j = 0; j < 4; j++)
-                if (part * lines + column + j < s.d) to[part * lines + column + j] = out[part][i][j] * inverse;
+                if (first + part * lines + column + j < s.d)
+                    to[first + part * lines + column + j] = out[part][i][j] * inverse;
     }
 }
 
@@ -99,7 +103,7 @@ VIN_KERNEL attention_kernel(Heads y, float* lse, Heads q, Heads k, Heads v, Scor
 }
 VIN_EMULATED_KERNEL(attention_kernel)
 VIN_KERNEL attention_wide_kernel(Heads y, float* lse, Heads q, Heads k, Heads v, Scores bias, AttentionShape s) {
-    attend<product_threads, wide_parts>(y, lse, q, k, v, bias, s);
+    attend<product_threads, block_parts>(y, lse, q, k, v, bias, s);
 }
 VIN_EMULATED_KERNEL(attention_wide_kernel)
 #endif
@@ -115,11 +119,14 @@ extern "C" vin_status vin_cuda_attention(vin_stream* stream, const vin_attention
     const bool few = s.Q <= 4 * few_T && s.d <= narrow_head;
     const int T = few ? few_T : product_threads;
     const unsigned shared = shared_bytes<Float4>(attention_tiles(T)) + shared_bytes<float>((T / 4 + 1) * 4 * T);
-    const auto go = [&](auto kernel) {
-        return launch({(unsigned)(s.B * s.H * divide_up(s.Q, 4 * T))}, {(unsigned)(T * T)}, shared, stream, kernel,
-                      heads(args->y), f32(args->lse), heads(q), heads(k), heads(args->v), scores(args->bias), s);
+    const auto go = [&](auto kernel, int64_t columns) {
+        return launch(
+            {(unsigned)(s.B * s.H * divide_up(s.Q, 4 * T)), (unsigned)(s.d > columns ? divide_up(s.d, columns) : 1)},
+            {(unsigned)(T * T)}, shared, stream, kernel, heads(args->y), f32(args->lse), heads(q), heads(k),
+            heads(args->v), scores(args->bias), s);
     };
-    if (few) return go(VIN_KERNEL_OF(attention_few_kernel));
-    return s.d <= narrow_head ? go(VIN_KERNEL_OF(attention_kernel)) : go(VIN_KERNEL_OF(attention_wide_kernel));
+    if (few) return go(VIN_KERNEL_OF(attention_few_kernel), narrow_head);
+    return s.d <= narrow_head ? go(VIN_KERNEL_OF(attention_kernel), narrow_head)
+                              : go(VIN_KERNEL_OF(attention_wide_kernel), wide_columns);
 }
 #endif

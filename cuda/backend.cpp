@@ -19,12 +19,12 @@ using namespace vin::cuda;
 
 namespace {
 
-// A device while somebody has a stream on it: its primary context, the module, and the functions found so far.
+// A device while somebody has a stream on it: its primary context, and the modules and functions that were used.
 struct Device {
     CudaDevice id = 0;
     int users = 0;
     CudaContext context = nullptr;
-    CudaModule module = nullptr;
+    std::map<const void*, CudaModule> modules;  // by image
     std::map<std::string, CudaFunction> functions;
 };
 
@@ -90,6 +90,28 @@ static vin_status driver_of(const Driver** driver) {
     return *driver ? VIN_OK : fail(too_old ? VIN_DRIVER_TOO_OLD : VIN_NO_DRIVER, "%s", why);
 }
 
+static int attribute(const Driver* driver, CudaDevice id, int which) {
+    int value = 0;
+    return driver->device_attribute(&value, which, id) == CUDA_SUCCESS ? value : 0;
+}
+
+static int architecture(const Driver* driver, CudaDevice id) {
+    return 10 * attribute(driver, id, CUDA_DEVICE_CAPABILITY_MAJOR) +
+           attribute(driver, id, CUDA_DEVICE_CAPABILITY_MINOR);
+}
+
+static vin_status load_module(const Driver* driver, Device& device, const void* image, CudaModule* module) {
+    CudaModule& loaded = device.modules[image];
+    const CudaResult result = loaded ? CUDA_SUCCESS : driver->module_load(&loaded, image);
+    *module = loaded;
+    if (result == CUDA_ERROR_NO_BINARY_FOR_GPU || result == CUDA_ERROR_UNSUPPORTED_PTX_VERSION)
+        return fail(VIN_NO_CODE,
+                    "Expected kernels for this GPU, sm_%d, but the plug-in has none; install one that does, or use "
+                    "device 'cpu'",
+                    architecture(driver, device.id));
+    return check(driver, result, "loading the kernels");
+}
+
 vin_status launch_by_name(vin_stream* stream, const char* name, Grid grid, Grid block, unsigned shared_bytes,
                           void** parameters) {
     const Driver* driver = stream->driver;
@@ -99,7 +121,11 @@ vin_status launch_by_name(vin_stream* stream, const char* name, Grid grid, Grid 
     {
         std::lock_guard<std::mutex> lock(device_mutex);
         CudaFunction& known = stream->device->functions[name];
-        if (!known) VIN_TRY(check(driver, driver->module_function(&known, stream->device->module, name), name));
+        if (!known) {
+            CudaModule module;
+            VIN_TRY(load_module(driver, *stream->device, driver->image_of(name), &module));
+            VIN_TRY(check(driver, driver->module_function(&known, module, name), name));
+        }
         function = known;
     }
     // Up to 48 KiB every kernel may use; more has to be asked for.
@@ -153,7 +179,7 @@ void leave_device(const Driver* driver, Device& device) {
     if (--device.users > 0) return;
     driver->context_release(device.id);
     device.context = nullptr;
-    device.module = nullptr;
+    device.modules.clear();
     device.functions.clear();
 }
 
@@ -176,27 +202,6 @@ vin_status enter_device(const Driver* driver, int32_t ordinal, Device** device) 
     }
     *device = &found;
     return VIN_OK;
-}
-
-int attribute(const Driver* driver, CudaDevice id, int which) {
-    int value = 0;
-    return driver->device_attribute(&value, which, id) == CUDA_SUCCESS ? value : 0;
-}
-
-int architecture(const Driver* driver, CudaDevice id) {
-    return 10 * attribute(driver, id, CUDA_DEVICE_CAPABILITY_MAJOR) +
-           attribute(driver, id, CUDA_DEVICE_CAPABILITY_MINOR);
-}
-
-vin_status load_module(const Driver* driver, Device& device) {
-    if (device.module) return VIN_OK;
-    const CudaResult result = driver->module_load(&device.module, driver->image);
-    if (result == CUDA_ERROR_NO_BINARY_FOR_GPU || result == CUDA_ERROR_UNSUPPORTED_PTX_VERSION)
-        return fail(VIN_NO_CODE,
-                    "Expected kernels for this GPU, sm_%d, but the plug-in has none; install one that does, or use "
-                    "device 'cpu'",
-                    architecture(driver, device.id));
-    return check(driver, result, "loading the kernels");
 }
 
 vin_status describe(const Driver* driver, CudaDevice id, vin_device_info* info) {
@@ -242,7 +247,8 @@ vin_status stream_open(int32_t ordinal, void*, vin_stream** stream) {
     Device* device;
     VIN_TRY(enter_device(driver, ordinal, &device));
     CudaStream opened;
-    vin_status status = load_module(driver, *device);
+    CudaModule any;  // whether there is code for this GPU is told here, not at the first op
+    vin_status status = load_module(driver, *device, driver->image_of(nullptr), &any);
     if (status == VIN_OK)
         status = check(driver, driver->stream_create(&opened, CUDA_STREAM_NON_BLOCKING), "opening a stream");
     if (status == VIN_OK)

@@ -5,11 +5,18 @@
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
-extern "C" const unsigned char vin_cuda_image[];  // the fatbin, image.S
+#include "images.h"
 
 namespace vin {
 namespace cuda {
+
+static const void* image_of(const char* kernel) {
+    const KernelImage* row = kernel_images;
+    while (kernel && row->kernel && strcmp(row->kernel, kernel) != 0) row++;
+    return row->image;
+}
 
 // What the driver lacks, or null.
 static const char* fill(Driver& driver, bool& too_old) {
@@ -37,7 +44,7 @@ static const char* fill(Driver& driver, bool& too_old) {
                  result);
         return text;
     }
-    driver.image = vin_cuda_image;
+    driver.image_of = image_of;
     driver.name = "cuda";
     driver.build = VIN_TOOLKIT_VERSION;
     return nullptr;

@@ -79,7 +79,8 @@ struct Driver {
 #define VIN_DRIVER_FIELD(field, symbol, parameters) CudaResult(*field) parameters;
     VIN_DRIVER_TABLE(VIN_DRIVER_FIELD)
 #undef VIN_DRIVER_FIELD
-    const void* image;         // the compiled kernels: a fatbin, or what the emulator takes for one
+    // The image that holds a kernel: a fatbin, or what the emulator takes for one. NULL: none does. Of NULL: any image.
+    const void* (*image_of)(const char* kernel);
     const char *name, *build;  // vin_backend's
 };
 

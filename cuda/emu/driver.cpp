@@ -656,7 +656,7 @@ const char* fill(Driver& driver) {
 #define VIN_DRIVER_FILL(field, symbol, parameters) driver.field = field;
     VIN_DRIVER_TABLE(VIN_DRIVER_FILL)
 #undef VIN_DRIVER_FILL
-    driver.image = image;
+    driver.image_of = [](const char*) -> const void* { return image; };
     driver.name = "cuda-emu";
     driver.build = architecture->name;
     return nullptr;

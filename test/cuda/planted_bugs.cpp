@@ -295,7 +295,7 @@ int main(int, char** argv) {
     CudaContext context;
     TRY(driver->context_retain(&context, 0));
     TRY(driver->context_set(context));
-    TRY(driver->module_load(&module, driver->image));
+    TRY(driver->module_load(&module, driver->image_of(nullptr)));
     TRY(driver->stream_create(&stream, 0));
     const char* name = argv[1];
     const auto is = [&](const char* each) { return strcmp(name, each) == 0; };
