@@ -415,8 +415,9 @@ void Engine::queued(vin_stream* stream, const Cancel* cancel) {
     milestone.pace = true;
     queue(std::move(milestone));
     std::unique_lock<std::mutex> lock(flight_mutex_);
-    // A flag wakes nobody: it is looked at.
-    while (paces_ >= paces_at_most && !cancel->requested) reached_.wait_for(lock, std::chrono::milliseconds(5));
+    // A flag wakes nobody: it is looked at. By the system's clock: waiting by another needs a C library of 2021.
+    while (paces_ >= paces_at_most && !cancel->requested)
+        reached_.wait_until(lock, std::chrono::system_clock::now() + std::chrono::milliseconds(5));
 }
 
 // `later` go on when the device has done what `earlier` holds now.

@@ -60,9 +60,9 @@ test('wrong formats and options are refused at the call', () => {
 test('as JSON a video says what it is, without latents and pixels', () => {
   const { latents } = syntheticVideo()
   const warnings = [{ code: 'odd', message: 'odd' }]
-  const video = new Video({ latents, width: 64, height: 48, fps: 12.5, numFrames: 9, seed: 2n ** 60n, options: { seed: 2n ** 60n, prompt: 'a' }, plan: { chunks: [1] }, timings: { text: 1 }, warnings })
+  const video = new Video({ latents, width: 64, height: 48, fps: 12.5, numFrames: 9, seed: 2n ** 60n, options: { seed: 2n ** 60n, prompt: 'a' }, plan: { chunks: [1] }, timings: { text: 1 }, skippedSteps: 3, warnings })
   const text = JSON.stringify(video)
-  expect(JSON.parse(text)).toEqual({ width: 64, height: 48, fps: 12.5, numFrames: 9, seed: '1152921504606846976', options: { seed: '1152921504606846976', prompt: 'a' }, plan: { chunks: [1] }, timings: { text: 1 }, warnings })
+  expect(JSON.parse(text)).toEqual({ width: 64, height: 48, fps: 12.5, numFrames: 9, seed: '1152921504606846976', options: { seed: '1152921504606846976', prompt: 'a' }, plan: { chunks: [1] }, timings: { text: 1 }, skippedSteps: 3, warnings })
   expect(text).not.toContain('latents')
   expect(JSON.parse(JSON.stringify({ made: [syntheticVideo()] }))).toMatchObject({ made: [{ numFrames: 12, seed: 7, options: { seed: '7' } }] })
 })
