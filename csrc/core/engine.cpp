@@ -154,6 +154,14 @@ PoolMemory::Stats PoolMemory::stats() {
     return {bytes_, peak_, allocations_};
 }
 
+uint64_t PoolMemory::room() {
+    vin_device_info info = {};
+    if (!budget_) backend_->device_info(ordinal_, &info);
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (!budget_) return info.free_bytes + kept_bytes_ + leaving_bytes_;
+    return budget_ > bytes_ ? budget_ - bytes_ : 0;
+}
+
 static void* host_scratch(int32_t slot, size_t bytes) {
     struct Slots {
         void* data[16] = {};
@@ -623,27 +631,32 @@ size_t Engine::plan_bytes(int tasks_in_flight, const std::function<void(Ops&)>& 
     return plan_of(base(nullptr), tasks_in_flight, fn).peak;
 }
 
-ArenaPlan Engine::dry_run(const Cancel* cancel, int tasks_in_flight, const std::function<void(Ops&)>& fn) {
+// Streams hold memory: where nobody has said how many tasks run at once, as many as there is room for beside constants.
+Engine::Plan Engine::dry_run(const Cancel* cancel, int tasks_in_flight, const std::function<void(Ops&)>& fn) {
     dry_runs_++;
-    return plan_of(base(cancel), tasks_in_flight, fn);
+    Plan plan{plan_of(base(cancel), tasks_in_flight, fn), tasks_in_flight};
+    if (!backend_.asynchronous || tasks_in_flight > 0) return plan;
+    const uint64_t room = memory_->room() + (arena_ ? arena_->bytes : 0);
+    for (int64_t fewer = streams_ / 2; plan.arena.peak + slab_bytes > room && fewer > 0; fewer /= 2)
+        plan = {plan_of(base(cancel), static_cast<int>(fewer), fn), static_cast<int>(fewer)};
+    return plan;
 }
 
-void Engine::run(const ArenaPlan& plan, const Cancel* cancel, int tasks_in_flight,
-                 const std::function<void(Ops&)>& fn) {
+void Engine::run(const Plan& plan, const Cancel* cancel, const std::function<void(Ops&)>& fn) {
     if (constant_bytes_ > constants_limit) forget_constants();
-    if (!arena_ || arena_->bytes < plan.peak) {
+    if (!arena_ || arena_->bytes < plan.arena.peak) {
         arena_.reset();  // before the larger one is asked for, and not kept: no later plan takes a block of this size
         memory_->trim();
-        arena_ = std::make_shared<Storage>(memory_, plan.peak);
+        arena_ = std::make_shared<Storage>(memory_, plan.arena.peak);
     }
     Ops ops = direct(cancel);
-    ops.memory = std::make_shared<ReplayMemory>(plan, static_cast<char*>(arena_->data));
-    ops.tasks_in_flight = tasks_in_flight;
+    ops.memory = std::make_shared<ReplayMemory>(plan.arena, static_cast<char*>(arena_->data));
+    ops.tasks_in_flight = plan.tasks_in_flight;
     fn(ops);
 }
 
 void Engine::planned(const Cancel* cancel, int tasks_in_flight, const std::function<void(Ops&)>& fn) {
-    run(dry_run(cancel, tasks_in_flight, fn), cancel, tasks_in_flight, fn);
+    run(dry_run(cancel, tasks_in_flight, fn), cancel, fn);
 }
 
 void Engine::planned(PlanKey key, const Cancel* cancel, int tasks_in_flight, const std::function<void(Ops&)>& fn) {
@@ -655,7 +668,7 @@ void Engine::planned(PlanKey key, const Cancel* cancel, int tasks_in_flight, con
         plans_.emplace_front(std::move(key), dry_run(cancel, tasks_in_flight, fn));
         if (plans_.size() > plans_at_most) plans_.pop_back();
     }
-    run(plans_.front().second, cancel, tasks_in_flight, fn);
+    run(plans_.front().second, cancel, fn);
 }
 
 void Engine::release() {

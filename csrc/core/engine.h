@@ -49,6 +49,7 @@ public:
         uint64_t bytes, peak, allocations;
     };
     Stats stats();
+    uint64_t room();  // bytes that may still be taken
 
 private:
     static size_t block(size_t bytes);
@@ -155,8 +156,12 @@ private:
     void close_streams();
 
     Ops base(const Cancel* cancel) const;
-    ArenaPlan dry_run(const Cancel* cancel, int tasks_in_flight, const std::function<void(Ops&)>& fn);
-    void run(const ArenaPlan& plan, const Cancel* cancel, int tasks_in_flight, const std::function<void(Ops&)>& fn);
+    struct Plan {
+        ArenaPlan arena;
+        int tasks_in_flight;
+    };
+    Plan dry_run(const Cancel* cancel, int tasks_in_flight, const std::function<void(Ops&)>& fn);
+    void run(const Plan& plan, const Cancel* cancel, const std::function<void(Ops&)>& fn);
 
     Threads threads_;
     vin_host host_;
@@ -166,8 +171,8 @@ private:
     vin_stream* stream_ = nullptr;  // null: closed
     std::shared_ptr<PoolMemory> memory_;
     std::unique_ptr<Trace> trace_;
-    std::shared_ptr<Storage> arena_;                  // grown to the largest plan seen
-    std::list<std::pair<PlanKey, ArenaPlan>> plans_;  // kept ones, the last used first
+    std::shared_ptr<Storage> arena_;             // grown to the largest plan seen
+    std::list<std::pair<PlanKey, Plan>> plans_;  // kept ones, the last used first
     std::mutex mutex_;
     std::condition_variable wake_;
     std::deque<Command> queue_;

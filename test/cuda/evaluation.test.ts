@@ -87,6 +87,18 @@ describe.runIf(evaluates)('an evaluation on an asynchronous backend', () => {
     for (const [i, value] of values.entries()) expect(Math.abs(value - expected[i]!) / scale, `element ${i}`).toBeLessThan(1e-5)
   }
 
+  test('where memory is short fewer chunks run at once, with the same bits', async () => {
+    const constants = 256 << 10, one = await setup({ executor: 'lifo' }), before = counters().bytes
+    const expected = await evaluate(one), arena = counters().bytes - before - constants
+    await close()
+    const short = await setup({ executor: 'lifo', memory: before + constants + Math.floor(arena * 0.8) })
+    expect(await evaluate(short)).toEqual(expected)
+    expect(counters().readyStreams).toBe(2)
+    await close()
+    const shorter = await setup({ executor: 'lifo', memory: before + constants + Math.floor(arena * 0.1) })
+    await expect(evaluate(shorter)).rejects.toMatchObject({ code: 'ERR_VIN_OUT_OF_MEMORY' })
+  })
+
   // `starve` runs what a stream of a task holds before what the engine's own does; at the `last-moment` only what is waited for runs. The evaluation before has uploaded
   // the constants, for which tasks wait too, and has left other values in all memory.
   test.each(['starve', 'last-moment'])('a wait between streams that is dropped shows, under %s', async (executor) => {
