@@ -73,3 +73,6 @@ export type {
   MotionSmoothness,
   OpticalFlow
 } from './evaluate/index.js'
+
+export { compare } from './compare/index.js'
+export type { CompareEstimate, CompareOptions, CompareProgress, CompareReport, CompareRow, Estimate, ReportGroup, RowRuntime } from './compare/index.js'

@@ -109,6 +109,7 @@ function imports(path: string): { loaded: string[]; lazy: string[] } {
 const layers = [
   ['lib/cli', 'lib/server', 'lib/studio'],
   ['lib/index'],
+  ['lib/compare'],
   ['lib/pipeline', 'lib/training', 'lib/evaluate', 'lib/video'],
   ['lib/methods', 'lib/schedulers', 'lib/models', 'lib/options'],
   ['lib/plan', 'lib/native'],

@@ -79,6 +79,7 @@ describe('pages', () => {
     ['services.md', ['queueLimit', '**Shutting down.**', '**Workers.**', '**Containers.**', 'examples/service.mjs']],
     ['bundlers-and-tests.md', ['esbuild', 'webpack', 'rollup', 'external', 'Jest', 'vmThreads']],
     ['own-videos.md', ['captions.json', '--check', '--lengths', 'Ctrl-C', 'examples/train.mjs']],
+    ['comparing.md', ['--methods', '--prompts', '--report', '--from', 'kill -9', 'report.csv']],
     ['measuring.md', ['evaluate', '--metrics', '--clips', '--borders', 'RAFT']]
   ])('%s tells what one has to know', (name, words) => {
     for (const word of words) expect(page(`docs/${name}`)).toContain(word)

@@ -6,6 +6,7 @@ export const commands = {
   resume: { description: 'go on with an interrupted run', load: async () => (await import('./resume.js')).resumeCommand },
   decode: { description: 'turn saved latents into a video', load: async () => (await import('./decode.js')).decodeCommand },
   evaluate: { description: 'measure videos, whoever made them', load: async () => (await import('./evaluate.js')).evaluateCommand },
+  compare: { description: 'compare methods: a report with tables, curves and videos side by side', load: async () => (await import('./compare.js')).compareCommand },
   train: { description: 'train a model folder', load: async () => (await import('./train.js')).trainCommand },
   inspect: { description: 'show a model folder, GPU backends, prebuilt addons, or attention of the VIN', load: async () => (await import('./inspect.js')).inspectCommand },
   bench: { description: 'measure this machine (in a checkout of the repository)', load: async () => (await import('./bench.js')).benchCommand },
@@ -16,4 +17,4 @@ export const commands = {
 export const commandNames = Object.keys(commands) as (keyof typeof commands)[]
 
 /** Commands of the interface that this version does not have. */
-export const laterCommands = ['compare', 'serve', 'work'] as const
+export const laterCommands = ['serve', 'work'] as const

@@ -3,6 +3,7 @@
 import { VideoPipeline, openLatents, videoFormats } from '../index.js'
 import { checkGenerateOptions } from '../options/generate.js'
 import { resolveLimits } from '../options/limits.js'
+import { defaultScale } from '../video/frames.js'
 import { given, numberOption } from './arguments.js'
 import { defineCommand } from './command.js'
 import { checkOutput } from './generate.js'
@@ -10,7 +11,7 @@ import type { StopOnSignal } from './interrupt.js'
 import { checkOutputPlace } from './job-folder.js'
 import { modelArguments, modelOptions, outputArguments, textValues } from './options.js'
 import { createReporter } from './output.js'
-import { checkScale, defaultScale } from './run-job.js'
+import { checkScale } from './run-job.js'
 import { writeVideo } from './standard-output.js'
 
 export const decodeCommand = defineCommand({

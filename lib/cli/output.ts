@@ -74,14 +74,16 @@ class JsonReporter implements Reporter {
   close(): void {}
 }
 
-function seconds(milliseconds: number): string {
+/** 3 s, 4 min 5 s, 6 h 7 min */
+export function duration(milliseconds: number): string {
   const s = Math.round(milliseconds / 1000)
-  return s < 60 ? `${s} s` : `${Math.floor(s / 60)} min ${s % 60} s`
+  if (s < 60) return `${s} s`
+  return s < 3600 ? `${Math.floor(s / 60)} min ${s % 60} s` : `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`
 }
 
 /** What stands behind the numbers: `, 3 s left, loss 0.4`. */
 function remarks({ etaMs, detail }: Progress): string {
-  return [etaMs === undefined ? '' : `, ${seconds(etaMs)} left`, detail === undefined ? '' : `, ${detail}`].join('')
+  return [etaMs === undefined ? '' : `, ${duration(etaMs)} left`, detail === undefined ? '' : `, ${detail}`].join('')
 }
 
 function describe(progress: Progress): string {

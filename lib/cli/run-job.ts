@@ -6,6 +6,7 @@ import { VideoPipeline, type GenerateOptions, type Video } from '../index.js'
 import { expected } from '../errors.js'
 import { LATENTS, RunFolder } from '../files/run-folder.js'
 import { isAbort } from '../realms.js'
+import { defaultScale } from '../video/frames.js'
 import { numberOption, quoted } from './arguments.js'
 import { writeJob, type Job } from './job-folder.js'
 import { modelOptions, samplingOptions, type Values } from './options.js'
@@ -27,11 +28,6 @@ export function checkScale(text: string | undefined): number | undefined {
   const scale = numberOption(text, '--scale')
   if (scale !== undefined && !(Number.isInteger(scale) && scale >= 1 && scale <= 64)) throw expected('a whole number from 1 to 64', '--scale', text, 'range')
   return scale
-}
-
-/** The smallest whole number by which the shorter side reaches 256 pixels. */
-export function defaultScale(width: number, height: number): number {
-  return Math.max(1, Math.ceil(256 / Math.min(width, height)))
 }
 
 export async function runJob(settings: RunSettings, reporter: Reporter, signal: AbortSignal): Promise<void> {

@@ -14,6 +14,7 @@ import { claimCheckpoint, readState, settleCheckpoint } from '../training/checkp
 import { checkFitOptions } from '../training/fit.js'
 import { resolveTrainerOptions } from '../training/options.js'
 import { trainerCheckpoint } from '../training/trainer.js'
+import { defaultScale } from '../video/frames.js'
 import { given, numberOption, numbersOption, quoted, seedOption } from './arguments.js'
 import { clipTable } from './clip-table.js'
 import { defineCommand } from './command.js'
@@ -21,7 +22,6 @@ import { exitCodes } from './exit.js'
 import type { StopOnSignal } from './interrupt.js'
 import { modelArguments, modelOptions, outputArguments, textValues, type Values } from './options.js'
 import { createReporter, type Reporter } from './output.js'
-import { defaultScale } from './run-job.js'
 import { StepClock, TrainingLog } from './training-log.js'
 
 export const trainCommand = defineCommand({

@@ -7,7 +7,7 @@ import { open } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { VinError } from '../errors.js'
 import { readSmallFile } from '../files/small-file.js'
-import { errorCode } from '../realms.js'
+import { errorCode, isError } from '../realms.js'
 
 const listName = 'SHA256SUMS'
 const maxListBytes = 1 << 20
@@ -67,14 +67,10 @@ export async function verifyBytes(file: string, bytes: Uint8Array): Promise<void
   if (entries.length > 0) compare(file, entries, createHash('sha256').update(bytes).digest('hex'))
 }
 
-/** As `verifyBytes`, for a large file: it is read in slices. */
-export async function verifyFile(file: string, signal?: AbortSignal): Promise<void> {
-  const entries = await listed(file)
-  if (entries.length === 0) return
+/** The SHA-256 of a file that may be large: it is read in slices. */
+export async function sha256OfFile(file: string, signal?: AbortSignal): Promise<string> {
   const hash = createHash('sha256')
-  // What cannot be opened is the reader's to report.
-  const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK).catch(() => undefined)
-  if (handle === undefined) return
+  const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK)
   try {
     const slice = Buffer.allocUnsafe(sliceBytes)
     for (let read = 1; read > 0; ) {
@@ -85,5 +81,17 @@ export async function verifyFile(file: string, signal?: AbortSignal): Promise<vo
   } finally {
     await handle.close()
   }
-  compare(file, entries, hash.digest('hex'))
+  return hash.digest('hex')
+}
+
+/** As `verifyBytes`, for a large file. */
+export async function verifyFile(file: string, signal?: AbortSignal): Promise<void> {
+  const entries = await listed(file)
+  if (entries.length === 0) return
+  const found = await sha256OfFile(file, signal).catch((error: unknown) => {
+    // What cannot be opened is the reader's to report.
+    if (isError(error) && 'syscall' in error && error.syscall === 'open') return undefined
+    throw error
+  })
+  if (found !== undefined) compare(file, entries, found)
 }

@@ -27,6 +27,11 @@ export interface FrameSource {
   signal: AbortSignal | undefined
 }
 
+/** The smallest whole number by which the shorter side reaches 256 pixels. */
+export function defaultScale(width: number, height: number): number {
+  return Math.max(1, Math.ceil(256 / Math.min(width, height)))
+}
+
 /** Refuses a frame of another size or in another order: writers have fixed sizes in their headers before the first frame comes. */
 export function checkFrame(frame: Frame, index: number, source: { width: number; height: number }): void {
   if (!types.isUint8Array(frame?.data)) throw expected('{ index, data (RGB), width, height }', `frame ${index}`, frame, 'type')

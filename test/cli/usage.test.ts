@@ -9,8 +9,8 @@ import { commandNames, laterCommands } from '../../lib/cli/commands.js'
 import { checkArguments, numberOption, seedOption } from '../../lib/cli/arguments.js'
 import { VinError } from '../../lib/errors.js'
 import { exitCode } from '../../lib/cli/exit.js'
-import { defaultScale } from '../../lib/cli/run-job.js'
 import { sentence } from '../../lib/cli/sentence.js'
+import { defaultScale } from '../../lib/video/frames.js'
 import { events, start, vinNative } from './support.js'
 
 let folder = ''
@@ -59,7 +59,9 @@ test.each<[string[], number, string | RegExp]>([
   [['inspect', 'modle'], 2, "the nearest one is 'model'"],
   [['generate', '--model', 'nowhere', '--device', 'cpu'], 3, 'Expected a model folder at nowhere'],
   [['serve'], 3, "'serve', which is not built yet"],
-  [['compare'], 3, 'compare'],
+  [['compare'], 2, 'Expected --prompts with a text file of a prompt a line for compare but received none'],
+  [['compare', '--prompts', 'nowhere.txt'], 2, 'Expected a text file with a prompt a line for --prompts but "nowhere.txt" cannot be read'],
+  [['compare', '--from', 'nowhere.json'], 2, 'the report.json of a comparison for --from but "nowhere.json" cannot be read'],
   [['train', '--data', 'movies', '--steps', '1'], 3, 'a folder of videos at movies'],
   [['generate', '-o', 'no/such/x.mp4'], 4, 'does not exist; make it first'],
   [['generate', '--device', 'cuda-ptx', '--model', 'nowhere'], 4, 'cuda-ptx']
@@ -143,7 +145,7 @@ describe('a reader that leaves', () => {
 test('help and version go to stdout', async () => {
   const [help, command, version, nothing] = await Promise.all([vinNative(folder, '--help'), vinNative(folder, 'generate', '--help'), vinNative(folder, '--version'), vinNative(folder)])
   expect(help.code).toBe(0)
-  for (const name of ['generate', 'plan', 'resume', 'decode', 'evaluate', 'train', 'inspect', 'bench', 'doctor']) expect(help.stdout).toContain(name)
+  for (const name of ['generate', 'plan', 'resume', 'decode', 'evaluate', 'compare', 'train', 'inspect', 'bench', 'doctor']) expect(help.stdout).toContain(name)
   expect(command.code).toBe(0)
   for (const option of ['--frames', '--seed', '--method', '--steps', '--guidance', '--device', '--preview', '--json', '--resume', '-o']) expect(command.stdout).toContain(option)
   expect(command.stdout).not.toContain('\x1b')

@@ -1,6 +1,6 @@
 // Types of training, data sets and evaluation.
 import { expectTypeOf } from 'expect-type'
-import { Trainer, VAETrainer, demoWorld, evaluate, evaluateClips, pixelPlanes, summarize, videoFolder, vinEncoder } from '../../lib/index.js'
+import { Trainer, VAETrainer, compare, demoWorld, evaluate, evaluateClips, pixelPlanes, summarize, videoFolder, vinEncoder } from '../../lib/index.js'
 import type {
   Clip,
   ClipEvaluation,
@@ -16,7 +16,15 @@ import type {
   EvaluateOptions,
   EvaluateSource,
   Evaluation,
+  CompareEstimate,
+  CompareOptions,
+  CompareProgress,
+  CompareReport,
+  CompareRow,
+  Estimate,
   EvaluationScores,
+  ReportGroup,
+  RowRuntime,
   EvaluationSummary,
   FitOptions,
   FlowField,
@@ -237,3 +245,13 @@ expectTypeOf(summarize).toEqualTypeOf<(evaluations: readonly Evaluation[]) => Ev
 expectTypeOf(vinEncoder).toEqualTypeOf<(pipeline: VideoPipeline) => FrameEncoder>()
 expectTypeOf<EvaluationSummary['mean']>().toEqualTypeOf<EvaluationScores>()
 expectTypeOf(evaluate).toEqualTypeOf<(source: EvaluateSource, options?: EvaluateOptions) => Promise<Evaluation>>()
+
+expectTypeOf(compare).toEqualTypeOf<(pipeline: VideoPipeline, options: CompareOptions) => Promise<CompareReport>>()
+expectTypeOf<{ report: string; methods: string[]; prompts: string[]; seeds: 4; frames: number[]; numInferenceSteps: number; fusion: 'late' }>().toExtend<CompareOptions>()
+expectTypeOf<{ report: string; method: 'vin' }>().not.toEqualTypeOf<CompareOptions>()
+expectTypeOf<CompareOptions['onEstimate']>().toEqualTypeOf<((estimate: CompareEstimate) => void) | undefined>()
+expectTypeOf<CompareOptions['onProgress']>().toEqualTypeOf<((progress: CompareProgress) => void) | undefined>()
+expectTypeOf<CompareOptions['onRow']>().toEqualTypeOf<((row: CompareRow) => void) | undefined>()
+expectTypeOf<CompareRow['runtime']>().toEqualTypeOf<RowRuntime>()
+expectTypeOf<CompareReport['groups']>().toEqualTypeOf<ReportGroup[]>()
+expectTypeOf<ReportGroup['values']>().toEqualTypeOf<Record<string, Estimate>>()

@@ -1,0 +1,78 @@
+// One cell: sample, save the video, measure it, and last of all write the row. Until then nothing counts; a run that was killed goes on from the states beside it.
+
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { VinError } from '../errors.js'
+import { evaluate } from '../evaluate/index.js'
+import type { Evaluation } from '../evaluate/index.js'
+import type { FrameEncoder } from '../evaluate/consistency.js'
+import { packageVersion } from '../native/package-root.js'
+import type { GenerateOptions } from '../options/generate.js'
+import type { VideoPipeline } from '../pipeline/pipeline.js'
+import { listStates } from '../pipeline/resume.js'
+import { defaultScale } from '../video/frames.js'
+import type { ResolvedCompareOptions } from './options.js'
+import { CELLS, writeRow, type Cell, type CompareRow } from './row.js'
+
+const VIDEO = 'video.mp4'
+const STATES = 'states'
+
+/** Failures that are results: this method at this length does not fit, or breaks down. */
+const results = ['ERR_VIN_OUT_OF_MEMORY', 'ERR_VIN_NONFINITE']
+
+export function generateOptionsOf({ variant, frames, prompt, seed }: Cell, { shared }: Pick<ResolvedCompareOptions, 'shared'>): GenerateOptions {
+  return { ...shared, ...variant.options, method: variant.method, numFrames: frames, prompt, seed }
+}
+
+/** Features in a row are for the eye of a machine: a hundred-thousandth is enough. */
+function rounded(evaluation: Evaluation): Evaluation {
+  const { identityOverGap } = evaluation
+  return identityOverGap === undefined ? evaluation : { ...evaluation, identityOverGap: { ...identityOverGap, meanFeature: identityOverGap.meanFeature.map((value) => Number(value.toFixed(5))) } }
+}
+
+export async function runCell(pipeline: VideoPipeline, cell: Cell, folder: string, options: ResolvedCompareOptions, encoder: FrameEncoder | undefined, told: (detail: string, share: number) => void): Promise<CompareRow> {
+  const { signal, metrics } = options
+  const own = join(folder, CELLS, cell.id)
+  const states = join(own, STATES)
+  const asked = generateOptionsOf(cell, options)
+  const plan = pipeline.plan(asked)
+  const { device, backend, isa, threads } = pipeline.runtime
+  const row: CompareRow = {
+    cell: cell.id,
+    method: cell.variant.name,
+    frames: cell.frames,
+    prompt: cell.prompt,
+    seed: cell.seed,
+    runtime: { version: packageVersion(), device, backend, isa, threads },
+    flops: plan.flops.total,
+    skippedSteps: 0,
+    peakMemory: plan.memory.peak,
+    warnings: []
+  }
+  try {
+    const goesOn = (await listStates(states)).length > 0
+    const video = await pipeline.generate({
+      ...asked,
+      resume: states,
+      signal,
+      onStep: ({ step, numInferenceSteps }) => void told(`step ${step + 1} of ${numInferenceSteps}`, 0.5 * ((step + 1) / numInferenceSteps))
+    })
+    if (!goesOn) row.seconds = (video.timings['sampling'] ?? 0) / 1000
+    row.skippedSteps = video.skippedSteps
+    const started = performance.now()
+    if (options.videos) {
+      await video.save(join(own, VIDEO), { scale: defaultScale(video.width, video.height), ...(signal === undefined ? {} : { signal }) })
+      row.video = [CELLS, cell.id, VIDEO].join('/')
+    }
+    const evaluation = await evaluate(video, { metrics, encoder, signal, onProgress: ({ done, total = done }) => told(`measuring ${done} of ${total}`, 0.5 + 0.5 * (done / total)) })
+    row.evaluation = rounded(evaluation)
+    row.measuringSeconds = (performance.now() - started) / 1000
+    row.warnings = video.warnings
+  } catch (error) {
+    if (!(error instanceof VinError) || !results.includes(error.code)) throw error
+    row.failed = { code: error.code, message: error.message }
+  }
+  await writeRow(folder, row)
+  await rm(states, { recursive: true, force: true })
+  return row
+}

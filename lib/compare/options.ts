@@ -1,0 +1,173 @@
+// What is compared: methods and their variants, prompts, seeds and lengths; and how every cell of it is sampled and measured.
+
+import { checkBoolean, checkFunction, checkInteger, checkNames, checkOneOf, checkPath, checkSignal } from '../check.js'
+import { expected, rangeError, typeError } from '../errors.js'
+import { metricNames, metricsWithFeatures } from '../evaluate/options.js'
+import type { MetricName } from '../evaluate/options.js'
+import { methodNames, methods, type MethodName } from '../methods/index.js'
+import { checkGenerateOptions, type GenerateOptions } from '../options/generate.js'
+import { resolveLimits, type ResolvedLimits } from '../options/limits.js'
+import { requireGlobalTokens } from '../pipeline/evaluation.js'
+import type { VideoPipeline } from '../pipeline/pipeline.js'
+import { createScheduler } from '../schedulers/index.js'
+import type { CompareReport } from './report.js'
+import type { CompareRow } from './row.js'
+
+/** Options of `generate` that hold for all cells. */
+export const sharedNames = ['numInferenceSteps', 'guidanceScale', 'width', 'height', 'fps', 'scheduler', 'negativePrompt', 'chunkFrames', 'contextFrames', 'keyframeInterval', 'fusion', 'stepCache'] as const
+
+/** Options that a variant of a method may have of its own. */
+export const variantNames = ['numInferenceSteps', 'guidanceScale', 'chunkFrames', 'contextFrames', 'keyframeInterval', 'fusion', 'stepCache'] as const
+
+export type SharedOptions = Pick<GenerateOptions, (typeof sharedNames)[number]>
+
+/** What is left to do, before it is begun. */
+export interface CompareEstimate {
+  /** All, and those that are to be made. */
+  cells: number
+  open: number
+  seconds: number
+  bytes: number
+  /** Of the disk that the report lies on. */
+  freeBytes: number
+}
+
+export interface CompareProgress {
+  stage: 'reading weights' | 'trying' | 'comparing' | 'waiting for others'
+  /** Of 'comparing': cells. */
+  done: number
+  total: number
+  etaMs?: number
+  /** What is being made. */
+  detail?: string
+}
+
+export interface CompareOptions extends SharedOptions {
+  /** The folder that the comparison lies in: rows as they are finished, videos, and the report. The same call goes on with it; other processes and machines may share it. */
+  report: string
+  /**
+  Methods, each alone or with options of its own: `'vin'`, `'vin:fusion=late'`, `'vin:contextFrames=8:keyframeInterval=0.5'`.
+
+  @default all methods that the model can run
+  @throws RangeError for a name that is no method, ERR_VIN_MISSING_COMPONENT for one whose weights the model lacks
+  */
+  methods?: readonly string[] | undefined
+  /** What to show: every method makes a video of each. */
+  prompts?: readonly string[] | undefined
+  /** So many seeds, from 0 on, or these. @default 1 */
+  seeds?: number | readonly number[] | undefined
+  /** Lengths, video frames. @default [64] */
+  frames?: readonly number[] | undefined
+  /** What to measure. @default everything that the model can */
+  metrics?: readonly MetricName[] | undefined
+  /** Keep the videos, for the page to show side by side. @default true */
+  videos?: boolean | undefined
+  /** Repeats the cells of a report, with its options, instead of methods, prompts, seeds and lengths. */
+  from?: CompareReport | undefined
+  /** Called once, before the first cell is made. */
+  onEstimate?: ((estimate: CompareEstimate) => void) | undefined
+  /** Called while weights are read, cells are made, and others are waited for. */
+  onProgress?: ((progress: CompareProgress) => void) | undefined
+  /** Called with each row that this call has made. */
+  onRow?: ((row: CompareRow) => void) | undefined
+  /** Called with each warning of a run once, and with each failure that a row tells. */
+  onWarning?: ((warning: { code: string; message: string }) => void) | undefined
+  /** Ends the work: the call rejects with its reason. What is finished stays, and the same call goes on with it. */
+  signal?: AbortSignal | undefined
+}
+
+const ownNames = ['report', 'methods', 'prompts', 'seeds', 'frames', 'metrics', 'videos', 'from', 'onEstimate', 'onProgress', 'onRow', 'onWarning', 'signal'] as const
+
+/** A method with options of its own; `name` is how it was said. */
+export interface Variant {
+  name: string
+  method: MethodName
+  options: SharedOptions
+}
+
+export interface ResolvedCompareOptions {
+  report: string
+  variants: readonly Variant[]
+  prompts: readonly string[]
+  seeds: readonly number[]
+  frames: readonly number[]
+  metrics: readonly MetricName[]
+  shared: SharedOptions
+  videos: boolean
+  from: CompareReport | undefined
+  onEstimate: NonNullable<CompareOptions['onEstimate']>
+  onProgress: NonNullable<CompareOptions['onProgress']>
+  onRow: NonNullable<CompareOptions['onRow']>
+  onWarning: NonNullable<CompareOptions['onWarning']>
+  signal: AbortSignal | undefined
+}
+
+/** 'vin:fusion=late:contextFrames=8' */
+export function readVariant(text: unknown, limits: ResolvedLimits): Variant {
+  if (typeof text !== 'string') throw expected("a method, as 'vin' or 'vin:fusion=late',", 'methods', text, 'type')
+  const [word = '', ...settings] = text.split(':')
+  const method = checkOneOf(word, 'methods', methodNames)
+  const options: Record<string, unknown> = {}
+  for (const setting of settings) {
+    const [name = '', value = ''] = setting.split('=')
+    if (value === '' || !(variantNames as readonly string[]).includes(name)) throw expected(`${variantNames.map((each) => `${each}=…`).join(', ')} after each colon`, 'methods', text, 'range')
+    options[name] = Number.isNaN(Number(value)) ? value : Number(value)
+  }
+  checkGenerateOptions(options as GenerateOptions, limits, 'methods')
+  return { name: text, method, options: options as SharedOptions }
+}
+
+function checkList<T>(value: unknown, name: string, check: (item: unknown) => T): T[] {
+  if (!Array.isArray(value)) throw expected('a list', name, value, 'type')
+  if (value.length === 0) throw expected('at least one entry', name, value, 'range')
+  return [...new Set((value as unknown[]).map(check))]
+}
+
+/** What can be said without a model. @throws TypeError or RangeError */
+export function checkCompareOptions(options: CompareOptions, limits = resolveLimits()): Omit<ResolvedCompareOptions, 'variants' | 'metrics'> & { variants: Variant[] | undefined; metrics: MetricName[] | undefined } {
+  checkNames(options, 'compare', [...ownNames, ...sharedNames])
+  const { from } = options
+  const foreign = from === undefined ? undefined : (['methods', 'prompts', 'seeds', 'frames', 'metrics', ...sharedNames] as const).find((name) => options[name] !== undefined)
+  if (foreign !== undefined) throw typeError(`Expected from, which says what is compared, or ${foreign} but received both`)
+  if (from === undefined && options.prompts === undefined) throw typeError('Expected prompts for compare but received none; pass a list of texts')
+  const shared = from?.options ?? (Object.fromEntries(sharedNames.filter((name) => options[name] !== undefined).map((name) => [name, options[name]])) as SharedOptions)
+  checkGenerateOptions(shared, limits, 'compare')
+  const seeds = from?.seeds ?? options.seeds ?? 1
+  const said = from?.methods ?? options.methods
+  const nothing = (): void => {}
+  return {
+    report: checkPath(options.report, 'report'),
+    variants: said === undefined ? undefined : checkList(said, 'methods', (item) => item as string).map((text) => readVariant(text, limits)),
+    prompts: checkList(from?.prompts ?? options.prompts, 'prompts', (text) => (checkGenerateOptions({ prompt: text as string }, limits, 'compare'), String(text))),
+    seeds: typeof seeds === 'number' ? Array.from({ length: checkInteger(seeds, 'seeds', 1, 100_000) }, (_, seed) => seed) : checkList(seeds, 'seeds', (seed) => checkInteger(seed, 'seeds', 0, Number.MAX_SAFE_INTEGER)),
+    frames: checkList(from?.frames ?? options.frames ?? [64], 'frames', (count) => checkInteger(count, 'frames', 1, limits.numFrames)),
+    metrics: (from?.metrics ?? options.metrics) === undefined ? undefined : checkList(from?.metrics ?? options.metrics, 'metrics', (name) => checkOneOf(name, 'metrics', metricNames)),
+    shared,
+    videos: checkBoolean(options.videos ?? true, 'videos'),
+    from,
+    onEstimate: checkFunction(options.onEstimate, 'onEstimate') ?? nothing,
+    onProgress: checkFunction(options.onProgress, 'onProgress') ?? nothing,
+    onRow: checkFunction(options.onRow, 'onRow') ?? nothing,
+    onWarning: checkFunction(options.onWarning, 'onWarning') ?? nothing,
+    signal: checkSignal(options.signal)
+  }
+}
+
+/** With what the model has: its defaults, the methods it runs, the metrics it has features for. */
+export function resolveCompareOptions(options: CompareOptions, pipeline: VideoPipeline): ResolvedCompareOptions {
+  const { transformer, defaults } = pipeline
+  const checked = checkCompareOptions(options, pipeline.parts.options.limits)
+  const runs = methodNames.filter((name) => requireGlobalTokens(methods[name], transformer))
+  const metrics = checked.metrics ?? metricNames.filter((name) => name !== 'backgroundConsistency' && (transformer.hasGlobalTokens || !metricsWithFeatures.includes(name)))
+  if (!transformer.hasGlobalTokens) {
+    const needy = metrics.find((name) => metricsWithFeatures.includes(name))
+    if (needy !== undefined) throw rangeError(`Expected metrics without features but received ${needy}, which needs the VIN of a model, and this one has none`)
+  }
+  const { scheduler, width, height, fps, numInferenceSteps, guidanceScale } = { ...defaults, ...checked.shared }
+  return {
+    ...checked,
+    variants: checked.variants ?? runs.map((name) => ({ name, method: name, options: {} })),
+    metrics,
+    shared: { ...checked.shared, width, height, fps, numInferenceSteps, guidanceScale, scheduler: { ...createScheduler(scheduler ?? pipeline.scheduler).config } as SharedOptions['scheduler'] }
+  }
+}

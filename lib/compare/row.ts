@@ -1,0 +1,99 @@
+// A cell of a comparison, one video of one method, and the row that it becomes: a file of its own, which is whole or not there.
+
+import { createHash } from 'node:crypto'
+import { readdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { VinError } from '../errors.js'
+import { writeTextAtomically } from '../files/atomic-file.js'
+import { readSmallFile } from '../files/small-file.js'
+import type { Evaluation } from '../evaluate/index.js'
+import { errorCode } from '../realms.js'
+import type { ResolvedCompareOptions, Variant } from './options.js'
+
+export interface Cell {
+  id: string
+  variant: Variant
+  frames: number
+  prompt: string
+  seed: number
+}
+
+/** What ran the work of a row. */
+export interface RowRuntime {
+  version: string
+  device: string
+  backend: string
+  isa: string
+  threads: number
+}
+
+export interface CompareRow {
+  cell: string
+  /** As it was said: 'vin:fusion=late'. */
+  method: string
+  frames: number
+  prompt: string
+  seed: number
+  runtime: RowRuntime
+  /** Of the whole run, as planned; evaluations that `stepCache` left out count as computed. */
+  flops: number
+  skippedSteps: number
+  /** Bytes: planned, by the dry run of an evaluation. */
+  peakMemory: number
+  /** Of sampling; absent where a killed run was gone on with. */
+  seconds?: number
+  /** Of decoding and measuring. */
+  measuringSeconds?: number
+  evaluation?: Evaluation
+  /** The video, from the folder of the report. */
+  video?: string
+  warnings: { code: string; message: string }[]
+  /** Why there is no video: it did not fit into memory, or numbers stopped being finite. */
+  failed?: { code: string; message: string }
+}
+
+export const CELLS = 'cells'
+const ROW = 'row.json'
+const maxRowBytes = 64 << 20
+
+/** All cells, so that what is compared first is compared by all methods. */
+export function cellsOf({ variants, prompts, seeds, frames }: Pick<ResolvedCompareOptions, 'variants' | 'prompts' | 'seeds' | 'frames'>): Cell[] {
+  return seeds.flatMap((seed) => prompts.flatMap((prompt) => frames.flatMap((count) => variants.map((variant) => ({ id: cellId(variant, count, prompt, seed), variant, frames: count, prompt, seed })))))
+}
+
+/** A name that says what it is and is another one for everything that differs. */
+export function cellId(variant: Variant, frames: number, prompt: string, seed: number): string {
+  const digest = createHash('sha256').update(JSON.stringify([variant.name, frames, prompt, seed])).digest('hex').slice(0, 10)
+  return `${variant.name.replace(/[^\w.-]+/g, '-').slice(0, 60)}-${frames}-${seed}-${digest}`
+}
+
+export async function writeRow(folder: string, row: CompareRow): Promise<void> {
+  await writeTextAtomically(join(folder, CELLS, row.cell, ROW), JSON.stringify(row))
+}
+
+/** The row of a cell; undefined: it is not finished. */
+export async function readRow(folder: string, cell: string): Promise<CompareRow | undefined> {
+  const file = join(folder, CELLS, cell, ROW)
+  try {
+    const row = JSON.parse((await readSmallFile(file, maxRowBytes)).toString()) as CompareRow
+    if (row?.cell === cell && typeof row.method === 'string') return row
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') return undefined
+    if (errorCode(error) !== undefined) throw error
+  }
+  throw new VinError('ERR_VIN_FORMAT', `Expected a row of a comparison in ${file} but found something else; remove the file, and it is made again`, { file, expected: 'a row' })
+}
+
+/** All finished rows of a folder, in the order of their names. */
+export async function readRows(folder: string): Promise<CompareRow[]> {
+  const names = await readdir(join(folder, CELLS)).catch(() => [])
+  const rows: CompareRow[] = []
+  for (const name of names.sort()) {
+    const row = await readRow(folder, name).catch((error: unknown) => {
+      if (['ENOTDIR', 'ERR_VIN_FORMAT'].includes(errorCode(error) ?? '')) return undefined
+      throw error
+    })
+    if (row !== undefined) rows.push(row)
+  }
+  return rows
+}
