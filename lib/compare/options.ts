@@ -7,7 +7,7 @@ import type { MetricName } from '../evaluate/options.js'
 import { methodNames, methods, type MethodName } from '../methods/index.js'
 import { checkGenerateOptions, type GenerateOptions } from '../options/generate.js'
 import { resolveLimits, type ResolvedLimits } from '../options/limits.js'
-import { requireGlobalTokens } from '../pipeline/evaluation.js'
+import { hasWeightsFor } from '../pipeline/evaluation.js'
 import type { VideoPipeline } from '../pipeline/pipeline.js'
 import { createScheduler } from '../schedulers/index.js'
 import type { CompareReport } from './report.js'
@@ -17,9 +17,11 @@ import type { CompareRow } from './row.js'
 export const sharedNames = ['numInferenceSteps', 'guidanceScale', 'width', 'height', 'fps', 'scheduler', 'negativePrompt', 'chunkFrames', 'contextFrames', 'keyframeInterval', 'fusion', 'stepCache'] as const
 
 /** Options that a variant of a method may have of its own. */
-export const variantNames = ['numInferenceSteps', 'guidanceScale', 'chunkFrames', 'contextFrames', 'keyframeInterval', 'fusion', 'stepCache'] as const
+export const variantNames = ['numInferenceSteps', 'guidanceScale', 'chunkFrames', 'contextFrames', 'keyframeInterval', 'fusion', 'stepCache', 'anchorGuidanceScale', 'randomizedBlending'] as const
 
 export type SharedOptions = Pick<GenerateOptions, (typeof sharedNames)[number]>
+
+export type VariantOptions = Pick<GenerateOptions, (typeof variantNames)[number]>
 
 /** What is left to do, before it is begun. */
 export interface CompareEstimate {
@@ -82,7 +84,7 @@ const ownNames = ['report', 'methods', 'prompts', 'seeds', 'frames', 'metrics', 
 export interface Variant {
   name: string
   method: MethodName
-  options: SharedOptions
+  options: VariantOptions
 }
 
 export interface ResolvedCompareOptions {
@@ -111,10 +113,10 @@ export function readVariant(text: unknown, limits: ResolvedLimits): Variant {
   for (const setting of settings) {
     const [name = '', value = ''] = setting.split('=')
     if (value === '' || !(variantNames as readonly string[]).includes(name)) throw expected(`${variantNames.map((each) => `${each}=…`).join(', ')} after each colon`, 'methods', text, 'range')
-    options[name] = Number.isNaN(Number(value)) ? value : Number(value)
+    options[name] = value === 'true' || value === 'false' ? value === 'true' : Number.isNaN(Number(value)) ? value : Number(value)
   }
   checkGenerateOptions(options as GenerateOptions, limits, 'methods')
-  return { name: text, method, options: options as SharedOptions }
+  return { name: text, method, options: options as VariantOptions }
 }
 
 function checkList<T>(value: unknown, name: string, check: (item: unknown) => T): T[] {
@@ -157,7 +159,7 @@ export function checkCompareOptions(options: CompareOptions, limits = resolveLim
 export function resolveCompareOptions(options: CompareOptions, pipeline: VideoPipeline): ResolvedCompareOptions {
   const { transformer, defaults } = pipeline
   const checked = checkCompareOptions(options, pipeline.parts.options.limits)
-  const runs = methodNames.filter((name) => requireGlobalTokens(methods[name], transformer))
+  const runs = methodNames.filter((name) => hasWeightsFor(methods[name], transformer))
   const metrics = checked.metrics ?? metricNames.filter((name) => name !== 'backgroundConsistency' && (transformer.hasGlobalTokens || !metricsWithFeatures.includes(name)))
   if (!transformer.hasGlobalTokens) {
     const needy = metrics.find((name) => metricsWithFeatures.includes(name))

@@ -134,7 +134,7 @@ test('what cannot be compared is refused in a sentence, and nothing is written',
   }
   const says = (text: string): string => expect.stringContaining(text) as string
   await refused({ methods: ['vim'] }, { code: 'ERR_OUT_OF_RANGE', message: says("'vin', 'full'") })
-  await refused({ methods: ['vin:fusoin=late'] }, { code: 'ERR_OUT_OF_RANGE', message: says('fusion=…, stepCache=… after each colon for methods but received "vin:fusoin=late"') })
+  await refused({ methods: ['vin:fusoin=late'] }, { code: 'ERR_OUT_OF_RANGE', message: says('fusion=…, stepCache=…, anchorGuidanceScale=…, randomizedBlending=… after each colon for methods but received "vin:fusoin=late"') })
   await refused({ methods: ['vin:fusion=never'] }, { code: 'ERR_OUT_OF_RANGE', message: says('fusion') })
   await refused({ methods: ['vin:contextFrames=11'] }, { code: 'ERR_OUT_OF_RANGE', message: says('contextFrames') })
   await refused({ methods: [] }, { code: 'ERR_OUT_OF_RANGE', message: 'Expected at least one entry for methods but received an array of 0' })
@@ -162,7 +162,7 @@ test('what cannot be compared is refused in a sentence, and nothing is written',
     await expect(compare(plain, small('plain', { methods: ['full'] }))).rejects.toMatchObject({ code: 'ERR_OUT_OF_RANGE', message: says('needs the VIN') })
     await expect(compare(bare, small('bare'))).rejects.toMatchObject({ code: 'ERR_VIN_MISSING_COMPONENT', message: says('vae/') })
     const free = await compare(plain, { report: at('free'), prompts: ['a circle'], frames: [16], numInferenceSteps: 1, metrics: ['sceneCuts'], videos: false })
-    expect(free.methods).toEqual(['full', 'autoregressive', 'freenoise', 'spectral-blend', 'independent'])
+    expect(free.methods).toEqual(['full', 'autoregressive', 'independent', 'freenoise', 'spectral-blend'])
   } finally {
     await Promise.all([plain.dispose(), bare.dispose()])
   }
