@@ -1,6 +1,6 @@
 // The compilers of CUDA, from PyPI's wheels: no driver, no root, no GPU. They are fetched into build-backends/toolchain when a build asks for them, and kept.
 import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { run } from './run.mjs'
 import { root, say } from './stamp.mjs'
 
@@ -36,8 +36,9 @@ async function fetched(name) {
 
 const bin = async (name, program) => join(await fetched(name), 'nvidia', 'cu13', 'bin', program)
 
-export const nvcc = () => bin('nvcc', 'nvcc')
+/** CUDACXX names another one, of CUDA 13 too. */
+export const nvcc = async () => process.env.CUDACXX || bin('nvcc', 'nvcc')
 /** Puts images for several architectures into one file. */
-export const fatbinary = () => bin('nvcc', 'fatbinary')
+export const fatbinary = async () => (process.env.CUDACXX ? join(dirname(process.env.CUDACXX), 'fatbinary') : bin('nvcc', 'fatbinary'))
 export const nvccOfPtx = () => bin('nvcc-13.0', 'nvcc')
 export const nvrtc = async () => join(await fetched('nvrtc'), 'nvidia', 'cuda_nvrtc', 'lib', 'libnvrtc.so.12')

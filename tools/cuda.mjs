@@ -5,7 +5,6 @@
 import { execFile, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, statSync, writeFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import { basename, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { parseArgs, promisify } from 'node:util'
@@ -20,6 +19,9 @@ const toolkits = {
 }
 
 const cuda = join(root, 'cuda')
+/** Where plug-ins and manifest lie. */
+export const stage = join(root, 'build-backends', 'stage', 'backends')
+/** As nvcc has them; NVRTC takes them with two dashes. */
 const options = ['-std=c++17']
 const execute = promisify(execFile)
 
@@ -143,7 +145,7 @@ function writeSources(images, folder) {
 }
 
 /** Builds one plug-in and returns its row of the manifest. */
-async function buildPlugin(toolkit, wanted, stage, jobs) {
+async function buildPlugin(toolkit, wanted, jobs) {
   const { version, minDriver, ...all } = toolkits[toolkit]
   const architectures = wanted ?? all.architectures
   const ptx = wanted === undefined ? all.ptx : null
@@ -155,10 +157,11 @@ async function buildPlugin(toolkit, wanted, stage, jobs) {
   const images = await compileImages(toolkit, architectures, ptx, folder, jobs)
   checkKernels(images)
   writeSources(images, folder)
-  const cmakeJs = createRequire(import.meta.url).resolve('cmake-js/bin/cmake-js')
-  const args = ['compile', '--log-level', 'warn', '-d', cuda, '-O', tree, `--CDVIN_TOOLKIT=${toolkit}`, `--CDVIN_TOOLKIT_VERSION=${version}`, `--CDVIN_IMAGES=${folder}`, '--parallel', String(jobs)]
-  const code = await run(process.execPath, [cmakeJs, ...args], { cwd: root, env: buildEnvironment() })
-  if (code !== 0) throw new Error(`Expected CMake to build the plug-in for CUDA ${toolkit} but it ended with ${code}`)
+  const settings = { VIN_TOOLKIT: toolkit, VIN_TOOLKIT_VERSION: version, VIN_IMAGES: folder }
+  for (const args of [['-S', cuda, '-B', tree, ...Object.entries(settings).map(([name, value]) => `-D${name}=${value}`)], ['--build', tree, '--parallel', String(jobs)]]) {
+    const code = await run('cmake', args, { cwd: root, quiet: true })
+    if (code !== 0) throw new Error(`Expected CMake to build the plug-in for CUDA ${toolkit} but it ended with ${code}`)
+  }
   const file = `cuda${toolkit}/libvin_cuda.so`
   mkdirSync(join(stage, `cuda${toolkit}`), { recursive: true })
   // Renamed into place: a process that has the old file mapped keeps it.
@@ -174,10 +177,9 @@ async function buildPlugin(toolkit, wanted, stage, jobs) {
 export async function buildCuda({ toolkits: names = Object.keys(toolkits), architectures } = {}) {
   const unknown = names.find((name) => !(name in toolkits))
   if (unknown !== undefined) throw new Error(`Expected --toolkit of ${Object.keys(toolkits).join(', ')} but received ${unknown}`)
-  const stage = join(root, 'build-backends', 'stage', 'backends')
   const jobs = Number(buildEnvironment().JOBS)
   const backends = []
-  for (const name of [...names].sort().reverse()) backends.push(await buildPlugin(name, architectures, stage, jobs))
+  for (const name of [...names].sort().reverse()) backends.push(await buildPlugin(name, architectures, jobs))
   const abi = Number(/#define VIN_ABI (\d+)/.exec(readFileSync(join(root, 'csrc', 'backend.h'), 'utf8'))[1])
   const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
   writeFileSync(join(stage, 'manifest.json'), `${JSON.stringify({ version, abi, backends }, null, 2)}\n`)

@@ -1,11 +1,10 @@
-// npm run test:gpu: builds the CUDA plug-in with the nvcc and cmake of this machine and runs test/gpu on its GPU. Needs nothing from npm but a built addon, so
-// that it runs where no package registry can be reached. VIN_SANITIZE=1 runs the tests under compute-sanitizer too.
+// npm run test:gpu: runs test/gpu on this machine's GPU, with the plug-in that build:cuda has made, else one that this machine's nvcc makes for its GPU. Needs
+// nothing from npm but a built addon, so that it runs where no package registry can be reached. VIN_SANITIZE=1 runs the tests under compute-sanitizer too.
 import { spawnSync } from 'node:child_process'
-import { readdirSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { isMain, root } from './stamp.mjs'
-
-const tree = join(root, 'build-backends', 'gpu-tree')
+import { buildCuda, stage } from './cuda.mjs'
+import { isMain, root, which } from './stamp.mjs'
 
 function call(command, args, options = {}) {
   const { status, error, stdout } = spawnSync(command, args, { cwd: root, encoding: 'utf8', stdio: ['inherit', options.read ? 'pipe' : 'inherit', 'inherit'], env: { ...process.env, ...options.env } })
@@ -14,17 +13,17 @@ function call(command, args, options = {}) {
   return stdout
 }
 
-export function testGPU() {
-  const nvcc = process.env.CUDACXX ?? 'nvcc'
-  const version = call(nvcc, ['--version'], { read: true })
-  const toolkit = /release (\d+)\.(\d+)/.exec(version)
-  if (toolkit === null) throw new Error(`Expected a release in what ${nvcc} --version prints but received ${version.trim()}`)
+export async function testGPU() {
   const [gpu] = call('nvidia-smi', ['--query-gpu=name,driver_version,compute_cap', '--format=csv,noheader'], { read: true }).split('\n')
-  console.log(`${gpu}, CUDA ${toolkit[1]}.${toolkit[2]}, ${new Date().toISOString().slice(0, 10)}`)
-  call('cmake', ['-S', join(root, 'cuda'), '-B', tree, `-DVIN_TOOLKIT=${toolkit[1]}`])
-  call('cmake', ['--build', tree, '--parallel'])
+  console.log(`${gpu}, ${new Date().toISOString().slice(0, 10)}`)
+  const plugin = join(stage, 'cuda13', 'libvin_cuda.so')
+  if (!existsSync(plugin)) {
+    process.env.CUDACXX ??= which('nvcc')
+    const capability = gpu.split(',').at(-1).trim().replace('.', '')
+    await buildCuda({ toolkits: ['13'], architectures: [capability === '90' ? '90a' : capability] })
+  }
   const tests = readdirSync(join(root, 'test', 'gpu')).filter((name) => name.endsWith('.test.mjs')).map((name) => join(root, 'test', 'gpu', name))
-  const env = { VIN_GPU_BACKEND: join(tree, 'libvin_cuda.so') }
+  const env = { VIN_GPU_BACKEND: plugin }
   call(process.execPath, ['--test', '--test-reporter=spec', ...tests], { env })
   if (process.env.VIN_SANITIZE) {
     for (const tool of ['memcheck', 'initcheck', 'racecheck', 'synccheck']) {
@@ -37,7 +36,7 @@ export function testGPU() {
 
 if (isMain(import.meta.url)) {
   try {
-    testGPU()
+    await testGPU()
   } catch (error) {
     console.error(error.message)
     process.exitCode = 1
