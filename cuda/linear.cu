@@ -21,13 +21,17 @@ VIN_KERNEL linear_kernel(LinearOutput out, AlongK x, AlongK weight, i64 R, i64 N
     const ProductPlace p = product_place(N, R);
     float sum[4][4] = {};
     add_product<product_threads>(sum, tiles, x, p.tile_m, weight, p.tile_n, 0, K, p.thread, p.m < R && p.n < N);
-    for (int i = 0; i < 4 && p.m + i < R; i++)
-        for (int j = 0; j < 4 && p.n + j < N; j++) {
+    VIN_UNROLL
+    for (int i = 0; i < 4; i++) {
+        VIN_UNROLL
+        for (int j = 0; j < 4; j++) {
             const i64 r = p.m + i, n = p.n + j;
+            if (r >= R || n >= N) continue;
             float value = activate(out.activation, out.bias ? sum[i][j] + out.bias[n] : sum[i][j]);
             if (out.gate.data) value *= group_value(out.gate, r, n);
             out.y[r * out.y_stride + n] = out.residual ? out.residual[r * out.residual_stride + n] + value : value;
         }
+    }
 }
 VIN_EMULATED_KERNEL(linear_kernel)
 #endif
