@@ -1,6 +1,6 @@
 // Exit codes: every command with every code that it can end with. 0 ok, 1 failed, 2 usage, 3 model, 4 resources, 130 interrupted.
 import { cpSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -8,6 +8,7 @@ import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { commandNames } from '../../lib/cli/commands.js'
 import { loadBinding } from '../../lib/native/load.js'
 import { packageRoot } from '../../lib/native/package-root.js'
+import { requireFfmpeg } from '../../lib/video/ffmpeg.js'
 import { installSources, standInCompiler } from '../support/stand-in.js'
 import { start, vinNative, writeModel } from './support.js'
 
@@ -29,9 +30,9 @@ const short = ['a circle', ...cpu, '--frames', '5', '--steps', '2', '--seed', '1
 const covered: string[] = []
 
 /** A test of one command and code. */
-function exits(command: string, code: number, how: string, run: () => Promise<unknown>): void {
+function exits(command: string, code: number, how: string, run: () => Promise<unknown>, possible = true): void {
   covered.push(`${command} ${code}`)
-  test(`${command} exits with ${code}: ${how}`, async () => {
+  test.skipIf(!possible)(`${command} exits with ${code}: ${how}`, async () => {
     await run()
   })
 }
@@ -142,6 +143,49 @@ exits('decode', 130, 'Ctrl-C', async () => {
   expect(readdirSync(folder)).toEqual(['latents.safetensors'])
 })
 
+// ---- evaluate ----
+const ffmpeg = await requireFfmpeg('test').catch(() => undefined)
+const reads = (code: number, how: string, run: () => Promise<unknown>): void => exits('evaluate', code, `${how}${ffmpeg === undefined ? ' (skipped without ffmpeg, which reads videos)' : ''}`, run, ffmpeg !== undefined)
+const video = (name: string, seconds: number): void => void execFileSync(ffmpeg!, ['-v', 'error', '-f', 'lavfi', '-i', `testsrc=s=64x64:r=16:d=${seconds}`, join(folder, name)])
+reads(0, 'a table', async () => {
+  video('a.mp4', 0.5)
+  await expectCode(0, 'evaluate', 'a.mp4', '--metrics', 'sceneCuts')
+})
+exits('evaluate', 2, 'a metric that is none', () => expectCode(2, 'evaluate', 'a.mp4', '--metrics', 'mave'))
+reads(3, 'a file that is no video', async () => {
+  await writeFile(join(folder, 'a.mp4'), 'words')
+  await expectCode(3, 'evaluate', 'a.mp4')
+})
+reads(4, 'no such device', async () => {
+  video('a.mp4', 0.5)
+  await expectCode(4, 'evaluate', 'a.mp4', '--model', '../model', '--device', 'cuda')
+})
+reads(130, 'Ctrl-C', async () => {
+  video('a.mp4', 30)
+  await interrupt(/"stage":"measuring/, 'evaluate', 'a.mp4', '--metrics', 'mawe', '--json')
+})
+
+// ---- compare ----
+const cells = ['--methods', 'independent', '--prompts', 'prompts.txt', '--frames', '5', '--steps', '2', '--metrics', 'sceneCuts', '--no-videos', '--report', 'out']
+const compares = (code: number, how: string, ...more: string[]): void =>
+  exits('compare', code, how, async () => {
+    await writeFile(join(folder, 'prompts.txt'), 'a circle\n')
+    await expectCode(code, 'compare', ...cells, ...more)
+  })
+compares(0, 'a page', ...cpu)
+exits('compare', 1, 'a folder of other options', async () => {
+  await writeFile(join(folder, 'prompts.txt'), 'a circle\n')
+  await expectCode(0, 'compare', ...cells, ...cpu)
+  await expectCode(1, 'compare', ...cells, ...cpu, '--steps', '3')
+})
+compares(2, 'no seeds', ...cpu, '--seeds', '0')
+compares(3, 'no model', '--model', 'nowhere', '--device', 'cpu')
+compares(4, 'no such device', '--model', '../model', '--device', 'cuda')
+exits('compare', 130, 'Ctrl-C', async () => {
+  await writeFile(join(folder, 'prompts.txt'), 'a circle\n')
+  await interrupt(/"type":"row"/, 'compare', ...cells, ...cpu, '--seeds', '50', '--json')
+})
+
 // ---- train ----
 exits('train', 0, 'a checkpoint', () => expectCode(0, 'train', ...cpu, '--steps', '1', '-o', 'checkpoint'))
 exits('train', 1, 'a checkpoint of another model', async () => {
@@ -236,6 +280,7 @@ exits('doctor', 2, 'an unknown option', () => expectCode(2, 'doctor', '--fast'))
 const impossible: Record<string, [codes: number[], why: string]> = {
   plan: [[1, 130], 'it runs nothing that could fail half-way or be stopped'],
   inspect: [[1], 'it only reads'],
+  evaluate: [[1], 'it only reads'],
   bench: [[4], 'the benchmarks are their own program'],
   build: [[1, 3], 'it opens no model; 3 is for Windows, where nothing is compiled'],
   doctor: [[3, 4, 130], 'it reports what it finds']

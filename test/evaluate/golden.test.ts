@@ -13,12 +13,12 @@ import { MotionSmoothnessMeter } from '../../lib/evaluate/motion-smoothness.js'
 import { AdaptiveCuts, ContentCuts, ContentScores } from '../../lib/evaluate/scene-cuts.js'
 import { Slices } from '../../lib/evaluate/slices.js'
 import { TemporalFlickering } from '../../lib/evaluate/temporal-flickering.js'
-import { fixture } from '../support/fixtures.js'
+import { fixture, fixtureBytes } from '../support/fixtures.js'
 
 type Cases = Record<string, never>
 const cases = (name: string): Cases => JSON.parse(readFileSync(fixture('methods', `${name}.json`), 'utf8')) as Cases
 const open = (name: string) => {
-  const { tensors } = loadBinding().readSafetensors(fixture('methods', `${name}.safetensors`))
+  const { tensors } = loadBinding().readSafetensors(fixtureBytes('methods', `${name}.safetensors`))
   return (key: string): { data: TypedArray; shape: number[] } => ({ data: tensors[key]!.data!, shape: tensors[key]!.shape })
 }
 /** Numbers that JSON has no word for are strings. */

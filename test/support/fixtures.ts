@@ -1,6 +1,7 @@
 // The contract's fixtures: model folders, inputs, and outputs that an independent program computed.
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { gunzipSync } from 'node:zlib'
 import { expect } from 'vitest'
 import { loadBinding } from '../../lib/native/load.js'
 import type { TensorData } from '../../lib/index.js'
@@ -9,6 +10,12 @@ export const fixture = (...path: string[]): string => join(import.meta.dirname, 
 
 export const layouts = ['full', 'hybrid', 'factorised'] as const
 export type Layout = (typeof layouts)[number]
+
+/** Of a file, or of what lies there compressed. */
+export function fixtureBytes(...path: string[]): Buffer {
+  const file = fixture(...path)
+  return existsSync(file) ? readFileSync(file) : gunzipSync(readFileSync(`${file}.gz`))
+}
 
 /** All floating tensors of a file. */
 export function readTensors(...path: string[]): Record<string, TensorData> {

@@ -79,8 +79,8 @@ export const mutants = [
   },
   {
     name: 'guidance', area: 'models: guidance', file: 'csrc/models/denoise.cpp',
-    from: 'combine_into(ops, eps, r.guidance_scale, whole[0], 1 - r.guidance_scale, whole[1]);',
-    to: 'combine_into(ops, eps, r.guidance_scale, whole[0], -r.guidance_scale, whole[1]);',
+    from: 'combine_into(ops, eps, r.guidance_scale, whole.front(), 1 - r.guidance_scale, whole.back());',
+    to: 'combine_into(ops, eps, r.guidance_scale, whole.front(), -r.guidance_scale, whole.back());',
     tests: ['test/pipeline/denoise.test.ts']
   },
   {
