@@ -26,7 +26,7 @@ const options = ['-std=c++17']
 const execute = promisify(execFile)
 
 /** Name, registers, bytes of spills and of stack of each kernel, from what ptxas says. */
-function kernelsOf(log) {
+export function kernelsOf(log) {
   const kernels = []
   for (const line of log.split('\n')) {
     const entry = /Compiling entry function '(\w+)'/.exec(line)
@@ -42,7 +42,7 @@ function kernelsOf(log) {
 }
 
 /** Kernels that a source defines. */
-const namesOf = (text) => [...text.matchAll(/^VIN_EMULATED_KERNEL\((\w+)\)/gm)].map(([, name]) => name).sort()
+export const namesOf = (text) => [...text.matchAll(/^VIN_EMULATED_KERNEL\((\w+)\)/gm)].map(([, name]) => name).sort()
 
 /** compile(source, architecture, output) → what the compiler says. */
 async function compilerOf(toolkit) {
@@ -124,7 +124,7 @@ async function compileImages(toolkit, architectures, ptx, folder, jobs) {
 }
 
 /** Throws for a kernel that the source does not name, one that is missing, and one that spills. */
-function checkKernels(images) {
+export function checkKernels(images) {
   for (const { file, kernels, resources } of images) {
     for (const [architecture, compiled] of Object.entries(resources)) {
       const names = compiled.map(({ name }) => name).sort()
@@ -143,6 +143,8 @@ function writeSources(images, folder) {
   const declarations = images.map((image) => `extern "C" const unsigned char ${label(image)}[];`)
   writeFileSync(join(folder, 'images.cpp'), ['#include "images.h"', ...declarations, 'namespace vin {', 'namespace cuda {', 'const KernelImage kernel_images[] = {', ...rows, '    {nullptr, nullptr}};', '}', '}', ''].join('\n'))
 }
+
+const hashOfFile = (path) => createHash('sha256').update(readFileSync(path)).digest('hex')
 
 /** Builds one plug-in and returns its row of the manifest. */
 async function buildPlugin(toolkit, wanted, jobs) {
@@ -169,8 +171,7 @@ async function buildPlugin(toolkit, wanted, jobs) {
   renameSync(join(stage, `${file}.new`), join(stage, file))
   const kernels = images.flatMap(({ resources }) => Object.values(resources).flat())
   say(`${file}: ${images.length} images, ${images.reduce((sum, image) => sum + image.kernels.length, 0)} kernels, at most ${Math.max(...kernels.map(({ registers }) => registers))} registers, no spills, ${statSync(join(stage, file)).size} bytes`)
-  const bytes = readFileSync(join(stage, file))
-  return { id: `cuda${toolkit}`, file, sha256: createHash('sha256').update(bytes).digest('hex'), bytes: bytes.length, libc: 'glibc', toolkit: version, minDriver, sm: architectures, ptx }
+  return { id: `cuda${toolkit}`, file, sha256: hashOfFile(join(stage, file)), bytes: statSync(join(stage, file)).size, libc: 'glibc', toolkit: version, minDriver, sm: architectures, ptx }
 }
 
 /** Builds the plug-ins of the given toolkits, for all architectures or those given. */
@@ -182,7 +183,14 @@ export async function buildCuda({ toolkits: names = Object.keys(toolkits), archi
   for (const name of [...names].sort().reverse()) backends.push(await buildPlugin(name, architectures, jobs))
   const abi = Number(/#define VIN_ABI (\d+)/.exec(readFileSync(join(root, 'csrc', 'backend.h'), 'utf8'))[1])
   const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
-  writeFileSync(join(stage, 'manifest.json'), `${JSON.stringify({ version, abi, backends }, null, 2)}\n`)
+  // A plug-in that another call has built stays, if it is that one still.
+  const manifest = join(stage, 'manifest.json')
+  const before = existsSync(manifest) ? JSON.parse(readFileSync(manifest, 'utf8')) : { backends: [] }
+  if (before.version === version && before.abi === abi) {
+    const others = before.backends.filter(({ id, file }) => !backends.some((built) => built.id === id) && existsSync(join(stage, file)))
+    backends.push(...others.filter(({ file, sha256 }) => hashOfFile(join(stage, file)) === sha256))
+  }
+  writeFileSync(manifest, `${JSON.stringify({ version, abi, backends: backends.sort((a, b) => (a.id > b.id ? -1 : 1)) }, null, 2)}\n`)
 }
 
 if (isMain(import.meta.url)) {
