@@ -19,7 +19,7 @@ export function fixtureBytes(...path: string[]): Buffer {
 
 /** All floating tensors of a file. */
 export function readTensors(...path: string[]): Record<string, TensorData> {
-  const { tensors } = loadBinding().readSafetensors(fixture(...path))
+  const { tensors } = loadBinding().readSafetensors(fixtureBytes(...path))
   return Object.fromEntries(Object.entries(tensors).map(([name, { data, shape }]) => [name, { data: Float32Array.from(data as ArrayLike<number>), shape }]))
 }
 
