@@ -1,5 +1,5 @@
-// Holds Linux addons to the C libraries of the oldest systems they are promised for, and to csrc/exports.map: node tools/check-symbols.mjs FILE.node …
-// Without a file: those of prebuilds/. Needs readelf (binutils).
+// Holds Linux addons and CUDA plug-ins to the C libraries of the oldest systems they are promised for, and to their exports.map:
+// node tools/check-symbols.mjs FILE …   Without a file: those of prebuilds/. Needs readelf (binutils).
 import { execFileSync } from 'node:child_process'
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
@@ -8,7 +8,8 @@ import { isMain, root, say } from './stamp.mjs'
 /** The libraries of Debian 10, RHEL 8 and their like, GCC 8: https://gcc.gnu.org/onlinedocs/libstdc++/manual/abi.html. For glibc: what doctor says. */
 const newest = { GLIBC: '2.28', GLIBCXX: '3.4.25', CXXABI: '1.3.11', GCC: '8.0.0' }
 const libraries = /^(libc\.so\.6|libm\.so\.6|libdl\.so\.2|libpthread\.so\.0|libstdc\+\+\.so\.6|libgcc_s\.so\.1|ld-linux[-\w]*\.so\.\d)$/
-const exported = ['napi_register_module_v1', 'node_api_module_get_api_version_v1']
+/** What exports.map names; a plug-in's file ends in .so. */
+const exportsOf = (file) => (file.endsWith('.so') ? ['vin_backend_entry'] : ['napi_register_module_v1', 'node_api_module_get_api_version_v1'])
 
 const read = (file, ...args) => execFileSync('readelf', ['-W', ...args, file], { encoding: 'utf8', env: { ...process.env, LC_ALL: 'C' }, maxBuffer: 2 ** 26, stdio: ['ignore', 'pipe', 'pipe'] })
 
@@ -18,9 +19,10 @@ function isNewer(version, limit) {
   return at >= 0 && a[at] > (b[at] ?? 0)
 }
 
-/** What an addon's dynamic tables say against it. */
+/** What the dynamic tables of an addon or a plug-in say against it. */
 export function symbolProblems(file, { glibc = newest.GLIBC } = {}) {
   const limits = { ...newest, GLIBC: glibc }
+  const exported = exportsOf(file)
   const dynamic = read(file, '--dynamic')
   const symbols = read(file, '--dyn-syms').split('\n').flatMap((line) => {
     const [, , , , bind, , section, name] = line.trim().split(/\s+/)
@@ -47,7 +49,7 @@ export function symbolProblems(file, { glibc = newest.GLIBC } = {}) {
 function prebuilt() {
   const folder = join(root, 'prebuilds')
   const machines = existsSync(folder) ? readdirSync(folder).filter((name) => name.startsWith('linux-')) : []
-  return machines.flatMap((name) => readdirSync(join(folder, name)).filter((file) => file.endsWith('.node')).map((file) => join(folder, name, file)))
+  return machines.flatMap((name) => readdirSync(join(folder, name), { recursive: true }).filter((file) => /\.(node|so)$/.test(file)).map((file) => join(folder, name, file)))
 }
 
 if (isMain(import.meta.url)) {

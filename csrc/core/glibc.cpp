@@ -1,7 +1,7 @@
-// Makes an addon that was linked on a new glibc and libstdc++ run on those of 2018 (glibc 2.28, GCC 8): for each
-// function whose default version is younger, a definition of this library's own that calls the older version, or does
-// the work itself. The other objects bind to these, because exports.map hides them. tools/check-symbols.mjs holds the
-// addon to that floor and names what is missing here.
+// Makes an addon or a CUDA plug-in that was linked on a new glibc and libstdc++ run on those of 2018 (glibc 2.28,
+// GCC 8): for each function whose default version is younger, a definition of this library's own that calls the older
+// version, or does the work itself. The other objects bind to these, because exports.map hides them.
+// tools/check-symbols.mjs holds both to that floor and names what is missing here.
 #include <cstdlib>
 
 #if defined(__GLIBC__) && defined(__GLIBCXX__) && (defined(__x86_64__) || defined(__aarch64__))
@@ -54,6 +54,12 @@ void* own_dlopen(const char* file, int mode) { return older_dlopen(file, mode); 
 void* own_dlsym(void* handle, const char* name) { return older_dlsym(handle, name); }
 char* own_dlerror() { return older_dlerror(); }
 int own_mutex_trylock(void* mutex) { return older_mutex_trylock(mutex); }
+
+// 2.32: the same.
+int older_sigmask(int how, const void* set, void* before);
+OLDER(older_sigmask, "pthread_sigmask", BASE);
+int own_sigmask(int how, const void* set, void* before) __asm__("pthread_sigmask");
+int own_sigmask(int how, const void* set, void* before) { return older_sigmask(how, set, before); }
 
 // 2.33: before, headers made them of other functions. On these machines `struct stat` is the kernel's.
 int own_stat(const char* path, void* info) __asm__("stat64");
