@@ -72,7 +72,7 @@ const typeScript = step({
 })
 
 const emulated = step({
-  inputs: ['cuda', 'csrc/backend.h', 'csrc/ops.def', 'tools/emu.mjs'],
+  inputs: ['cuda', 'csrc/backend.h', 'csrc/ops.def', 'csrc/core/glibc.cpp', 'tools/emu.mjs'],
   extra: toolchain,
   outputs: ['build-backends/emu/libvin_cuda.so'],
   stamp: 'build-backends/emu/stamp',

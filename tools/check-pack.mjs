@@ -5,7 +5,8 @@ import { say } from './stamp.mjs'
 const needed = [
   'LICENSE', 'THIRD_PARTY.md', 'README.md', 'package.json', 'binding.gyp', 'csrc/backend.h', 'csrc/ops.def', 'csrc/exports.map', 'cuda/package.json', 'cuda/CMakeLists.txt',
   'tools/install.cjs', 'tools/sources.cjs', 'tools/node-gyp.mjs', 'dist/esm/index.js', 'dist/esm/index.d.ts', 'dist/cjs/index.js', 'dist/cjs/index.d.ts',
-  'dist/cjs/package.json', 'dist/esm/cli/index.js', 'models/demo/model_index.json', 'models/demo/transformer/', 'models/demo/vae/', `prebuilds/${process.platform}-${process.arch}/`
+  'dist/cjs/package.json', 'dist/esm/cli/index.js', 'models/demo/model_index.json', 'models/demo/transformer/', 'models/demo/vae/', 'prebuilds/README.md', `prebuilds/${process.platform}-${process.arch}/`,
+  ...(process.platform === 'linux' && process.arch === 'x64' ? ['manifest.json', 'cuda12/libvin_cuda.so', 'cuda13/libvin_cuda.so'].map((name) => `prebuilds/linux-x64/backends/${name}`) : [])
 ]
 // Of models/demo its data alone.
 const unwanted = /^(test|lib|node_modules|build|build-ts|build-backends|\.ci|\.github)\/|\.tsbuildinfo$|\.test\.|^models\/.*\.[cm]?[jt]s$|^dist\/.*\/demo[./]|^prebuilds\/.*\/emu\//

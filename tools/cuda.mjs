@@ -174,6 +174,27 @@ async function buildPlugin(toolkit, wanted, jobs) {
   return { id: `cuda${toolkit}`, file, sha256: hashOfFile(join(stage, file)), bytes: statSync(join(stage, file)).size, libc: 'glibc', toolkit: version, minDriver, sm: architectures, ptx }
 }
 
+function readManifest(folder) {
+  const file = join(folder, 'manifest.json')
+  return existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : undefined
+}
+
+/** Version and ABI that this checkout's plug-ins have. */
+const current = () => ({
+  version: JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).version,
+  abi: Number(/#define VIN_ABI (\d+)/.exec(readFileSync(join(root, 'csrc', 'backend.h'), 'utf8'))[1])
+})
+
+/** Why what is staged cannot go into a package; undefined: it can. */
+export function stageProblem(folder = stage) {
+  const found = readManifest(folder)
+  if (found === undefined) return 'none is built; npm run build:cuda makes them'
+  const { version, abi } = current()
+  if (found.version !== version || found.abi !== abi) return `those built are of version ${found.version} and ABI ${found.abi}, this is ${version} and ABI ${abi}; npm run build:cuda makes new ones`
+  const changed = found.backends.find(({ file, sha256 }) => !existsSync(join(folder, file)) || hashOfFile(join(folder, file)) !== sha256)
+  return changed && `${changed.file} is not what its manifest says; npm run build:cuda makes it anew`
+}
+
 /** Builds the plug-ins of the given toolkits, for all architectures or those given. */
 export async function buildCuda({ toolkits: names = Object.keys(toolkits), architectures } = {}) {
   const unknown = names.find((name) => !(name in toolkits))
@@ -181,16 +202,14 @@ export async function buildCuda({ toolkits: names = Object.keys(toolkits), archi
   const jobs = Number(buildEnvironment().JOBS)
   const backends = []
   for (const name of [...names].sort().reverse()) backends.push(await buildPlugin(name, architectures, jobs))
-  const abi = Number(/#define VIN_ABI (\d+)/.exec(readFileSync(join(root, 'csrc', 'backend.h'), 'utf8'))[1])
-  const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+  const { version, abi } = current()
   // A plug-in that another call has built stays, if it is that one still.
-  const manifest = join(stage, 'manifest.json')
-  const before = existsSync(manifest) ? JSON.parse(readFileSync(manifest, 'utf8')) : { backends: [] }
+  const before = readManifest(stage) ?? { backends: [] }
   if (before.version === version && before.abi === abi) {
     const others = before.backends.filter(({ id, file }) => !backends.some((built) => built.id === id) && existsSync(join(stage, file)))
     backends.push(...others.filter(({ file, sha256 }) => hashOfFile(join(stage, file)) === sha256))
   }
-  writeFileSync(manifest, `${JSON.stringify({ version, abi, backends: backends.sort((a, b) => (a.id > b.id ? -1 : 1)) }, null, 2)}\n`)
+  writeFileSync(join(stage, 'manifest.json'), `${JSON.stringify({ version, abi, backends: backends.sort((a, b) => (a.id > b.id ? -1 : 1)) }, null, 2)}\n`)
 }
 
 if (isMain(import.meta.url)) {

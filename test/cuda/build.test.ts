@@ -1,6 +1,8 @@
 // npm run build:cuda: what the compilers say of kernels, and what ends a build. The compilers themselves are fetched when a build asks for them, not here.
 import { execFile } from 'node:child_process'
-import { readFileSync, readdirSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { describe, expect, test } from 'vitest'
@@ -12,10 +14,11 @@ interface Kernel {
   spills: number
   stack: number
 }
-const { checkKernels, kernelsOf, namesOf } = (await import(join(root, 'tools/cuda.mjs'))) as {
+const { checkKernels, kernelsOf, namesOf, stageProblem } = (await import(join(root, 'tools/cuda.mjs'))) as {
   checkKernels(images: { file: string; kernels: string[]; resources: Record<string, object[]> }[]): void
   kernelsOf(log: string): Kernel[]
   namesOf(source: string): string[]
+  stageProblem(folder: string): string | undefined
 }
 
 const log = `ptxas info    : 0 bytes gmem
@@ -63,4 +66,24 @@ test('a kernel has one home: it is found by its name alone', () => {
   const names = readdirSync(join(root, 'cuda')).filter((name) => name.endsWith('.cu')).flatMap((name) => namesOf(readFileSync(join(root, 'cuda', name), 'utf8')))
   expect(names.length).toBeGreaterThan(47)
   expect(names.filter((name, i) => names.indexOf(name) !== i)).toEqual([])
+})
+
+test('a package takes plug-ins of its own version and ABI, as their manifest has them', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'vin-stage-'))
+  const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }
+  const manifest = { version, abi: 2, backends: [{ file: 'libvin_cuda.so', sha256: createHash('sha256').update('a plug-in').digest('hex') }] }
+  const staged = (changes: object, content = 'a plug-in'): string | undefined => {
+    writeFileSync(join(folder, 'manifest.json'), JSON.stringify({ ...manifest, ...changes }))
+    writeFileSync(join(folder, 'libvin_cuda.so'), content)
+    return stageProblem(folder)
+  }
+  try {
+    expect(stageProblem(folder)).toBe('none is built; npm run build:cuda makes them')
+    expect(staged({})).toBeUndefined()
+    expect(staged({ version: '0.0.1' })).toMatch(/^those built are of version 0\.0\.1 and ABI 2, this is .* and ABI 2;/)
+    expect(staged({ abi: 1 })).toMatch(/ABI 1, this is .* and ABI 2;/)
+    expect(staged({}, 'another')).toBe('libvin_cuda.so is not what its manifest says; npm run build:cuda makes it anew')
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
 })
