@@ -5,7 +5,7 @@ import { costs, measuresOf } from '../compare/summary.js'
 import { textTable } from './table.js'
 
 /** What fits into a line. */
-const shortNames = ['mawe', 'sceneCuts', 'seamScore', 'subjectConsistency', 'dynamicDegree', 'temporalFlickering', 'seconds', 'teraflops']
+const shortNames = ['mawe', 'sceneCuts', 'seamScore', 'latentSeamScore', 'differenceToFull', 'subjectConsistency', 'dynamicDegree', 'temporalFlickering', 'seconds', 'teraflops']
 
 /** Means with half the width of their 95 % intervals. */
 export function comparisonTable({ groups }: CompareReport): string {

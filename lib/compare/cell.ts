@@ -11,17 +11,19 @@ import type { GenerateOptions } from '../options/generate.js'
 import type { VideoPipeline } from '../pipeline/pipeline.js'
 import { listStates } from '../pipeline/resume.js'
 import { defaultScale } from '../video/frames.js'
+import { latentSeamScore } from './latents.js'
 import type { ResolvedCompareOptions } from './options.js'
 import { CELLS, writeRow, type Cell, type CompareRow } from './row.js'
 
 const VIDEO = 'video.mp4'
+const LATENTS = 'latents.safetensors'
 const STATES = 'states'
 
 /** Failures that are results: this method at this length does not fit, or breaks down. */
 const results = ['ERR_VIN_OUT_OF_MEMORY', 'ERR_VIN_NONFINITE']
 
-export function generateOptionsOf({ variant, frames, prompt, seed }: Cell, { shared }: Pick<ResolvedCompareOptions, 'shared'>): GenerateOptions {
-  return { ...shared, ...variant.options, method: variant.method, numFrames: frames, prompt, seed }
+export function generateOptionsOf({ variant, frames, prompt, embeds, seed }: Cell, { shared, pixels }: Pick<ResolvedCompareOptions, 'shared' | 'pixels'>): GenerateOptions {
+  return { ...shared, ...variant.options, method: variant.method, numFrames: frames, seed, ...(embeds === undefined ? { prompt } : { promptEmbeds: embeds.tensor }), ...(pixels ? {} : { outputType: 'latents' }) }
 }
 
 /** Features in a row are for the eye of a machine: a hundred-thousandth is enough. */
@@ -42,6 +44,7 @@ export async function runCell(pipeline: VideoPipeline, cell: Cell, folder: strin
     method: cell.variant.name,
     frames: cell.frames,
     prompt: cell.prompt,
+    ...(cell.embeds === undefined ? {} : { promptSha256: cell.embeds.digest }),
     seed: cell.seed,
     runtime: { version: packageVersion(), device, backend, isa, threads },
     flops: plan.flops.total,
@@ -61,11 +64,17 @@ export async function runCell(pipeline: VideoPipeline, cell: Cell, folder: strin
     row.skippedSteps = video.skippedSteps
     const started = performance.now()
     if (options.videos) {
-      await video.save(join(own, VIDEO), { scale: defaultScale(video.width, video.height), ...(signal === undefined ? {} : { signal }) })
-      row.video = [CELLS, cell.id, VIDEO].join('/')
+      const name = options.pixels ? VIDEO : LATENTS
+      await video.save(join(own, name), { scale: options.pixels ? defaultScale(video.width, video.height) : 1, ...(signal === undefined ? {} : { signal }) })
+      row[options.pixels ? 'video' : 'latents'] = [CELLS, cell.id, name].join('/')
     }
-    const evaluation = await evaluate(video, { metrics, encoder, signal, onProgress: ({ done, total = done }) => told(`measuring ${done} of ${total}`, 0.5 + 0.5 * (done / total)) })
-    row.evaluation = rounded(evaluation)
+    if (options.pixels) {
+      const evaluation = await evaluate(video, { metrics, encoder, signal, onProgress: ({ done, total = done }) => told(`measuring ${done} of ${total}`, 0.5 + 0.5 * (done / total)) })
+      row.evaluation = rounded(evaluation)
+    } else if (metrics.includes('seamScore')) {
+      const seamScore = latentSeamScore(video.latents, plan.chunks.slice(1).map(({ start }) => start))
+      if (seamScore !== undefined) row.latentScores = { seamScore }
+    }
     row.measuringSeconds = (performance.now() - started) / 1000
     row.warnings = video.warnings
   } catch (error) {

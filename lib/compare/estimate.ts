@@ -49,6 +49,7 @@ async function trySpeed(pipeline: VideoPipeline, cells: readonly Cell[], options
   const promptEmbeds = { data: new Float32Array(wide), shape: [1, wide] }
   const evaluation = (): Promise<unknown> => pipeline.denoise({ latents, timestep: 500, promptEmbeds, method: 'independent', signal })
   const perFlop = (await secondsFor(evaluation)) / flops.perStep
+  if (!options.pixels) return { perFlop, perFrame: 0 }
   const frames = async function* (): AsyncGenerator<Frame> {
     for (let index = 0; index < trialFrames; index++) yield { index, width, height, data: Uint8Array.from({ length: 3 * width * height }, (_, at) => (at * 7 + index * 31) % 251) }
   }
@@ -90,7 +91,8 @@ export async function estimateCells(
   }
   const scale = defaultScale(width, height)
   const rowBytes = encoder === undefined ? ROW_BYTES / 10 : ROW_BYTES
-  const bytes = cells.reduce((sum, cell) => sum + (options.videos ? VIDEO_BYTES : 0) * cell.frames * width * height * scale ** 2 + rowBytes, 0) + 4 * Math.max(...cells.map((cell) => planOf(cell).latentBytes))
+  const keptBytes = (cell: Cell): number => (!options.videos ? 0 : options.pixels ? VIDEO_BYTES * cell.frames * width * height * scale ** 2 : planOf(cell).latentBytes)
+  const bytes = cells.reduce((sum, cell) => sum + keptBytes(cell) + rowBytes, 0) + 4 * Math.max(...cells.map((cell) => planOf(cell).latentBytes))
   const { bavail, bsize } = await statfs(folder)
   const seconds = cells.reduce((sum, cell) => sum + planOf(cell).seconds, 0)
   return { estimate: { open: cells.length, seconds, bytes: Math.ceil(bytes), freeBytes: bavail * bsize }, seconds: (cell) => planOf(cell).seconds }

@@ -12,7 +12,7 @@ import { sha256OfFile } from '../models/checksums.js'
 import type { VideoPipeline } from '../pipeline/pipeline.js'
 import { errorCode } from '../realms.js'
 import type { MetricName } from '../evaluate/options.js'
-import type { ResolvedCompareOptions, SharedOptions } from './options.js'
+import type { ModelPart, ResolvedCompareOptions, SharedOptions } from './options.js'
 
 const GROUND = 'comparison.json'
 const KIND = 'vin-native comparison'
@@ -24,6 +24,8 @@ export interface Ground {
   weights: Record<string, string>
   options: SharedOptions
   metrics: readonly MetricName[]
+  /** What the model lacks of what methods and metrics need. */
+  lacks: readonly ModelPart[]
 }
 
 /** Files of a model folder that say what it computes. */
@@ -85,10 +87,17 @@ export function requireSame(known: Ground | Pick<Ground, 'weights' | 'options' |
   throw new VinError('ERR_VIN_RESUME_MISMATCH', `Expected ${other.name} ${shown(other.known)}, as ${path} was made with, but received ${shown(other.asked)}; choose another folder, or the same model and options`, { ...other, path })
 }
 
+/** @throws VinError ERR_VIN_RESUME_MISMATCH for embeddings of a prompt other than those of a report; undefined: none, the prompt was encoded */
+export function requireSameEmbeds(prompt: string, known: string | undefined, asked: string | undefined): void {
+  if (known === asked) return
+  const said = (digest: string | undefined): string => (digest === undefined ? 'none' : `those of SHA-256 ${digest.slice(0, 12)}…`)
+  throw new VinError('ERR_VIN_RESUME_MISMATCH', `Expected for ${shown(prompt)} the embeddings that the report was made with (${said(known)}) but received ${said(asked)}; pass them as promptEmbeds`, { name: 'promptEmbeds', prompt, known, asked })
+}
+
 /** The folder with its ground, which is written where there is none. */
-export async function openReport(path: string, { shared, metrics }: ResolvedCompareOptions, weights: Ground['weights']): Promise<{ folder: string; ground: Ground }> {
+export async function openReport(path: string, { shared, metrics, lacks }: ResolvedCompareOptions, weights: Ground['weights']): Promise<{ folder: string; ground: Ground }> {
   const folder = await claimReport(path)
-  const ground: Ground = { kind: KIND, version: 1, weights, options: shared, metrics }
+  const ground: Ground = { kind: KIND, version: 1, weights, options: shared, metrics, lacks }
   await makeFolder(folder)
   if ((await readGround(folder)) === undefined) await writeTextAtomically(join(folder, GROUND), JSON.stringify(ground, null, 2))
   // Another process may have been faster.

@@ -3,7 +3,7 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { VinError, missingComponent } from '../errors.js'
+import { VinError } from '../errors.js'
 import { metricsWithFeatures } from '../evaluate/options.js'
 import { vinEncoder } from '../evaluate/vin-encoder.js'
 import { lockFolder, type FolderLock } from '../files/lock.js'
@@ -12,11 +12,12 @@ import { abortable } from '../native/cancel.js'
 import type { VideoPipeline } from '../pipeline/pipeline.js'
 import { runCell, generateOptionsOf } from './cell.js'
 import { estimateCells } from './estimate.js'
-import { claimReport, openReport, requireSame, weightsOf } from './ground.js'
+import { claimReport, openReport, requireSame, requireSameEmbeds, weightsOf } from './ground.js'
+import { LatentDifferences } from './latents.js'
 import { readVariant, resolveCompareOptions } from './options.js'
 import type { CompareOptions, ResolvedCompareOptions } from './options.js'
 import { writeReport, type CompareReport } from './report.js'
-import { CELLS, cellId, cellsOf, readRow, readRows, type Cell, type CompareRow } from './row.js'
+import { CELLS, cellOf, cellsOf, readRow, readRows, type Cell, type CompareRow } from './row.js'
 
 export type { CompareEstimate, CompareOptions, CompareProgress } from './options.js'
 export type { CompareReport, ReportGroup } from './report.js'
@@ -36,15 +37,16 @@ folder: each cell is made by one of them, and that of a dead one is taken over. 
 
 @example
 const report = await compare(pipeline, { methods: ['vin', 'full'], prompts: ['a red circle bounces'], seeds: 4, frames: [64, 128], report: 'out' })
-@throws TypeError or RangeError for wrong options; VinError ERR_VIN_MISSING_COMPONENT for a model without what a method needs or without `vae/`,
+A model without a VAE is compared too: its latents are kept, and what is measured of them is how chunks meet and how far each method is from `full`.
+
+@throws TypeError or RangeError for wrong options; VinError ERR_VIN_MISSING_COMPONENT for a model without what a method, a metric or a prompt needs,
 ERR_VIN_RESUME_MISMATCH for a folder of another model or other options, ERR_VIN_DISK
 */
 export async function compare(pipeline: VideoPipeline, options: CompareOptions): Promise<CompareReport> {
   const resolved = resolveCompareOptions(options, pipeline)
   const { signal, onProgress } = resolved
   signal?.throwIfAborted()
-  if (!pipeline.has('vae')) throw missingComponent('vae', 'Expected the model to have vae/ to compare its videos but it has none; add one')
-  const cells = resolved.from === undefined ? cellsOf(resolved) : repeated(resolved.from, pipeline)
+  const cells = resolved.from === undefined ? cellsOf(resolved) : repeated(resolved.from, resolved, pipeline)
   // What a method lacks, and what no run would take, is said before the first one.
   for (const cell of onePerPlan(cells)) pipeline.plan(generateOptionsOf(cell, resolved))
   await claimReport(resolved.report)
@@ -52,7 +54,8 @@ export async function compare(pipeline: VideoPipeline, options: CompareOptions):
   if (resolved.from !== undefined && Object.keys(resolved.from.weights).length > 0) requireSame(resolved.from, { weights, options: resolved.shared, metrics: resolved.metrics }, 'the report')
   try {
     const { folder, ground } = await openReport(resolved.report, resolved, weights)
-    const finish = async (): Promise<CompareReport> => writeReport(folder, ground, await readRows(folder))
+    const latents = new LatentDifferences(pipeline.engine.binding)
+    const finish = async (): Promise<CompareReport> => writeReport(folder, ground, latents.add(folder, await readRows(folder)))
     await makeCells(pipeline, cells, folder, resolved, finish)
     return await finish()
   } catch (error) {
@@ -60,11 +63,12 @@ export async function compare(pipeline: VideoPipeline, options: CompareOptions):
   }
 }
 
-/** The cells of a report. */
-function repeated({ rows }: CompareReport, pipeline: VideoPipeline): Cell[] {
-  return rows.map(({ method, frames, prompt, seed }) => {
-    const variant = readVariant(method, pipeline.parts.options.limits)
-    return { id: cellId(variant, frames, prompt, seed), variant, frames, prompt, seed }
+/** The cells of a report. @throws VinError ERR_VIN_RESUME_MISMATCH for other embeddings of a prompt */
+function repeated({ rows }: CompareReport, { embeds }: ResolvedCompareOptions, pipeline: VideoPipeline): Cell[] {
+  return rows.map(({ method, frames, prompt, promptSha256, seed }) => {
+    const given = embeds.get(prompt)
+    requireSameEmbeds(prompt, promptSha256, given?.digest)
+    return cellOf(readVariant(method, pipeline.parts.options.limits), frames, prompt, seed, given)
   })
 }
 

@@ -49,7 +49,13 @@ function key(method: string, methods: readonly string[]): string {
 }
 
 /** What the numbers are, and are not. */
-function notesOf({ tools, runtimes, methods, groups }: CompareReport): string[] {
+/** 'mawe and sceneCuts need pixels': names of one reason together. */
+function sentences(what: string, reasons: Readonly<Record<string, string | undefined>>): string[] {
+  const list = new Intl.ListFormat('en')
+  return [...new Set(Object.values(reasons))].map((reason) => `${what} ${list.format(Object.keys(reasons).filter((name) => reasons[name] === reason))}: each ${reason}.`)
+}
+
+function notesOf({ tools, runtimes, methods, groups, metrics, notMeasured, notRun }: CompareReport): string[] {
   const versions = [...new Set(runtimes.map(({ version }) => version))]
   const machines = [...new Set(runtimes.map(({ device, isa, threads }) => `${device}, ${isa}, ${threads} threads`))]
   return [
@@ -57,7 +63,10 @@ function notesOf({ tools, runtimes, methods, groups }: CompareReport): string[] 
     ...(tools.flow === undefined ? [] : [`MAWE and dynamic degree rest on the optical flow “${tools.flow}”. Published numbers rest on RAFT: compare them within this page only. MAWE also falls when a video stands still, so read W and M beside it.`]),
     ...(tools.interpolator === undefined ? [] : [`Smoothness rests on frames made by “${tools.interpolator}”, published numbers on AMT-S: within this page only.`]),
     ...(tools.encoder === undefined ? [] : [`Consistency and identity are of VBench’s form, with features of the compared model’s own ${tools.encoder}. They are not VBench’s, whose features are DINO’s and CLIP’s, and an encoder that one of the methods samples with may favour it.`]),
-    'Scene cuts are PySceneDetect’s AdaptiveDetector with its defaults, as published. A cut or a closing curtain that the prompt asks for counts like any other.',
+    ...(metrics.includes('sceneCuts') ? ['Scene cuts are PySceneDetect’s AdaptiveDetector with its defaults, as published. A cut or a closing curtain that the prompt asks for counts like any other.'] : []),
+    ...(notMeasured.mawe === undefined ? [] : ['The model has no VAE, so latents are compared, which nobody sees: how much they change where chunks meet, and how far they are from those of full attention. That is no measure of quality: full attention may be worse. The latents lie in cells/; vin-native decode makes videos of them with a model that has their VAE.']),
+    ...sentences('Not measured:', notMeasured),
+    ...sentences('Not run:', notRun),
     'Published comparisons were made with other weights, prompts and lengths: only the order of the methods can be held against theirs.',
     'FLOPs and memory are planned, not measured: two for each multiply-add of matrix products and attention, both branches of guidance; memory is the dry run’s of one evaluation. What VIN saves depends on length, layout and overlap: no share of it holds in general.',
     ...(machines.length > 1 ? [`The rows were made on ${machines.length} kinds of machine (${machines.join('; ')}): their seconds do not compare.`] : []),

@@ -1,11 +1,11 @@
 // The report: report.json, from which the comparison can be repeated, report.csv, and index.html over both. Written whole, over what was there.
 
 import { join } from 'node:path'
-import type { MetricName } from '../evaluate/options.js'
+import { metricNames, type MetricName } from '../evaluate/options.js'
 import { writeTextAtomically } from '../files/atomic-file.js'
-import { methodNames } from '../methods/index.js'
+import { methodNames, type MethodName } from '../methods/index.js'
 import type { Ground } from './ground.js'
-import type { SharedOptions } from './options.js'
+import { whyNotMeasured, whyNotRun, type SharedOptions } from './options.js'
 import { pageOf } from './page.js'
 import type { CompareRow, RowRuntime } from './row.js'
 import { groupsOf, referenceOf, valuesOf, type ReportGroup } from './summary.js'
@@ -13,7 +13,7 @@ import { groupsOf, referenceOf, valuesOf, type ReportGroup } from './summary.js'
 export type { ReportGroup } from './summary.js'
 
 /** A row as the report has it: without features. */
-export type ReportRow = Omit<CompareRow, 'evaluation'> & { values: Record<string, number>; sceneCuts?: number[] }
+export type ReportRow = Omit<CompareRow, 'evaluation' | 'latentScores'> & { values: Record<string, number>; sceneCuts?: number[] }
 
 export interface CompareReport {
   kind: 'vin-native comparison report'
@@ -25,6 +25,10 @@ export interface CompareReport {
   metrics: MetricName[]
   /** What made the rows. */
   runtimes: RowRuntime[]
+  /** Metrics that this model does not allow, and why. */
+  notMeasured: Partial<Record<MetricName, string>>
+  /** Methods that this model cannot run, and why. */
+  notRun: Partial<Record<MethodName, string>>
   /** With what it was measured. */
   tools: { flow?: string; interpolator?: string; encoder?: string }
   methods: string[]
@@ -50,7 +54,10 @@ function byOrder(a: string, b: string): number {
   return i - j || (left < right ? -1 : 1)
 }
 
-export function reportOf({ weights, options, metrics }: Ground, rows: readonly CompareRow[]): CompareReport {
+const reasons = <N extends string>(names: readonly N[], why: (name: N) => string | undefined): Partial<Record<N, string>> =>
+  Object.fromEntries(names.flatMap((name) => (why(name) === undefined ? [] : [[name, why(name)]]))) as Partial<Record<N, string>>
+
+export function reportOf({ weights, options, metrics, lacks = [] }: Ground, rows: readonly CompareRow[]): CompareReport {
   const ascending = (values: readonly number[]): number[] => distinct(values).sort((a, b) => a - b)
   const methods = distinct(rows.map(({ method }) => method)).sort(byOrder)
   const frames = ascending(rows.map((row) => row.frames))
@@ -66,6 +73,8 @@ export function reportOf({ weights, options, metrics }: Ground, rows: readonly C
     weights,
     options,
     metrics: [...metrics],
+    notMeasured: reasons(metricNames, (name) => whyNotMeasured(name, lacks)),
+    notRun: reasons(methodNames, (name) => whyNotRun(name, lacks)),
     runtimes: distinct(rows.map(({ runtime }) => runtime)),
     tools: Object.fromEntries(Object.entries(tools).filter(([, name]) => name !== undefined)),
     methods,
@@ -74,7 +83,7 @@ export function reportOf({ weights, options, metrics }: Ground, rows: readonly C
     frames,
     reference: rows.length === 0 ? '' : referenceOf(methods),
     groups: groupsOf(rows, methods, frames),
-    rows: rows.map(({ evaluation, ...row }) => ({ ...row, values: valuesOf({ ...row, evaluation } as CompareRow), ...(evaluation?.sceneCuts === undefined ? {} : { sceneCuts: evaluation.sceneCuts }) }))
+    rows: rows.map(({ evaluation, latentScores, ...row }) => ({ ...row, values: valuesOf({ ...row, evaluation, latentScores } as CompareRow), ...(evaluation?.sceneCuts === undefined ? {} : { sceneCuts: evaluation.sceneCuts }) }))
   }
 }
 
@@ -86,8 +95,8 @@ function csvOf({ rows, weights }: CompareReport): string {
     return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text
   }
   const model = Object.entries(weights).find(([file]) => /(^|transformer\/)[^/]*\.safetensors$/.test(file))?.[1]
-  const header = ['cell', 'method', 'frames', 'prompt', 'seed', ...names, 'skipped_steps', 'version', 'device', 'isa', 'threads', 'transformer_sha256', 'video', 'failed']
-  const lines = rows.map((row) => [row.cell, row.method, row.frames, row.prompt, row.seed, ...names.map((name) => row.values[name]), row.skippedSteps, row.runtime.version, row.runtime.device, row.runtime.isa, row.runtime.threads, model, row.video, row.failed?.code])
+  const header = ['cell', 'method', 'frames', 'prompt', 'seed', ...names, 'skipped_steps', 'version', 'device', 'isa', 'threads', 'transformer_sha256', 'prompt_sha256', 'video', 'latents', 'failed']
+  const lines = rows.map((row) => [row.cell, row.method, row.frames, row.prompt, row.seed, ...names.map((name) => row.values[name]), row.skippedSteps, row.runtime.version, row.runtime.device, row.runtime.isa, row.runtime.threads, model, row.promptSha256, row.video, row.latents, row.failed?.code])
   return [header, ...lines].map((line) => line.map(cell).join(',')).join('\r\n') + '\r\n'
 }
 

@@ -7,6 +7,7 @@ import { VinError } from '../errors.js'
 import { writeTextAtomically } from '../files/atomic-file.js'
 import { readSmallFile } from '../files/small-file.js'
 import type { Evaluation } from '../evaluate/index.js'
+import type { TensorData } from '../native/tensor.js'
 import { errorCode } from '../realms.js'
 import type { ResolvedCompareOptions, Variant } from './options.js'
 
@@ -15,7 +16,15 @@ export interface Cell {
   variant: Variant
   frames: number
   prompt: string
+  /** Instead of encoding the prompt. */
+  embeds?: PromptEmbeds | undefined
   seed: number
+}
+
+/** Embeddings [L, D] of a prompt, and their SHA-256. */
+export interface PromptEmbeds {
+  tensor: TensorData
+  digest: string
 }
 
 /** What ran the work of a row. */
@@ -33,6 +42,8 @@ export interface CompareRow {
   method: string
   frames: number
   prompt: string
+  /** Of the embeddings that were given for the prompt. */
+  promptSha256?: string
   seed: number
   runtime: RowRuntime
   /** Of the whole run, as planned; evaluations that `stepCache` left out count as computed. */
@@ -45,8 +56,17 @@ export interface CompareRow {
   /** Of decoding and measuring. */
   measuringSeconds?: number
   evaluation?: Evaluation
+  /** Of a model without a VAE: what is measured of latents. */
+  latentScores?: {
+    /** Mean change at the borders of chunks over the median change of neighbouring latent frames. */
+    seamScore?: number
+    /** Root mean square of the difference to the latents of method 'full', over that of the latter; reports have it, a row's file does not. */
+    differenceToFull?: number
+  }
   /** The video, from the folder of the report. */
   video?: string
+  /** Of a model without a VAE: the latents, from the folder of the report. */
+  latents?: string
   warnings: { code: string; message: string }[]
   /** Why there is no video: it did not fit into memory, or numbers stopped being finite. */
   failed?: { code: string; message: string }
@@ -57,13 +77,17 @@ const ROW = 'row.json'
 const maxRowBytes = 64 << 20
 
 /** All cells, so that what is compared first is compared by all methods. */
-export function cellsOf({ variants, prompts, seeds, frames }: Pick<ResolvedCompareOptions, 'variants' | 'prompts' | 'seeds' | 'frames'>): Cell[] {
-  return seeds.flatMap((seed) => prompts.flatMap((prompt) => frames.flatMap((count) => variants.map((variant) => ({ id: cellId(variant, count, prompt, seed), variant, frames: count, prompt, seed })))))
+export function cellsOf({ variants, prompts, embeds, seeds, frames }: Pick<ResolvedCompareOptions, 'variants' | 'prompts' | 'embeds' | 'seeds' | 'frames'>): Cell[] {
+  return seeds.flatMap((seed) => prompts.flatMap((prompt) => frames.flatMap((count) => variants.map((variant) => cellOf(variant, count, prompt, seed, embeds.get(prompt))))))
+}
+
+export function cellOf(variant: Variant, frames: number, prompt: string, seed: number, embeds: PromptEmbeds | undefined): Cell {
+  return { id: cellId(variant, frames, prompt, seed, embeds?.digest), variant, frames, prompt, embeds, seed }
 }
 
 /** A name that says what it is and is another one for everything that differs. */
-export function cellId(variant: Variant, frames: number, prompt: string, seed: number): string {
-  const digest = createHash('sha256').update(JSON.stringify([variant.name, frames, prompt, seed])).digest('hex').slice(0, 10)
+function cellId(variant: Variant, frames: number, prompt: string, seed: number, embeds: string | undefined): string {
+  const digest = createHash('sha256').update(JSON.stringify([variant.name, frames, prompt, seed, ...(embeds === undefined ? [] : [embeds])])).digest('hex').slice(0, 10)
   return `${variant.name.replace(/[^\w.-]+/g, '-').slice(0, 60)}-${frames}-${seed}-${digest}`
 }
 

@@ -24,6 +24,8 @@ export const measures: readonly Measure[] = [
   { name: 'motion', title: 'M', means: 'motion alone, pixels of 720 × 720', better: undefined, digits: 2 },
   { name: 'sceneCuts', title: 'scene cuts', means: 'cuts a video', better: 'lower', digits: 2 },
   { name: 'seamScore', title: 'seams', means: 'change where chunks meet over the median change', better: 'lower', digits: 2 },
+  { name: 'latentSeamScore', title: 'seams', means: 'of latents: change where chunks meet over the median change', better: 'lower', digits: 2 },
+  { name: 'differenceToFull', title: 'from full', means: 'root mean square of the difference of latents to those of full, over full’s own', better: undefined, digits: 3 },
   { name: 'subjectConsistency', title: 'consistency', means: 'frames like the first and the one before', better: 'higher', digits: 4 },
   { name: 'backgroundConsistency', title: 'background', means: 'frames like the first and the one before', better: 'higher', digits: 4 },
   { name: 'dynamicDegree', title: 'dynamic', means: 'share of videos that move', better: 'higher', digits: 2, share: true },
@@ -59,11 +61,13 @@ export function measuresOf(groups: readonly ReportGroup[]): Measure[] {
 }
 
 /** The numbers of a row; what lasts is told with a floor, the likeness of different videos of its group. */
-export function valuesOf({ evaluation, seconds, flops, peakMemory }: CompareRow, floor?: number): Record<string, number> {
+export function valuesOf({ evaluation, latentScores, seconds, flops, peakMemory }: CompareRow, floor?: number): Record<string, number> {
   const values: Record<string, number | undefined> = {
     ...(evaluation === undefined ? {} : scoresOf(evaluation)),
     warpError: evaluation?.mawe?.warpError,
     motion: evaluation?.mawe?.motion,
+    latentSeamScore: latentScores?.seamScore,
+    differenceToFull: latentScores?.differenceToFull,
     seconds,
     teraflops: flops / 1e12,
     peakMemory: peakMemory / 2 ** 20

@@ -7,13 +7,13 @@ import { meanDifference } from './temporal-flickering.js'
 
 /** Keeps one frame, and a number for each. */
 export class SeamScore implements Meter<number> {
-  readonly #borders: ReadonlySet<number>
+  readonly #borders: readonly number[]
   readonly #differences: number[] = []
   #before: Picture | undefined
 
   /** @param borders first video frame of every chunk but the first */
   constructor(borders: readonly number[]) {
-    this.#borders = new Set(borders)
+    this.#borders = borders
   }
 
   add(frame: Picture): void {
@@ -21,12 +21,16 @@ export class SeamScore implements Meter<number> {
     this.#before = frame
   }
 
-  /** Undefined without a border in the video, and where most neighbouring frames are equal. */
   get value(): number | undefined {
-    const seams = this.#differences.filter((_, at) => this.#borders.has(at + 1))
-    const sorted = [...this.#differences].sort((a, b) => a - b)
-    const middle = sorted.length >> 1
-    const median = sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
-    return seams.length === 0 || median === 0 ? undefined : seams.reduce((a, b) => a + b, 0) / seams.length / median
+    return seamsOver(this.#differences, this.#borders)
   }
+}
+
+/** Of the difference of each frame but the first to the one before it. Undefined without a border in the video, and where most neighbouring frames are equal. */
+export function seamsOver(differences: readonly number[], borders: readonly number[]): number | undefined {
+  const seams = differences.filter((_, at) => borders.includes(at + 1))
+  const sorted = [...differences].sort((a, b) => a - b)
+  const middle = sorted.length >> 1
+  const median = sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
+  return seams.length === 0 || median === 0 ? undefined : seams.reduce((a, b) => a + b, 0) / seams.length / median
 }

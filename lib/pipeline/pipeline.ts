@@ -135,6 +135,15 @@ export class VideoPipeline {
     return this.#parts[component] !== undefined
   }
 
+  /**
+  Prompts can be encoded, by the model or by what replaces its encoder.
+
+  @internal
+  */
+  get encodesText(): boolean {
+    return (this.#textEncoder ?? this.#parts.textEncoder) !== undefined
+  }
+
   /** @internal */
   get engine(): Engine {
     this.#open()
