@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { TextEncoder, Transformer, VAE } from '../../lib/index.js'
 import type { TensorData } from '../../lib/index.js'
 import { loadBinding } from '../../lib/native/load.js'
+import { devices } from '../support/devices.js'
 import { expectEvaluation, fixture, named, readTensors } from '../support/fixtures.js'
 
 /** Item b of a batch, without the batch dimension. */
@@ -14,8 +15,8 @@ function item({ data, shape }: TensorData, b: number, squeeze = 1): TensorData {
   return { data: data.slice(b * size, (b + 1) * size), shape: shape.slice(squeeze) }
 }
 
-test('Open-Sora 1.2 backbone: all output channels, with and without conditioning frames', async () => {
-  await using transformer = await Transformer.fromPretrained(fixture('stdit3'), { device: 'cpu' })
+test.each(devices)('Open-Sora 1.2 backbone on %s: all output channels, with and without conditioning frames', async (device) => {
+  await using transformer = await Transformer.fromPretrained(fixture('stdit3'), { device })
   expect(transformer.hasGlobalTokens).toBe(false)
   const io = readTensors('stdit3', 'io.safetensors')
   const { fps, height, width } = JSON.parse(await readFile(fixture('stdit3', 'config.json'), 'utf8')) as { fps: number; height: number; width: number }
@@ -34,8 +35,8 @@ test('Open-Sora 1.2 backbone: all output channels, with and without conditioning
   }
 })
 
-test('T5 encoder', async () => {
-  await using encoder = await TextEncoder.fromPretrained(fixture('t5'), { device: 'cpu' })
+test.each(devices)('T5 encoder on %s', async (device) => {
+  await using encoder = await TextEncoder.fromPretrained(fixture('t5'), { device })
   const io = readTensors('t5', 'io.safetensors')
   for (let b = 0; b < 2; b++) {
     const ids = item(named(io, 'input_ids'), b).data

@@ -1,11 +1,9 @@
-// One evaluation part by part, against the fixtures, on every instruction set of the machine: what the public interface does not show (model.md §3.1–§3.5).
+// One evaluation part by part, against the fixtures, on every instruction set of the machine and every CUDA plug-in: what the public interface does not show (model.md §3.1–§3.5).
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { loadBinding } from '../../lib/native/load.js'
 import type { EvaluationRequest, NativeEngine, NativeTensor, NativeTransformer } from '../../lib/native/binding.js'
 import type { TensorData } from '../../lib/index.js'
+import { devicesAndSets, openEngine } from '../support/devices.js'
 import { compare, expectEvaluation, fixture, layouts, named, readJson, readTensors } from '../support/fixtures.js'
-
-const binding = loadBinding()
 
 interface Case {
   engine: NativeEngine
@@ -15,8 +13,8 @@ interface Case {
   negativeText: NativeTensor
 }
 
-async function open(layout: string, isa: string): Promise<Case> {
-  const engine = binding.createEngine({ device: 'cpu', threads: 2, isa })
+async function open(layout: string, device: string): Promise<Case> {
+  const engine = openEngine(device)
   const config = readJson(`vin-${layout}`, 'transformer', 'config.json')
   const model = await engine.load('transformer', config, [fixture(`vin-${layout}`, 'transformer', 'diffusion_pytorch_model.safetensors')])
   const io = readTensors(`vin-${layout}`, 'io.safetensors')
@@ -40,11 +38,11 @@ const read = async (tensor: NativeTensor): Promise<TensorData> => {
   return { data: data as Float32Array, shape }
 }
 
-for (const isa of binding.cpuFeatures()) {
-  describe.each(layouts)(`%s on ${isa}`, (layout) => {
+for (const device of devicesAndSets) {
+  describe.each(layouts)(`%s on ${device}`, (layout) => {
     let opened: Case
     beforeAll(async () => {
-      opened = await open(layout, isa)
+      opened = await open(layout, device)
     })
     afterAll(() => opened.engine.dispose())
 
@@ -79,7 +77,7 @@ for (const isa of binding.cpuFeatures()) {
 
 describe.each(layouts)('%s', (layout) => {
   test('any weight tensor scaled by 1.1 turns the guided evaluation or the global tokens red', async () => {
-    const { engine, model, io, request, negativeText } = await open(layout, binding.cpuFeatures().at(-1)!)
+    const { engine, model, io, request, negativeText } = await open(layout, 'cpu')
     const guided = { ...request, guidanceScale: 4, negativeText }
     const red = async (): Promise<boolean> => {
       const trace = model.trace(request)

@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { TextEncoder } from '../../lib/index.js'
 import type { TensorData } from '../../lib/index.js'
 import { loadBinding } from '../../lib/native/load.js'
+import { devices, openEngine } from '../support/devices.js'
 import { bits, compare, expectEvaluation, fixture, named, readJson, readTensors } from '../support/fixtures.js'
 import { directional, disturb } from '../support/gradients.js'
 import { tinyTextEncoder, tinyTransformer } from '../support/models.js'
@@ -68,9 +69,9 @@ describe('fixture weights', () => {
 const bucketEnds = [0, 1, 2, 3, 4, 5, 6, 7, 11, 15, 22, 31, 45, 63, 90, Infinity]
 const bucketOf = (distance: number): number => bucketEnds.findIndex((end) => Math.abs(distance) <= end) + (distance > 0 ? 16 : 0)
 
-test('140 tokens against the formulas in float64', async () => {
+test.each(devices)('140 tokens against the formulas in float64 on %s', async (device) => {
   const config = { vocab_size: 50, d_model: 12, d_kv: 4, d_ff: 20, num_layers: 2, num_heads: 3 }
-  await using encoder = await TextEncoder.fromConfig(config, { device: 'cpu', seed: 4 })
+  await using encoder = await TextEncoder.fromConfig(config, { device, seed: 4 })
   // The bias decides: values of about 2 instead of 0.02.
   const bias = encoder.native.weight('encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight')
   encoder.engine.native.op('linear_combination', { y: bias, a: bias, fa: 100, fb: 0, fc: 0, fd: 0 })
@@ -118,8 +119,8 @@ test('140 tokens against the formulas in float64', async () => {
   expectEvaluation((await encoder.encode({ ids })).embeds, { data: Float32Array.from(expected.flat()), shape: [140, 12] })
 })
 
-test('gradients through the transformer against finite differences, with and without recomputation', async () => {
-  const engine = binding.createEngine({ device: 'cpu', threads: 2 })
+test.each(devices)('gradients through the transformer against finite differences on %s, with and without recomputation', async (device) => {
+  const engine = openEngine(device)
   const transformer = engine.create('transformer', tinyTransformer, 5n)
   const encoder = engine.create('t5', tinyTextEncoder, 6n)
   // Untrained models hardly read the text and predict 0.

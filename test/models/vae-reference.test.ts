@@ -1,16 +1,14 @@
-// The VAE's numbers against a float64 restatement of the published one (support/reference/vae.ts), on every instruction set: widths, depths, groups and micro-batches of all kinds.
-import { afterEach, describe, expect, test } from 'vitest'
+// The VAE's numbers against a float64 restatement of the published one (support/reference/vae.ts), on every instruction set and every CUDA plug-in: widths, depths, groups and micro-batches of all kinds.
+import { afterAll, describe, expect, test } from 'vitest'
 import type { TensorData } from '../../lib/index.js'
-import { loadBinding } from '../../lib/native/load.js'
+import { deviceOf, devicesAndSets } from '../support/devices.js'
 import { compare } from '../support/fixtures.js'
 import { tinyVAE } from '../support/models.js'
 import { ReferenceVAE } from '../support/reference/vae.js'
 import type { Values } from '../support/reference/vae.js'
 import { countingVAE, pictures } from '../support/vae.js'
 
-afterEach(() => {
-  delete process.env['VIN_NATIVE_ISA']
-})
+afterAll(() => void deviceOf('cpu'))
 
 const sizes = { ...tinyVAE, scaling_factor: 0.18215 }
 const single = ({ data, shape }: Values): TensorData => ({ data: Float32Array.from(data), shape: [...shape] })
@@ -31,9 +29,8 @@ describe.each([
   const pixels = pictures(T, H, W)
   let wanted: { reference: ReferenceVAE; latents: TensorData; pixels: Values } | undefined
 
-  test.each(loadBinding().cpuFeatures())('%s', async (isa) => {
-    process.env['VIN_NATIVE_ISA'] = isa
-    const { vae, weights } = await countingVAE(config, T)
+  test.each(devicesAndSets)('%s', async (device) => {
+    const { vae, weights } = await countingVAE(config, T, { device: deviceOf(device) })
     await using _ = vae
     if (wanted === undefined) {
       const reference = new ReferenceVAE(config, weights)

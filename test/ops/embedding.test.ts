@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { at, compute, indices, normal, values } from './operands.js'
-import { devicesOf, engineOf, isAsynchronous, testOp, type OpCase } from './test-op.js'
+import { isAsynchronous } from '../support/devices.js'
+import { devicesOf, engineOf, testOp, type OpCase } from './test-op.js'
 
 const of = (title: string, n: number, [rows, D]: [number, number]): OpCase => ({
   title, inputs: { table: normal([rows, D]), ids: indices([n], rows) }, outputs: { y: { shape: [n, D] } }

@@ -2,12 +2,10 @@
 //   check     results, guard values around every operand, NaN, one thread and two (same bits), any strides (same bits), a wrong shape
 //   gradient  `<op>_backward` against central differences of the reference
 
-import { existsSync } from 'node:fs'
-import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import type { DType, NativeEngine, NativeTensor, OpArguments, TypedArray } from '../../lib/native/binding.js'
 import { loadBinding } from '../../lib/native/load.js'
-import { gpuBackend, emulatedBackend, root } from '../support/addon.js'
+import { devicesAndSets, isAsynchronous, openEngine } from '../support/devices.js'
 import { normal, random, sizeOf, wide, type Operand, type Tensor64 } from './operands.js'
 
 /** How an operand may lie in memory: ops.def. The first run of a case is dense, the second one as loose as allowed. */
@@ -78,20 +76,12 @@ const fusedCpu = binding.cpuFeatures().filter((isa) => isa !== 'portable' || pro
 /** Set by `node tools/mutants.mjs --ops`: a build of test/native/faulty_backend.cpp, and faults that it has: '<op>.<output>', separated by commas. */
 const { VIN_TEST_BACKEND: faultyBackend, VIN_TEST_FAULTS: faults = '' } = process.env
 
-/** CUDA plug-ins: the emulated one where it was built, one for a real GPU where it is named. */
-const plugins: Record<string, string | undefined> = { 'cuda-emu': emulatedBackend, cuda: gpuBackend }
-const cudaDevices = (op: string): string[] => (existsSync(join(root, 'cuda', `${op}.cu`)) ? Object.keys(plugins).filter((name) => plugins[name] !== undefined) : [])
-
 /** What an op's tests run on: the instruction sets of this machine, then CUDA; or the faulty backend, once without a fault and once with each fault of this op. */
 export const devicesOf = (op: string): string[] =>
-  faultyBackend ? ['none', ...faults.split(',').filter((fault) => fault.startsWith(`${op}.`))] : [...binding.cpuFeatures(), ...cudaDevices(op)]
+  faultyBackend ? ['none', ...faults.split(',').filter((fault) => fault.startsWith(`${op}.`))] : devicesAndSets
 
-/** Whether the device works behind the caller's back: what it finds in its memory it cannot refuse. */
-export const isAsynchronous = (device: string): boolean => device in plugins
-
-function openEngine(device: string, threads: number): NativeEngine {
-  if (device in plugins) return binding.createEngine({ device, threads, backendPath: plugins[device]! })
-  if (!faultyBackend) return binding.createEngine({ device: 'cpu', threads, isa: device })
+function openTested(device: string, threads: number): NativeEngine {
+  if (!faultyBackend) return openEngine(device, threads)
   process.env['VIN_TEST_FAULT'] = device
   return binding.createEngine({ device: 'faulty', threads, backendPath: faultyBackend })
 }
@@ -102,7 +92,7 @@ const engines = new Map<string, NativeEngine>()
 export function engineOf(device: string, threads: number): NativeEngine {
   const key = `${device} ${threads}`
   let engine = engines.get(key)
-  if (!engine) engines.set(key, (engine = openEngine(device, threads)))
+  if (!engine) engines.set(key, (engine = openTested(device, threads)))
   return engine
 }
 

@@ -1,11 +1,9 @@
 // Derivatives of whole losses, VAE and text encoder, against differences of the loss itself along a direction through all their weights.
 import { describe, expect, test } from 'vitest'
 import type { NativeEngine, NativeTensor, NativeTrainer } from '../../lib/native/binding.js'
-import { loadBinding } from '../../lib/native/load.js'
+import { onDevices, openEngine } from '../support/devices.js'
 import { disturb } from '../support/gradients.js'
 import { tinyTextEncoder, tinyTransformer, tinyVAE } from '../support/models.js'
-
-const binding = loadBinding()
 
 /** 'gradient': the direction in which the loss rises fastest. 'every tensor': each tensor goes along its gradient by the same part of its own norm, so that small ones count too. */
 const directions = ['gradient', 'every tensor'] as const
@@ -43,9 +41,10 @@ async function derivative(
   return { predicted, found }
 }
 
-describe.each(directions)('along the %s', (direction) => {
-  test('all weights of both parts of the VAE: |error|, squared error and KL of a clip of micro-batches', async () => {
-    const engine = binding.createEngine({ device: 'cpu', threads: 2 })
+describe.each(onDevices(directions))('along the %s on %s', (direction, device) => {
+  // Half a minute of the emulator's for both directions; what is wrong in any tensor shows along the second one.
+  test.runIf(device !== 'cuda-emu' || direction === 'every tensor')('all weights of both parts of the VAE: |error|, squared error and KL of a clip of micro-batches', async () => {
+    const engine = openEngine(device)
     const vae = engine.create('vae', tinyVAE, 9n)
     const names = vae.weights().map(({ name }) => name).filter((name) => name !== 'scale' && name !== 'shift')
     const trainer = engine.createTrainer([vae], [names])
@@ -64,7 +63,7 @@ describe.each(directions)('along the %s', (direction) => {
   })
 
   test('all weights of the text encoder, through the loss of a video', async () => {
-    const engine = binding.createEngine({ device: 'cpu', threads: 2 })
+    const engine = openEngine(device)
     const transformer = engine.create('transformer', tinyTransformer, 5n)
     const encoder = engine.create('t5', tinyTextEncoder, 6n)
     // Untrained models hardly read the text and predict 0; disturbed much more, rounding grows with them.
