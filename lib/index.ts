@@ -38,7 +38,7 @@ export type { ComputeType, LoadProgress, ModelOptions, TransformerPart } from '.
 export type { FromConfigOptions, PipelineConfig, PipelineDefaults } from './options/pipeline.js'
 export type { MethodName } from './methods/index.js'
 export type { Chunk, Overlap } from './plan/chunks.js'
-export type { Fusion, FusionWindow } from './plan/fusion.js'
+export type { Fusion, FusionOptions, FusionWeights, FusionWindow } from './plan/fusion.js'
 export type { StepCacheOption } from './plan/step-cache.js'
 
 export { Trainer, type LossOptions } from './training/trainer.js'

@@ -181,7 +181,12 @@ PlanKey plan_key(const Transformer& m, const DenoiseRequest& r) {
     PlanKey key("denoise", m.weights.id());
     key.add(r.latents).add(r.text).add(r.negative_text).add(r.global_tokens_from).add(r.frame_mask);
     key.add(r.residuals).add(r.reuse_residuals);
-    key.add(r.use_global_tokens).add(r.keyframes).add(r.fuse).add(r.vin_text_rows).add(r.vin_negative_text_rows);
+    key.add(r.use_global_tokens)
+        .add(r.keyframes)
+        .add(r.fuse)
+        .add(static_cast<int64_t>(r.fusion_weights))
+        .add(r.vin_text_rows)
+        .add(r.vin_negative_text_rows);
     const FrameAttention& a = r.attention;
     key.add(static_cast<int64_t>(a.kind))
         .add(a.frames)
@@ -271,10 +276,9 @@ void denoise(Ops& ops, const Transformer& m, const DenoiseRequest& r, const Tens
         for (int64_t i = 0; r.fuse && i + 1 < n; i++) {
             const Chunk &earlier = r.chunks[static_cast<size_t>(i)], &later = r.chunks[static_cast<size_t>(i + 1)];
             if (!prediction(i) || !prediction(i + 1) || later.start == later.first) continue;
-            call(ops, vin_fusion_blend_args{
-                          y.slice(1, later.first, later.start).view(),
-                          prediction(i).slice(1, later.first - earlier.first, later.start - earlier.first).view(),
-                          prediction(i + 1).slice(1, 0, later.start - later.first).view()});
+            fuse_overlap(ops, r.fusion_weights, y.slice(1, later.first, later.start),
+                         prediction(i).slice(1, later.first - earlier.first, later.start - earlier.first),
+                         prediction(i + 1).slice(1, 0, later.start - later.first));
         }
         for (size_t i = 1; i <= r.overlap_cuts.size(); i++) {
             const Chunk& later = r.chunks[i];

@@ -3,6 +3,7 @@
 #pragma once
 #include "../core/engine.h"
 #include "dit.h"
+#include "fusion.h"
 #include "vin.h"
 
 namespace vin {
@@ -17,6 +18,7 @@ struct DenoiseRequest {
     bool use_global_tokens = false;
     std::vector<int64_t> keyframes;
     bool fuse = true;
+    FusionWeights fusion_weights = FusionWeights::linear;
     FrameAttention attention;         // other than whole: one chunk of all frames, no global tokens, not in training
     std::vector<uint8_t> frame_mask;  // [N] or empty
     Tensor global_tokens_from;        // latents that the VIN reads instead

@@ -158,6 +158,13 @@ static void streaming_from_js(const Napi::Object& request, const Transformer& m,
         throw invalid("Expected an anchor from 0 to ", frames - 1, " but received ", r.anchor);
 }
 
+static FusionWeights fusion_weights_from_js(const Napi::Object& object) {
+    const std::string name = text(object, "fusionWeights", "linear");
+    if (name == "linear") return FusionWeights::linear;
+    if (name == "raised-cosine") return FusionWeights::raised_cosine;
+    throw invalid("Expected 'linear' or 'raised-cosine' for fusionWeights but received '", name, "'");
+}
+
 static std::vector<int64_t> overlap_cuts_from_js(const Napi::Object& object, const std::vector<Chunk>& chunks) {
     if (!has(object, "overlapCuts")) return {};
     const std::vector<int64_t> cuts = integers(object.Get("overlapCuts"), "overlapCuts");
@@ -193,6 +200,7 @@ PendingEvaluation evaluation_from_js(const Napi::Object& object, const Transform
     r.width = required_number(object, "width");
     r.guidance_scale = number(object, "guidanceScale", 1);
     r.fuse = flag(object, "fuse", true);
+    r.fusion_weights = fusion_weights_from_js(object);
     r.chunks = chunks_from_js(object, frames);
     r.frame_mask = mask_from_js(object, frames);
     r.use_global_tokens = has(object, "keyframes");

@@ -1,7 +1,7 @@
 // VIN's chunk plan without global tokens: context and fusion as asked. `contextFrames: 0` isolates the chunks completely.
 
 import { planChunks } from '../plan/chunks.js'
-import { fuses } from '../plan/fusion.js'
+import { fusionAt } from '../plan/fusion.js'
 import type { Method } from './method.js'
 
 export const independent: Method = {
@@ -9,5 +9,5 @@ export const independent: Method = {
   order: 'parallel',
   globalTokens: false,
   plan: ({ latentFrames, chunkFrames, contextFrames }) => ({ chunks: planChunks(latentFrames, chunkFrames, contextFrames) }),
-  evaluation: ({ chunks }, step, numInferenceSteps, fusion) => ({ chunks, fuse: fuses(fusion, step, numInferenceSteps) })
+  evaluation: ({ chunks }, step, numInferenceSteps, fusion) => ({ chunks, ...fusionAt(fusion, step, numInferenceSteps) })
 }

@@ -2,7 +2,7 @@
 
 import type { FrameAttention } from '../plan/attention.js'
 import type { Chunk } from '../plan/chunks.js'
-import type { Fusion } from '../plan/fusion.js'
+import type { Fusion, FusionWeights } from '../plan/fusion.js'
 
 /** What a plan depends on; frames are latent frames. */
 export interface Geometry {
@@ -32,6 +32,7 @@ export interface Evaluation {
   streaming?: { anchor?: number | undefined } | undefined
   /** Blend overlaps, or cut each at a place of its own: the frames of it that the earlier chunk keeps, per chunk but the first. */
   fuse: boolean
+  fusionWeights?: FusionWeights | undefined
   overlapCuts?: number[] | undefined
 }
 

@@ -1,7 +1,7 @@
 // Video Interface Networks: chunks in parallel, global tokens from the keyframes of the whole video, blended overlaps.
 
 import { planChunks } from '../plan/chunks.js'
-import { fuses } from '../plan/fusion.js'
+import { fusionAt } from '../plan/fusion.js'
 import { planKeyframes } from '../plan/keyframes.js'
 import type { Method } from './method.js'
 
@@ -13,5 +13,5 @@ export const vin: Method = {
     chunks: planChunks(latentFrames, chunkFrames, contextFrames),
     keyframes: planKeyframes(latentFrames, keyframeInterval, latentFps)
   }),
-  evaluation: ({ chunks, keyframes }, step, numInferenceSteps, fusion) => ({ chunks, keyframes, fuse: fuses(fusion, step, numInferenceSteps) })
+  evaluation: ({ chunks, keyframes }, step, numInferenceSteps, fusion) => ({ chunks, keyframes, ...fusionAt(fusion, step, numInferenceSteps) })
 }

@@ -4,6 +4,7 @@
 import type { VinError } from '../errors.js'
 import type { FrameAttention } from '../plan/attention.js'
 import type { Chunk } from '../plan/chunks.js'
+import type { FusionWeights } from '../plan/fusion.js'
 
 export type DType = 'float32' | 'bfloat16' | 'float16' | 'int32' | 'uint8' | 'float64'
 export type TypedArray = Float32Array | Float64Array | Int32Array | Uint8Array
@@ -67,6 +68,8 @@ export interface EvaluationRequest<T = NativeTensor> {
   keyframes?: readonly number[] | undefined
   /** Blend overlaps (the default); false: the owner's value. */
   fuse?: boolean | undefined
+  /** Weights of the blend; absent: 'linear'. */
+  fusionWeights?: FusionWeights | undefined
   /** How self-attention over frames sees the one chunk of all frames (methods.md §3, §4); absent: every frame sees every frame. Not in training. */
   attention?: FrameAttention | undefined
   /** Chunks read the latent frames before them through `cam.*`, and one frame of the video through `apm.*` (methods.md §5), where the model has them; absent: neither. Not with keyframes. */

@@ -6,6 +6,7 @@ import { checkMask } from '../models/mask.js'
 import type { TransformerConfig } from '../models/transformer.js'
 import { checkShape, type TensorLike } from '../native/tensor.js'
 import { checkContext } from '../plan/chunks.js'
+import { fusionWeights, type FusionWeights } from '../plan/fusion.js'
 
 /** Methods that are one evaluation of the whole video; 'spectral-blend' blends, as in the first half of its steps. */
 export type DenoiseMethod = 'vin' | 'independent' | 'full' | 'freenoise' | 'spectral-blend'
@@ -58,6 +59,8 @@ export interface DenoiseOptions<T extends TensorLike = TensorLike> extends Chunk
   guidanceScale?: number | undefined
   /** Blend the overlaps of neighbouring chunks; false keeps the owner's value. @default true */
   fuse?: boolean | undefined
+  /** Weights of the blend. @default 'linear' */
+  fusionWeights?: FusionWeights | undefined
   /**
   'vin'; 'independent': chunks without global tokens; 'full': one chunk without them; 'freenoise', 'spectral-blend': one chunk whose frames attend in windows, or
   to all frames and to nearby ones.
@@ -74,7 +77,7 @@ export interface DenoiseOptions<T extends TensorLike = TensorLike> extends Chunk
   signal?: AbortSignal | undefined
 }
 
-type WithDefault = 'fps' | 'width' | 'height' | 'guidanceScale' | 'fuse' | 'method' | keyof PlanLengths
+type WithDefault = 'fps' | 'width' | 'height' | 'guidanceScale' | 'fuse' | 'fusionWeights' | 'method' | keyof PlanLengths
 
 /** Every option; those without a default are undefined where they were not given. */
 export type ResolvedDenoiseOptions<T extends TensorLike = TensorLike> = Omit<DenoiseOptions<T>, WithDefault | 'frameMask'> &
@@ -112,6 +115,10 @@ export function resolvePlanOptions(options: ChunkOptions, config: Readonly<Trans
   return { chunkFrames, contextFrames, keyframeInterval }
 }
 
+export function checkFusionWeights(weights: unknown, name: string): FusionWeights {
+  return checkOneOf(weights, name, fusionWeights)
+}
+
 function checkMethod(method: unknown): DenoiseMethod {
   return checkOneOf(method, 'method', ['vin', 'independent', 'full', 'freenoise', 'spectral-blend'])
 }
@@ -128,6 +135,7 @@ const denoiseChecks: Checks<DenoiseOptions> = {
   width: (value) => checkInteger(value, 'width', 1, 65_536),
   height: (value) => checkInteger(value, 'height', 1, 65_536),
   fuse: checkBoolean,
+  fusionWeights: checkFusionWeights,
   method: checkMethod,
   signal: checkSignal,
   ...evaluationChecks
@@ -145,6 +153,6 @@ export function resolveDenoiseOptions<T extends TensorLike>(options: DenoiseOpti
   if (options.negativePromptEmbeds !== undefined) checkText(options.negativePromptEmbeds, 'negativePromptEmbeds', config)
   if (options.globalTokensFrom !== undefined) checkShape(options.globalTokensFrom, 'globalTokensFrom', shape)
   const frameMask = options.frameMask === undefined ? undefined : checkMask(options.frameMask, 'frameMask', N)
-  const defaults = { fps: 16, width: 8 * W, height: 8 * H, guidanceScale: 1, fuse: true, method: 'vin' as const }
+  const defaults = { fps: 16, width: 8 * W, height: 8 * H, guidanceScale: 1, fuse: true, fusionWeights: 'linear' as const, method: 'vin' as const }
   return Object.freeze({ ...defaults, ...given, ...resolvePlanOptions(options, config), shape, frameMask })
 }

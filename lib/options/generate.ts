@@ -7,7 +7,7 @@ import type { TransformerConfig } from '../models/transformer.js'
 import { checkSeed } from '../native/ops.js'
 import { Tensor, checkShape, type TensorData, type TensorLike } from '../native/tensor.js'
 import { checkContext } from '../plan/chunks.js'
-import { fusionNames, type Fusion } from '../plan/fusion.js'
+import { fusionNames, fusionWindow, type Fusion, type FusionOptions } from '../plan/fusion.js'
 import { endsInPadding, latentFramesOf, videoFramesOf, type MicroBatch } from '../plan/frames.js'
 import { stepCacheNames, type StepCacheOption } from '../plan/step-cache.js'
 import { createScheduler, type Scheduler, type SchedulerOption } from '../schedulers/index.js'
@@ -15,7 +15,7 @@ import { checkTarget } from '../schedulers/scheduler.js'
 import type { ImageInput } from '../video/image.js'
 import type { Frame } from '../video/index.js'
 import type { Video } from '../video/video.js'
-import { checkText, evaluationChecks, resolvePlanOptions, type ChunkOptions } from './denoise.js'
+import { checkFusionWeights, checkText, evaluationChecks, resolvePlanOptions, type ChunkOptions } from './denoise.js'
 import type { ResolvedLimits } from './limits.js'
 import type { PipelineDefaults } from './pipeline.js'
 
@@ -136,7 +136,8 @@ export interface GenerateOptions extends ChunkOptions {
   */
   randomizedBlending?: boolean | undefined
   /**
-  When overlaps are blended: while until < (n − step)/n ≤ from. 'early' is 1 → 0.4, 'mid' 0.7 → 0.3, 'late' 0.4 → 0.
+  When overlaps are blended: while until < (n − step)/n ≤ from. 'early' is 1 → 0.4, 'mid' 0.7 → 0.3, 'late' 0.4 → 0. And with which `weights`: what an object does
+  not say is as in 'early', and linear.
 
   @default 'early'
   */
@@ -440,11 +441,12 @@ function resolvePrompt(entries: readonly CheckedEntry[], latentFramesPerSecond: 
 
 function resolveFusion(fusion: unknown = 'early'): Fusion {
   if (typeof fusion === 'string') return checkOneOf(fusion, 'fusion', fusionNames) as Fusion
-  checkNames(fusion, 'fusion', ['from', 'until'])
-  const { from, until } = fusion as { from: unknown; until: unknown }
+  checkNames(fusion, 'fusion', ['from', 'until', 'weights'])
+  const { weights } = fusion as FusionOptions
+  const { from, until } = fusionWindow(fusion as FusionOptions)
   const window = { from: checkNumber(from, 'fusion.from', 0, 1), until: checkNumber(until, 'fusion.until', 0, 1) }
   if (window.until > window.from) throw rangeError(`Expected fusion.until of at most fusion.from ${window.from} but received ${window.until}`)
-  return Object.freeze(window)
+  return Object.freeze(weights === undefined ? window : { ...window, weights: checkFusionWeights(weights, 'fusion.weights') })
 }
 
 function checkStepCache(value: unknown): StepCacheOption {

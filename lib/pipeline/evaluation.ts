@@ -64,9 +64,9 @@ export interface EvaluationParts<T> {
 /** The native request; with shapes for tensors, that of its dry run. */
 export function evaluationRequest<T = NativeTensor>(parts: EvaluationParts<T>): EvaluationRequest<T> {
   const { latents, timestep, text, evaluation, fps, height, width, anchorGuidanceScale, frameMask, globalTokensFrom, chunksInFlight, cancel } = parts
-  const { chunks, keyframes, attention, fuse, overlapCuts } = evaluation
+  const { chunks, keyframes, attention, fuse, fusionWeights, overlapCuts } = evaluation
   const streaming = evaluation.streaming && { ...evaluation.streaming, anchorGuidanceScale }
-  return { latents, timestep, ...text, fps, height, width, chunks, keyframes, attention, streaming, fuse, overlapCuts, frameMask, globalTokensFrom, chunksInFlight, cancel }
+  return { latents, timestep, ...text, fps, height, width, chunks, keyframes, attention, streaming, fuse, fusionWeights, overlapCuts, frameMask, globalTokensFrom, chunksInFlight, cancel }
 }
 
 /** The request of pipeline.denoise; tensors it makes belong to the scope. */
@@ -83,5 +83,5 @@ export async function denoiseRequest(transformer: Transformer, options: Resolved
     taken(options.globalTokensFrom)
   ])
   const conditioning = conditionText(transformer, [text], negative, options.guidanceScale, scope)
-  return evaluationRequest({ ...options, latents, text: conditioning, evaluation: { ...plan, fuse: options.fuse }, globalTokensFrom, cancel })
+  return evaluationRequest({ ...options, latents, text: conditioning, evaluation: { ...plan, fuse: options.fuse, fusionWeights: options.fusionWeights }, globalTokensFrom, cancel })
 }

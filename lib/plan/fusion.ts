@@ -1,11 +1,26 @@
-// When overlaps are blended, as a window over the schedule: at sampling step s of n while until < (n − s)/n ≤ from.
+// When overlaps are blended, as a window over the schedule: at sampling step s of n while until < (n − s)/n ≤ from; and with which weights.
 
 export interface FusionWindow {
   from: number
   until: number
 }
 
-export type Fusion = 'early' | 'mid' | 'late' | 'none' | FusionWindow
+/**
+The later chunk's share of latent frame k of an overlap of F: 'linear' is k/F, as in the paper; 'raised-cosine' ½ (1 − cos(π k/F)), which leaves each chunk more
+slowly and changes faster in the middle (Harris, "On the use of windows for harmonic analysis with the discrete Fourier transform", 1978).
+*/
+export type FusionWeights = 'linear' | 'raised-cosine'
+
+export interface FusionOptions {
+  /** @default 1 */
+  from?: number | undefined
+  /** @default 0.4 */
+  until?: number | undefined
+  /** @default 'linear' */
+  weights?: FusionWeights | undefined
+}
+
+export type Fusion = 'early' | 'mid' | 'late' | 'none' | FusionOptions
 
 const windows: Record<string, FusionWindow> = {
   early: { from: 1, until: 0.4 },
@@ -15,9 +30,13 @@ const windows: Record<string, FusionWindow> = {
 }
 
 export const fusionNames = Object.keys(windows)
+export const fusionWeights: readonly FusionWeights[] = ['linear', 'raised-cosine']
 
-function fusionWindow(fusion: Fusion): FusionWindow {
-  return typeof fusion === 'string' ? (windows[fusion] as FusionWindow) : fusion
+/** What is not said is as in 'early'. */
+export function fusionWindow(fusion: Fusion): FusionWindow {
+  const early = windows['early'] as FusionWindow
+  if (typeof fusion === 'string') return windows[fusion] ?? early
+  return { from: fusion.from ?? early.from, until: fusion.until ?? early.until }
 }
 
 /** The quotient is compared with the literals: a product such as 0.7 · n is inexact. */
@@ -25,4 +44,9 @@ export function fuses(fusion: Fusion, step: number, numInferenceSteps: number): 
   const { from, until } = fusionWindow(fusion)
   const remaining = (numInferenceSteps - step) / numInferenceSteps
   return until < remaining && remaining <= from
+}
+
+/** What a step's evaluation is told of its overlaps. */
+export function fusionAt(fusion: Fusion, step: number, numInferenceSteps: number): { fuse: boolean; fusionWeights?: FusionWeights | undefined } {
+  return { fuse: fuses(fusion, step, numInferenceSteps), fusionWeights: typeof fusion === 'string' ? undefined : fusion.weights }
 }

@@ -12,6 +12,8 @@ import type {
   Frame,
   FromConfigOptions,
   Fusion,
+  FusionOptions,
+  FusionWeights,
   FusionWindow,
   GenerateCallOptions,
   GeneratedVideo,
@@ -69,7 +71,9 @@ expectTypeOf<FitStepCacheOptions>().toEqualTypeOf<{
 expectTypeOf<StepCacheFit>().toEqualTypeOf<{ polynomial: number[]; changes: [input: number, added: number][]; error: number }>()
 expectTypeOf(fitStepCache).toEqualTypeOf<(options: FitStepCacheOptions) => Promise<StepCacheFit>>()
 expectTypeOf<StepCacheOption>().toEqualTypeOf<'off' | 'slow' | 'fast' | number>()
-expectTypeOf<Fusion>().toEqualTypeOf<'early' | 'mid' | 'late' | 'none' | FusionWindow>()
+expectTypeOf<FusionWeights>().toEqualTypeOf<'linear' | 'raised-cosine'>()
+expectTypeOf<FusionOptions>().toEqualTypeOf<{ from?: number | undefined; until?: number | undefined; weights?: FusionWeights | undefined }>()
+expectTypeOf<Fusion>().toEqualTypeOf<'early' | 'mid' | 'late' | 'none' | FusionOptions>()
 expectTypeOf<StepResult>().toEqualTypeOf<TensorLike | void | undefined>()
 
 expectTypeOf<GenerateOptions>().toEqualTypeOf<{
@@ -147,6 +151,7 @@ expectTypeOf<DenoiseOptions<TensorData>>().toEqualTypeOf<{
   height?: number | undefined
   guidanceScale?: number | undefined
   fuse?: boolean | undefined
+  fusionWeights?: FusionWeights | undefined
   method?: 'vin' | 'independent' | 'full' | 'freenoise' | 'spectral-blend' | undefined
   chunkFrames?: number | undefined
   contextFrames?: number | undefined
