@@ -63,6 +63,9 @@ struct Block {
     std::vector<BlockThread*> ready;  // released by a barrier, last one first
     size_t next = 0;                  // into order: threads before it have started
     size_t waiting = 0, exited = 0;
+    const char* file = nullptr;  // the barrier at which the first of those that wait now has arrived
+    int line = 0;
+    bool diverged = false;  // another one waits elsewhere
 
     std::vector<unsigned char> shared;
     std::vector<std::pair<int, int>> arrays;  // declared parts of the shared memory: begin, end
@@ -81,12 +84,21 @@ struct Block {
         threads.resize(count);
         order.resize(count);
         shared.resize(each.shared_bytes + 2 * margin);
+        for (size_t i = 0; i < count; i++) {
+            const unsigned linear = static_cast<unsigned>(i), x = each.block.x, y = each.block.y;
+            threads[i].thread_index = {linear % x, linear / x % y, linear / x / y};
+            threads[i].block_size = each.block;
+            threads[i].grid_size = each.grid;
+        }
     }
     ~Block();
     void go(const Fiber& fiber);
     void run(Index3 index);
     void start(Fiber* fiber);
+    void arrive(BlockThread& thread, const char* at, int in_line);
+    BlockThread* next_ready();
     void meet();
+    void report_divergence();
     void release();
     void check_shared();
     std::string place(const BlockThread& thread) const;
@@ -144,30 +156,59 @@ void run_threads(void* argument) {
 
 std::string Block::place(const BlockThread& thread) const { return "thread " + triple(thread.thread_index); }
 
-// Every thread has either arrived at a barrier or exited: they may go on if they all wait at the same one.
+// The same text of a file may lie in several places.
+bool same_site(const char* a, int line_a, const char* b, int line_b) {
+    return line_a == line_b && (a == b || strcmp(a, b) == 0);
+}
+
+void Block::arrive(BlockThread& thread, const char* at, int in_line) {
+    thread.file = at;
+    thread.line = in_line;
+    if (waiting++ == 0) {
+        file = at;
+        line = in_line;
+    } else if (!same_site(at, in_line, file, line)) {
+        diverged = true;
+    }
+    meet();
+}
+
+// When every thread has either arrived at a barrier or exited: they may go on if they all wait at the same one.
 void Block::meet() {
     if (waiting == 0 || waiting + exited < threads.size()) return;
+    if (diverged || exited > 0) report_divergence();
+    release();
+}
+
+void Block::report_divergence() {
     const BlockThread& first =
         *std::find_if(threads.begin(), threads.end(), [](const BlockThread& t) { return !t.exited; });
     for (const BlockThread& thread : threads) {
         if (thread.exited)
             stop("barrier divergence: " + place(first) + " waits at " + site(first.file, first.line) + ", " +
                  place(thread) + " has exited");
-        if (thread.line != first.line || strcmp(thread.file, first.file) != 0)
+        if (!same_site(thread.file, thread.line, first.file, first.line))
             stop("barrier divergence: " + place(first) + " waits at " + site(first.file, first.line) + ", " +
                  place(thread) + " at " + site(thread.file, thread.line));
     }
-    release();
 }
 
 void Block::release() {
     waiting = 0;
+    diverged = false;
     schedule.permute(order.data(), static_cast<int>(order.size()), generator);
     ready.resize(threads.size());
     for (size_t i = 0; i < order.size(); i++) ready[ready.size() - 1 - i] = &threads[order[i]];
 }
 
-// Lets a fiber run until it switches back.
+BlockThread* Block::next_ready() {
+    BlockThread* thread = ready.back();
+    ready.pop_back();
+    current = thread;
+    return thread;
+}
+
+// Lets a fiber run, and those that it switches to, until one of them switches back.
 void Block::go(const Fiber& fiber) {
     fiber_switch(scheduler, fiber);
     if (!wild) return;
@@ -211,18 +252,15 @@ void Block::check_shared() {
 
 void Block::run(Index3 index) {
     for (size_t i = 0; i < threads.size(); i++) {
-        const unsigned linear = static_cast<unsigned>(i), x = launch.block.x, y = launch.block.y;
-        threads[i] = {};
-        threads[i].thread_index = {linear % x, linear / x % y, linear / x / y};
         threads[i].block_index = index;
-        threads[i].block_size = launch.block;
-        threads[i].grid_size = launch.grid;
+        threads[i].exited = false;
     }
     schedule.permute(order.data(), static_cast<int>(order.size()), generator);
     std::fill(shared.begin(), shared.end(), unused);
     arrays.clear();
     ready.clear();
     next = waiting = exited = 0;
+    diverged = false;
     while (fault.empty() && exited < threads.size()) {
         if (next < threads.size()) {
             Fiber* fiber = nullptr;
@@ -232,10 +270,7 @@ void Block::run(Index3 index) {
             }
             start(fiber);
         } else {
-            BlockThread* thread = ready.back();
-            ready.pop_back();
-            current = thread;
-            go(*thread->fiber);
+            go(*next_ready()->fiber);
         }
     }
     if (fault.empty()) check_shared();
@@ -244,12 +279,13 @@ void Block::run(Index3 index) {
 }  // namespace
 
 void sync_threads(const char* file, int line) {
+    Block& block = *running;
     BlockThread& thread = *static_cast<BlockThread*>(current);
-    thread.file = file;
-    thread.line = line;
-    running->waiting++;
-    running->meet();
-    fiber_switch(*thread.fiber, running->scheduler);
+    block.arrive(thread, file, line);
+    // Straight to the next one; the scheduler has those that have not started.
+    if (block.ready.empty()) return fiber_switch(*thread.fiber, block.scheduler);
+    const BlockThread* next = block.next_ready();
+    if (next != &thread) fiber_switch(*thread.fiber, *next->fiber);
 }
 
 unsigned char* shared_memory(int offset, int bytes) {
