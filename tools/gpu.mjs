@@ -1,42 +1,124 @@
-// npm run test:gpu: runs test/gpu on this machine's GPU, with the plug-in that build:cuda has made, else one that this machine's nvcc makes for its GPU. Needs
-// nothing from npm but a built addon, so that it runs where no package registry can be reached. VIN_SANITIZE=1 runs the tests under compute-sanitizer too.
+// npm run test:gpu: proves the CUDA plug-in on this machine's GPU, in ten minutes and without a network: the tests of ops, models and training with the GPU as their device,
+// `generate` against the CPU, throughput beside measured ceilings and PyTorch, compute-sanitizer. Addon and plug-in have been built before. The report is written as results
+// come: a line of JSON each, and a page. Exit code 0: all that ran has passed, and what did not run is not installed here.
 import { spawnSync } from 'node:child_process'
-import { existsSync, readdirSync } from 'node:fs'
-import { join } from 'node:path'
-import { buildCuda, stage } from './cuda.mjs'
-import { isMain, root, which } from './stamp.mjs'
+import { createHash } from 'node:crypto'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { cpus, tmpdir } from 'node:os'
+import { join, relative, resolve } from 'node:path'
+import { parseArgs } from 'node:util'
+import { partsOf } from '../test/gpu/parts.mjs'
+import { Report } from '../test/gpu/report.mjs'
+import { good, killAll, runPart } from '../test/gpu/run.mjs'
+import { stage } from './cuda.mjs'
+import { kitFile, packKit, unpackKit } from './gpu-kit.mjs'
+import { isMain, root, say } from './stamp.mjs'
 
-function call(command, args, options = {}) {
-  const { status, error, stdout } = spawnSync(command, args, { cwd: root, encoding: 'utf8', stdio: ['inherit', options.read ? 'pipe' : 'inherit', 'inherit'], env: { ...process.env, ...options.env } })
-  if (error !== undefined) throw new Error(`Expected ${command} on PATH but it cannot be run: ${error.message}`)
-  if (status !== 0) throw new Error(`${command} ${args.join(' ')} ended with ${status}`)
-  return stdout
+const help = `npm run test:gpu [-- options], or node tools/gpu.mjs [options] where there is no npm
+
+  --report DIR     where report.jsonl and report.md are written (default: test/gpu/reports/<date>-<gpu>)
+  --only A,B       these parts alone: device, ops, large, models, training, generate, throughput, pytorch, memcheck, racecheck, initcheck, synccheck
+  --minutes N      ends after N minutes (default 10, 30 to rehearse); what is left is named
+  --plugin FILE    the plug-in (default: build-backends/stage/backends/cuda13/libvin_cuda.so, then cuda12)
+  --python PATH    the Python that may have PyTorch (default: python3)
+  --stall N        seconds after which an item that says nothing counts as hung
+  --rehearse       on the emulated device, with small sizes
+  --kit            packs what a machine without compiler and registry needs beside the tracked files, and runs nothing
+`
+
+/** By the newest toolkit that was built. */
+function pluginOf({ plugin, rehearse }) {
+  if (plugin !== undefined) return resolve(plugin)
+  const files = rehearse ? [join(root, 'build-backends', 'emu', 'libvin_cuda.so')] : ['cuda13', 'cuda12'].map((id) => join(stage, id, 'libvin_cuda.so'))
+  return files.find((file) => existsSync(file))
 }
 
-export async function testGPU() {
-  const [gpu] = call('nvidia-smi', ['--query-gpu=name,driver_version,compute_cap', '--format=csv,noheader'], { read: true }).split('\n')
-  console.log(`${gpu}, ${new Date().toISOString().slice(0, 10)}`)
-  const plugin = join(stage, 'cuda13', 'libvin_cuda.so')
-  if (!existsSync(plugin)) {
-    process.env.CUDACXX ??= which('nvcc')
-    const capability = gpu.split(',').at(-1).trim().replace('.', '')
-    await buildCuda({ toolkits: ['13'], architectures: [capability === '90' ? '90a' : capability] })
+function nameOfGPU() {
+  const { status, stdout } = spawnSync('nvidia-smi', ['--query-gpu=name', '--format=csv,noheader'], { encoding: 'utf8', timeout: 15_000 })
+  return status === 0 ? stdout.split('\n')[0].trim() : undefined
+}
+
+/** Of a folder that is no clone the kit knows. */
+function commit() {
+  const git = (...args) => spawnSync('git', args, { cwd: root, encoding: 'utf8' })
+  const { status, stdout } = git('rev-parse', '--short', 'HEAD')
+  if (status === 0) return `${stdout.trim()}${git('status', '--porcelain').stdout.trim() === '' ? '' : ' with changes'}`
+  const note = join(root, 'build-backends', 'gpu-kit.json')
+  return existsSync(note) ? JSON.parse(readFileSync(note, 'utf8')).commit : 'unknown'
+}
+
+function freeFolder(folder) {
+  for (let n = 1; ; n++) {
+    const name = n === 1 ? folder : `${folder}-${n}`
+    if (!existsSync(name)) return name
   }
-  const tests = readdirSync(join(root, 'test', 'gpu')).filter((name) => name.endsWith('.test.mjs')).map((name) => join(root, 'test', 'gpu', name))
-  const env = { VIN_GPU_BACKEND: plugin }
-  call(process.execPath, ['--test', '--test-reporter=spec', ...tests], { env })
-  if (process.env.VIN_SANITIZE) {
-    for (const tool of ['memcheck', 'initcheck', 'racecheck', 'synccheck']) {
-      console.log(`compute-sanitizer ${tool}`)
-      // A test file by itself is a program: no child processes, whose errors the sanitizer would have to follow.
-      for (const test of tests) call('compute-sanitizer', ['--tool', tool, '--error-exitcode', '9', process.execPath, test], { env })
+}
+
+export async function testGPU(values) {
+  const { rehearse = false, python = 'python3' } = values
+  const minutes = Number(values.minutes ?? (rehearse ? 30 : 10))
+  const start = performance.now()
+  const remaining = () => minutes * 60 - (performance.now() - start) / 1000
+  unpackKit()
+  const plugin = pluginOf(values)
+  if (plugin === undefined) throw new Error(`Expected a plug-in but none was built: npm run ${rehearse ? 'build:emu' : 'build:cuda'}, before a GPU is waited for`)
+  for (const [file, advice] of [['build/Release/vin-native.node', 'npm run build'], ['node_modules/vitest/vitest.mjs', 'npm ci']]) {
+    if (!existsSync(join(root, file))) throw new Error(`Expected ${file} but it is not there: ${advice}, or carry ${kitFile} here, which npm run test:gpu -- --kit packs`)
+  }
+  const context = { root, device: rehearse ? 'cuda-emu' : 'cuda', rehearse, python }
+  const parts = partsOf(context)
+  const only = values.only?.split(',')
+  const unknown = only?.find((name) => !parts.some((part) => part.name === name))
+  if (unknown !== undefined) throw new Error(`Expected parts of ${parts.map(({ name }) => name).join(', ')} for --only but received ${unknown}`)
+  if (values.stall !== undefined) for (const part of parts) part.stall = Number(values.stall)
+
+  const gpu = rehearse ? 'the emulated device, small sizes' : (nameOfGPU() ?? 'unknown')
+  const date = new Date().toISOString()
+  const folder = values.report ?? freeFolder(join(root, 'test', 'gpu', 'reports', `${date.slice(0, 10)}-${gpu.toLowerCase().replace(/[^a-z0-9]+/g, '-')}`))
+  const report = new Report(rehearse && values.report === undefined ? join(root, 'build-backends', 'gpu-rehearsal') : folder, parts.map(({ name }) => name))
+  say(`the report comes to ${report.page}`)
+  report.add({ kind: 'start', date, gpu, commit: commit(), plugin: `${relative(root, plugin)}, ${createHash('sha256').update(readFileSync(plugin)).digest('hex').slice(0, 16)}`, node: process.version, cpu: `${cpus().length} × ${cpus()[0]?.model ?? 'unknown'}`, command: ['test:gpu', ...process.argv.slice(2)].join(' ') })
+
+  const scratch = mkdtempSync(join(tmpdir(), 'vin-gpu-'))
+  const stop = (signal) => {
+    killAll()
+    report.add({ kind: 'end', good: false, reason: `ended by ${signal}` })
+    process.exit(1)
+  }
+  process.once('SIGINT', stop).once('SIGTERM', stop)
+  let well = true
+  let opened = true
+  try {
+    for (const part of parts) {
+      let result
+      if (only !== undefined && !only.includes(part.name)) result = { part: part.name, status: 'not run', reason: 'not among those of --only' }
+      else if (!opened) result = { part: part.name, status: 'not run', reason: 'the device did not open' }
+      else if (remaining() < 1) result = { part: part.name, status: 'cut off', reason: `the ${minutes} minutes were over` }
+      else {
+        say(`${part.name} …`)
+        const job = { plugin, rehearse, python }
+        result = await runPart(part, { cwd: root, job, records: join(scratch, 'records'), remaining: remaining(), take: (row) => report.add(row), say: (text) => process.stdout.write(text) })
+      }
+      report.add({ kind: 'part', ...result })
+      say(`${part.name}: ${result.status}${result.reason === undefined ? '' : `, ${result.reason}`}`)
+      if (!good.includes(result.status)) well = false
+      if (part.name === 'device' && result.status !== 'passed' && result.reason !== 'not among those of --only') opened = false
     }
+    report.add({ kind: 'end', good: well, seconds: Math.round((performance.now() - start) / 1000) })
+  } finally {
+    rmSync(scratch, { recursive: true, force: true })
   }
+  return well ? 0 : 1
 }
 
 if (isMain(import.meta.url)) {
   try {
-    await testGPU()
+    const text = { type: 'string' }
+    const flag = { type: 'boolean' }
+    const { values } = parseArgs({ options: { report: text, only: text, minutes: text, plugin: text, python: text, stall: text, rehearse: flag, kit: flag, help: { ...flag, short: 'h' } } })
+    if (values.help) console.log(help)
+    else if (values.kit) packKit(values)
+    else process.exitCode = await testGPU(values)
   } catch (error) {
     console.error(error.message)
     process.exitCode = 1

@@ -1,14 +1,15 @@
-// `generate` on the emulated device, text to pixels, against the CPU.
-import { expect, test } from 'vitest'
+// `generate` on the emulated device and on a GPU, text to pixels, against the CPU.
+import { describe, expect, test } from 'vitest'
 import { VideoPipeline } from '../../lib/index.js'
-import { emulatedBackend } from '../support/addon.js'
+import type { Device } from '../../lib/native/backends.js'
+import { cudaDevices, deviceOf } from '../support/devices.js'
 import { counters, setEmulator } from '../support/emulator.js'
 import { psnr } from '../video/support.js'
 
 const options = { prompt: 'a red circle moves over the meadow', numFrames: 16, numInferenceSteps: 4, guidanceScale: 2, seed: 7 }
 
-async function pixels(device: 'cpu' | 'cuda-emu'): Promise<Uint8Array> {
-  await using pipeline = await VideoPipeline.fromPretrained('demo', { device })
+async function pixels(device: Device): Promise<Uint8Array> {
+  await using pipeline = await VideoPipeline.fromPretrained('demo', { device: deviceOf(device) })
   const frames: Uint8Array[] = []
   for await (const { data } of (await pipeline.generate(options)).frames()) frames.push(data.slice())
   expect(frames.length).toBe(options.numFrames)
@@ -16,12 +17,14 @@ async function pixels(device: 'cpu' | 'cuda-emu'): Promise<Uint8Array> {
 }
 
 // About 17 s of processor time, nearly all of it on the emulator.
-test.runIf(emulatedBackend)('the built-in model draws on cuda-emu what it draws on the CPU', { timeout: 300_000 }, async () => {
-  setEmulator({})
-  const expected = await pixels('cpu')
-  const found = await pixels('cuda-emu')
-  expect(counters().launches).toBeGreaterThan(1000)
-  expect(expected.length).toBe(16 * 64 * 64 * 3)
-  // Half of all pixels one step of 255 apart would be 51 dB; noise whose sums have another order moves far fewer.
-  expect(psnr(found, expected)).toBeGreaterThan(60)
+describe.runIf(cudaDevices.length > 0).each<Device>(cudaDevices.length > 0 ? cudaDevices : ['cuda-emu'])('the built-in model on %s', (device) => {
+  test('draws what it draws on the CPU', { timeout: 300_000 }, async () => {
+    setEmulator({})
+    const expected = await pixels('cpu')
+    const found = await pixels(device)
+    if (device === 'cuda-emu') expect(counters().launches).toBeGreaterThan(1000)
+    expect(expected.length).toBe(16 * 64 * 64 * 3)
+    // Half of all pixels one step of 255 apart would be 51 dB; noise whose sums have another order moves far fewer.
+    expect(psnr(found, expected)).toBeGreaterThan(60)
+  })
 })
