@@ -74,5 +74,5 @@ export type {
   OpticalFlow
 } from './evaluate/index.js'
 
-export { compare } from './compare/index.js'
-export type { CompareEstimate, CompareOptions, CompareProgress, CompareReport, CompareRow, Estimate, ReportGroup, RowRuntime } from './compare/index.js'
+export { compare, countVotes, makeStudy } from './compare/index.js'
+export type { CompareEstimate, CompareOptions, CompareProgress, CompareReport, CompareRow, Estimate, ReportGroup, RowRuntime, Study, StudyAnswers, StudyOptions, StudyResult, StudySummary, StudyVote } from './compare/index.js'

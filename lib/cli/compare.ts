@@ -7,6 +7,7 @@ import type { CompareOptions, CompareReport, TensorData } from '../index.js'
 import { VinError, rangeError, typeError } from '../errors.js'
 import { checkCompareOptions, sharedNames } from '../compare/options.js'
 import { metricNames, type MetricName } from '../evaluate/options.js'
+import { parseReport } from '../compare/report.js'
 import { readSmallFile } from '../files/small-file.js'
 import { methods } from '../methods/index.js'
 import { loadBinding } from '../native/load.js'
@@ -70,7 +71,7 @@ export const compareCommand = defineCommand({
 })
 
 async function compareOptions(values: Values, signal: AbortSignal): Promise<CompareOptions> {
-  const from = values['from'] === undefined ? undefined : await readReport(values['from'])
+  const from = values['from'] === undefined ? undefined : await readInput(values['from'], 'the report.json of a comparison for --from', (bytes) => parseReport(bytes, values['from']!))
   const report = values['report'] ?? 'vin-comparison'
   const asked = samplingOptions(Object.fromEntries(Object.entries(values).filter(([name]) => Object.hasOwn(sharedArguments, name))))
   const shared = Object.fromEntries(sharedNames.filter((name) => asked[name] !== undefined).map((name) => [name, asked[name]]))
@@ -118,18 +119,6 @@ async function readEmbeds(file: string): Promise<Record<string, TensorData>> {
   })
   if (embeds.length === 0) throw rangeError(`Expected embeddings by prompt in ${file} for --prompts but it holds none`)
   return Object.fromEntries(embeds)
-}
-
-async function readReport(file: string): Promise<CompareReport> {
-  const text = await readText(file, 'the report.json of a comparison for --from')
-  const fail = (found: string): VinError => new VinError('ERR_VIN_FORMAT', `Expected the report.json of a comparison in ${basename(file)} but found ${found}`, { file, expected: 'a report' })
-  try {
-    const report = JSON.parse(text) as CompareReport
-    if (report?.kind === 'vin-native comparison report' && report.version === 1 && Array.isArray(report.rows) && report.rows.length > 0) return report
-  } catch (error) {
-    throw fail(errorMessage(error))
-  }
-  throw fail('something else')
 }
 
 function listeners(reporter: Reporter, begin: () => void): Pick<CompareOptions, 'onEstimate' | 'onProgress' | 'onRow' | 'onWarning'> {

@@ -23,6 +23,10 @@ export type { CompareEstimate, CompareOptions, CompareProgress } from './options
 export type { CompareReport, ReportGroup } from './report.js'
 export type { CompareRow, RowRuntime } from './row.js'
 export type { Estimate } from './statistics.js'
+export { makeStudy } from './study.js'
+export type { Study, StudyOptions } from './study.js'
+export { countVotes } from './votes.js'
+export type { StudyAnswers, StudyResult, StudySummary, StudyVote } from './votes.js'
 
 /** While others work on the cells that are left. */
 const PAUSE_MS = 1000

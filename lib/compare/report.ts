@@ -4,6 +4,9 @@ import { join } from 'node:path'
 import { metricNames, type MetricName } from '../evaluate/options.js'
 import { writeTextAtomically } from '../files/atomic-file.js'
 import { methodNames, type MethodName } from '../methods/index.js'
+import { VinError } from '../errors.js'
+import { readSmallFile } from '../files/small-file.js'
+import { errorCode, errorMessage } from '../realms.js'
 import type { Ground } from './ground.js'
 import { whyNotMeasured, whyNotRun, type SharedOptions } from './options.js'
 import { pageOf } from './page.js'
@@ -12,11 +15,15 @@ import { groupsOf, referenceOf, valuesOf, type ReportGroup } from './summary.js'
 
 export type { ReportGroup } from './summary.js'
 
+export const REPORT = 'report.json'
+const REPORT_KIND = 'vin-native comparison report'
+const maxReportBytes = 256 << 20
+
 /** A row as the report has it: without features. */
 export type ReportRow = Omit<CompareRow, 'evaluation' | 'latentScores'> & { values: Record<string, number>; sceneCuts?: number[] }
 
 export interface CompareReport {
-  kind: 'vin-native comparison report'
+  kind: typeof REPORT_KIND
   version: 1
   /** SHA-256 of each file of the model, by its path in the model's folder. */
   weights: Record<string, string>
@@ -68,7 +75,7 @@ export function reportOf({ weights, options, metrics, lacks = [] }: Ground, rows
     encoder: tool(({ evaluation }) => evaluation?.subjectConsistency?.encoder ?? evaluation?.identityOverGap?.encoder)
   }
   return {
-    kind: 'vin-native comparison report',
+    kind: REPORT_KIND,
     version: 1,
     weights,
     options,
@@ -102,8 +109,35 @@ function csvOf({ rows, weights }: CompareReport): string {
 
 export async function writeReport(folder: string, ground: Ground, rows: readonly CompareRow[]): Promise<CompareReport> {
   const report = reportOf(ground, rows)
-  await writeTextAtomically(join(folder, 'report.json'), JSON.stringify(report, null, 1))
+  await writeTextAtomically(join(folder, REPORT), JSON.stringify(report, null, 1))
   await writeTextAtomically(join(folder, 'report.csv'), csvOf(report))
   await writeTextAtomically(join(folder, 'index.html'), pageOf(report))
+  return report
+}
+
+function notReport(file: string, found: string): VinError {
+  return new VinError('ERR_VIN_FORMAT', `Expected the report.json of a comparison in ${file} but found ${found}`, { file, expected: 'a report' })
+}
+
+/** @throws VinError ERR_VIN_FORMAT for a file that is no report, or not there */
+export async function readReport(file: string): Promise<CompareReport> {
+  const bytes = await readSmallFile(file, maxReportBytes).catch((error: unknown) => {
+    throw ['ENOENT', 'ENOTDIR'].includes(errorCode(error) ?? '') ? notReport(file, 'no file') : error
+  })
+  return parseReport(bytes, file)
+}
+
+/** @throws VinError ERR_VIN_FORMAT */
+export function parseReport(bytes: Uint8Array, file: string): CompareReport {
+  let report: CompareReport
+  try {
+    report = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)) as CompareReport
+  } catch (error) {
+    throw notReport(file, errorMessage(error))
+  }
+  if (report?.kind !== REPORT_KIND || report.version !== 1) throw notReport(file, 'something else')
+  const { rows, methods, prompts, seeds, frames, metrics } = report
+  if (![rows, methods, prompts, seeds, frames, metrics].every(Array.isArray)) throw notReport(file, 'a report with lists missing')
+  if (rows.length === 0) throw notReport(file, 'one without a video')
   return report
 }

@@ -1,7 +1,7 @@
 // Exit codes: every command with every code that it can end with. 0 ok, 1 failed, 2 usage, 3 model, 4 resources, 130 interrupted.
 import { cpSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { execFileSync, spawn } from 'node:child_process'
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
@@ -186,6 +186,36 @@ exits('compare', 130, 'Ctrl-C', async () => {
   await interrupt(/"type":"row"/, 'compare', ...cells, ...cpu, '--seeds', '50', '--json')
 })
 
+// ---- study ----
+/** A comparison of two videos. */
+async function comparison(bytes: number): Promise<void> {
+  const rows = ['vin', 'full'].map((method) => ({ cell: method, method, frames: 16, prompt: 'a circle', seed: 0, video: `cells/${method}/video.mp4` }))
+  for (const { cell } of rows) {
+    await mkdir(join(folder, 'out', 'cells', cell), { recursive: true })
+    await writeFile(join(folder, 'out', 'cells', cell, 'video.mp4'), cell)
+    await truncate(join(folder, 'out', 'cells', cell, 'video.mp4'), bytes)
+  }
+  await writeFile(join(folder, 'out', 'report.json'), JSON.stringify({ kind: 'vin-native comparison report', version: 1, methods: ['vin', 'full'], prompts: ['a circle'], seeds: [0], frames: [16], metrics: [], reference: 'vin', rows }))
+}
+exits('study', 0, 'a page', async () => {
+  await comparison(100)
+  await expectCode(0, 'study', 'page', 'out')
+  expect(readdirSync(join(folder, 'out', 'study'))).toEqual(['index.html', 'videos'])
+})
+exits('study', 2, 'a subject that is none', () => expectCode(2, 'study', 'pages', 'out'))
+exits('study', 3, 'no comparison', () => expectCode(3, 'study', 'page', 'nowhere'))
+exits('study', 4, 'a folder of something else', async () => {
+  await comparison(100)
+  await mkdir(join(folder, 'photos'))
+  await writeFile(join(folder, 'photos', 'holiday.jpg'), '')
+  await expectCode(4, 'study', 'page', 'out', '-o', 'photos')
+})
+exits('study', 130, 'Ctrl-C', async () => {
+  await comparison(2 ** 32)
+  await interrupt(/"stage":"copying"/, 'study', 'page', 'out', '--json')
+  expect(readdirSync(join(folder, 'out'))).toEqual(['cells', 'report.json'])
+})
+
 // ---- train ----
 exits('train', 0, 'a checkpoint', () => expectCode(0, 'train', ...cpu, '--steps', '1', '-o', 'checkpoint'))
 exits('train', 1, 'a checkpoint of another model', async () => {
@@ -281,6 +311,7 @@ const impossible: Record<string, [codes: number[], why: string]> = {
   plan: [[1, 130], 'it runs nothing that could fail half-way or be stopped'],
   inspect: [[1], 'it only reads'],
   evaluate: [[1], 'it only reads'],
+  study: [[1], 'it opens no model, and what it writes is whole or not there'],
   bench: [[4], 'the benchmarks are their own program'],
   build: [[1, 3], 'it opens no model; 3 is for Windows, where nothing is compiled'],
   doctor: [[3, 4, 130], 'it reports what it finds']

@@ -27,6 +27,8 @@ export interface Page {
   evaluate<T>(expression: string): Promise<T>
   /** A key as a keyboard sends it: 'Tab', ' ', 'ArrowRight'. */
   press(key: string): Promise<void>
+  /** Text into what is focused. */
+  type(text: string): Promise<void>
   resize(width: number, height: number): Promise<void>
   dark(on: boolean): Promise<void>
   /** Writes a picture of the whole page. */
@@ -91,11 +93,14 @@ export async function withPage<T>(program: string, url: string, use: (page: Page
         return result.value
       },
       async press(key) {
-        const codes: Record<string, [string, number]> = { Tab: ['Tab', 9], ' ': ['Space', 32], Enter: ['Enter', 13], Home: ['Home', 36], ArrowLeft: ['ArrowLeft', 37], ArrowUp: ['ArrowUp', 38], ArrowRight: ['ArrowRight', 39], ArrowDown: ['ArrowDown', 40] }
+        const codes: Record<string, [string, number]> = { Tab: ['Tab', 9], ' ': ['Space', 32], Enter: ['Enter', 13], Home: ['Home', 36], Backspace: ['Backspace', 8], ArrowLeft: ['ArrowLeft', 37], ArrowUp: ['ArrowUp', 38], ArrowRight: ['ArrowRight', 39], ArrowDown: ['ArrowDown', 40] }
         const [code, windowsVirtualKeyCode] = codes[key]!
         const text = key === ' ' ? { text: ' ' } : key === 'Enter' ? { text: '\r' } : {}
         await send('Input.dispatchKeyEvent', { type: 'keyDown', key, code, windowsVirtualKeyCode, ...text })
         await send('Input.dispatchKeyEvent', { type: 'keyUp', key, code, windowsVirtualKeyCode })
+      },
+      async type(text) {
+        await send('Input.insertText', { text })
       },
       async resize(width, height) {
         await send('Emulation.setDeviceMetricsOverride', { width, height, deviceScaleFactor: 1, mobile: false })

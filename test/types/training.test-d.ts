@@ -1,6 +1,6 @@
 // Types of training, data sets and evaluation.
 import { expectTypeOf } from 'expect-type'
-import { Trainer, VAETrainer, compare, demoWorld, evaluate, evaluateClips, pixelPlanes, summarize, videoFolder, vinEncoder } from '../../lib/index.js'
+import { Trainer, VAETrainer, compare, countVotes, demoWorld, evaluate, evaluateClips, makeStudy, pixelPlanes, summarize, videoFolder, vinEncoder } from '../../lib/index.js'
 import type {
   Clip,
   ClipEvaluation,
@@ -44,6 +44,12 @@ import type {
   Scheduler,
   SchedulerOption,
   StepReport,
+  Study,
+  StudyAnswers,
+  StudyOptions,
+  StudyResult,
+  StudySummary,
+  StudyVote,
   Tensor,
   TensorData,
   TensorLike,
@@ -253,5 +259,10 @@ expectTypeOf<CompareOptions['onEstimate']>().toEqualTypeOf<((estimate: CompareEs
 expectTypeOf<CompareOptions['onProgress']>().toEqualTypeOf<((progress: CompareProgress) => void) | undefined>()
 expectTypeOf<CompareOptions['onRow']>().toEqualTypeOf<((row: CompareRow) => void) | undefined>()
 expectTypeOf<CompareRow['runtime']>().toEqualTypeOf<RowRuntime>()
+expectTypeOf(makeStudy).toEqualTypeOf<(comparison: string, options?: StudyOptions) => Promise<Study>>()
+expectTypeOf<Study>().toEqualTypeOf<{ path: string; pairs: number; perPerson: number; methods: string[]; reference: string }>()
+expectTypeOf(countVotes).toEqualTypeOf<(answers: readonly StudyAnswers[]) => StudySummary>()
+expectTypeOf<StudyAnswers['votes']>().toEqualTypeOf<StudyVote[]>()
+expectTypeOf<StudySummary['results']>().toEqualTypeOf<StudyResult[]>()
 expectTypeOf<CompareReport['groups']>().toEqualTypeOf<ReportGroup[]>()
 expectTypeOf<ReportGroup['values']>().toEqualTypeOf<Record<string, Estimate>>()
