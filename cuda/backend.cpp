@@ -41,6 +41,9 @@ struct Staging {
 
 }  // namespace
 
+// A thread that waits for an event sleeps: by default it would keep a core busy.
+static constexpr unsigned event_flags = CUDA_EVENT_BLOCKING_SYNC | CUDA_EVENT_DISABLE_TIMING;
+
 struct vin_stream {
     const Driver* driver;
     Device* device;
@@ -283,7 +286,7 @@ vin_status stream_wait(vin_stream* stream) {
 vin_status event_open(vin_stream* stream, vin_event** event) {
     VIN_TRY(enter(stream));
     CudaEvent opened;
-    VIN_TRY(check(stream->driver, stream->driver->event_create(&opened, CUDA_EVENT_DISABLE_TIMING), "making an event"));
+    VIN_TRY(check(stream->driver, stream->driver->event_create(&opened, event_flags), "making an event"));
     *event = new vin_event{stream->driver, stream->device, opened};
     return VIN_OK;
 }
@@ -360,8 +363,7 @@ vin_status take_staging(vin_stream* stream, size_t bytes, Staging** taken) {
     }
     Staging made = {nullptr, std::max(bytes, size_t(64) << 10), nullptr};
     VIN_TRY(host_alloc(stream, made.bytes, &made.memory));
-    const vin_status status =
-        check(driver, driver->event_create(&made.event, CUDA_EVENT_DISABLE_TIMING), "making an event");
+    const vin_status status = check(driver, driver->event_create(&made.event, event_flags), "making an event");
     if (status != VIN_OK) {
         driver->host_free(made.memory);
         return status;
