@@ -1,8 +1,8 @@
 // Whole evaluations over an asynchronous backend: what they ask of the device once all is warm, and how their chunks run at once.
 import { afterEach, describe, expect, test } from 'vitest'
 import type { EvaluationRequest, NativeCancel, NativeEngine, NativeTransformer } from '../../lib/native/binding.js'
-import { binding } from '../support/addon.js'
-import { counters, evaluates, executors, lateness, openEmulated, sleep, type Emulated } from '../support/emulator.js'
+import { binding, emulatedBackend } from '../support/addon.js'
+import { counters, executors, lateness, openEmulated, sleep, type Emulated } from '../support/emulator.js'
 import { stirredTransformer, tinyTransformer } from '../support/models.js'
 
 const { in_channels: C, caption_channels: D } = tinyTransformer
@@ -11,7 +11,7 @@ const frames = 12, chunks = [0, 3, 6, 9].map((start) => ({ first: Math.max(0, st
 
 interface Setup { engine: NativeEngine; transformer: NativeTransformer; request: EvaluationRequest }
 
-describe.runIf(evaluates)('an evaluation on an asynchronous backend', () => {
+describe.runIf(emulatedBackend)('an evaluation on an asynchronous backend', () => {
   const made: { dispose(): unknown }[] = [], engines: NativeEngine[] = []
   const keep = <T extends { dispose(): unknown }>(one: T): T => {
     made.push(one)

@@ -1,11 +1,12 @@
 // A pipeline on an asynchronous backend, through the public door: abort, dispose and a lost device while work is queued far ahead.
 import { afterEach, describe, expect, test } from 'vitest'
 import { VideoPipeline } from '../../lib/index.js'
-import { counters, evaluates, lateness, setEmulator, sleep } from '../support/emulator.js'
+import { emulatedBackend } from '../support/addon.js'
+import { counters, lateness, setEmulator, sleep } from '../support/emulator.js'
 import { fixture, named, readTensors } from '../support/fixtures.js'
 
-describe.runIf(evaluates)('a pipeline on cuda-emu', () => {
-  const promptEmbeds = evaluates ? named(readTensors('vin-hybrid', 'io.safetensors'), 'prompt_embeds') : undefined!
+describe.runIf(emulatedBackend)('a pipeline on cuda-emu', () => {
+  const promptEmbeds = named(readTensors('vin-hybrid', 'io.safetensors'), 'prompt_embeds')
   const options = { promptEmbeds, guidanceScale: 1, numFrames: 17, width: 16, height: 16, numInferenceSteps: 3, seed: 7, outputType: 'latents' as const, chunkFrames: 3, contextFrames: 1 }
   const open = (device: 'cpu' | 'cuda-emu') => VideoPipeline.fromPretrained(fixture('vin-hybrid'), { device, threads: 1 })
   const generate = async (pipeline: VideoPipeline) => [...(await pipeline.generate(options)).latents.data]

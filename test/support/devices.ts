@@ -10,6 +10,9 @@ const plugins: Record<string, string | undefined> = { 'cuda-emu': emulatedBacken
 /** The emulated plug-in where it was built, and the one for a real GPU that VIN_GPU_BACKEND names. */
 export const cudaDevices = Object.keys(plugins).filter((name) => plugins[name] !== undefined) as Device[]
 
+// The package finds it by the manifest that build:cuda puts beside it.
+if (gpuBackend !== undefined) process.env['VIN_NATIVE_BACKEND_PATH'] ??= join(dirname(gpuBackend), '..')
+
 export const devices: Device[] = ['cpu', ...cudaDevices]
 
 /** Each of these on each device, for `describe.each` and `test.each`. */
@@ -31,8 +34,6 @@ export function openEngine(device: string, threads = 2): NativeEngine {
 export function deviceOf(name: string): Device {
   if (isAsynchronous(name) || name === 'cpu') {
     delete process.env['VIN_NATIVE_ISA']
-    // Where the plug-in lies beside its manifest the package finds it.
-    if (name === 'cuda') process.env['VIN_NATIVE_BACKEND_PATH'] ??= join(dirname(gpuBackend!), '..')
     return name as Device
   }
   process.env['VIN_NATIVE_ISA'] = name

@@ -1,6 +1,6 @@
 // Ten steps of the Trainer against the same ten in float64. Every decision, sum and update is restated (philox.ts, decisions.ts, adamw.ts); gradients of single videos come from
 // lossAndGradients, which the fixtures prove, on two other models: one with the restated weights, and one without vin.* for videos that see no global tokens. Where it has
-// no answer, for the text, they are derived from those it has (t5.ts).
+// no answer, for the text, they are derived from those it has (t5.ts). Those two are on the CPU, whatever device the Trainer is on.
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,6 +10,7 @@ import type { TrainerOptions, TrainingExample } from '../../lib/index.js'
 import type { NativeEngine, NativeModel } from '../../lib/native/binding.js'
 import { loadBinding } from '../../lib/native/load.js'
 import type { StepReport } from '../../lib/training/fit.js'
+import { onDevices } from '../support/devices.js'
 import type { Layout } from '../support/fixtures.js'
 import { tinyTokenizer } from '../support/models.js'
 import { Optimum } from './adamw.js'
@@ -214,7 +215,7 @@ const cases: Case[] = [
   { layout: 'factorised', scheduler: 'RFlowScheduler', through: 'step', sampling: { discrete: false, transform: true }, seed: 7n }
 ]
 
-describe.each(cases)('ten steps in layout $layout with $scheduler through $through()', ({ layout, scheduler, sampling, through, seed }) => {
+describe.each(onDevices(cases).map(([one, device]) => ({ ...one, device })))('ten steps in layout $layout on $device with $scheduler through $through()', ({ layout, scheduler, sampling, through, seed, device }) => {
   let folder: string
   let opened: { dispose(): void | Promise<void> }[] = []
   const keep = <T extends { dispose(): void | Promise<void> }>(value: T): T => {
@@ -230,7 +231,7 @@ describe.each(cases)('ten steps in layout $layout with $scheduler through $throu
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), 'ten-steps-'))
     const config = { ...transformer, attention_layout: layout }
-    const pipeline = keep(await VideoPipeline.fromConfig({ transformer: config, textEncoder, tokenizer: tinyTokenizer, scheduler }, { device: 'cpu', seed: 1 }))
+    const pipeline = keep(await VideoPipeline.fromConfig({ transformer: config, textEncoder, tokenizer: tinyTokenizer, scheduler }, { device, seed: 1 }))
     shake(pipeline.engine.native, pipeline.transformer.native, 3)
     shake(pipeline.engine.native, pipeline.textEncoder.native, 4)
     const complete = keep(await VideoPipeline.fromConfig({ transformer: config }, { device: 'cpu' }))
