@@ -40,7 +40,7 @@ function packagesBelow(names) {
 /** Of what travels, sources of other forms and descriptions stay. */
 const isNeeded = (path) => !/\.(map|md|d\.[cm]?ts)$/.test(path)
 
-export function packKit({ rehearse = false }) {
+export function packKit({ rehearse = false, out = join(root, kitFile) }) {
   const { dependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
   const plugins = rehearse ? join('build-backends', 'emu') : join('build-backends', 'stage')
   for (const [path, advice] of [['build/Release/vin-native.node', 'npm run build'], [plugins, rehearse ? 'npm run build:emu' : 'npm run build:cuda']]) {
@@ -62,12 +62,11 @@ export function packKit({ rehearse = false }) {
     writeFileSync(join(folder, 'build-backends', 'gpu-kit.json'), `${JSON.stringify(note)}\n`)
     const tar = execFileSync('tar', ['-cf', '-', '--owner=0', '--group=0', ...readdirSync(folder)], { cwd: folder, maxBuffer: 1 << 30 })
     const packed = brotliCompressSync(tar, { params: { [constants.BROTLI_PARAM_QUALITY]: rehearse ? 1 : 5, [constants.BROTLI_PARAM_LGWIN]: 24, [constants.BROTLI_PARAM_SIZE_HINT]: tar.length } })
-    const file = join(root, kitFile)
-    writeFileSync(`${file}.new`, packed)
-    renameSync(`${file}.new`, file)
+    writeFileSync(`${out}.new`, packed)
+    renameSync(`${out}.new`, out)
     const tracked = git('ls-files', '-z').split('\0').filter((path) => path !== '' && existsSync(join(root, path))).reduce((sum, path) => sum + statSync(join(root, path)).size, 0)
     const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`
-    say(`${kitFile}: ${megabytes(packed.length)} (${megabytes(tar.length)} unpacked); the tracked files beside it: ${megabytes(tracked)}. There: node tools/gpu.mjs`)
+    say(`${out}: ${megabytes(packed.length)} (${megabytes(tar.length)} unpacked); the tracked files beside it: ${megabytes(tracked)}. There: node tools/gpu.mjs`)
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }

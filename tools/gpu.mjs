@@ -24,6 +24,7 @@ const help = `npm run test:gpu [-- options], or node tools/gpu.mjs [options] whe
   --stall N        seconds after which an item that says nothing counts as hung
   --rehearse       on the emulated device, with small sizes
   --kit            packs what a machine without compiler and registry needs beside the tracked files, and runs nothing
+  --out FILE       where --kit packs it (default: ${kitFile})
 `
 
 /** By the newest toolkit that was built. */
@@ -115,7 +116,7 @@ if (isMain(import.meta.url)) {
   try {
     const text = { type: 'string' }
     const flag = { type: 'boolean' }
-    const { values } = parseArgs({ options: { report: text, only: text, minutes: text, plugin: text, python: text, stall: text, rehearse: flag, kit: flag, help: { ...flag, short: 'h' } } })
+    const { values } = parseArgs({ options: { report: text, only: text, minutes: text, plugin: text, out: text, python: text, stall: text, rehearse: flag, kit: flag, help: { ...flag, short: 'h' } } })
     if (values.help) console.log(help)
     else if (values.kit) packKit(values)
     else process.exitCode = await testGPU(values)

@@ -45,9 +45,9 @@ const program = (name, seconds, stall, file, { before = [], command = process.ex
 const tools = ['memcheck', 'racecheck', 'initcheck', 'synccheck']
 
 /** What compute-sanitizer has found: how much, and in which kernels. */
-export function readSanitizer(output) {
+export function readSanitizer(output, complete) {
   const summary = /={9} (?:ERROR SUMMARY: (\d+) errors?|RACECHECK SUMMARY: (\d+) hazards?)/.exec(output)
-  if (summary === null) return { reason: `compute-sanitizer gave no summary: ${output.trim().split('\n').slice(-3).join(' | ')}` }
+  if (summary === null) return !complete ? undefined : { reason: `compute-sanitizer gave no summary: ${output.trim().split('\n').slice(-3).join(' | ')}` }
   const found = Number(summary[1] ?? summary[2])
   const kernels = [...new Set([...output.matchAll(/\b(\w+_kernel)\b/g)].map(([, kernel]) => kernel))]
   return found === 0 ? undefined : { reason: `${found} reports${kernels.length > 0 ? `, in ${kernels.join(', ')}` : ''}` }

@@ -76,7 +76,7 @@ async function attempt({ command, args, env, cwd }, { records, stall, until, tak
 }
 
 /**
- * part: { name, seconds, stall, tests (whether it has to run any), command(job) → { command, args, env }, read(output) → what the output alone says, as `{ reason, … }` }
+ * part: { name, seconds, stall, tests (whether it has to run any), command(job) → { command, args, env }, read(output, complete) → what the output alone says is wrong, as `{ reason }` }
  * context: { cwd, job, records (a file), remaining (seconds), take(row), say(text) }
  *
  * Resolves with `{ part, status, reason, seconds, unfinished }`, status of: passed, failed, crashed, hung, cut off, not run.
@@ -110,10 +110,10 @@ export async function runPart(part, { cwd, job, records, remaining, take, say })
     if (seen.absent !== undefined) return finish('not run', seen.absent)
     const pending = [...seen.begun].filter((item) => !seen.ended.has(item))
     const tail = output.trim().split('\n').slice(-12).join('\n')
-    if (reason === 'time') return finish(remaining < part.seconds ? 'cut off' : 'hung', `ran past ${seconds(limit)}${pending.length > 0 ? ` in ${pending.join(', ')}` : ''}`)
-    const said = part.read?.(output)
-    if (said !== undefined) receive({ kind: 'said', status: 'failed', ...said })
+    if (reason === 'time') return finish('cut off', `ran past ${seconds(limit)}${pending.length > 0 ? ` in ${pending.join(', ')}` : ''}`)
     const died = reason === 'stall' ? 'hung' : signal !== null || pending.length > 0 ? 'crashed' : undefined
+    const said = part.read?.(output, died === undefined)
+    if (said !== undefined) receive({ kind: 'said', status: 'failed', ...said })
     if (died === undefined) {
       if (code !== 0 && seen.bad.size === 0) return finish('failed', `ended with ${code}: ${tail}`)
       break
