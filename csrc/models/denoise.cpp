@@ -276,7 +276,7 @@ void denoise(Ops& ops, const Transformer& m, const DenoiseRequest& r, const Tens
         for (int64_t i = 0; r.fuse && i + 1 < n; i++) {
             const Chunk &earlier = r.chunks[static_cast<size_t>(i)], &later = r.chunks[static_cast<size_t>(i + 1)];
             if (!prediction(i) || !prediction(i + 1) || later.start == later.first) continue;
-            fuse_overlap(ops, r.fusion_weights, y.slice(1, later.first, later.start),
+            fuse_overlap(ops, m, r.fusion_weights, y.slice(1, later.first, later.start),
                          prediction(i).slice(1, later.first - earlier.first, later.start - earlier.first),
                          prediction(i + 1).slice(1, 0, later.start - later.first));
         }
@@ -337,16 +337,23 @@ void denoise_loss(Ops& ops, const Transformer& m, const std::vector<LossRequest>
                  tokens = video_tokens(ops, m, latents, B, first.height, first.width);
     DitInputs in = shared_inputs(ops, m, videos, tokens, tokens, text, first.vin_text_rows, {}, nullptr);
     if (first.streaming) add_streaming(ops, m, videos, latents, true, in);
-    for (const Chunk& chunk : first.chunks) {
-        const auto learns = [&](const DenoiseRequest* r) { return denoised(r->frame_mask, chunk.start, chunk.end); };
-        if (std::none_of(videos.begin(), videos.end(), learns)) continue;
+    Tensor before;  // where fusion learns, what the chunk before predicts
+    for (size_t i = 0; i < first.chunks.size(); i++) {
+        const Chunk& chunk = first.chunks[i];
+        const auto learns = [](const DenoiseRequest* r, const Chunk& chunk) {
+            return denoised(r->frame_mask, chunk.start, chunk.end);
+        };
+        if (std::none_of(videos.begin(), videos.end(), [&](const auto* r) { return learns(r, chunk); })) {
+            before = {};
+            continue;
+        }
         const size_t floor = ops.tape ? ops.tape->length() : 0;
         const int64_t F = chunk.end - chunk.first;
         const Tensor p = denoise_chunk(ops, m, in, chunk, channels, height, width, false, {});  // [C, B · F, H, W]
         for (int64_t b = 0; b < B; b++) {
             const LossRequest& request = batch[static_cast<size_t>(b)];
             const DenoiseRequest& r = request.evaluation;
-            if (!learns(&r)) continue;
+            if (!learns(&r, chunk)) continue;
             const int64_t denoised_frames =
                 r.frame_mask.empty()
                     ? N
@@ -361,7 +368,18 @@ void denoise_loss(Ops& ops, const Transformer& m, const std::vector<LossRequest>
             squared_error(ops, losses[static_cast<size_t>(b)], p.slice(1, b * F, (b + 1) * F),
                           request.target.slice(1, chunk.first, chunk.end), constant(ops, weight, {F}), scale,
                           request.gradient_scale);
+            const int64_t overlap = chunk.start - chunk.first;
+            if (!before || overlap == 0 || !learns(&r, first.chunks[i - 1])) continue;
+            const Chunk& earlier = first.chunks[i - 1];
+            const int64_t E = earlier.end - earlier.first, from = b * E + chunk.first - earlier.first;
+            std::vector<float> counts;
+            for (int64_t f = chunk.first; f < chunk.start; f++)
+                counts.push_back(r.frame_mask.empty() || r.frame_mask[static_cast<size_t>(f)] ? 1.f : 0.f);
+            fusion_loss(ops, m, losses[static_cast<size_t>(b)], before.slice(1, from, from + overlap),
+                        p.slice(1, b * F, b * F + overlap), request.target.slice(1, chunk.first, chunk.start),
+                        constant(ops, counts, {overlap}), scale, request.gradient_scale);
         }
+        before = m.fusion_offsets && ops.wants(m.fusion_offsets) ? p : Tensor();
         if (ops.tape) ops.tape->run(ops, floor);
     }
     if (ops.tape) ops.tape->run(ops);

@@ -73,9 +73,10 @@ bool same_shape(const DenoiseRequest& a, const DenoiseRequest& b);
 // Rows of the residual stream that the largest chunk of a video has.
 int64_t chunk_rows(const Transformer& model, const DenoiseRequest& request);
 
-// §4: adds the loss of each video of a batch of one shape to its entry of losses (f64 [1] each); text [B, L, D] stands
-// for that of the requests. With a tape, gradients flow to every weight. Each chunk's backward pass runs before the
-// next chunk's forward pass, so activations never grow with the length of the videos.
+// §4, and where fusion.offsets train the error of the blended overlaps: adds the loss of each video of a batch of one
+// shape to its entry of losses (f64 [1] each); text [B, L, D] stands for that of the requests. With a tape, gradients
+// flow to every weight. Each chunk's backward pass runs before the next chunk's forward pass, so activations never grow
+// with the length of the videos.
 void denoise_loss(Ops& ops, const Transformer& model, const std::vector<LossRequest>& batch, const Tensor& text,
                   const std::vector<Tensor>& losses);
 

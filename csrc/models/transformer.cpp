@@ -59,6 +59,7 @@ TransformerConfig transformer_config(const JsonField& json) {
     };
     c.has_cam = part("cam");
     c.has_apm = part("apm");
+    c.has_fusion = part("fusion");
     if (c.has_cam && c.depth < 2) read["depth"].fail("at least 2 with cam, which copies the first half of the layers");
     c.resolved = read.resolved();
     return c;
@@ -154,6 +155,7 @@ static void list_weights(WeightList& list, const TransformerConfig& c, Transform
         cross_attention(m.apm.mix, "apm.mix", Init::xavier);
         list.add(m.apm.alpha, {"apm.alpha", {c.depth * c.blocks_per_layer()}, Init::zero});
     }
+    if (c.has_fusion) list.add(m.fusion_offsets, {"fusion.offsets", {c.in_channels, fusion_places}, Init::zero});
 }
 
 std::vector<WeightSpec> transformer_weights(const TransformerConfig& config) {

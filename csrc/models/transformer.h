@@ -23,7 +23,7 @@ struct TransformerConfig {
     int64_t mlp_hidden = 0;
     bool qk_norm = true, pred_sigma = true;
     double input_sq_size = 512, max_latent_frames = 80;
-    bool has_vin = false, has_time_embedder = false, has_cam = false, has_apm = false;
+    bool has_vin = false, has_time_embedder = false, has_cam = false, has_apm = false, has_fusion = false;
     VinConfig vin;
     JsonObject resolved;
 
@@ -33,8 +33,8 @@ struct TransformerConfig {
 };
 
 TransformerConfig transformer_config(const JsonField& config);
-// Names, shapes and initial values of every tensor; those of the time code, the VIN, CAM and APM only when the config
-// has them.
+// Names, shapes and initial values of every tensor; those of the time code, the VIN, CAM, APM and fusion only when the
+// config has them.
 std::vector<WeightSpec> transformer_weights(const TransformerConfig& config);
 
 struct MlpWeights {
@@ -85,6 +85,9 @@ struct ApmWeights {
     Tensor alpha;  // [blocks], of the DiT
 };
 
+// Places inside an overlap at which fusion weights are learned: j / 8 of its frames, the eight of training.
+static constexpr int64_t fusion_places = 7;
+
 // The tensors of a transformer, by their place in it.
 struct TransformerWeights {
     Tensor rope_freqs;  // [head size / 2]
@@ -100,6 +103,7 @@ struct TransformerWeights {
     VinWeights vin;
     CamWeights cam;
     ApmWeights apm;
+    Tensor fusion_offsets;  // [in_channels, fusion_places], beside linear weights
 };
 
 // It must outlive a tape it recorded on.

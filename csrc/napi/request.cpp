@@ -158,11 +158,16 @@ static void streaming_from_js(const Napi::Object& request, const Transformer& m,
         throw invalid("Expected an anchor from 0 to ", frames - 1, " but received ", r.anchor);
 }
 
-static FusionWeights fusion_weights_from_js(const Napi::Object& object) {
+static FusionWeights fusion_weights_from_js(const Napi::Object& object, const Transformer& m) {
     const std::string name = text(object, "fusionWeights", "linear");
     if (name == "linear") return FusionWeights::linear;
     if (name == "raised-cosine") return FusionWeights::raised_cosine;
-    throw invalid("Expected 'linear' or 'raised-cosine' for fusionWeights but received '", name, "'");
+    if (name != "learned")
+        throw invalid("Expected 'linear', 'raised-cosine' or 'learned' for fusionWeights but received '", name, "'");
+    if (!m.config.has_fusion)
+        throw Error("VIN_MISSING_COMPONENT", "Expected weights named fusion.* but this model has none",
+                    {{"component", "fusion.*"}});
+    return FusionWeights::learned;
 }
 
 static std::vector<int64_t> overlap_cuts_from_js(const Napi::Object& object, const std::vector<Chunk>& chunks) {
@@ -200,7 +205,7 @@ PendingEvaluation evaluation_from_js(const Napi::Object& object, const Transform
     r.width = required_number(object, "width");
     r.guidance_scale = number(object, "guidanceScale", 1);
     r.fuse = flag(object, "fuse", true);
-    r.fusion_weights = fusion_weights_from_js(object);
+    r.fusion_weights = fusion_weights_from_js(object, m);
     r.chunks = chunks_from_js(object, frames);
     r.frame_mask = mask_from_js(object, frames);
     r.use_global_tokens = has(object, "keyframes");

@@ -7,7 +7,7 @@ import type { MetricName } from '../evaluate/options.js'
 import { methodNames, methods, type Method, type MethodName } from '../methods/index.js'
 import { checkGenerateOptions, type GenerateOptions } from '../options/generate.js'
 import { resolveLimits, type ResolvedLimits } from '../options/limits.js'
-import { transformerParts, type TransformerPart } from '../options/model.js'
+import { streamingParts, type TransformerPart } from '../options/model.js'
 import { hasWeightsFor } from '../pipeline/evaluation.js'
 import { Tensor, checkShape, type TensorData } from '../native/tensor.js'
 import type { VideoPipeline } from '../pipeline/pipeline.js'
@@ -214,7 +214,7 @@ export function whyNotMeasured(metric: MetricName, lacks: readonly ModelPart[]):
 /** Why a method cannot run. */
 export function whyNotRun(method: MethodName, lacks: readonly ModelPart[]): string | undefined {
   const { globalTokens, streaming }: Method = methods[method]
-  const missing = [...(globalTokens ? (['vin'] as const) : []), ...(streaming === undefined ? [] : transformerParts)].filter((part) => lacks.includes(part))
+  const missing = [...(globalTokens ? (['vin'] as const) : []), ...(streaming === undefined ? [] : streamingParts)].filter((part) => lacks.includes(part))
   return missing.length === 0 ? undefined : `needs the weights ${missing.map((part) => `${part}.*`).join(' and ')}, which the model lacks`
 }
 
@@ -224,7 +224,7 @@ export function resolveCompareOptions(options: CompareOptions, pipeline: VideoPi
   const checked = checkCompareOptions(options, pipeline.parts.options.limits)
   const pixels = pipeline.has('vae')
   const { config, hasGlobalTokens } = transformer
-  const lacks: ModelPart[] = [...(pixels ? [] : (['vae'] as const)), ...(hasGlobalTokens ? [] : (['vin'] as const)), ...transformerParts.filter((part) => config[part] !== true)]
+  const lacks: ModelPart[] = [...(pixels ? [] : (['vae'] as const)), ...(hasGlobalTokens ? [] : (['vin'] as const)), ...streamingParts.filter((part) => config[part] !== true)]
   const runs = methodNames.filter((name) => hasWeightsFor(methods[name], transformer))
   // With one encoder the background's consistency is the subject's.
   const metrics = checked.metrics ?? metricNames.filter((name) => name !== 'backgroundConsistency' && whyNotMeasured(name, lacks) === undefined)

@@ -47,6 +47,8 @@ export interface TransformerConfig {
   /** It has `cam.*`, and `apm.*`, the parts of method 'streaming-t2v'. */
   cam?: boolean
   apm?: boolean
+  /** It has `fusion.*`, learned weights of overlaps. */
+  fusion?: boolean
 }
 
 export interface ForwardOptions<T extends TensorLike = TensorLike> {

@@ -140,6 +140,7 @@ export interface GenerateOptions extends ChunkOptions {
   not say is as in 'early', and linear.
 
   @default 'early'
+  @throws ERR_VIN_MISSING_COMPONENT for learned weights on a checkpoint without `fusion.*`
   */
   fusion?: Fusion | undefined
   /**

@@ -7,7 +7,7 @@ import type { Transformer } from '../models/transformer.js'
 import type { EvaluationRequest, NativeCancel, NativeTensor } from '../native/binding.js'
 import { Scope, toNative, type TensorLike } from '../native/tensor.js'
 import type { ResolvedDenoiseOptions } from '../options/denoise.js'
-import { transformerParts } from '../options/model.js'
+import { streamingParts } from '../options/model.js'
 import { conditionText, type TextConditioning } from './text.js'
 
 /** @throws ERR_VIN_MISSING_COMPONENT naming the weights that a plain backbone lacks */
@@ -24,10 +24,16 @@ export function hasWeightsFor(method: Method, { config, hasGlobalTokens }: Trans
 
 /** @throws ERR_VIN_MISSING_COMPONENT saying how to get them */
 export function requireStreaming({ config }: Transformer, what: string): void {
-  const missing = transformerParts.filter((part) => config[part] !== true)
+  const missing = streamingParts.filter((part) => config[part] !== true)
   if (missing.length === 0) return
   const [names, parts] = [missing.map((part) => `${part}.*`).join(' and '), missing.map((part) => `'${part}'`).join(', ')]
   throw missingComponent(missing.join(', '), `Expected the weights ${names} for ${what} but the checkpoint has none; open it with addParts: [${parts}] and train them (Trainer, trainable: ${missing.map((part) => `'${part}'`).join(', then ')}), or use method 'autoregressive'`)
+}
+
+/** @throws ERR_VIN_MISSING_COMPONENT saying how to get them */
+export function requireFusion({ config }: Transformer, what: string): void {
+  if (config.fusion === true) return
+  throw missingComponent('fusion', `Expected the weights fusion.* for ${what} but the checkpoint has none; open it with addParts: ['fusion'] and train them (Trainer, trainable: 'fusion'), or use weights 'linear'`)
 }
 
 /**
@@ -72,6 +78,7 @@ export function evaluationRequest<T = NativeTensor>(parts: EvaluationParts<T>): 
 /** The request of pipeline.denoise; tensors it makes belong to the scope. */
 export async function denoiseRequest(transformer: Transformer, options: ResolvedDenoiseOptions, cancel: NativeCancel, scope: Scope): Promise<EvaluationRequest> {
   const engine = transformer.engine.native
+  if (options.fusionWeights === 'learned') requireFusion(transformer, "fusionWeights 'learned'")
   const plan = planOf(methods[options.method], transformer, { ...options, latentFrames: options.shape[1] })
   const { signal } = options
   // All at the call: what the caller changes afterwards is not seen.

@@ -8,7 +8,7 @@ import { planOverlaps, type Chunk, type Overlap } from '../plan/chunks.js'
 import { evaluationFlops, type CostModel } from '../plan/cost.js'
 import { passesOf } from '../plan/passes.js'
 import { centreOf, entryAt, entryShares } from '../plan/timeline.js'
-import { evaluationRequest, hasWeightsFor, planOf } from './evaluation.js'
+import { evaluationRequest, hasWeightsFor, planOf, requireFusion } from './evaluation.js'
 import type { PipelineParts } from './load.js'
 import { stepCacheBytes } from './step-cache.js'
 
@@ -58,6 +58,7 @@ function guidanceBranches(guidanceScale: number, anchorScale: number): number {
 
 export function planVideo(options: ResolvedGenerateOptions, parts: PipelineParts): VideoPlan {
   const { transformer, vae } = parts
+  if (typeof options.fusion === 'object' && options.fusion.weights === 'learned') requireFusion(transformer, "fusion.weights 'learned'")
   const plan = planOf(options.method, transformer, options)
   const centres = plan.chunks.map(centreOf)
   const textRows = options.promptEmbeds?.shape[0] ?? transformer.config.model_max_length

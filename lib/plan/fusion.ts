@@ -7,9 +7,11 @@ export interface FusionWindow {
 
 /**
 The later chunk's share of latent frame k of an overlap of F: 'linear' is k/F, as in the paper; 'raised-cosine' ½ (1 − cos(π k/F)), which leaves each chunk more
-slowly and changes faster in the middle (Harris, "On the use of windows for harmonic analysis with the discrete Fourier transform", 1978).
+slowly and changes faster in the middle (Harris, "On the use of windows for harmonic analysis with the discrete Fourier transform", 1978). 'learned' is k/F and what
+the checkpoint's `fusion.*` says for each channel, at 1/8 … 7/8 of the overlap and linear between: the weights with which least squares combines the two predictions
+(Granger and Ramanathan, "Improved methods of combining forecasts", 1984). Untrained ones are linear.
 */
-export type FusionWeights = 'linear' | 'raised-cosine'
+export type FusionWeights = 'linear' | 'raised-cosine' | 'learned'
 
 export interface FusionOptions {
   /** @default 1 */
@@ -30,7 +32,7 @@ const windows: Record<string, FusionWindow> = {
 }
 
 export const fusionNames = Object.keys(windows)
-export const fusionWeights: readonly FusionWeights[] = ['linear', 'raised-cosine']
+export const fusionWeights: readonly FusionWeights[] = ['linear', 'raised-cosine', 'learned']
 
 /** What is not said is as in 'early'. */
 export function fusionWindow(fusion: Fusion): FusionWindow {

@@ -7,7 +7,7 @@ import { emaDecayAt, learningRateAt } from './rates.js'
 import type { EmaDecay, RateOptions } from './rates.js'
 
 export interface OptimizerOptions extends RateOptions {
-  /** Rate of weights outside `vin.*`, `cam.*` and `apm.*`; the same rate where it is absent. */
+  /** Rate of weights outside `vin.*`, `cam.*`, `apm.*` and `fusion.*`; the same rate where it is absent. */
   backboneLearningRate?: number | undefined
   weightDecay: number
   betas: readonly [number, number]
@@ -39,7 +39,7 @@ export function weightGroups(models: readonly TrainedModel[], options: Pick<Opti
     const rank = new Map(model.weights().map(({ name, shape }) => [name, shape.length]))
     return names.map((name) => ({
       name: prefix + name,
-      rate: /^(vin|cam|apm)\./.test(name) ? 1 : backbone,
+      rate: /^(vin|cam|apm|fusion)\./.test(name) ? 1 : backbone,
       decay: (rank.get(name) ?? 0) >= 2 && !withoutDecay.test(name) ? options.weightDecay : 0
     }))
   })

@@ -10,8 +10,8 @@ import type { MaskRatios } from './masks.js'
 import type { EmaDecay } from './rates.js'
 import type { TimestepSampling } from './timesteps.js'
 
-/** 'all': every weight but `cam.*` and `apm.*`, and the text encoder. 'vin': `vin.*`. 'cam', 'apm': `cam.*`, `apm.*`, each video with one chunk to denoise behind finished ones, as method 'streaming-t2v' evaluates it. A pattern: weights whose name it matches; in a string `*` stands for any characters. */
-export type Trainable = 'all' | 'vin' | 'cam' | 'apm' | RegExp | (string & {})
+/** 'all': every weight but `cam.*` and `apm.*`, and the text encoder. 'vin': `vin.*`. 'cam', 'apm': `cam.*`, `apm.*`, each video with one chunk to denoise behind finished ones, as method 'streaming-t2v' evaluates it. 'fusion': `fusion.*`, whose loss is that of the blended overlaps, beside that of the chunks. A pattern: weights whose name it matches; in a string `*` stands for any characters. */
+export type Trainable = 'all' | 'vin' | 'cam' | 'apm' | 'fusion' | RegExp | (string & {})
 
 export interface TrainerOptions {
   /**
@@ -27,7 +27,7 @@ export interface TrainerOptions {
   */
   learningRate?: number | undefined
   /**
-  Highest rate of weights outside `vin.*`, `cam.*` and `apm.*`.
+  Highest rate of weights outside `vin.*`, `cam.*`, `apm.*` and `fusion.*`.
 
   @default learningRate
   */
@@ -218,8 +218,8 @@ function checkLengths(value: unknown): readonly number[] {
 
 function checkTrainable(value: unknown): Trainable {
   if (types.isRegExp(value)) return value
-  if (typeof value !== 'string') throw expected("'all', 'vin', 'cam', 'apm' or a pattern", 'trainable', value, 'type')
-  if (value === '') throw expected("'all', 'vin', 'cam', 'apm' or a pattern", 'trainable', value, 'range')
+  if (typeof value !== 'string') throw expected("'all', 'vin', 'cam', 'apm', 'fusion' or a pattern", 'trainable', value, 'type')
+  if (value === '') throw expected("'all', 'vin', 'cam', 'apm', 'fusion' or a pattern", 'trainable', value, 'range')
   return value
 }
 

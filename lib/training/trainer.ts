@@ -16,7 +16,7 @@ import type { TensorData, TensorLike } from '../native/tensor.js'
 import { checkInteger, checkNames, checkNumber, checkString } from '../check.js'
 import { checkText, resolvePlanOptions } from '../options/denoise.js'
 import type { ModelOptions } from '../options/model.js'
-import { evaluationRequest, planOf, requireGlobalTokens, requireStreaming } from '../pipeline/evaluation.js'
+import { evaluationRequest, planOf, requireFusion, requireGlobalTokens, requireStreaming } from '../pipeline/evaluation.js'
 import { VideoPipeline } from '../pipeline/pipeline.js'
 import { writeModelFolder } from '../pipeline/save.js'
 import { brand } from '../realms.js'
@@ -110,7 +110,7 @@ const anchorDropout = { withText: 0.5, alone: 1 / 18 }
 
 function matcher(trainable: Trainable): (name: string) => boolean {
   if (trainable === 'all') return (name) => !ofStreaming.test(name)
-  if (trainable === 'vin' || trainable === 'cam' || trainable === 'apm') return (name) => name.startsWith(`${trainable}.`)
+  if (trainable === 'vin' || trainable === 'cam' || trainable === 'apm' || trainable === 'fusion') return (name) => name.startsWith(`${trainable}.`)
   if (types.isRegExp(trainable)) return (name) => new RegExp(trainable.source, trainable.flags.replace(/[gy]/g, '')).test(name)
   const parts = trainable.split('*').map((part) => part.replace(/[.+?^${}()|[\]\\]/g, '\\$&'))
   const pattern = new RegExp(`^${parts.join('.*')}$`)
@@ -154,6 +154,7 @@ type Trained = Pick<ResolvedTrainerOptions, 'trainable' | 'textDropout'>
 function trainedModels(pipeline: VideoPipeline, { trainable, textDropout }: Trained): TrainedModel[] {
   if (trainable === 'vin') requireGlobalTokens(pipeline.transformer, "trainable: 'vin'")
   if (trainable === 'cam' || trainable === 'apm') requireStreaming(pipeline.transformer, `trainable: '${trainable}'`)
+  if (trainable === 'fusion') requireFusion(pipeline.transformer, "trainable: 'fusion'")
   const matches = matcher(trainable)
   // rope.freqs are given by a formula, y_embedding learns from dropped texts alone.
   const fixed = (name: string) => name === 'rope.freqs' || (name === 'y_embedder.y_embedding' && textDropout === 0)

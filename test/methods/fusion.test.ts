@@ -1,9 +1,12 @@
 // Weights with which the overlaps of neighbouring chunks are blended.
-import { afterAll, beforeAll, expect, test } from 'vitest'
-import { FlowMatchEulerDiscreteScheduler, randn } from '../../lib/index.js'
-import type { FusionWeights, GenerateOptions, TensorData, VideoPipeline } from '../../lib/index.js'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { FlowMatchEulerDiscreteScheduler, randn, Trainer, VideoPipeline } from '../../lib/index.js'
+import type { FusionWeights, GenerateOptions, TensorData } from '../../lib/index.js'
 import { bits, compare } from '../support/fixtures.js'
-import { tinyPipeline } from '../support/models.js'
+import { tinyPipeline, tinyTransformer } from '../support/models.js'
 
 let pipeline: VideoPipeline
 let promptEmbeds: TensorData
@@ -17,22 +20,34 @@ afterAll(() => pipeline.dispose())
 
 const run = async (extra: GenerateOptions): Promise<TensorData> => (await pipeline.generate({ numFrames: 64, seed: 3, outputType: 'latents', promptEmbeds, ...extra })).latents
 
+/** What each of the four channels has learned, at 1/8 … 7/8. */
+const offsets = Array.from({ length: 4 }, (_, c) => Array.from({ length: 7 }, (_2, j) => 0.05 * (c + 1) * Math.sin(3 * j + c)))
+/** The straight line between the two nearest places; 0 at both ends. */
+const learned = (u: number, c: number): number => {
+  const places = [0, ...offsets[c]!, 0, 0]
+  const below = Math.floor(8 * u)
+  return places[below]! + (8 * u - below) * (places[below + 1]! - places[below]!)
+}
+
 /** Shares of the later chunk. */
-const shares: Record<'linear' | 'raised-cosine', (k: number, F: number) => number> = {
+const shares: Record<FusionWeights, (k: number, F: number, c: number) => number> = {
   linear: (k, F) => k / F,
-  'raised-cosine': (k, F) => (1 - Math.cos((Math.PI * k) / F)) / 2
+  'raised-cosine': (k, F) => (1 - Math.cos((Math.PI * k) / F)) / 2,
+  learned: (k, F, c) => k / F + learned(k / F, c)
 }
 
 test('raised cosine: four frames between 1 and 3', () => {
-  expect([0, 1, 2, 3].map((k) => Number((1 + 2 * shares['raised-cosine'](k, 4)).toFixed(6)))).toEqual([1, 1.292893, 2, 2.707107])
+  expect([0, 1, 2, 3].map((k) => Number((1 + 2 * shares['raised-cosine'](k, 4, 0)).toFixed(6)))).toEqual([1, 1.292893, 2, 2.707107])
 })
 
-test.each(['linear', 'raised-cosine'] as const)('%s: each overlap is the two predictions by their shares', async (fusionWeights) => {
+test.each(['linear', 'raised-cosine', 'learned'] as const)('%s: each overlap is the two predictions by their shares', async (fusionWeights) => {
   const engine = pipeline.transformer.engine.native
+  const model = engine.create('transformer', { ...tinyTransformer, fusion: true }, 3n)
+  for (const { name } of model.weights()) engine.op('copy', { y: model.weight(name), x: name === 'fusion.offsets' ? engine.upload(Float32Array.from(offsets.flat()), [4, 7]) : pipeline.transformer.native.weight(name) })
   const upload = ({ data, shape }: TensorData) => engine.upload(data, shape)
   // Overlaps of different lengths.
   const chunks = [{ first: 0, start: 0, end: 10 }, { first: 6, start: 10, end: 18 }, { first: 11, start: 18, end: 25 }]
-  const traced = pipeline.transformer.native.trace({ latents: upload(latents), text: upload(promptEmbeds), timestep: 500, fps: 16, height: 32, width: 32, chunks, fusionWeights })
+  const traced = model.trace({ latents: upload(latents), text: upload(promptEmbeds), timestep: 500, fps: 16, height: 32, width: 32, chunks, fusionWeights })
   const eps = (await traced.output.read()).data as Float32Array
   const predictions = await Promise.all(traced.chunks!.map(async (chunk) => (await chunk.read()).data))
   const largest = eps.reduce((most, value) => Math.max(most, Math.abs(value)), 0)
@@ -41,7 +56,7 @@ test.each(['linear', 'raised-cosine'] as const)('%s: each overlap is the two pre
     const [F, before] = [start - first, chunks[i - 1]!]
     for (let c = 0; c < 4; c++) {
       for (let k = 0; k < F; k++) {
-        const w = shares[fusionWeights](k, F)
+        const w = shares[fusionWeights](k, F, c)
         for (let at = 0; at < 16; at++) {
           const a = predictions[i - 1]![(c * (before.end - before.first) + first - before.first + k) * 16 + at]!
           const b = predictions[i]![(c * (chunks[i]!.end - first) + k) * 16 + at]!
@@ -53,6 +68,7 @@ test.each(['linear', 'raised-cosine'] as const)('%s: each overlap is the two pre
       }
     }
   }
+  model.dispose()
 })
 
 test('weights are those of every step that blends: the loop written out', async () => {
@@ -75,4 +91,39 @@ test('linear ones are the default, one chunk has none, and without blending they
   expect(bits(await run({ fusion: other, numFrames: 32 }))).toEqual(bits(await run({ numFrames: 32 })))
   for (const method of ['autoregressive', 'full'] as const) expect(bits(await run({ fusion: other, method }))).toEqual(bits(await run({ method })))
   expect(bits(await run({ fusion: other, method: 'independent', chunksInFlight: 1 }))).toEqual(bits(await run({ fusion: other, method: 'independent', chunksInFlight: 3 })))
+})
+
+describe('learned weights', () => {
+  let folder: string
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'vin-fusion-'))
+    await pipeline.save(join(folder, 'plain'))
+  })
+  afterAll(() => rm(folder, { recursive: true }))
+
+  test('untrained ones are the linear ones, bit for bit, and a folder keeps them', async () => {
+    const request = { numFrames: 64, seed: 3, outputType: 'latents', promptEmbeds } satisfies GenerateOptions
+    await using fresh = await VideoPipeline.fromPretrained(join(folder, 'plain'), { device: 'cpu', addParts: ['fusion'] })
+    expect(fresh.transformer.config.fusion).toBe(true)
+    const linear = (await fresh.generate(request)).latents
+    expect(bits(linear)).toEqual(bits(await run({})))
+    expect(bits((await fresh.generate({ ...request, fusion: { weights: 'learned' } })).latents)).toEqual(bits(linear))
+    const engine = fresh.transformer.engine.native
+    engine.op('copy', { y: fresh.transformer.native.weight('fusion.offsets'), x: engine.upload(Float32Array.from(offsets.flat()), [4, 7]) })
+    const own = (await fresh.generate({ ...request, fusion: { weights: 'learned' } })).latents
+    expect(compare(own, linear).difference).toBeGreaterThan(1e-4)
+    await fresh.save(join(folder, 'trained'))
+    await using again = await VideoPipeline.fromPretrained(join(folder, 'trained'), { device: 'cpu' })
+    expect(bits((await again.generate({ ...request, fusion: { weights: 'learned' } })).latents)).toEqual(bits(own))
+    expect(bits((await again.generate(request)).latents)).toEqual(bits(linear))
+  })
+
+  test('a checkpoint without them says how to get them', async () => {
+    const missing = { code: 'ERR_VIN_MISSING_COMPONENT', details: { component: 'fusion' } }
+    const options = { fusion: { weights: 'learned' }, outputType: 'latents' } satisfies GenerateOptions
+    expect(() => pipeline.plan(options)).toThrow(expect.objectContaining(missing))
+    await expect(pipeline.generate(options)).rejects.toMatchObject({ ...missing, message: expect.stringMatching(/^Expected the weights fusion\.\* for fusion\.weights 'learned' but .*addParts: \['fusion'\].*trainable: 'fusion'/) as string })
+    await expect(pipeline.denoise({ latents, timestep: 500, promptEmbeds, fusionWeights: 'learned' })).rejects.toMatchObject(missing)
+    expect(() => new Trainer(pipeline, { trainable: 'fusion' })).toThrow(expect.objectContaining(missing))
+  })
 })

@@ -33,7 +33,7 @@ const wrong: [object, string, string][] = [
   [{ fusion: 'erly' }, range, "Expected one of 'early', 'mid', 'late', 'none' for fusion but received \"erly\""],
   [{ fusion: { from: 0.2, until: 0.5 } }, range, 'Expected fusion.until of at most fusion.from 0.2 but received 0.5'],
   [{ fusion: { from: 0.3 } }, range, 'Expected fusion.until of at most fusion.from 0.3 but received 0.4'],
-  [{ fusion: { weights: 'cosine' } }, range, "Expected one of 'linear', 'raised-cosine' for fusion.weights but received \"cosine\""],
+  [{ fusion: { weights: 'cosine' } }, range, "Expected one of 'linear', 'raised-cosine', 'learned' for fusion.weights but received \"cosine\""],
   [{ fusion: { weight: 'linear' } }, type, "Expected a known option of fusion but received 'weight'; the nearest one is 'weights'"],
   [{ keyframeInterval: 0 }, range, 'Expected a number from 0.001 to 3600 for keyframeInterval but received 0'],
   [{ outputType: 'gif' }, range, "Expected one of 'video', 'latents' for outputType but received \"gif\""],

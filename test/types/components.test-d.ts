@@ -91,6 +91,7 @@ expectTypeOf<TransformerConfig>().toEqualTypeOf<{
   vin?: VinConfig
   cam?: boolean
   apm?: boolean
+  fusion?: boolean
 }>()
 expectTypeOf<ForwardOptions<Tensor>>().toEqualTypeOf<{
   latents: Tensor

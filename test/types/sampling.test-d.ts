@@ -71,7 +71,7 @@ expectTypeOf<FitStepCacheOptions>().toEqualTypeOf<{
 expectTypeOf<StepCacheFit>().toEqualTypeOf<{ polynomial: number[]; changes: [input: number, added: number][]; error: number }>()
 expectTypeOf(fitStepCache).toEqualTypeOf<(options: FitStepCacheOptions) => Promise<StepCacheFit>>()
 expectTypeOf<StepCacheOption>().toEqualTypeOf<'off' | 'slow' | 'fast' | number>()
-expectTypeOf<FusionWeights>().toEqualTypeOf<'linear' | 'raised-cosine'>()
+expectTypeOf<FusionWeights>().toEqualTypeOf<'linear' | 'raised-cosine' | 'learned'>()
 expectTypeOf<FusionOptions>().toEqualTypeOf<{ from?: number | undefined; until?: number | undefined; weights?: FusionWeights | undefined }>()
 expectTypeOf<Fusion>().toEqualTypeOf<'early' | 'mid' | 'late' | 'none' | FusionOptions>()
 expectTypeOf<StepResult>().toEqualTypeOf<TensorLike | void | undefined>()
@@ -111,7 +111,7 @@ expectTypeOf<GenerateOptions>().toEqualTypeOf<{
 }>()
 
 expectTypeOf<ComputeType>().toEqualTypeOf<'auto' | 'float32' | 'bfloat16' | 'int8'>()
-expectTypeOf<TransformerPart>().toEqualTypeOf<'cam' | 'apm'>()
+expectTypeOf<TransformerPart>().toEqualTypeOf<'cam' | 'apm' | 'fusion'>()
 expectTypeOf<Device>().toEqualTypeOf<'auto' | 'cpu' | 'cuda' | `cuda:${number}` | 'cuda-emu' | 'cuda-ptx'>()
 expectTypeOf<LoadProgress>().toEqualTypeOf<{ component: string; done: number; total: number }>()
 expectTypeOf<keyof Limits>().toEqualTypeOf<'headerBytes' | 'tensors' | 'nameBytes' | 'rank' | 'jsonDepth' | 'configBytes' | 'tokenizerBytes' | 'imagePixels' | 'promptBytes' | 'numFrames' | 'pixels'>()
