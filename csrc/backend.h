@@ -23,9 +23,12 @@ enum {
     VIN_ABORTED = 5,
     VIN_NONFINITE = 6,
     VIN_FORMAT = 7,
-    VIN_NO_DRIVER = 8,      /* these three: a plug-in that refuses to open, or a device that it cannot use */
+    VIN_NO_DRIVER = 8,      /* these six: a plug-in that refuses to open, or a device that it cannot use */
     VIN_DRIVER_TOO_OLD = 9, /* for the plug-in's toolkit */
-    VIN_NO_CODE = 10        /* the plug-in holds no kernels for this device */
+    VIN_NO_CODE = 10,       /* the plug-in holds no kernels for this device */
+    VIN_NO_DEVICE = 11,     /* the driver has no such device */
+    VIN_NO_ACCESS = 12,     /* the machine has a driver that gives this process no device */
+    VIN_NO_WSL_DRIVER = 13  /* a Linux of Windows to which Windows lends no driver */
 };
 
 enum {
@@ -144,7 +147,8 @@ typedef struct {
 } vin_backend;
 
 /* A plug-in's only symbol. Fills *backend, whose abi and size the host compares with its own; with another host_abi
-   nothing else. One that refuses leaves a status and, in last_error, the sentence that the user reads. */
+   nothing else. One that refuses leaves a status and, in last_error, the sentence that the user reads. It looks for the
+   driver but does not start it, which may take long or never end: the first question about a device does. */
 vin_status vin_backend_entry(uint32_t host_abi, const vin_host* host, vin_backend* backend);
 
 #ifdef __cplusplus

@@ -87,10 +87,9 @@ static vin_status check(const Driver* driver, CudaResult result, const char* wha
     } while (0)
 
 static vin_status driver_of(const Driver** driver) {
-    const char* why = nullptr;
-    bool too_old = false;
-    *driver = open_driver(&why, &too_old);
-    return *driver ? VIN_OK : fail(too_old ? VIN_DRIVER_TOO_OLD : VIN_NO_DRIVER, "%s", why);
+    const Refusal* refusal = nullptr;
+    *driver = start_driver(&refusal);
+    return *driver ? (vin_status)VIN_OK : fail(refusal->status, "%s", refusal->text);
 }
 
 static int attribute(const Driver* driver, CudaDevice id, int which) {
@@ -190,8 +189,8 @@ vin_status enter_device(const Driver* driver, int32_t ordinal, Device** device) 
     int32_t count = 0;
     VIN_TRY(device_count(&count));
     if (ordinal < 0 || ordinal >= count)
-        return fail(VIN_INVALID, "Expected one of the %d CUDA devices, which count from 0, but received %d", (int)count,
-                    (int)ordinal);
+        return fail(VIN_NO_DEVICE, "Expected one of the %d CUDA devices, which count from 0, but received %d",
+                    (int)count, (int)ordinal);
     Device& found = devices[ordinal];
     if (found.users == 0) {
         VIN_TRY(check(driver, driver->device_get(&found.id, ordinal), "finding the device"));
@@ -444,8 +443,9 @@ extern "C" __attribute__((visibility("default"))) vin_status vin_backend_entry(u
     backend->abi = VIN_ABI;
     backend->size = sizeof *backend;
     backend->last_error = last_error;
-    const Driver* driver;
-    VIN_TRY(driver_of(&driver));
+    const Refusal* refusal = nullptr;
+    const Driver* driver = open_driver(&refusal);
+    if (!driver) return fail(refusal->status, "%s", refusal->text);
     backend->name = driver->name;
     backend->build = driver->build;
     backend->asynchronous = 1;

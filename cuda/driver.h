@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "../csrc/backend.h"
+
 namespace vin {
 namespace cuda {
 
@@ -27,7 +29,8 @@ enum : CudaResult {
     CUDA_ERROR_UNSUPPORTED_PTX_VERSION = 222,
     CUDA_ERROR_NOT_FOUND = 500,
     CUDA_ERROR_NOT_READY = 600,
-    CUDA_ERROR_LAUNCH_FAILED = 719
+    CUDA_ERROR_LAUNCH_FAILED = 719,
+    CUDA_ERROR_SYSTEM_DRIVER_MISMATCH = 803
 };
 enum : unsigned { CUDA_STREAM_NON_BLOCKING = 1, CUDA_EVENT_BLOCKING_SYNC = 1, CUDA_EVENT_DISABLE_TIMING = 2 };
 enum : int { CUDA_FUNCTION_MAX_DYNAMIC_SHARED = 8 };
@@ -84,8 +87,17 @@ struct Driver {
     const char *name, *build;  // vin_backend's
 };
 
-// The driver of this plug-in, opened at the first call. NULL: *why says what is missing; *too_old: a newer one has it.
-const Driver* open_driver(const char** why, bool* too_old = nullptr);
+// Why there is no driver, or none that starts: VIN_OK: there is one.
+struct Refusal {
+    vin_status status;
+    char text[400];
+};
+
+// The driver of this plug-in, found at the first call but not started: what it has is its table and its version. NULL:
+// *refusal says why.
+const Driver* open_driver(const Refusal** refusal);
+// The same, started at the first call, which may take long.
+const Driver* start_driver(const Refusal** refusal);
 
 }  // namespace cuda
 }  // namespace vin

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 
 #include "cpu_backend.h"
 #include "threads.h"
@@ -56,23 +57,34 @@ Error refusal(const vin_backend& backend, vin_status status, const std::string& 
     const char* reason = status == VIN_NO_DRIVER        ? "driver_missing"
                          : status == VIN_DRIVER_TOO_OLD ? "driver_too_old"
                          : status == VIN_NO_CODE        ? "no_code_for_device"
-                                                        : "selftest_failed";
-    return Error("VIN_BACKEND_UNAVAILABLE",
+                         : status == VIN_NO_DEVICE      ? "no_device"
+                         : status == VIN_NO_ACCESS      ? "no_access"
+                         : status == VIN_NO_WSL_DRIVER  ? "wsl_driver"
+                                                        : "device_failed";
+    // A full device is no reason to do without it silently.
+    return Error(status == VIN_OUT_OF_MEMORY ? "VIN_OUT_OF_MEMORY" : "VIN_BACKEND_UNAVAILABLE",
                  text && *text ? text : "Expected the backend " + path + " to open but it gives no reason",
                  {{"file", path}, {"reason", reason}});
 }
 
-static vin_backend open_plugin(const vin_host& host, const std::string& path) {
+vin_backend open_plugin(const vin_host& host, const std::string& path) {
     // Plug-ins are never closed: an exiting thread may still be in their code.
     void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-    if (!library)
-        throw Error("VIN_BACKEND_UNAVAILABLE", "Expected to load the backend " + path + " but " + dlerror(),
-                    {{"file", path}, {"reason", "dlopen"}});
+    if (!library) {
+        const std::string why = dlerror();
+        const bool symbol = why.find("undefined symbol") != std::string::npos;
+        throw Error("VIN_BACKEND_UNAVAILABLE",
+                    "Expected to load the backend " + path + " but " + why +
+                        (symbol ? "; it was built for other libraries than this system's" : ""),
+                    {{"file", path}, {"reason", symbol ? "symbol" : "dlopen"}});
+    }
     auto entry =
         reinterpret_cast<vin_status (*)(uint32_t, const vin_host*, vin_backend*)>(dlsym(library, "vin_backend_entry"));
     if (!entry)
-        throw Error("VIN_BACKEND_UNAVAILABLE", "Expected the symbol vin_backend_entry in " + path + " but it has none",
-                    {{"file", path}, {"reason", "abi"}});
+        throw Error("VIN_BACKEND_UNAVAILABLE",
+                    "Expected the symbol vin_backend_entry in " + path +
+                        " but it has none: it is no plug-in of vin-native",
+                    {{"file", path}, {"reason", "symbol"}});
     vin_backend backend = {};
     static const vin_host kept_host =
         host;  // plug-ins keep the pointer; all engines of a process share these functions
@@ -81,10 +93,16 @@ static vin_backend open_plugin(const vin_host& host, const std::string& path) {
         throw Error("VIN_BACKEND_UNAVAILABLE",
                     "Expected a backend of ABI " + std::to_string(VIN_ABI) + " and size " +
                         std::to_string(sizeof(vin_backend)) + " in " + path + " but found ABI " +
-                        std::to_string(backend.abi) + " and size " + std::to_string(backend.size),
+                        std::to_string(backend.abi) + " and size " + std::to_string(backend.size) +
+                        "; install one of this version",
                     {{"file", path}, {"reason", "abi"}});
     if (status != VIN_OK) throw refusal(backend, status, path);
     return backend;
+}
+
+int32_t ordinal_of(const std::string& device) {
+    const size_t colon = device.rfind(':');
+    return colon == std::string::npos ? 0 : static_cast<int32_t>(std::strtol(device.c_str() + colon + 1, nullptr, 10));
 }
 
 vin_backend open_backend(const vin_host& host, const std::string& device, const std::string& isa,

@@ -12,6 +12,10 @@ namespace vin {
 // VIN_BACKEND_UNAVAILABLE with the reason.
 vin_backend open_backend(const vin_host& host, const std::string& device, const std::string& isa,
                          const std::string& plugin_path);
+// A plug-in by itself: no device is asked for. Throws VIN_BACKEND_UNAVAILABLE with the reason.
+vin_backend open_plugin(const vin_host& host, const std::string& path);
+// The N of a device "cuda:N", else 0.
+int32_t ordinal_of(const std::string& device);
 // What a plug-in says that opens neither itself nor a device, in its own words.
 Error refusal(const vin_backend& backend, vin_status status, const std::string& path);
 // Instruction sets of this machine that were built in, worst first.

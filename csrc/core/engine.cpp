@@ -184,23 +184,18 @@ static void host_parallel(void* pool, int64_t tasks, void (*body)(void*, int64_t
     static_cast<Threads*>(pool)->parallel(tasks, body, context);
 }
 
-// The N of a device "cuda:N", else 0.
-static int32_t ordinal_of(const std::string& device) {
-    const size_t colon = device.rfind(':');
-    return colon == std::string::npos ? 0 : static_cast<int32_t>(std::strtol(device.c_str() + colon + 1, nullptr, 10));
-}
+const vin_host host_functions = {host_parallel, host_scratch};
 
 Engine::Engine(const EngineOptions& options)
-    : threads_(options.threads), host_{host_parallel, host_scratch},
-      backend_(open_backend(host_, options.device, options.isa, options.backend_path)),
+    : threads_(options.threads),
+      backend_(open_backend(host_functions, options.device, options.isa, options.backend_path)),
       ordinal_(ordinal_of(options.device)) {
     const vin_status status = backend_.stream_open(ordinal_, &threads_, &stream_);
     if (status != VIN_OK) throw refusal(backend_, status, options.backend_path);
     memory_ = std::make_shared<PoolMemory>(&backend_, stream_, ordinal_, options.memory_budget);
     if (backend_.asynchronous) {
-        vin_device_info info = {};
-        backend_.device_info(ordinal_, &info);
-        streams_ = std::max(1, info.streams);
+        backend_.device_info(ordinal_, &device_);
+        streams_ = std::max(1, device_.streams);
         memory_->listed = [this] {
             { std::lock_guard<std::mutex> lock(mutex_); }
             wake_.notify_one();

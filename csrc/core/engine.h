@@ -77,6 +77,9 @@ struct EngineOptions {
 
 using Failure = std::shared_ptr<const Error>;
 
+// What every backend gets of its host: plug-ins keep the pointer.
+extern const vin_host host_functions;
+
 class Engine : private Flow {
 public:
     explicit Engine(const EngineOptions& options);
@@ -107,6 +110,7 @@ public:
 
     const std::shared_ptr<PoolMemory>& memory() const { return memory_; }
     const vin_backend& backend() const { return backend_; }
+    const vin_device_info& device() const { return device_; }  // as it was found; of the CPU only zeros
     int threads() const { return threads_.count(); }
     uint64_t commands() const { return commands_.load(); }
     uint64_t dry_runs() const { return dry_runs_.load(); }
@@ -164,9 +168,9 @@ private:
     void run(const Plan& plan, const Cancel* cancel, const std::function<void(Ops&)>& fn);
 
     Threads threads_;
-    vin_host host_;
     vin_backend backend_;
     const int32_t ordinal_;
+    vin_device_info device_ = {};
     int64_t streams_ = 1;
     vin_stream* stream_ = nullptr;  // null: closed
     std::shared_ptr<PoolMemory> memory_;

@@ -74,7 +74,10 @@ inline const char* code_of(vin_status status) {
         case VIN_FORMAT: return "VIN_FORMAT";
         case VIN_NO_DRIVER:
         case VIN_DRIVER_TOO_OLD:
-        case VIN_NO_CODE: return "VIN_BACKEND_UNAVAILABLE";
+        case VIN_NO_CODE:
+        case VIN_NO_DEVICE:
+        case VIN_NO_ACCESS:
+        case VIN_NO_WSL_DRIVER: return "VIN_BACKEND_UNAVAILABLE";
         default: return "VIN_DEVICE_ERROR";
     }
 }

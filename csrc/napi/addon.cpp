@@ -15,7 +15,7 @@ static int threads_of(const Napi::Object& given) {
     return threads;
 }
 
-static Napi::Value create_engine(const Napi::CallbackInfo& info) {
+static EngineOptions engine_options(const Napi::CallbackInfo& info) {
     if (!info[0].IsObject()) throw invalid("Expected the options of an engine");
     const Napi::Object given = info[0].As<Napi::Object>();
     EngineOptions options;
@@ -25,13 +25,98 @@ static Napi::Value create_engine(const Napi::CallbackInfo& info) {
     options.backend_path = text(given, "backendPath", "");
     options.trace = text(given, "trace", "");
     options.memory_budget = static_cast<uint64_t>(number(given, "memoryBudget", 0));
-    auto engine = std::make_shared<EngineState>(info.Env(), options);
-    auto& engines = environment(info.Env()).engines;
+    return options;
+}
+
+// An engine that this environment has opened.
+static Napi::Object own_engine(Napi::Env env, const EngineRef& engine) {
+    auto& engines = environment(env).engines;
     engines.erase(std::remove_if(engines.begin(), engines.end(),
                                  [](const std::weak_ptr<EngineState>& weak) { return weak.expired(); }),
                   engines.end());
     engines.push_back(engine);
-    return wrap_engine(info.Env(), engine);
+    return wrap_engine(env, engine);
+}
+
+static Napi::Value create_engine(const Napi::CallbackInfo& info) {
+    const EngineOptions options = engine_options(info);
+    return own_engine(info.Env(), std::make_shared<EngineState>(std::make_shared<Bridge>(info.Env()), options));
+}
+
+static void end_opening(Napi::Env env, const std::shared_ptr<Opening>& opening) {
+    opening->thread.join();
+    auto& openings = environment(env).openings;
+    openings.erase(std::find(openings.begin(), openings.end(), opening));
+}
+
+static Napi::Value open_engine(const Napi::CallbackInfo& info) {
+    const EngineOptions options = engine_options(info);
+    auto opening = std::make_shared<Opening>();
+    opening->bridge = std::make_shared<Bridge>(info.Env());
+    const auto deferred = std::make_shared<Napi::Promise::Deferred>(info.Env());
+    const auto settle = [opening, deferred](Napi::Env env) {
+        end_opening(env, opening);
+        if (opening->failure)
+            deferred->Reject(to_js(env, *opening->failure).Value());
+        else
+            deferred->Resolve(own_engine(env, std::exchange(opening->engine, nullptr)));
+    };
+    opening->bridge->begin();
+    try {
+        opening->thread =
+            std::thread([opening = opening.get(), options, way = std::make_unique<Bridge::Settle>(settle)]() mutable {
+                try {
+                    opening->engine = std::make_shared<EngineState>(opening->bridge, options);
+                } catch (const Error& error) {
+                    opening->failure = std::make_shared<const Error>(error);
+                } catch (const std::exception& error) {
+                    opening->failure = std::make_shared<const Error>(
+                        "VIN_OUT_OF_MEMORY", concat("Expected to open an engine but ", std::string(error.what())));
+                }
+                opening->bridge->post(std::move(way));
+            });
+    } catch (const std::system_error&) {
+        throw Error("VIN_OUT_OF_MEMORY",
+                    "Expected a thread to open the device but the system gives none; raise the limit of processes "
+                    "(ulimit -u, or pids of the container)");
+    }
+    environment(info.Env()).openings.push_back(opening);
+    return deferred->Promise();
+}
+
+Napi::Object device_to_js(Napi::Env env, const vin_device_info& device) {
+    Napi::Object out = Napi::Object::New(env);
+    out.Set("name", device.name);
+    out.Set("uuid", device.uuid);
+    out.Set("arch", device.arch);
+    out.Set("driver", device.driver);
+    out.Set("multiprocessors", device.multiprocessors);
+    out.Set("totalBytes", static_cast<double>(device.total_bytes));
+    out.Set("freeBytes", static_cast<double>(device.free_bytes));
+    return out;
+}
+
+static Napi::Value describe_backend(const Napi::CallbackInfo& info) {
+    if (!info[0].IsObject()) throw invalid("Expected the options of describeBackend");
+    const Napi::Object given = info[0].As<Napi::Object>();
+    const std::string path = text(given, "backendPath", "");
+    const vin_backend backend = open_plugin(host_functions, path);
+    Napi::Object out = Napi::Object::New(info.Env());
+    out.Set("name", backend.name);
+    out.Set("build", backend.build);
+    if (!flag(given, "devices", false)) return out;
+    int32_t count = 0;
+    vin_status status = backend.device_count(&count);
+    if (status != VIN_OK) throw refusal(backend, status, path);
+    Napi::Array devices = Napi::Array::New(info.Env());
+    for (int32_t ordinal = 0; ordinal < count; ordinal++) {
+        vin_device_info device = {};
+        status = backend.device_info(ordinal, &device);
+        if (status != VIN_OK) throw refusal(backend, status, path);
+        devices.Set(devices.Length(), device_to_js(info.Env(), device));
+    }
+    out.Set("devices", devices);
+    return out;
 }
 
 static Napi::Value cpu_features(const Napi::CallbackInfo& info) {
@@ -77,6 +162,12 @@ static Napi::Object open(Napi::Env env, Napi::Object exports) {
     define_models(env);
     define_trainer(env);
     env.AddCleanupHook([own] {
+        for (const std::shared_ptr<Opening>& opening : std::exchange(own->openings, {})) {
+            opening->bridge->close();
+            opening->thread.join();
+            if (opening->engine) opening->engine->engine.stop();
+            opening->bridge->drop();
+        }
         for (const std::weak_ptr<EngineState>& weak : own->engines)
             if (const EngineRef engine = weak.lock()) {
                 engine->bridge.close();
@@ -86,6 +177,8 @@ static Napi::Object open(Napi::Env env, Napi::Object exports) {
     });
     exports.Set("useErrors", Napi::Function::New<guarded_function<use_errors>>(env));
     exports.Set("createEngine", Napi::Function::New<guarded_function<create_engine>>(env));
+    exports.Set("openEngine", Napi::Function::New<guarded_function<open_engine>>(env));
+    exports.Set("describeBackend", Napi::Function::New<guarded_function<describe_backend>>(env));
     exports.Set("cpuFeatures", Napi::Function::New<guarded_function<cpu_features>>(env));
     exports.Set("measurePeak", Napi::Function::New<guarded_function<measure_peak>>(env));
     exports.Set("ops", Napi::Function::New<guarded_function<describe_ops>>(env));

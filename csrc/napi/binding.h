@@ -10,6 +10,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -46,13 +47,24 @@ private:
 };
 
 // An engine as JavaScript holds it. Handles keep it alive, so memory always goes back to the backend it came from.
-struct EngineState {
-    EngineState(Napi::Env env, const EngineOptions& options);
+class EngineState {
+    std::shared_ptr<Bridge> bridge_;  // first: the engine's threads use it
+
+public:
+    EngineState(std::shared_ptr<Bridge> bridge, const EngineOptions& options);  // any thread
     ~EngineState();
-    Bridge bridge;
+    Bridge& bridge;
     Engine engine;
 };
 using EngineRef = std::shared_ptr<EngineState>;
+
+// An engine that a thread of its own opens, since a driver may take long.
+struct Opening {
+    std::shared_ptr<Bridge> bridge;
+    std::thread thread;
+    EngineRef engine;
+    Failure failure;
+};
 
 // A tensor of JavaScript. `tensor` belongs to the engine's thread; shape and dtype never change.
 class Handle {
@@ -137,6 +149,7 @@ struct Environment {
     std::map<std::string, Napi::FunctionReference> constructors;
     Napi::FunctionReference vin_error, range_error, abort_error;
     std::vector<std::weak_ptr<EngineState>> engines;
+    std::vector<std::shared_ptr<Opening>> openings;
 };
 Environment& environment(Napi::Env env);
 
@@ -238,6 +251,7 @@ HandleRef optional_tensor(const Napi::Object& object, const char* key);
 Napi::Value new_cancel(const Napi::CallbackInfo& info, const EngineRef& engine);
 std::shared_ptr<Cancel> optional_cancel(const Napi::Object& object);
 Napi::Object wrap_engine(Napi::Env env, const EngineRef& engine);
+Napi::Object device_to_js(Napi::Env env, const vin_device_info& device);
 
 Napi::Value load_model_js(const Napi::CallbackInfo& info, const EngineRef& engine);
 Napi::Value create_model_js(const Napi::CallbackInfo& info, const EngineRef& engine);

@@ -81,7 +81,8 @@ uint64_t all_bytes() {
     return bytes;
 }
 
-EngineState::EngineState(Napi::Env env, const EngineOptions& options) : bridge(env), engine(options) {
+EngineState::EngineState(std::shared_ptr<Bridge> bridge_given, const EngineOptions& options)
+    : bridge_(std::move(bridge_given)), bridge(*bridge_), engine(options) {
     std::lock_guard<std::mutex> lock(engines_mutex);
     engines.push_back(&engine);
 }

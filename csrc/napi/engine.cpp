@@ -27,6 +27,7 @@ public:
         out.Set("backend", engine.backend().name);
         out.Set("isa", engine.backend().build);
         out.Set("threads", engine.threads());
+        if (engine.device().arch) out.Set("hardware", device_to_js(call.Env(), engine.device()));
         return out;
     }
     Napi::Value upload(const Napi::CallbackInfo& call) {

@@ -16,6 +16,7 @@
 #include "../driver.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -687,13 +688,21 @@ std::string describe_address(uintptr_t address) {
 namespace vin {
 namespace cuda {
 
-const Driver* open_driver(const char** why, bool* too_old) {
+const Driver* open_driver(const Refusal** refusal) {
     static Driver driver = {};
-    static const char* const problem = emu::fill(driver);
-    *why = problem;
-    if (too_old) *too_old = false;
-    return problem ? nullptr : &driver;
+    static const Refusal found = [] {
+        Refusal found = {VIN_OK, ""};
+        if (const char* problem = emu::fill(driver)) {
+            found.status = VIN_NO_DRIVER;
+            snprintf(found.text, sizeof found.text, "%s", problem);
+        }
+        return found;
+    }();
+    *refusal = &found;
+    return found.status == VIN_OK ? &driver : nullptr;
 }
+
+const Driver* start_driver(const Refusal** refusal) { return open_driver(refusal); }
 
 }  // namespace cuda
 }  // namespace vin

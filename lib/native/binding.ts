@@ -205,8 +205,21 @@ export interface NativeTrainer {
   dispose(): void
 }
 
+/** A plug-in's device. */
+export interface DeviceInfo {
+  name: string
+  uuid: string
+  /** 90 is sm_90; 13000 is a driver for CUDA 13.0. */
+  arch: number
+  driver: number
+  multiprocessors: number
+  totalBytes: number
+  freeBytes: number
+}
+
 export interface NativeEngine {
-  readonly info: { device: string; backend: string; isa: string; threads: number }
+  /** `hardware`: as it was found when the engine was opened; absent: the CPU. */
+  readonly info: { device: string; backend: string; isa: string; threads: number; hardware?: DeviceInfo }
   /** Copies host data into a device tensor. */
   upload(data: TypedArray, shape: number[]): NativeTensor
   /** Queues one op of ops.def; returns the outputs by field name. `times` (1) calls it so often in a row. Throws a RangeError for an unknown op, field or shape. */
@@ -227,6 +240,15 @@ export interface NativeEngine {
   dispose(): Promise<void>
 }
 
+export interface NativeEngineOptions {
+  device: string
+  threads: number
+  isa?: string
+  backendPath?: string
+  memoryBudget?: number
+  trace?: string
+}
+
 export interface Binding {
   /**
   Hands over the classes that errors are made of: wrong arguments are a RangeError with code, cancelled work a DOMException, all else a VinError. They belong to the
@@ -234,7 +256,17 @@ export interface Binding {
   */
   useErrors(classes: { VinError: typeof VinError; RangeError: RangeErrorConstructor; DOMException: typeof DOMException }): void
   /** Opens an engine: its thread, its worker threads, its backend. Throws ERR_VIN_NOT_SUPPORTED for an ISA the machine lacks. */
-  createEngine(options: { device: string; threads: number; isa?: string; backendPath?: string; memoryBudget?: number; trace?: string }): NativeEngine
+  createEngine(options: NativeEngineOptions): NativeEngine
+  /**
+  The same on a thread of its own: a driver may take long to start. Rejects with ERR_VIN_BACKEND_UNAVAILABLE, whose `details.reason` is a code of RejectedBackend, for a
+  plug-in or a device that refuses; with ERR_VIN_OUT_OF_MEMORY for a device that is full.
+  */
+  openEngine(options: NativeEngineOptions): Promise<NativeEngine>
+  /**
+  A plug-in by itself: it says whether there is a driver that it can use, and does not start that. With `devices` it does, which may take long or crash. Throws as
+  `openEngine` rejects.
+  */
+  describeBackend(options: { backendPath: string; devices?: boolean }): { name: string; build: string; devices?: DeviceInfo[] }
   /** Instruction sets of this machine that the addon was built with, worst first. */
   cpuFeatures(): string[]
   /**

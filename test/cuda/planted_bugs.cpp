@@ -289,9 +289,9 @@ static int two_devices() {
 }
 
 int main(int, char** argv) {
-    const char* why;
-    driver = open_driver(&why);
-    if (!driver) return printf("no driver: %s\n", why), 0;
+    const Refusal* refusal;
+    driver = open_driver(&refusal);
+    if (!driver) return printf("no driver: %s\n", refusal->text), 0;
     CudaContext context;
     TRY(driver->context_retain(&context, 0));
     TRY(driver->context_set(context));
