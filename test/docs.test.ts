@@ -22,6 +22,8 @@ describe('pages', () => {
   /** First and further cells of the rows of the page's tables. */
   const rows = [...errors.matchAll(/^\| (`.*?) \| (.*) \|$/gm)].map(([, first, rest]) => ({ names: [...first!.matchAll(/`([^`]+)`/g)].map(([, name]) => name!), cells: rest!.split(' | ') }))
 
+  const refusals = [...page('lib/native/plugins.ts').matchAll(/^ {4}\| '(\w+)'$/gm)].map(([, code]) => code!)
+
   test('every error code has a status, its exit code, and a section', () => {
     const codes = matches(/^ {2}\| '(ERR_VIN_[A-Z_]+)'$/gm)
     expect(codes.length).toBeGreaterThanOrEqual(11)
@@ -36,11 +38,17 @@ describe('pages', () => {
   })
 
   test('every warning that the source gives is in the table, and none else', () => {
-    // 'not_found' is an answer of the command line, no warning.
-    const given = matches(/(?:\bcode: |\bwarn\()'([a-z]+[-_][a-z-_]+|captions|curve|sample|VIN_[A-Z_]+)'/g).filter((name) => name !== 'not_found')
+    // Codes of plug-ins that are refused look alike.
+    const given = matches(/(?:\bcode: |\bwarn\()'([a-z]+[-_][a-z-_]+|captions|curve|sample|VIN_[A-Z_]+)'/g).filter((name) => !refusals.includes(name))
     const process = matches(/warnOfProcess\([a-zA-Z.]+, '([A-Z_]+)'/g)
-    const told = rows.flatMap(({ names }) => names).filter((name) => !name.startsWith('ERR_')).sort()
+    const told = rows.flatMap(({ names }) => names).filter((name) => !name.startsWith('ERR_') && !refusals.includes(name)).sort()
     expect(told).toEqual([...new Set([...given, ...process])].sort())
+  })
+
+  test('every reason that speaks against a plug-in is in the table', () => {
+    expect(refusals.length).toBeGreaterThan(15)
+    const told = rows.flatMap(({ names }) => names)
+    for (const code of refusals) expect(told, code).toContain(code)
   })
 
   test('every environment variable that the library reads is in the table', () => {

@@ -9,7 +9,7 @@ import { given, numberOption, seedOption } from './arguments.js'
 
 export const modelArguments = {
   model: { type: 'string', description: "model folder, or 'demo'", default: 'demo', valueHint: 'folder' },
-  device: { type: 'string', description: 'auto or cpu (auto)', valueHint: 'device' },
+  device: { type: 'string', description: 'auto, cpu, cuda or cuda:N (auto)', valueHint: 'device' },
   dtype: { type: 'string', description: 'auto or float32 (auto, which is float32)', valueHint: 'type' },
   threads: { type: 'string', description: 'threads that compute (the cores)', valueHint: 'n' },
   'memory-budget': { type: 'string', description: 'most memory to take, in MiB (80 % of what is free)', valueHint: 'MiB' }

@@ -6,6 +6,7 @@ import { checkNames } from '../check.js'
 import { VinError, checkMade, expected, nearest } from '../errors.js'
 import { withCancel } from '../native/cancel.js'
 import type { Config, ModelKind, NativeModels, NativeTensor } from '../native/binding.js'
+import { worthTelling } from '../native/backends.js'
 import { openEngine } from '../native/engine.js'
 import type { Engine, Runtime } from '../native/engine.js'
 import { quietLogger, warnOfProcess } from '../native/log.js'
@@ -155,18 +156,18 @@ export interface Opened {
 }
 
 /** An engine for a model that is opened alone, or a share of a pipeline's. */
-export function openFor(options: ModelOptions | Opened | undefined, what: string): Opened {
+export async function openFor(options: ModelOptions | Opened | undefined, what: string): Promise<Opened> {
   if (typeof options === 'object' && options !== null && 'engine' in options && 'options' in options) return { engine: options.engine.share(), options: options.options }
   const resolved = resolveModelOptions(options, what)
   resolved.signal?.throwIfAborted()
-  const engine = openEngine(resolved)
+  const engine = await openEngine(resolved)
   if (resolved.device === 'auto') warnOfFallback(engine.runtime, resolved.logger)
   return { engine, options: resolved }
 }
 
-/** 'auto' that passes over a plug-in which is there says so; where none is installed there is nothing to say. */
+/** 'auto' that passes over a GPU says so; where there is none, or no plug-in for one, there is nothing to say. */
 function warnOfFallback({ device, rejected }: Runtime, logger: Logger | undefined): void {
-  const refused = rejected.filter(({ code }) => code !== 'not_found')
+  const refused = worthTelling(rejected)
   if (device !== 'cpu' || refused.length === 0) return
   const list = refused.map(({ backend, code, reason }) => `${backend}: ${code}, ${reason}`).join('; ')
   warnOfProcess(logger, 'VIN_CPU_FALLBACK', `Runs on the CPU, because no CUDA plug-in can be used (${list})`, { rejected: refused })

@@ -69,7 +69,7 @@ export class TextEncoder extends Component<'t5'> {
   */
   static async fromPretrained(folder: string, options?: ModelOptions | Opened): Promise<TextEncoder> {
     await checkFolder(folder, 'text_encoder')
-    const opened = openFor(options, 'TextEncoder.fromPretrained')
+    const opened = await openFor(options, 'TextEncoder.fromPretrained')
     return claimed(opened, async () => {
       const { limits, signal } = opened.options
       const places = [folder, join(dirname(resolve(folder)), 'tokenizer')]
@@ -87,7 +87,7 @@ export class TextEncoder extends Component<'t5'> {
   static async fromConfig(config: Config, options: ModelOptions & { seed?: number | bigint } = {}): Promise<TextEncoder> {
     checkNames(options, 'TextEncoder.fromConfig', [...modelOptionNames, 'seed'])
     const { seed = 0, ...model } = options
-    return TextEncoder.create(config, checkSeed(seed), openFor(model, 'TextEncoder.fromConfig'))
+    return TextEncoder.create(config, checkSeed(seed), await openFor(model, 'TextEncoder.fromConfig'))
   }
 
   /** @internal */

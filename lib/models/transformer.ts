@@ -99,7 +99,7 @@ export class Transformer extends Component<'transformer'> {
   */
   static async fromPretrained(folder: string, options?: ModelOptions | Opened): Promise<Transformer> {
     await checkFolder(folder, 'transformer')
-    return Transformer.load(folder, openFor(options, 'Transformer.fromPretrained'))
+    return Transformer.load(folder, await openFor(options, 'Transformer.fromPretrained'))
   }
 
   /** @internal */
@@ -114,7 +114,7 @@ export class Transformer extends Component<'transformer'> {
   static async fromConfig(config: Config, options: ModelOptions & { seed?: number | bigint } = {}): Promise<Transformer> {
     checkNames(options, 'Transformer.fromConfig', [...modelOptionNames, 'seed'])
     const { seed = 0, ...model } = options
-    return Transformer.create(config, checkSeed(seed), openFor(model, 'Transformer.fromConfig'))
+    return Transformer.create(config, checkSeed(seed), await openFor(model, 'Transformer.fromConfig'))
   }
 
   /** @internal */

@@ -59,7 +59,7 @@ export class VAE extends Component<'vae'> {
   */
   static async fromPretrained(folder: string, options?: ModelOptions | Opened): Promise<VAE> {
     await checkFolder(folder, 'vae')
-    const opened = openFor(options, 'VAE.fromPretrained')
+    const opened = await openFor(options, 'VAE.fromPretrained')
     return claimed(opened, async () => new VAE(await loadModel('vae', folder, opened)))
   }
 
@@ -67,7 +67,7 @@ export class VAE extends Component<'vae'> {
   static async fromConfig(config: Config, options: ModelOptions & { seed?: number | bigint } = {}): Promise<VAE> {
     checkNames(options, 'VAE.fromConfig', [...modelOptionNames, 'seed'])
     const { seed = 0, ...model } = options
-    return VAE.create(config, checkSeed(seed), openFor(model, 'VAE.fromConfig'))
+    return VAE.create(config, checkSeed(seed), await openFor(model, 'VAE.fromConfig'))
   }
 
   /** @internal */

@@ -1,26 +1,17 @@
-// Device names, and the backend plug-ins that could serve them. 'cpu' probes nothing.
+// Device names, and which plug-in serves a CUDA device. 'cpu' probes nothing.
 
 import { existsSync } from 'node:fs'
-import { dirname, join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { VinError, expected } from '../errors.js'
-import { packageRoot, resolveFrom } from './package-root.js'
+import type { Binding, DeviceInfo } from './binding.js'
+import type { Logger } from './log.js'
+import { packageRoot } from './package-root.js'
+import { checkPluginFile, findPlugins, type Plugin, type RejectedBackend } from './plugins.js'
+import { Proof } from './proof.js'
+
+export type { RejectedBackend } from './plugins.js'
 
 export type Device = 'auto' | 'cpu' | 'cuda' | `cuda:${number}` | 'cuda-emu' | 'cuda-ptx'
-
-/** Why a backend plug-in was not used. */
-export interface RejectedBackend {
-  backend: string
-  code: 'not_found' | 'libc' | 'abi' | 'driver_missing' | 'driver_too_old' | 'no_code_for_device' | 'dlopen' | 'corrupt' | 'selftest_failed' | 'selftest_timeout'
-  reason: string
-}
-
-export interface ResolvedDevice {
-  /** As the engine takes it: 'cpu' 'cuda:0' … */
-  device: string
-  /** The plug-in's file; absent: the CPU backend inside the addon. */
-  backendPath?: string
-  rejected: RejectedBackend[]
-}
 
 // Those of the tests are not for users.
 const names = "'auto', 'cpu', 'cuda' or 'cuda:N'"
@@ -33,50 +24,120 @@ export function checkDevice(device: unknown): Device {
   return device as Device
 }
 
-export function resolveDevice(device: Device): ResolvedDevice {
-  if (device === 'cpu') return { device: 'cpu', rejected: [] }
-  if (device === 'cuda-emu' || device === 'cuda-ptx') return resolveTestDevice(device)
-  const rejected = cudaCandidates()
-  if (device === 'auto') return { device: 'cpu', rejected }
-  const list = rejected.map(({ backend, code, reason }) => `  ${backend}: ${code}, ${reason}`).join('\n')
-  throw new VinError('ERR_VIN_BACKEND_UNAVAILABLE', `Expected a CUDA backend for device '${device}' but every candidate was refused:\n${list}\nUse device 'auto' or 'cpu'.`, {
-    device,
-    rejected
-  })
+export function isTestDevice(device: Device): device is 'cuda-emu' | 'cuda-ptx' {
+  return device === 'cuda-emu' || device === 'cuda-ptx'
 }
 
-/** The CUDA backend's sources on the host; they exist only where a developer built them. */
-function resolveTestDevice(device: 'cuda-emu' | 'cuda-ptx'): ResolvedDevice {
+/** The file of a test device: the CUDA backend's sources on the host, which exist only where a developer built them. */
+export function testBackend(device: 'cuda-emu' | 'cuda-ptx'): string {
   const kind = device.slice('cuda-'.length)
   const backendPath = join(packageRoot(), 'build-backends', kind, 'libvin_cuda.so')
-  if (existsSync(backendPath)) return { device, backendPath, rejected: [] }
+  if (existsSync(backendPath)) return backendPath
   throw new VinError('ERR_VIN_BACKEND_UNAVAILABLE', `Expected the test backend ${backendPath} for device '${device}' but it is not there; \`npm run build:${kind}\` makes it`, {
     device,
     rejected: [{ backend: backendPath, code: 'not_found', reason: `not built; run npm run build:${kind}` } satisfies RejectedBackend]
   })
 }
 
-/** Every place where a CUDA plug-in may lie, with the reason why it cannot be used. The plug-ins of this version are the two test builds above. */
-function cudaCandidates(): RejectedBackend[] {
-  const root = packageRoot()
-  const asked = process.env['VIN_NATIVE_BACKEND_PATH']
-  const folders = [
-    ...(asked === undefined || asked === '' ? [] : [resolve(asked)]),
-    join(root, 'build-backends', 'stage', 'backends'),
-    join(root, 'prebuilds', `${process.platform}-${process.arch}`, 'backends'),
-    ...['cuda13', 'cuda12'].map((id) => optionalPackage(`@vin-native/${process.platform}-${process.arch}-${id}`))
-  ]
-  return folders.map((folder) =>
-    existsSync(join(folder, 'manifest.json'))
-      ? { backend: folder, code: 'abi', reason: 'this version of the addon drives no CUDA plug-in' }
-      : { backend: folder, code: 'not_found', reason: 'no CUDA plug-in is installed there' }
-  )
+export interface PluginOptions {
+  binding: Binding
+  /** The addon's file, where it has one. */
+  addon: string | undefined
+  logger?: Pick<Logger, 'debug'> | undefined
+  signal?: AbortSignal | undefined
 }
 
-function optionalPackage(name: string): string {
-  try {
-    return dirname(resolveFrom(`${name}/package.json`))
-  } catch {
-    return name
+/** What speaks against a plug-in, where that is what an error says; what else goes wrong, a full device too, is thrown. */
+function rejection(error: unknown, backend: string): RejectedBackend {
+  const reason = error instanceof VinError && error.code === 'ERR_VIN_BACKEND_UNAVAILABLE' ? error.details['reason'] : undefined
+  if (typeof reason !== 'string') throw error
+  return { backend, code: reason as RejectedBackend['code'], reason: (error as VinError).message }
+}
+
+/** The plug-in's own proof, once its file is whole and it has found a driver that it can use. */
+async function proofOf(plugin: Plugin, device: string, options: PluginOptions): Promise<Proof | RejectedBackend> {
+  const file = await checkPluginFile(plugin)
+  if ('code' in file) return file
+  options.binding.describeBackend({ backendPath: plugin.path })
+  return new Proof({ ...options, backendPath: plugin.path, sha256: file.sha256, device })
+}
+
+/**
+The first plug-in that gives the device, opened by `open`, and what was passed over. undefined: none does.
+
+@param open an engine on the plug-in's device; what it rejects with ERR_VIN_BACKEND_UNAVAILABLE speaks against that plug-in alone
+*/
+export async function openPlugin<E extends { hardware: DeviceInfo | undefined; close(): Promise<void> }>(
+  device: string,
+  options: PluginOptions,
+  open: (backendPath: string) => Promise<E>
+): Promise<{ opened: E | undefined; rejected: RejectedBackend[] }> {
+  const rejected: RejectedBackend[] = []
+  for (const plugin of await findPlugins()) {
+    if ('code' in plugin) {
+      rejected.push(plugin)
+      continue
+    }
+    try {
+      const proof = await proofOf(plugin, device, options)
+      if ('code' in proof) {
+        rejected.push(proof)
+        continue
+      }
+      if (!(await proof.isKnown())) await proof.test()
+      let opened = await open(plugin.path)
+      // Another GPU than those that were tested, or another driver.
+      if (!(await proof.accepts(opened.hardware))) {
+        await opened.close()
+        await proof.test()
+        opened = await open(plugin.path)
+      }
+      if (options.signal?.aborted === true) {
+        await opened.close()
+        throw options.signal.reason
+      }
+      return { opened, rejected }
+    } catch (error) {
+      rejected.push(rejection(error, plugin.path))
+    }
   }
+  return { opened: undefined, rejected }
+}
+
+/** What there is for device 'cuda', for people: every plug-in, tested now, with the devices that it shows. */
+export async function examinePlugins(options: PluginOptions): Promise<({ backend: string; id: string; toolkit: string; devices: DeviceInfo[] } | RejectedBackend)[]> {
+  const found = []
+  for (const plugin of await findPlugins()) {
+    if ('code' in plugin) {
+      found.push(plugin)
+      continue
+    }
+    try {
+      const proof = await proofOf(plugin, 'cuda:0', options)
+      found.push('code' in proof ? proof : { backend: plugin.path, id: plugin.id, toolkit: plugin.toolkit, devices: (await proof.test(true)).devices })
+    } catch (error) {
+      const full = error instanceof VinError && error.code === 'ERR_VIN_OUT_OF_MEMORY'
+      found.push(full ? { backend: plugin.path, code: 'device_failed' as const, reason: error.message } : rejection(error, plugin.path))
+    }
+  }
+  return found
+}
+
+/** 13000 is 13.0. */
+export const versionOf = (driver: number): string => `${Math.floor(driver / 1000)}.${Math.floor((driver % 1000) / 10)}`
+
+export function unavailable(device: Device, rejected: RejectedBackend[]): VinError {
+  const list = rejected.map(({ backend, code, reason }) => `  ${backend}: ${code}, ${reason}`).join('\n')
+  return new VinError('ERR_VIN_BACKEND_UNAVAILABLE', `Expected a CUDA backend for device '${device}' but every candidate was refused:\n${list}\nUse device 'auto' or 'cpu'.`, {
+    device,
+    rejected
+  })
+}
+
+/** What speaks of no GPU that could have been used: there is no plug-in, no driver, no device. */
+const silent: readonly RejectedBackend['code'][] = ['not_found', 'libc', 'driver_missing', 'wsl_driver', 'no_device']
+
+/** The refusals that a person may want to mend. */
+export function worthTelling(rejected: readonly RejectedBackend[]): RejectedBackend[] {
+  return rejected.filter(({ code }) => !silent.includes(code))
 }

@@ -7,13 +7,14 @@ import { arch, cpus, freemem, release, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { VinError } from '../errors.js'
 import { errorMessage } from '../realms.js'
-import { resolveDevice } from './backends.js'
-import { openEngine, type Engine } from './engine.js'
-import { bindingPath, loadBinding, type LoadAttempt } from './load.js'
+import { examinePlugins, versionOf, worthTelling, type RejectedBackend } from './backends.js'
+import { openCpuEngine, type Engine } from './engine.js'
+import { bindingPath, loadAddon, loadBinding, type LoadAttempt } from './load.js'
 import { coresAvailable, glibcFloor, memoryAvailable } from './machine.js'
 import { collectOutput, findProgram, loadSharp } from './optional.js'
 import { packageRoot, packageVersion } from './package-root.js'
 import { isDenied } from './permission.js'
+import { cacheFolder } from './proof.js'
 
 export interface DoctorCheck {
   id: string
@@ -55,7 +56,7 @@ const checks: Record<string, () => Finding | Promise<Finding>> = {
 }
 
 /** Without an addon these would only repeat its error. */
-const needAddon = new Set(['isa', 'selftest'])
+const needAddon = new Set(['isa', 'cuda', 'selftest'])
 
 /** Checks this machine and installation. Never throws for what it finds. */
 export async function doctor(): Promise<DoctorReport> {
@@ -128,7 +129,7 @@ function checkAddon(): Finding {
 
 /** Runs with a CPU engine, which is given back. */
 async function withEngine<R>(use: (engine: Engine) => R | Promise<R>): Promise<R> {
-  const engine = openEngine({ device: 'cpu' })
+  const engine = openCpuEngine()
   try {
     return await use(engine)
   } finally {
@@ -150,11 +151,21 @@ function checkMemory(): Finding {
   return available < 2 ** 30 ? warning(detail, 'the built-in model needs about 1 GiB') : ok(detail)
 }
 
-function checkCuda(): Finding {
-  const { rejected } = resolveDevice('auto')
-  // The driver is the machine's matter; without a plug-in for it the CPU serves.
-  const list = rejected.map(({ backend, code, reason }) => `${backend}: ${code}, ${reason}`).join('; ')
-  return rejected.length === 0 ? ok('a CUDA backend can be used') : ok(`runs on the CPU; ${list}`)
+/** Every plug-in and what it says, tested now. */
+async function checkCuda(): Promise<Finding> {
+  const { binding, path } = loadAddon()
+  const found = await examinePlugins({ binding, addon: path })
+  const gibibytes = (bytes: number): string => (bytes / 2 ** 30).toFixed(1)
+  const lines = found.map((each) => {
+    if ('code' in each) return `${each.backend}: ${each.code}, ${each.reason}`
+    const devices = each.devices.map(({ name, uuid, arch, driver, totalBytes, freeBytes }) => `${name} (sm_${arch}, driver for CUDA ${versionOf(driver)}, ${gibibytes(freeBytes)} of ${gibibytes(totalBytes)} GiB free, GPU-${uuid})`)
+    return `${each.backend}: usable, CUDA ${each.toolkit}, ${devices.join(', ')}`
+  })
+  const list = lines.join('; ')
+  if (found.some((each) => 'devices' in each)) return ok(`runs on cuda:0; ${list}`)
+  // That there is no GPU is the machine's matter: the CPU serves.
+  const refused = worthTelling(found.filter((each): each is RejectedBackend => 'code' in each))
+  return refused.length === 0 ? ok(`runs on the CPU; ${list}`) : warning(`runs on the CPU; ${list}`, refused.map(({ reason }) => reason).join('; '))
 }
 
 /** A small matrix product of exact numbers: proves the whole way from upload over an op to read. */
@@ -196,8 +207,7 @@ async function checkEncoders(): Promise<Finding> {
 }
 
 async function checkCache(): Promise<Finding> {
-  const { default: envPaths } = await import('env-paths')
-  const folder = envPaths('vin-native', { suffix: '' }).cache
+  const folder = await cacheFolder()
   try {
     await mkdir(folder, { recursive: true })
     await access(folder, constants.W_OK)

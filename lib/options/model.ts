@@ -24,10 +24,11 @@ export type TransformerPart = (typeof transformerParts)[number]
 
 export interface ModelOptions {
   /**
-  Where the model runs.
+  Where the model runs. 'cuda' is 'cuda:0'; N counts the GPUs that the driver shows. 'auto' takes 'cuda:0' where there is one, else the CPU: with one warning
+  (`VIN_CPU_FALLBACK`) where a GPU is there and was refused. A GPU is tested before its first use, in a child process.
 
   @default 'auto'
-  @throws ERR_VIN_BACKEND_UNAVAILABLE naming every candidate, for a device that is not there
+  @throws ERR_VIN_BACKEND_UNAVAILABLE naming every candidate and why, for a device that cannot be had; ERR_VIN_OUT_OF_MEMORY for one that is full
   */
   device?: Device | undefined
   /**

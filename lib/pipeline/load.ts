@@ -58,7 +58,7 @@ export function modelFolder(model: unknown = 'demo'): string {
 
 /** @throws ERR_VIN_MISSING_COMPONENT when there is no folder or no transformer in it */
 export async function loadParts(model: string | undefined, options: ModelOptions): Promise<PipelineParts> {
-  const opened = openFor(options, 'VideoPipeline.fromPretrained')
+  const opened = await openFor(options, 'VideoPipeline.fromPretrained')
   const { engine } = opened
   const loaded: { dispose(): Promise<void> }[] = []
   const keep = <C extends { dispose(): Promise<void> }>(component: C): C => {
@@ -130,7 +130,7 @@ export async function createParts(config: PipelineConfig, options: FromConfigOpt
   if (typeof config.transformer !== 'object' || config.transformer === null) throw expected('a config', 'transformer', config.transformer, 'type')
   const stdit3 = isStdit3(config.transformer)
   const scheduler = createScheduler(config.scheduler ?? (stdit3 ? 'RFlowScheduler' : undefined))
-  const opened = openFor(model, 'VideoPipeline.fromConfig')
+  const opened = await openFor(model, 'VideoPipeline.fromConfig')
   const { engine } = opened
   const share = (): Opened => ({ engine: engine.share(), options: opened.options })
   const loaded: { dispose(): Promise<void> }[] = []

@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest'
 import { VideoPipeline } from '../../lib/index.js'
 import type { EvaluationRequest, NativeEngine, NativeTensor, NativeTransformer } from '../../lib/native/binding.js'
-import { openEngine } from '../../lib/native/engine.js'
+import { openCpuEngine } from '../../lib/native/engine.js'
 import { loadBinding } from '../../lib/native/load.js'
 import { fixture, named, readTensors } from '../support/fixtures.js'
 import { stirredTransformer, tinyTransformer } from '../support/models.js'
@@ -10,7 +10,7 @@ import { stirredTransformer, tinyTransformer } from '../support/models.js'
 test('a run makes one dry run, whatever its steps; another shape makes one more', async () => {
   const io = readTensors('vin-hybrid', 'io.safetensors')
   await using pipeline = await VideoPipeline.fromPretrained(fixture('vin-hybrid'), { device: 'cpu', threads: 1 })
-  const engine = openEngine({ device: 'cpu', threads: 1 })
+  const engine = openCpuEngine({ threads: 1 })
   const planned = async (options: object): Promise<{ dryRuns: number; latents: Float32Array }> => {
     const before = engine.native.stats().dryRuns
     const { latents } = await pipeline.generate({ promptEmbeds: named(io, 'prompt_embeds'), height: 64, width: 64, seed: 5, outputType: 'latents', ...options })

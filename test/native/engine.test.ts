@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { Tensor, VideoPipeline } from '../../lib/index.js'
-import { openEngine } from '../../lib/native/engine.js'
+import { openCpuEngine, openEngine } from '../../lib/native/engine.js'
 import { loadBinding } from '../../lib/native/load.js'
 import { coresAvailable, memoryAvailable } from '../../lib/native/machine.js'
 import { linkSignals } from '../../lib/native/signals.js'
@@ -39,7 +39,7 @@ describe('instruction sets', () => {
     const lacking = ['portable', 'avx2', 'avx512', 'avx512-bf16', 'amx-bf16'].filter((isa) => !available.includes(isa))
     for (const isa of [...lacking, 'sse9']) {
       process.env['VIN_NATIVE_ISA'] = isa
-      expect(() => openEngine({ device: 'cpu' })).toThrow(expect.objectContaining({ code: 'ERR_OUT_OF_RANGE', message: expect.stringContaining('VIN_NATIVE_ISA') }))
+      expect(() => openCpuEngine()).toThrow(expect.objectContaining({ code: 'ERR_OUT_OF_RANGE', message: expect.stringContaining('VIN_NATIVE_ISA') }))
     }
   })
 })
@@ -48,7 +48,7 @@ test('VIN_NATIVE_TRACE writes a Chrome trace', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'vin-trace-'))
   try {
     process.env['VIN_NATIVE_TRACE'] = join(folder, 'trace.json')
-    const engine = openEngine({ device: 'cpu' })
+    const engine = openCpuEngine()
     const tensor = Tensor.from({ data: Float32Array.of(1, 2), shape: [2] }, engine)
     engine.native.op('copy', { y: { shape: [2] }, x: tensor.native })
     await engine.native.fence()
@@ -69,7 +69,7 @@ test('VIN_NATIVE_TRACE replaces a trace of before and an empty file, and nothing
     const file = join(folder, 'trace.json')
     process.env['VIN_NATIVE_TRACE'] = file
     for (const work of [true, false, true]) {
-      const engine = openEngine({ device: 'cpu', threads: 1 })
+      const engine = openCpuEngine({ threads: 1 })
       if (work) {
         const tensor = Tensor.from({ data: Float32Array.of(1, 2), shape: [2] }, engine)
         engine.native.op('copy', { y: { shape: [2] }, x: tensor.native })
@@ -80,18 +80,18 @@ test('VIN_NATIVE_TRACE replaces a trace of before and an empty file, and nothing
     }
     for (const text of ['{"name": "a project"}', '[\n  1, 2\n]', 'years of work', '[']) {
       writeFileSync(file, text)
-      expect(() => openEngine({ device: 'cpu', threads: 1 })).toThrow(expect.objectContaining({ code: 'ERR_VIN_DISK', message: expect.stringContaining(`for VIN_NATIVE_TRACE but ${file} holds something else`) as string }))
+      expect(() => openCpuEngine({ threads: 1 })).toThrow(expect.objectContaining({ code: 'ERR_VIN_DISK', message: expect.stringContaining(`for VIN_NATIVE_TRACE but ${file} holds something else`) as string }))
       expect(readFileSync(file, 'utf8')).toBe(text)
     }
     writeFileSync(file, '')
-    await openEngine({ device: 'cpu', threads: 1 }).release()
+    await openCpuEngine({ threads: 1 }).release()
   } finally {
     await rm(folder, { recursive: true, force: true })
   }
 })
 
 test('equal options share an engine; the last holder frees it', async () => {
-  const [one, two, other] = [openEngine({ device: 'cpu', threads: 1 }), openEngine({ device: 'auto', threads: 1 }), openEngine({ device: 'cpu', threads: 2 })]
+  const [one, two, other] = [openCpuEngine({ threads: 1 }), await openEngine({ device: 'auto', threads: 1 }), openCpuEngine({ threads: 2 })]
   expect(one.native).toBe(two.native)
   expect(one.native).not.toBe(other.native)
   await one.release()

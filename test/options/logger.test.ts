@@ -42,7 +42,7 @@ afterEach(async () => {
   await rm(folder, { recursive: true, force: true })
 })
 
-/** A plug-in of a later version, which this one refuses. */
+/** A plug-in of another ABI, which this version refuses. */
 async function plugIn(): Promise<string> {
   const path = join(folder, 'backends')
   await mkdir(path)
@@ -50,11 +50,11 @@ async function plugIn(): Promise<string> {
   return path
 }
 
-test('where no plug-in is installed the CPU is no fallback', async () => {
+test('where there is no GPU the CPU is no fallback', async () => {
   const logger = new Recorder()
   await using pipeline = await tinyPipeline({ device: 'auto', logger })
   await using other = await tinyPipeline({ device: 'auto' })
-  expect(pipeline.runtime.rejected.every(({ code }) => code === 'not_found')).toBe(true)
+  expect(pipeline.runtime.rejected.filter(({ code }) => code !== 'not_found' && code !== 'driver_missing')).toEqual([])
   expect(other.runtime.device).toBe('cpu')
   expect(logger.warnings()).toEqual([])
   expect(emitWarning).not.toHaveBeenCalled()

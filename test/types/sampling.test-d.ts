@@ -246,7 +246,24 @@ expectTypeOf<Pick<VideoPipeline, 'runtime' | 'defaults' | 'transformer' | 'vae' 
 }>()
 expectTypeOf<RejectedBackend>().toEqualTypeOf<{
   backend: string
-  code: 'not_found' | 'libc' | 'abi' | 'driver_missing' | 'driver_too_old' | 'no_code_for_device' | 'dlopen' | 'corrupt' | 'selftest_failed' | 'selftest_timeout'
+  code:
+    | 'not_found'
+    | 'libc'
+    | 'version'
+    | 'abi'
+    | 'corrupt'
+    | 'dlopen'
+    | 'symbol'
+    | 'driver_missing'
+    | 'driver_too_old'
+    | 'wsl_driver'
+    | 'no_device'
+    | 'no_access'
+    | 'no_code_for_device'
+    | 'device_failed'
+    | 'selftest_failed'
+    | 'selftest_crashed'
+    | 'selftest_timeout'
   reason: string
 }>()
 expectTypeOf<Runtime>().toEqualTypeOf<{ readonly device: string; readonly backend: string; readonly isa: string; readonly threads: number; readonly rejected: readonly RejectedBackend[] }>()

@@ -1,29 +1,41 @@
-// inspect gpu: every CUDA backend that could serve, those of the tests too, and why one cannot.
+// inspect gpu: every CUDA plug-in that could serve, tested now, with the devices that it shows; the builds of tests too; and why one cannot serve.
 
 import { VinError } from '../../errors.js'
-import { resolveDevice, type Device, type RejectedBackend } from '../../native/backends.js'
+import { examinePlugins, testBackend, versionOf, type Device, type RejectedBackend } from '../../native/backends.js'
+import type { DeviceInfo } from '../../native/binding.js'
+import { loadAddon } from '../../native/load.js'
 import type { Inspection } from '../inspect.js'
 
 interface Candidate extends Partial<RejectedBackend> {
   /** The option `device` that would take it. */
   device: Device
   usable: boolean
+  toolkit?: string
+  devices?: DeviceInfo[]
 }
 
-/** What a device name means here. */
-function candidates(device: Device): Candidate[] {
+function testCandidate(device: 'cuda-emu' | 'cuda-ptx'): Candidate {
   try {
-    const { device: found, backendPath, rejected } = resolveDevice(device)
-    return [...(backendPath === undefined ? [] : [{ device: found as Device, usable: true, backend: backendPath }]), ...rejected.map((each) => ({ device, usable: false, ...each }))]
+    return { device, usable: true, backend: testBackend(device) }
   } catch (error) {
     if (!(error instanceof VinError) || error.code !== 'ERR_VIN_BACKEND_UNAVAILABLE') throw error
-    return (error.details['rejected'] as RejectedBackend[]).map((each) => ({ device, usable: false, ...each }))
+    return { device, usable: false, ...(error.details['rejected'] as [RejectedBackend])[0] }
   }
 }
 
-export function inspectGpu(): Inspection {
-  const { device } = resolveDevice('auto')
-  const backends = (['cuda', 'cuda-emu', 'cuda-ptx'] as const).flatMap(candidates)
-  const lines = backends.map(({ device: name, usable, backend, code, reason }) => `  ${name} ${backend}: ${usable ? 'can be used' : `${code}, ${reason}`}`)
-  return { text: [`device 'auto' is ${device}`, ...lines].join('\n'), json: { device, backends } }
+function describe({ device, usable, backend, code, reason, devices, toolkit }: Candidate): string[] {
+  const gibibytes = (bytes: number): string => (bytes / 2 ** 30).toFixed(1)
+  const line = `  ${device} ${backend}: ${usable ? `can be used${toolkit === undefined ? '' : `, CUDA ${toolkit}`}` : `${code}, ${reason}`}`
+  const hardware = (devices ?? []).map(({ name, uuid, arch, driver, multiprocessors, totalBytes, freeBytes }, ordinal) =>
+    `    cuda:${ordinal} ${name}, sm_${arch}, ${multiprocessors} multiprocessors, ${gibibytes(freeBytes)} of ${gibibytes(totalBytes)} GiB free, driver for CUDA ${versionOf(driver)}, GPU-${uuid}`
+  )
+  return [line, ...hardware]
+}
+
+export async function inspectGpu(): Promise<Inspection> {
+  const { binding, path } = loadAddon()
+  const plugins = (await examinePlugins({ binding, addon: path })).map((each): Candidate => ('code' in each ? { device: 'cuda', usable: false, ...each } : { device: 'cuda', usable: true, backend: each.backend, toolkit: each.toolkit, devices: each.devices }))
+  const device = plugins.some(({ usable }) => usable) ? 'cuda:0' : 'cpu'
+  const backends = [...plugins, testCandidate('cuda-emu'), testCandidate('cuda-ptx')]
+  return { text: [`device 'auto' is ${device}`, ...backends.flatMap(describe)].join('\n'), json: { device, backends } }
 }

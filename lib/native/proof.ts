@@ -1,0 +1,246 @@
+// Whether a plug-in's device computes what the CPU computes: tested in a child process, so that a driver that crashes or hangs costs nothing, and remembered in the cache
+// folder (packaging.md §5.5). VIN_NATIVE_SELFTEST: fork (the default), inline (in this process), off (nothing is tested).
+
+import { fork, type ChildProcess } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { mkdir, readdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { VinError, abortReason, expected } from '../errors.js'
+import { writeTextAtomically } from '../files/atomic-file.js'
+import { readSmallFile } from '../files/small-file.js'
+import { errorMessage, isAbort } from '../realms.js'
+import type { Binding, DeviceInfo } from './binding.js'
+import { quietLogger, type Logger } from './log.js'
+import { packageRoot, packageVersion } from './package-root.js'
+import { permitted } from './permission.js'
+import type { RejectedBackend } from './plugins.js'
+import { selfTest } from './self-test.js'
+import type { SelfTestAnswer, SelfTestTask } from './self-test-process.js'
+import { onAbort } from './signals.js'
+
+export interface ProofOptions {
+  binding: Binding
+  /** The addon's file, for the child; undefined: the program gave it as an object. */
+  addon: string | undefined
+  backendPath: string
+  /** Of the plug-in's file. */
+  sha256: string
+  /** 'cuda:0' */
+  device: string
+  logger?: Pick<Logger, 'debug'> | undefined
+  signal?: AbortSignal | undefined
+}
+
+const modes = ['fork', 'inline', 'off'] as const
+
+function selfTestMode(): (typeof modes)[number] {
+  const asked = process.env['VIN_NATIVE_SELFTEST'] ?? ''
+  if (asked === '') return 'fork'
+  const mode = modes.find((name) => name === asked)
+  if (mode === undefined) throw expected(`one of ${modes.join(', ')}`, 'VIN_NATIVE_SELFTEST', asked, 'range')
+  return mode
+}
+
+function limitMs(): number {
+  const asked = process.env['VIN_NATIVE_SELFTEST_SECONDS'] ?? ''
+  const seconds = asked === '' ? 60 : Number(asked)
+  if (!(seconds > 0 && seconds <= 3600)) throw expected('a number of seconds up to 3600', 'VIN_NATIVE_SELFTEST_SECONDS', asked, 'range')
+  return seconds * 1000
+}
+
+/** What a refused plug-in is refused for; `details.reason` is the code of a RejectedBackend. */
+function refusal(backendPath: string, reason: RejectedBackend['code'], message: string, details: object = {}): VinError {
+  return new VinError('ERR_VIN_BACKEND_UNAVAILABLE', message, { file: backendPath, reason, ...details })
+}
+
+/** The compiled program; `dist` also serves when this file itself runs from source (tests). A bundle has left it behind. */
+const programFile = (): string => join(packageRoot(), 'dist', 'esm', 'native', 'self-test-process.js')
+
+interface Outcome {
+  hardware: DeviceInfo | undefined
+  devices: DeviceInfo[]
+}
+
+/** Runs the self-test in a child process. @throws what the test throws, and ERR_VIN_BACKEND_UNAVAILABLE where the child crashes or does not end */
+async function testInChild({ addon, backendPath, device, signal }: ProofOptions & { addon: string }, list: boolean): Promise<Outcome> {
+  signal?.throwIfAborted()
+  const limit = limitMs()
+  let child: ChildProcess
+  try {
+    // Without the program's own flags: some of them, as --input-type, refuse a file.
+    child = permitted('--allow-child-process', 'the self-test of a GPU', () => fork(programFile(), [], { execArgv: [], stdio: ['ignore', 'ignore', 'pipe', 'ipc'] }))
+  } catch (error) {
+    throw refusal(backendPath, 'selftest_failed', `${errorMessage(error)}, or set VIN_NATIVE_SELFTEST=inline`, { ran: false })
+  }
+  let words = ''
+  child.stderr?.on('data', (chunk: Buffer) => (words = (words + chunk.toString()).slice(-500)))
+  const last = (): string => (words.trim().split('\n').at(-1) ?? '').replaceAll(/\p{Cc}/gu, '').trim()
+  let timer: NodeJS.Timeout | undefined
+  let release = (): void => {}
+  try {
+    const answer = await new Promise<SelfTestAnswer>((resolve, reject) => {
+      timer = setTimeout(() => reject(refusal(backendPath, 'selftest_timeout', `Expected the self-test of ${device} to end within ${limit / 1000} s but it hangs; look for other programs on the GPU, start the machine or its driver again, or allow it longer (VIN_NATIVE_SELFTEST_SECONDS)`)), limit)
+      release = onAbort(signal, () => reject(abortReason(signal) as Error))
+      child.once('message', (message) => resolve(message as SelfTestAnswer))
+      child.once('error', (error) => reject(refusal(backendPath, 'selftest_failed', `Expected to start the self-test of ${device} but ${errorMessage(error)}; set VIN_NATIVE_SELFTEST=inline to run it in this process`, { ran: false })))
+      // Behind its last words.
+      child.once('close', (code, killedBy) => {
+        const said = last() === '' ? '' : ` (${last()})`
+        reject(refusal(backendPath, 'selftest_crashed', `Expected the self-test of ${device} to end but its process ended with ${killedBy ?? `code ${String(code)}`}${said}; update the driver, and report this with the output of npx vin-native doctor --json`))
+      })
+      child.send({ addon, backendPath, device, list, limitMs: limit } satisfies SelfTestTask, () => {})
+    })
+    if ('devices' in answer) return answer
+    throw answer.code?.startsWith('ERR_VIN_') === true
+      ? new VinError(answer.code as VinError['code'], answer.message, answer.details)
+      : refusal(backendPath, 'selftest_failed', `Expected the self-test of ${device} to run but ${answer.message}`)
+  } finally {
+    clearTimeout(timer)
+    release()
+    child.kill('SIGKILL')
+  }
+}
+
+/** One plug-in and one device. */
+export class Proof {
+  readonly #options: ProofOptions
+  readonly #trusted: boolean
+  readonly #inChild: boolean
+
+  constructor(options: ProofOptions) {
+    this.#options = options
+    const { addon, logger = quietLogger } = options
+    const mode = selfTestMode()
+    const missing = addon === undefined ? 'the addon was given as an object' : existsSync(programFile()) ? undefined : `${programFile()} is not there`
+    this.#trusted = mode === 'off'
+    this.#inChild = mode !== 'inline' && missing === undefined
+    if (mode === 'fork' && missing !== undefined) logger.debug({ selftest: 'inline', backend: options.backendPath }, `the self-test of ${options.device} runs in this process: ${missing}`)
+  }
+
+  /** Whether the driver has been started without harm by another process, or by this one. A refusal that is remembered is thrown. */
+  async isKnown(): Promise<boolean> {
+    if (this.#trusted) return true
+    const { sha256, device, backendPath } = this.#options
+    const refused = await readRefusal(sha256, device)
+    if (refused !== undefined) {
+      throw refusal(backendPath, refused.code, `${refused.reason} (found at ${refused.at}; npx vin-native doctor tests again)`)
+    }
+    return (await acceptedNames(sha256)).length > 0
+  }
+
+  /** Whether this very device has been tested, with this driver. */
+  async accepts(hardware: DeviceInfo | undefined): Promise<boolean> {
+    return this.#trusted || (await acceptedNames(this.#options.sha256)).includes(acceptedName(hardware))
+  }
+
+  /** Tests the device and remembers what came of it. @throws what speaks against it */
+  async test(list = false): Promise<Outcome> {
+    const { addon, binding, sha256, device, logger = quietLogger, backendPath } = this.#options
+    const began = performance.now()
+    try {
+      const outcome = this.#inChild && addon !== undefined ? await testInChild({ ...this.#options, addon }, list) : await this.#testHere(binding, list)
+      logger.debug({ ...outcome.hardware, backend: backendPath }, `self-test of ${device} passed in ${Math.round(performance.now() - began)} ms`)
+      await remember(sha256, acceptedName(outcome.hardware), { accepted: true, at: new Date().toISOString(), ...outcome.hardware }, logger)
+      await forget(sha256, refusedName(device))
+      return outcome
+    } catch (thrown) {
+      if (isAbort(thrown)) throw thrown
+      // A full device is a matter of its own: the caller learns of it.
+      const known = thrown instanceof VinError && ['ERR_VIN_BACKEND_UNAVAILABLE', 'ERR_VIN_OUT_OF_MEMORY'].includes(thrown.code)
+      const error = known ? thrown : refusal(backendPath, 'selftest_failed', `Expected the self-test of ${device} to run but ${errorMessage(thrown) || 'the device failed without a reason'}; look for other programs on the GPU, and report this`)
+      const { reason, ran } = error.details
+      // What a driver says of itself comes quickly and may change with the next start; these may take a minute each time.
+      if (typeof reason === 'string' && reason.startsWith('selftest_') && ran !== false) {
+        await remember(sha256, refusedName(device), { accepted: false, at: new Date().toISOString(), code: reason, reason: error.message }, logger)
+      }
+      throw error
+    }
+  }
+
+  async #testHere(binding: Binding, list: boolean): Promise<Outcome> {
+    const { backendPath } = this.#options
+    const hardware = await selfTest(binding, this.#options)
+    return { hardware, devices: (list ? binding.describeBackend({ backendPath, devices: true }).devices : undefined) ?? [] }
+  }
+}
+
+// ---- what is remembered: a folder for each plug-in and version of the package, a file for each verdict, which is written whole and never changed ----
+
+interface Refused {
+  code: RejectedBackend['code']
+  reason: string
+  at: string
+}
+
+/** Refusals count for a day: the machine may have been mended. */
+const refusedMs = 24 * 3600 * 1000
+const maxVerdictBytes = 8192
+
+/** What this process knows, also where there is no folder to write to. */
+const memory = new Map<string, Map<string, object>>()
+
+const keyOf = (sha256: string): string => createHash('sha256').update(`${packageVersion()} ${sha256}`).digest('hex').slice(0, 32)
+const acceptedName = (hardware: DeviceInfo | undefined): string => `accepted-${hardware?.driver ?? 0}-${(hardware?.uuid ?? 'none').replaceAll(/[^\w-]/g, '_')}.json`
+/** CUDA_VISIBLE_DEVICES says which GPU a number means. */
+const refusedName = (device: string): string => `refused-${device.replace(':', '-')}-${createHash('sha256').update(process.env['CUDA_VISIBLE_DEVICES'] ?? '').digest('hex').slice(0, 8)}.json`
+
+/** The library's folder for what can be made again. */
+export async function cacheFolder(): Promise<string> {
+  const { default: envPaths } = await import('env-paths')
+  return envPaths('vin-native', { suffix: '' }).cache
+}
+
+async function verdictFolder(sha256: string): Promise<string> {
+  return join(await cacheFolder(), 'selftest', keyOf(sha256))
+}
+
+async function remember(sha256: string, name: string, verdict: object, logger: Pick<Logger, 'debug'>): Promise<void> {
+  const key = keyOf(sha256)
+  memory.set(key, (memory.get(key) ?? new Map<string, object>()).set(name, verdict))
+  try {
+    const folder = await verdictFolder(sha256)
+    await mkdir(folder, { recursive: true })
+    await writeTextAtomically(join(folder, name), JSON.stringify(verdict))
+  } catch (error) {
+    // The next process tests again.
+    logger.debug({ sha256, name }, `the verdict of a self-test is not kept: ${errorMessage(error)}`)
+  }
+}
+
+async function forget(sha256: string, name: string): Promise<void> {
+  memory.get(keyOf(sha256))?.delete(name)
+  await rm(join(await verdictFolder(sha256), name), { force: true }).catch(() => {})
+}
+
+/** A verdict that is whole; undefined: none. */
+async function verdict(sha256: string, name: string): Promise<Record<string, unknown> | undefined> {
+  const known = memory.get(keyOf(sha256))?.get(name)
+  if (known !== undefined) return known as Record<string, unknown>
+  try {
+    const found: unknown = JSON.parse((await readSmallFile(join(await verdictFolder(sha256), name), maxVerdictBytes)).toString())
+    return typeof found === 'object' && found !== null ? (found as Record<string, unknown>) : undefined
+  } catch {
+    return undefined
+  }
+}
+
+async function acceptedNames(sha256: string): Promise<string[]> {
+  const names = new Set(memory.get(keyOf(sha256))?.keys() ?? [])
+  try {
+    for (const name of await readdir(await verdictFolder(sha256))) names.add(name)
+  } catch {
+    // None has been kept.
+  }
+  const accepted: string[] = []
+  for (const name of names) if (name.startsWith('accepted-') && (await verdict(sha256, name))?.['accepted'] === true) accepted.push(name)
+  return accepted
+}
+
+async function readRefusal(sha256: string, device: string): Promise<Refused | undefined> {
+  const found = await verdict(sha256, refusedName(device))
+  const { code, reason, at } = found ?? {}
+  if (typeof code !== 'string' || !code.startsWith('selftest_') || typeof reason !== 'string' || typeof at !== 'string') return undefined
+  const age = Date.now() - Date.parse(at)
+  return age >= 0 && age < refusedMs ? { code: code as Refused['code'], reason, at } : undefined
+}
