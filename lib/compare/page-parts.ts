@@ -22,6 +22,7 @@ ${Array.from({ length: 8 }, (_, i) => `.m${i} { fill: var(--c${i}); stroke: var(
 .choices { display: flex; flex-wrap: wrap; gap: .5rem 1rem; align-items: center; margin: 0 0 .75rem } .choices label { display: flex; gap: .4rem; align-items: center; max-width: 100% }
 select, button, input { font: inherit; color: inherit; background: var(--paper); border: 1px solid var(--soft); border-radius: 6px; padding: .3rem .6rem; min-width: 0; max-width: 100% } input { padding: 0 }
 #grid { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 14rem), 1fr)) } video { width: 100%; display: block; background: #000 }
+.pictures { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)) } .pictures img { max-width: 100%; height: auto; display: block }
 dl { display: grid; grid-template-columns: minmax(0, 14rem) minmax(0, 1fr); gap: .25rem 1rem } dd { margin: 0 }
 @media (max-width: 30rem) { dl { grid-template-columns: minmax(0, 1fr) } dd { margin-bottom: .5rem } }
 `

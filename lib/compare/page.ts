@@ -103,6 +103,24 @@ function videosOf({ rows, prompts, seeds, frames, methods, options }: CompareRep
 <script type="application/json" id="data">${jsonInScript(data)}</script></section>`
 }
 
+/** Of each prompt one picture, of its longest video. */
+function attentionOf({ rows, prompts, methods }: CompareReport): string {
+  const shown = prompts.flatMap((prompt) => {
+    const own = rows.filter((row) => row.prompt === prompt && row.attention !== undefined).sort((a, b) => b.frames - a.frames || methods.indexOf(a.method) - methods.indexOf(b.method))
+    return own.slice(0, 1)
+  })
+  if (shown.length === 0) return ''
+  const figures = shown.map(({ method, prompt, frames: length, attention, video }) => {
+    const { picture, keyframes, heads } = attention!
+    const rowsSaid = `${video === undefined ? '' : 'above the video, below '}${heads} ${heads === 1 ? 'head' : 'heads'}`
+    const columns = `latent frames ${keyframes.join(', ')}`
+    return `<figure><img src="${escaped(picture)}" loading="lazy" alt="${escaped(`Attention of ${heads} heads over ${columns}`)}"><figcaption>${escaped(prompt)} (${escaped(method)}, ${length} frames): ${rowsSaid}; ${columns}</figcaption></figure>`
+  })
+  return `<section aria-labelledby="attention"><h2 id="attention">Where the VIN looks</h2>
+<p>Attention of each head of the VIN’s encoder over keyframes of the finished video, nearly without noise, mean over the global tokens. A row is a head, brighter is more, each by its own brightest patch: shares compare within a row.</p>
+<div class="pictures">${figures.join('')}</div></section>`
+}
+
 export function pageOf(report: CompareReport): string {
   const { groups, methods, frames, reference, rows, prompts, options } = report
   const measures = measuresOf(groups)
@@ -139,6 +157,7 @@ ${methods.length < 2 ? '' : `<section aria-labelledby="differences"><h2 id="diff
 ${curves.length === 0 ? '' : `<section aria-labelledby="curves"><h2 id="curves">Over length</h2><div class="curves">${curves.join('')}</div></section>`}
 <section aria-labelledby="cost"><h2 id="cost">Cost</h2>${cost.join('')}</section>
 ${videosOf(report)}
+${attentionOf(report)}
 <section aria-labelledby="settings"><h2 id="settings">How it was made</h2>${settingsOf(report)}</section>
 </main>
 <script>${pageScript}</script>

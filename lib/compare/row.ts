@@ -67,6 +67,8 @@ export interface CompareRow {
   video?: string
   /** Of a model without a VAE: the latents, from the folder of the report. */
   latents?: string
+  /** Of methods with a VIN, of the first seed: where its heads look, as a picture, from the folder of the report. Its columns are these latent frames; rows are the video's frames, where there are any, and heads. */
+  attention?: { picture: string; keyframes: number[]; heads: number }
   warnings: { code: string; message: string }[]
   /** Why there is no video: it did not fit into memory, or numbers stopped being finite. */
   failed?: { code: string; message: string }

@@ -1,7 +1,7 @@
 // What is measured: a file, a Video, or frames; with the rate, the length and the borders of chunks, where it has them.
 
 import { expected } from '../errors.js'
-import { latentFramesOf } from '../plan/frames.js'
+import { firstVideoFrame, latentFramesOf } from '../plan/frames.js'
 import type { MicroBatch } from '../plan/frames.js'
 import { rateOf, readVideo } from '../video/ffmpeg.js'
 import { probeVideo } from '../video/probe.js'
@@ -49,6 +49,5 @@ function bordersOf(plan: unknown, numFrames: number | undefined): number[] | und
   if (typeof plan !== 'object' || plan === null || !('chunks' in plan) || !('latentFrames' in plan) || !Array.isArray(plan.chunks) || numFrames === undefined) return undefined
   const micro = microBatches.find((each) => latentFramesOf(numFrames, each) === plan.latentFrames)
   if (micro === undefined) return undefined
-  const padding = micro.latentFrames - Math.ceil(micro.frames / 4)
-  return (plan.chunks as { start: number }[]).slice(1).map(({ start }) => Math.floor(start / micro.latentFrames) * micro.frames + 4 * Math.max(0, (start % micro.latentFrames) - padding))
+  return (plan.chunks as { start: number }[]).slice(1).map(({ start }) => firstVideoFrame(start, micro))
 }

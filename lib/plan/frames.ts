@@ -39,6 +39,11 @@ export function videoFramesOf(latentFrames: number, micro: MicroBatch): number {
   return Math.floor(latentFrames / micro.latentFrames) * micro.frames + (rest === 0 ? 0 : Math.min(micro.frames, 4 * (rest - extra(micro))))
 }
 
+/** The first of the video frames that a latent frame decodes to. */
+export function firstVideoFrame(latentFrame: number, micro: MicroBatch): number {
+  return Math.floor(latentFrame / micro.latentFrames) * micro.frames + 4 * Math.max(0, (latentFrame % micro.latentFrames) - extra(micro))
+}
+
 /** Fewest video frames that become at least N latent frames. */
 export function fewestVideoFrames(latentFrames: number, micro: MicroBatch): number {
   const whole = Math.floor((latentFrames - 1) / micro.latentFrames)

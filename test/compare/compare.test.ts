@@ -4,9 +4,10 @@ import { mkdir, mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/
 import { hostname, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import { decode } from 'fast-png'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { VideoPipeline, compare, evaluate, vinEncoder } from '../../lib/index.js'
-import type { CompareOptions, CompareReport, CompareRow } from '../../lib/index.js'
+import type { CompareOptions, CompareReport, CompareRow, Frame } from '../../lib/index.js'
 import { chromium, withPage } from '../support/chromium.js'
 import { shake, tinyPipeline, tinyTextEncoder, tinyTokenizer, tinyTransformer, tinyVAE } from '../support/models.js'
 
@@ -58,6 +59,44 @@ test('a row is the video that generate makes, measured by evaluate, with what pl
   expect(csv).toHaveLength(9)
   expect(csv[0]).toMatch(/^cell,method,frames,prompt,seed,temporalFlickering,/)
   expect(JSON.parse(await readFile(at('out', 'report.json'), 'utf8'))).toEqual(JSON.parse(JSON.stringify(report)))
+})
+
+test('of a method with a VIN there is a picture of where its heads look', async () => {
+  const cell = report.rows.find(({ method, frames, prompt }) => method === 'vin' && frames === 32 && prompt === 'a red circle')!
+  // 10 latent frames a second apart at 5 a second; latents of 4 × 4 have 2 × 2 patches, 24 pixels a patch.
+  expect(cell.attention).toEqual({ picture: `cells/${cell.cell}/attention.png`, keyframes: [0, 5], heads: 4 })
+  expect(report.rows.filter(({ attention }) => attention !== undefined).map(({ method }) => method)).toEqual(['vin', 'vin', 'vin', 'vin'])
+  const { data, width, height, channels } = decode(await readFile(at('out', cell.attention!.picture)))
+  expect({ width, height, channels }).toEqual({ width: 2 * 50 - 2, height: 5 * 50 - 2, channels: 3 })
+  const pixel = (row: number, column: number, y: number, x: number): number[] => [...data.slice(3 * ((row * 50 + y) * width + column * 50 + x)).slice(0, 3)].map(Number)
+  // The evaluation by itself, with a text of its own, which the encoder does not read.
+  const video = await pipeline.generate({ method: 'vin', numFrames: 32, prompt: 'a red circle', seed: 0, numInferenceSteps: 2 })
+  const { embeds } = await pipeline.textEncoder.encode('a blue square')
+  const { encoder } = await pipeline.attention({ latents: video.latents, timestep: 1, promptEmbeds: embeds })
+  const [, G = 0, keys = 0] = encoder.shape
+  expect(keys).toBe(8)
+  for (let head = 0; head < 4; head++) {
+    const shares = Array.from({ length: keys }, (_, key) => Array.from({ length: G }, (_g, g) => encoder.data[(head * G + g) * keys + key]!).reduce((a, b) => a + b, 0) / G)
+    const wanted = shares.map((share) => (255 * share) / Math.max(...shares))
+    const seen = shares.map((_, key) => pixel(1 + head, key >> 2, 24 * ((key >> 1) & 1) + 12, 24 * (key & 1) + 12))
+    for (const [key, [red, green, blue]] of seen.entries()) {
+      expect(Math.abs(red! - wanted[key]!)).toBeLessThanOrEqual(0.51)
+      expect([green, blue]).toEqual([red, red])
+    }
+    expect(Math.max(...seen.map(([red]) => red!))).toBe(255)
+  }
+  // Above them the video: frames 0 and 16 of 32 × 32, a pixel in the middle of equal ones is that of the frame.
+  const frames: Frame[] = []
+  for await (const frame of video.frames()) frames.push({ ...frame, data: frame.data.slice() })
+  const mean = (values: Iterable<number>): number => [...values].reduce((sum, value, _i, all) => sum + value / all.length, 0)
+  for (const [column, index] of [0, 16].entries()) {
+    const tile = Array.from({ length: 48 * 48 }, (_, i) => pixel(0, column, Math.floor(i / 48), i % 48)).flat()
+    expect(mean(tile)).toBeCloseTo(mean(frames[index]!.data), 0)
+  }
+  const page = await readFile(at('out', 'index.html'), 'utf8')
+  expect(page.match(/<img /g)).toHaveLength(2)
+  expect(page).toContain(`<img src="cells/${cell.cell}/attention.png" loading="lazy" alt="Attention of 4 heads over latent frames 0, 5">`)
+  expect(page).toContain('a red circle (vin, 32 frames): above the video, below 4 heads; latent frames 0, 5')
 })
 
 test('the same call makes nothing anew, and one that asks for more makes what is missing', async () => {
