@@ -8,6 +8,7 @@ export const commands = {
   evaluate: { description: 'measure videos, whoever made them', load: async () => (await import('./evaluate.js')).evaluateCommand },
   compare: { description: 'compare methods: a report with tables, curves and videos side by side', load: async () => (await import('./compare.js')).compareCommand },
   study: { description: 'a page on which people vote blindly between videos of a comparison, and the count of their votes', load: async () => (await import('./study.js')).studyCommand },
+  'fit-step-cache': { description: "fit a model's own polynomial for --step-cache, and write it into its config", load: async () => (await import('./fit-step-cache.js')).fitStepCacheCommand },
   train: { description: 'train a model folder', load: async () => (await import('./train.js')).trainCommand },
   inspect: { description: 'show a model folder, GPU backends, prebuilt addons, or attention of the VIN', load: async () => (await import('./inspect.js')).inspectCommand },
   bench: { description: 'measure this machine (in a checkout of the repository)', load: async () => (await import('./bench.js')).benchCommand },

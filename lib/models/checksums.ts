@@ -50,6 +50,11 @@ async function listed(file: string): Promise<Listed[]> {
   return found
 }
 
+/** Whether a SHA256SUMS names a file: to change it would make it a damaged one. */
+export async function isListed(file: string): Promise<boolean> {
+  return (await listed(file)).length > 0
+}
+
 function compare(file: string, entries: readonly Listed[], found: string): void {
   const wrong = entries.find(({ digest }) => digest !== found)
   if (wrong === undefined) return

@@ -216,6 +216,33 @@ exits('study', 130, 'Ctrl-C', async () => {
   expect(readdirSync(join(folder, 'out'))).toEqual(['cells', 'report.json'])
 })
 
+// ---- fit-step-cache ----
+const fit = ['--prompts', 'prompts.txt', '--frames', '5', '--steps', '8']
+const fits = (code: number, how: string, ...more: string[]): void =>
+  exits('fit-step-cache', code, how, async () => {
+    await writeFile(join(folder, 'prompts.txt'), 'a circle\n')
+    await expectCode(code, 'fit-step-cache', ...fit, ...more)
+  })
+fits(0, 'a config', ...cpu, '-o', 'config.json')
+exits('fit-step-cache', 1, 'numbers that are not finite', async () => {
+  await writeFile(join(folder, 'prompts.txt'), 'a circle\n')
+  cpSync(join(root, 'model'), join(folder, 'broken'), { recursive: true })
+  const file = join(folder, 'broken', 'transformer', 'diffusion_pytorch_model.safetensors')
+  const binding = loadBinding()
+  const { tensors, metadata } = binding.readSafetensors(file)
+  const named = Object.entries(tensors).map(([name, { data, shape }]) => [name, { data: name === 'final_layer.linear.weight' ? (data as Float32Array).fill(3e38) : data!, shape }] as const)
+  binding.writeSafetensors(file, Object.fromEntries(named), metadata)
+  await expectCode(1, 'fit-step-cache', ...fit, '--model', 'broken', '--device', 'cpu')
+})
+fits(2, 'the built-in model', '--device', 'cpu')
+fits(3, 'no model', '--model', 'nowhere', '--device', 'cpu')
+fits(4, 'no folder for the output', ...cpu, '-o', 'no/such/config.json')
+exits('fit-step-cache', 130, 'Ctrl-C', async () => {
+  await writeFile(join(folder, 'prompts.txt'), 'a circle\n')
+  await interrupt(/"stage":"fitting"/, 'fit-step-cache', ...fit.slice(0, 2), '--frames', '64', '--steps', '300', ...cpu, '-o', 'config.json', '--json')
+  expect(readdirSync(folder)).toEqual(['prompts.txt'])
+})
+
 // ---- train ----
 exits('train', 0, 'a checkpoint', () => expectCode(0, 'train', ...cpu, '--steps', '1', '-o', 'checkpoint'))
 exits('train', 1, 'a checkpoint of another model', async () => {

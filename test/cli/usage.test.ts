@@ -145,7 +145,7 @@ describe('a reader that leaves', () => {
 test('help and version go to stdout', async () => {
   const [help, command, version, nothing] = await Promise.all([vinNative(folder, '--help'), vinNative(folder, 'generate', '--help'), vinNative(folder, '--version'), vinNative(folder)])
   expect(help.code).toBe(0)
-  for (const name of ['generate', 'plan', 'resume', 'decode', 'evaluate', 'compare', 'study', 'train', 'inspect', 'bench', 'doctor']) expect(help.stdout).toContain(name)
+  for (const name of ['generate', 'plan', 'resume', 'decode', 'evaluate', 'compare', 'study', 'fit-step-cache', 'train', 'inspect', 'bench', 'doctor']) expect(help.stdout).toContain(name)
   expect(command.code).toBe(0)
   for (const option of ['--frames', '--seed', '--method', '--steps', '--guidance', '--device', '--preview', '--json', '--resume', '-o']) expect(command.stdout).toContain(option)
   expect(command.stdout).not.toContain('\x1b')
