@@ -16,7 +16,9 @@ export const modelArguments = {
 } as const
 
 type SamplingRules = typeof generateRules
-type FlagName = Extract<SamplingRules[keyof SamplingRules], { flag: object }>['flag']['name']
+type SamplingFlag = Extract<SamplingRules[keyof SamplingRules], { flag: object }>['flag']
+type SwitchName = Extract<SamplingFlag, { value: 'switch' }>['name']
+type FlagName = Exclude<SamplingFlag['name'], SwitchName>
 
 /** Options of generate that the command line has. */
 const samplingFlags = generateOptionNames.flatMap((option) => {
@@ -30,21 +32,28 @@ export interface SamplingArgument {
   valueHint: string
 }
 
+export interface SamplingSwitch {
+  type: 'boolean'
+  description: string
+}
+
 export const samplingArguments = {
   prompt: { type: 'positional', description: 'what to show', required: false },
-  ...(Object.fromEntries(samplingFlags.map(({ name, hint, help, otherwise }) => [name, { type: 'string', description: `${help} (${otherwise})`, valueHint: hint }])) as Record<FlagName, SamplingArgument>)
+  ...(Object.fromEntries(
+    samplingFlags.map(({ name, value, hint, help, otherwise }) => [name, value === 'switch' ? { type: 'boolean', description: `${help} (${otherwise})` } : { type: 'string', description: `${help} (${otherwise})`, valueHint: hint }])
+  ) as Record<FlagName, SamplingArgument> & Record<SwitchName, SamplingSwitch>)
 } as const
 
 export const outputArguments = {
   json: { type: 'boolean', description: 'one JSON object a line' }
 } as const
 
-/** The values of string options, by name. */
+/** The values of options by name; of a switch that is on, 'true'. */
 export type Values = Readonly<Record<string, string | undefined>>
 
-/** The texts among parsed arguments. */
+/** Parsed arguments as texts. */
 export function textValues(args: Record<string, unknown>): Values {
-  return Object.fromEntries(Object.entries(args).filter((entry): entry is [string, string] => typeof entry[1] === 'string'))
+  return Object.fromEntries(Object.entries(args).flatMap(([name, value]) => (typeof value === 'string' || value === true ? [[name, String(value)]] : [])))
 }
 
 /** @throws RangeError, TypeError or ERR_VIN_NOT_SUPPORTED for what no model can be opened with */
@@ -69,6 +78,7 @@ Texts become numbers, and what no model would take is refused, before one is ope
 export function samplingOptions(values: Values): GenerateOptions {
   const read = ({ name, value }: Pick<Flag, 'name' | 'value'>): unknown => {
     if (value === 'text' || (value === 'number or text' && Number.isNaN(Number(values[name] ?? NaN)))) return values[name]
+    if (value === 'switch') return values[name] === 'true' ? true : undefined
     return value === 'seed' ? seedOption(values[name]) : numberOption(values[name], `--${name}`)
   }
   const options: GenerateOptions = given(Object.fromEntries([['prompt', values['prompt']], ...samplingFlags.map((flag) => [flag.option, read(flag)])]))

@@ -190,7 +190,8 @@ export const defaultNumFrames = 64
 /** An option of the command line that stands for an option here. */
 export interface Flag {
   name: string
-  value: 'number' | 'seed' | 'text' | 'number or text'
+  /** A switch has no value: it is there or not. */
+  value: 'number' | 'seed' | 'text' | 'number or text' | 'switch'
   hint: string
   help: string
   /** What holds without it, in words. */
@@ -206,7 +207,7 @@ interface Rule {
 const pixels = (value: unknown, name: string, limits: ResolvedLimits) => checkPixels(value, name as 'width' | 'height', limits.pixels)
 const hook = (value: unknown, name: string) => checkFunction(value as (() => void) | undefined, name)
 
-const flag = <const N extends string>(name: N, value: Flag['value'], hint: string, help: string, otherwise = "the model's") => ({ name, value, hint, help, otherwise })
+const flag = <const N extends string, const V extends Flag['value']>(name: N, value: V, hint: string, help: string, otherwise = "the model's") => ({ name, value, hint, help, otherwise })
 
 /** Each option once: what can be said of its value without a model, and what the command line calls it. Its type and its default stand in GenerateOptions. */
 export const generateRules = {
@@ -232,9 +233,13 @@ export const generateRules = {
     flag: flag('fps', 'number', 'n', 'video frames per second')
   },
   anchorGuidanceScale: {
-    check: (value, name) => checkNumber(value, name, 0, 1000)
+    check: (value, name) => checkNumber(value, name, 0, 1000),
+    flag: flag('anchor-guidance-scale', 'number', 'x', 'streaming-t2v: how strongly the look of the first frame is followed', 'that of --guidance')
   },
-  randomizedBlending: { check: checkBoolean },
+  randomizedBlending: {
+    check: checkBoolean,
+    flag: flag('randomized-blending', 'switch', '', 'streaming-t2v: a second pass that cuts each overlap at a random place', 'off')
+  },
   negativePrompt: { check: checkPromptText, flag: flag('negative', 'text', 'text', 'what not to show', 'nothing') },
   promptEmbeds: {},
   negativePromptEmbeds: {},

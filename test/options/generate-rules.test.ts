@@ -17,10 +17,10 @@ test('every documented option has a rule, and every rule is documented', () => {
 test('help says the default that the type documents', () => {
   const said = generateOptionNames.flatMap((name) => {
     const rule = generateRules[name]
-    return 'flag' in rule ? [[name, documented.get(name) ?? 'none', rule.flag.otherwise] as const] : []
+    return 'flag' in rule ? [[name, documented.get(name) ?? 'none', rule.flag.value === 'switch' && rule.flag.otherwise === 'off' ? 'false' : rule.flag.otherwise] as const] : []
   })
   expect(said.length).toBeGreaterThan(14)
-  const words: Record<string, string> = { "the model's": "the checkpoint's", drawn: 'random', nothing: "the checkpoint's learned empty text" }
+  const words: Record<string, string> = { "the model's": "the checkpoint's", drawn: 'random', nothing: "the checkpoint's learned empty text", 'that of --guidance': 'guidanceScale' }
   for (const [name, default_, otherwise] of said) {
     const wanted = Object.entries(words).find(([word]) => otherwise.startsWith(word))?.[1] ?? otherwise
     expect(default_.replaceAll("'", ''), name).toContain(wanted.replaceAll("'", ''))
