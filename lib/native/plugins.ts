@@ -48,15 +48,21 @@ export interface Plugin {
 export const pluginAbi = 2
 const maxManifestBytes = 1 << 20
 
+interface Place {
+  folder: string
+  /** By VIN_NATIVE_BACKEND_PATH. */
+  isAsked?: boolean
+}
+
 /** Every place where CUDA plug-ins may lie, in the order in which they are looked at. */
-function pluginFolders(): string[] {
+function pluginFolders(): Place[] {
   const root = packageRoot()
   const asked = process.env['VIN_NATIVE_BACKEND_PATH'] ?? ''
   return [
-    ...(asked === '' ? [] : [resolve(asked)]),
-    join(root, 'build-backends', 'stage', 'backends'),
-    join(root, 'prebuilds', `${process.platform}-${process.arch}`, 'backends'),
-    ...['cuda13', 'cuda12'].map((id) => optionalPackage(`@vin-native/${process.platform}-${process.arch}-${id}`))
+    ...(asked === '' ? [] : [{ folder: resolve(asked), isAsked: true }]),
+    { folder: join(root, 'build-backends', 'stage', 'backends') },
+    { folder: join(root, 'prebuilds', `${process.platform}-${process.arch}`, 'backends') },
+    ...['cuda13', 'cuda12'].map((id) => ({ folder: optionalPackage(`@vin-native/${process.platform}-${process.arch}-${id}`) }))
   ]
 }
 
@@ -73,10 +79,10 @@ export async function findPlugins(): Promise<(Plugin | RejectedBackend)[]> {
   return (await Promise.all(pluginFolders().map(readManifest))).flat()
 }
 
-async function readManifest(folder: string): Promise<(Plugin | RejectedBackend)[]> {
+async function readManifest({ folder, isAsked = false }: Place): Promise<(Plugin | RejectedBackend)[]> {
   const file = join(folder, 'manifest.json')
   const refuse = (code: RejectedBackend['code'], reason: string, backend = folder): RejectedBackend => ({ backend, code, reason })
-  if (!existsSync(file)) return [refuse('not_found', 'no CUDA plug-in is installed there')]
+  if (!existsSync(file)) return [refuse('not_found', isAsked ? 'Expected a folder with manifest.json for VIN_NATIVE_BACKEND_PATH but there is none' : 'no CUDA plug-in is installed there')]
   if (isMusl()) return [refuse('libc', 'Expected glibc but this Linux has musl, for which there is no CUDA plug-in; use a system with glibc')]
   let manifest: { version?: unknown; abi?: unknown; backends?: unknown }
   try {

@@ -9,7 +9,7 @@ interface Case {
   y: number[]
   tensors: Record<string, number[]>
   numbers?: Record<string, number>
-  /** Of the largest value: sums of fp32 in two orders. 0: the same bits are promised. */
+  /** Of the largest value: sums of fp32 in two orders differ by some 1e-6, what a wrong kernel makes by far more. 0: the same bits are promised. */
   tolerance: number
 }
 
@@ -17,10 +17,10 @@ interface Case {
 const cases: Case[] = [
   { op: 'randn', y: [4, 5, 6, 7], tensors: {}, numbers: { seed_low: 7, seed_high: 0, stream: 0, frame_major: 1 }, tolerance: 0 },
   { op: 'add', y: [37, 131], tensors: { a: [37, 131], b: [37, 131] }, tolerance: 0 },
-  { op: 'linear', y: [70, 67], tensors: { x: [70, 129], weight: [67, 129], bias: [67], residual: [70, 67] }, numbers: { activation: 1 }, tolerance: 1e-5 },
-  { op: 'attention', y: [2, 3, 17, 72], tensors: { q: [2, 3, 17, 72], k: [2, 3, 41, 72], v: [2, 3, 41, 72] }, numbers: { scale: 0.125 }, tolerance: 1e-5 },
-  { op: 'layer_norm_modulate', y: [33, 144], tensors: { x: [33, 144], scale: [1, 144], shift: [1, 144] }, numbers: { eps: 1e-6 }, tolerance: 1e-5 },
-  { op: 'conv3d', y: [3, 5, 6, 9], tensors: { x: [3, 5, 6, 8], weight: [9, 8, 3, 3, 3], bias: [9] }, numbers: { stride_t: 1, stride_s: 1, pad_t: 1, pad_s: 1 }, tolerance: 1e-5 }
+  { op: 'linear', y: [70, 67], tensors: { x: [70, 129], weight: [67, 129], bias: [67], residual: [70, 67] }, numbers: { activation: 1 }, tolerance: 1e-4 },
+  { op: 'attention', y: [2, 3, 17, 72], tensors: { q: [2, 3, 17, 72], k: [2, 3, 41, 72], v: [2, 3, 41, 72] }, numbers: { scale: 0.125 }, tolerance: 1e-4 },
+  { op: 'layer_norm_modulate', y: [33, 144], tensors: { x: [33, 144], scale: [1, 144], shift: [1, 144] }, numbers: { eps: 1e-6 }, tolerance: 1e-4 },
+  { op: 'conv3d', y: [3, 5, 6, 9], tensors: { x: [3, 5, 6, 8], weight: [9, 8, 3, 3, 3], bias: [9] }, numbers: { stride_t: 1, stride_s: 1, pad_t: 1, pad_s: 1 }, tolerance: 1e-4 }
 ]
 
 const elements = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1)

@@ -1,11 +1,13 @@
 // Why a CUDA plug-in is not used: its manifest, its file, its own sentence, its self-test. Each has a code and says what to do, and the CPU works on.
+import { spawnSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import { VideoPipeline, type RejectedBackend } from '../../lib/index.js'
+import { VideoPipeline, doctor, type RejectedBackend } from '../../lib/index.js'
 import { pluginAbi } from '../../lib/native/plugins.js'
 import { emulatedBackend, root } from '../support/addon.js'
-import { tinyPipeline } from '../support/models.js'
+import { lateness } from '../support/emulator.js'
+import { tinyPipeline, tinyVAE } from '../support/models.js'
 import { compiler, emptyFolder, emulated, library, pluginFolder, refusing, spoiled, type Manifest } from '../support/plugins.js'
 
 beforeEach(() => vi.stubEnv('XDG_CACHE_HOME', emptyFolder()))
@@ -52,7 +54,7 @@ describe('a manifest', () => {
   })
 
   test('that is not there, and a folder that is not there', async () => {
-    for (const folder of [emptyFolder(), join(emptyFolder(), 'nowhere')]) expect(await refused(folder)).toEqual([{ backend: folder, code: 'not_found', reason: expect.any(String) as string }])
+    for (const folder of [emptyFolder(), join(emptyFolder(), 'nowhere')]) expect(await refused(folder)).toEqual([{ backend: folder, code: 'not_found', reason: 'Expected a folder with manifest.json for VIN_NATIVE_BACKEND_PATH but there is none' }])
   })
 
   test('the newest toolkit is tried first', async () => {
@@ -102,8 +104,37 @@ describe.runIf(compiler)('a plug-in', () => {
     }
   })
 
+  test('doctor lists both, and why each is refused', async () => {
+    const folder = pluginFolder({ cuda12: refusing(8, 'Expected a driver for 12'), cuda13: refusing(9, 'Expected a newer driver for 13') })
+    vi.stubEnv('VIN_NATIVE_BACKEND_PATH', folder)
+    const check = (await doctor()).checks.find(({ id }) => id === 'cuda')!
+    expect(check).toMatchObject({ status: 'warning', fix: 'Expected a newer driver for 13' })
+    expect(check.detail).toContain(`${join(folder, 'cuda13', 'libvin_cuda.so')}: driver_too_old, Expected a newer driver for 13; ${join(folder, 'cuda12', 'libvin_cuda.so')}: driver_missing, Expected a driver for 12`)
+  })
+
+  const open = 'int32_t device, void* pool, vin_stream** stream'
+  describe.runIf(emulatedBackend)('that takes long to open', () => {
+    const slow = () => pluginFolder({ cuda13: spoiled('stream_open', open, 'usleep(700000); return replaced(device, pool, stream);') })
+    beforeEach(() => vi.stubEnv('VIN_NATIVE_SELFTEST', 'off'))
+
+    test('holds nobody up', async () => {
+      vi.stubEnv('VIN_NATIVE_BACKEND_PATH', slow())
+      const { result, late } = await lateness(() => tinyPipeline({ device: 'cuda' }))
+      await result.dispose()
+      expect(late).toBeLessThan(200)
+    })
+
+    test('is not waited for by a worker that ends', async () => {
+      vi.stubEnv('VIN_NATIVE_BACKEND_PATH', slow())
+      const program = `const { Worker } = require('node:worker_threads')
+const worker = new Worker(${JSON.stringify(`require(${JSON.stringify(join(root, 'dist/cjs/index.js'))}).VAE.fromConfig(${JSON.stringify(tinyVAE)}, { device: 'cuda', threads: 1 }).then(() => console.log('opened')); require('node:worker_threads').parentPort.postMessage(0)`)}, { eval: true })
+worker.once('message', () => setTimeout(() => worker.terminate().then((code) => console.log('ended', code)), 200))`
+      const { status, signal, stdout, stderr } = spawnSync(process.execPath, ['-e', program], { encoding: 'utf8', env: { ...process.env, NODE_OPTIONS: '' } })
+      expect({ status, signal, stdout, stderr }).toEqual({ status: 0, signal: null, stdout: 'ended 1\n', stderr: '' })
+    })
+  })
+
   describe.runIf(emulatedBackend)('in its self-test', () => {
-    const open = 'int32_t device, void* pool, vin_stream** stream'
     const wrongNumbers = () => spoiled('linear', 'vin_stream* stream, const vin_linear_args* args', 'vin_linear_args other = *args; memset(&other.bias, 0, sizeof other.bias); return replaced(stream, &other);')
     const wrongText = /^Expected the CPU's numbers of the op linear from .* but it gave \S+ instead of \S+ at 0 of 4690; update the driver, and report this/
     test.each<[string, string, RegExp, () => Buffer]>([
