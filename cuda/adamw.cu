@@ -1,5 +1,6 @@
 // g = gradient · clip; m = β₁ m + (1 − β₁) g; v = β₂ v + (1 − β₂) g²; w −= lr · (weight_decay · w + (m / correction1) /
-// (√(v / correction2) + eps)). Coefficients are computed in fp64, elements in fp32.
+// (√(v / correction2) + eps)). Coefficients are computed in fp64, elements in fp32. Where clip is
+// NaN nothing changes.
 #include "strided.cuh"
 
 using namespace vin::cuda;
@@ -16,6 +17,7 @@ VIN_KERNEL adamw_kernel(float* weight, float* first, float* second, const float*
 VIN_KERNEL adamw_kernel(float* weight, float* first, float* second, const float* gradient, const float* clip,
                         AdamWFactors f, i64 elements) {
     const float factor = clip ? *clip : 1.f;
+    if (factor != factor) return;
     for_each_item(elements, [&](i64 i) {
         const float g = gradient[i] * factor;
         const float m = f.keep1 * first[i] + f.take1 * g, v = f.keep2 * second[i] + f.take2 * (g * g);

@@ -1,5 +1,6 @@
-// y [1] = min(1, max_norm / (√sum_squares + 1e-6)); max_norm 0: 1, no clipping.
-#include "device.cuh"
+// y [1] = min(1, max_norm / (√sum_squares + 1e-6)); max_norm 0: 1, no clipping. NaN where no update may follow: the
+// norm is not finite, or fp32 does not hold its square after clipping.
+#include "rows.cuh"
 
 using namespace vin::cuda;
 
@@ -8,8 +9,13 @@ VIN_KERNEL clip_coefficient_kernel(float* y, const double* sum_squares, double m
 #if VIN_DEVICE
 // One thread.
 VIN_KERNEL clip_coefficient_kernel(float* y, const double* sum_squares, double max_norm) {
-    const double coefficient = max_norm / (sqrt(*sum_squares) + 1e-6);
-    *y = max_norm == 0 || coefficient >= 1 ? 1.f : (float)coefficient;  // NaN stays
+    constexpr double largest_double = 1.7976931348623157e308, largest_float = 3.4028234663852886e38;
+    const double norm = sqrt(*sum_squares), coefficient = max_norm / (norm + 1e-6),
+                 clipped = max_norm > 0 && max_norm < norm ? max_norm : norm;
+    if (!(norm <= largest_double) || clipped > sqrt(largest_float))
+        *y = not_a_number();
+    else
+        *y = max_norm == 0 || coefficient >= 1 ? 1.f : (float)coefficient;
 }
 VIN_EMULATED_KERNEL(clip_coefficient_kernel)
 #endif

@@ -22,6 +22,12 @@ PlanKey& PlanKey::add(const Tensor& tensor) {
     return *this;
 }
 
+PlanKey& PlanKey::add(const PlanKey& part) {
+    add(static_cast<int64_t>(part.text_.size()));
+    text_.append(part.text_);
+    return *this;
+}
+
 void* RecordingMemory::take(size_t bytes) {
     const size_t size = aligned(bytes ? bytes : 1);
     auto best = free_.end();

@@ -28,6 +28,7 @@ public:
     PlanKey(const char* call, uint64_t model) : text_(call) { add(static_cast<int64_t>(model)); }
     PlanKey& add(int64_t number);
     PlanKey& add(const Tensor& tensor);  // may be absent
+    PlanKey& add(const PlanKey& part);
     template <class T>
     PlanKey& add(const std::vector<T>& numbers) {
         add(static_cast<int64_t>(numbers.size()));

@@ -1,5 +1,6 @@
 // g = gradient · clip; m = β₁ m + (1 − β₁) g; v = β₂ v + (1 − β₂) g²; w −= lr · (weight_decay · w + (m / correction1) /
-// (√(v / correction2) + eps)). Coefficients are computed in fp64, elements in fp32.
+// (√(v / correction2) + eps)). Coefficients are computed in fp64, elements in fp32. Where clip is
+// NaN nothing changes.
 #include "check.h"
 
 namespace vin::cpu::VIN_CPU_ISA {
@@ -13,6 +14,7 @@ vin_status adamw(vin_stream* stream, const vin_adamw_args* args) {
     if (vin_status status = expect_like("gradient", gradient, VIN_DENSE, weight)) return status;
     if (vin_status status = expect_if_present("clip", clip, VIN_DENSE, 1)) return status;
     const float factor = present(clip) ? f32(clip)[0] : 1.f;
+    if (factor != factor) return VIN_OK;
     const float keep1 = (float)args->beta1, take1 = (float)(1 - args->beta1), keep2 = (float)args->beta2,
                 take2 = (float)(1 - args->beta2);
     const float keep_weight = (float)(1 - args->learning_rate * args->weight_decay),

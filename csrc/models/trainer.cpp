@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "load.h"
 
@@ -16,9 +15,9 @@ static constexpr int64_t lanes_at_most = 2;
 // from the peak, one with more wins little and holds more memory. Videos of more rows are alone.
 static constexpr int64_t rows_at_once = 1024;
 
-static std::vector<WeightSpec> trained_specs(const std::vector<const Weights*>& weights,
-                                             const std::vector<std::vector<std::string>>& trainable,
-                                             const std::vector<std::string>& prefixes) {
+std::vector<WeightSpec> Trainer::trained(const std::vector<const Weights*>& weights,
+                                         const std::vector<std::vector<std::string>>& trainable,
+                                         const std::vector<std::string>& prefixes) {
     std::vector<WeightSpec> specs;
     for (size_t m = 0; m < weights.size(); m++)
         for (const std::string& name : trainable[m])
@@ -28,7 +27,7 @@ static std::vector<WeightSpec> trained_specs(const std::vector<const Weights*>& 
 
 Trainer::Trainer(Engine& engine, const std::vector<const Weights*>& weights,
                  const std::vector<std::vector<std::string>>& trainable, const std::vector<std::string>& prefixes)
-    : gradients_(engine.memory(), trained_specs(weights, trainable, prefixes)),
+    : gradients_(engine.memory(), trained(weights, trainable, prefixes)),
       lane_gradients_(engine.memory(), gradients_.specs()), first_(engine.memory(), gradients_.specs()),
       second_(engine.memory(), gradients_.specs()), averages_(engine.memory(), gradients_.specs()) {
     for (size_t m = 0; m < weights.size(); m++)
@@ -153,56 +152,40 @@ void Trainer::backward_vae(Ops& ops, const Vae& model, const VaeLoss& loss, cons
     ops.tape = nullptr;
 }
 
-// In fp64, which holds the squares of fp32.
-static Tensor sum_of_squares(Ops& ops, const Tensor& values) {
-    const Tensor sum = ops.empty({1}, VIN_DTYPE_F64);
-    call(ops, vin_sum_squares_args{sum.view(), values.view()});
-    return sum;
-}
-
-static double number_of(Engine& engine, const Tensor& f64) {
-    double value = 0;
-    engine.download(&value, f64.view().data, sizeof value);
-    return value;
-}
-
-// Before an update touches anything: gradients are finite, and the second moments hold their squares.
-void Trainer::check_gradients(Engine& engine, double norm, double max_norm) const {
-    const double clipped = max_norm > 0 ? std::min(norm, max_norm) : norm;
-    if (std::isfinite(norm) && clipped <= std::sqrt(static_cast<double>(std::numeric_limits<float>::max()))) return;
-    if (std::isfinite(norm))
-        throw Error("VIN_NONFINITE", concat("Expected gradients whose squares float32 holds but their norm is ", norm,
-                                            ", weights are as before; set maxGradNorm or lower the learning rate"));
-    Ops ops = engine.direct(nullptr);
-    std::string name;
-    for (size_t i = 0; i < names_.size() && name.empty(); i++) {
-        if (!std::isfinite(number_of(engine, sum_of_squares(ops, gradients_.tensor(i))))) name = names_[i];
+PlanKey Trainer::plan_key(const Transformer& model, const std::vector<VideoLoss>& videos, bool checkpointing) const {
+    PlanKey key("backward", gradients_.id());
+    key.add(checkpointing);
+    for (const VideoLoss& video : videos) {
+        const DenoiseRequest& request = video.request.evaluation;
+        key.add(vin::plan_key(model, request)).add(video.request.target).add(request.anchor >= 0);
+        key.add(static_cast<int64_t>(video.ids.size())).add(video.null_rows);
     }
-    throw Error(
-        "VIN_NONFINITE",
-        concat(
-            "Expected finite gradients but that of ", name,
-            " holds NaN or Inf, weights are as before; lower the learning rate or leave out the videos of this step"),
-        {{"weight", name}});
+    for (const std::vector<size_t>& batch : batches_of(model, videos)) key.add(batch);
+    return key;
 }
 
-Tensor Trainer::update(Engine& engine, const AdamOptions& o) {
-    Ops ops = engine.direct(nullptr);
-    const Tensor sum = sum_of_squares(ops, gradients_.whole());
-    const double norm = std::sqrt(number_of(engine, sum));
-    check_gradients(engine, norm, o.max_grad_norm);
-    const Tensor clip = ops.empty({1});
+PlanKey Trainer::plan_key(const VaeLoss& loss) const {
+    PlanKey key("backwardVae", gradients_.id());
+    key.add(loss.pixels).add(loss.weight).add(loss.noise).add(loss.latents).add(static_cast<int64_t>(loss.stage));
+    return key.add(loss.l1 != 0).add(loss.mse != 0).add(loss.kl != 0);
+}
+
+Tensor Trainer::update(Ops& ops, const AdamOptions& o) {
+    const Tensor sum = ops.empty({1}, VIN_DTYPE_F64), clip = ops.empty({1});
+    call(ops, vin_sum_squares_args{sum.view(), gradients_.whole().view()});
     call(ops, vin_clip_coefficient_args{clip.view(), sum.view(), o.max_grad_norm});
     const double correction1 = 1 - std::pow(o.beta1, static_cast<double>(o.step)),
                  correction2 = 1 - std::pow(o.beta2, static_cast<double>(o.step));
-    for (size_t i = 0; i < live_.size(); i++) {
+    for (size_t i = 0; i < live_.size(); i++)
         call(ops, vin_adamw_args{live_[i].view(), first_.tensor(i).view(), second_.tensor(i).view(),
                                  gradients_.tensor(i).view(), clip.view(), o.learning_rates[i], o.beta1, o.beta2, o.eps,
                                  o.weight_decays[i], correction1, correction2});
-        call(ops, vin_ema_args{averages_.tensor(i).view(), live_[i].view(), o.ema_decay});
-    }
-    engine.upload(sum.view().data, &norm, sizeof norm);
     return sum;
+}
+
+void Trainer::average(Ops& ops, double decay) {
+    for (size_t i = 0; i < live_.size(); i++)
+        call(ops, vin_ema_args{averages_.tensor(i).view(), live_[i].view(), decay});
 }
 
 std::vector<std::pair<std::string, Tensor>> Trainer::state() const {

@@ -29,17 +29,20 @@ struct VaeLoss {
 
 struct AdamOptions {
     std::vector<double> learning_rates, weight_decays;  // per name
-    double beta1 = 0.9, beta2 = 0.999, eps = 1e-8, max_grad_norm = 0, ema_decay = 0;
+    double beta1 = 0.9, beta2 = 0.999, eps = 1e-8, max_grad_norm = 0;
     int64_t step = 1;  // from 1: bias correction
 };
 
 class Trainer {
 public:
+    // Names with their prefixes, and shapes. Any thread.
+    static std::vector<WeightSpec> trained(const std::vector<const Weights*>& weights,
+                                           const std::vector<std::vector<std::string>>& trainable,
+                                           const std::vector<std::string>& prefixes);
     // `trainable[i]` are names of weights[i]; prefixes[i] stands in front of them in names().
     Trainer(Engine& engine, const std::vector<const Weights*>& weights,
             const std::vector<std::vector<std::string>>& trainable, const std::vector<std::string>& prefixes);
 
-    const std::vector<std::string>& names() const { return names_; }
     Tensor gradient(size_t i) const { return gradients_.tensor(i); }
     // The average of a weight of model i if it trains, else the weight.
     Tensor average_of(const Weights& model, const std::string& name) const;
@@ -52,9 +55,14 @@ public:
                   const Tensor& losses);
     // losses f64 [2] = reconstruction, kl
     void backward_vae(Ops& ops, const Vae& model, const VaeLoss& loss, const Tensor& losses);
-    // Clip, AdamW, EMA; returns f64 [1], the norm of the gradients before clipping. Throws VIN_NONFINITE for gradients
-    // that are not finite, or too large for the second moments, and then leaves all as it was.
-    Tensor update(Engine& engine, const AdamOptions& options);
+    // What the dry runs of both depend on.
+    PlanKey plan_key(const Transformer& model, const std::vector<VideoLoss>& videos, bool checkpointing) const;
+    PlanKey plan_key(const VaeLoss& loss) const;
+    // Clip and AdamW; returns f64 [1], the sum of the gradients' squares before clipping. Gradients that are not
+    // finite, or too large for the second moments, leave all as it was (clip_coefficient): who reads the sum sees it.
+    Tensor update(Ops& ops, const AdamOptions& options);
+    // EMA of the weights as they are now.
+    void average(Ops& ops, double decay);
 
     // One file of "weights/…" "first_moments/…" "second_moments/…" "averages/…".
     void save_state(Engine& engine, const std::string& path) const;
@@ -62,7 +70,6 @@ public:
 
 private:
     void leaves(Tape& tape, const Weights& gradients) const;
-    void check_gradients(Engine& engine, double norm, double max_norm) const;
     std::vector<std::pair<std::string, Tensor>> state() const;
     std::vector<std::string> names_;
     std::vector<Tensor> live_;

@@ -9,7 +9,27 @@ namespace vin {
 struct TrainerState {
     EngineRef engine;  // first: released last
     std::vector<ModelRef> models;
-    std::unique_ptr<Trainer> trainer;
+    std::vector<WeightSpec> trained;
+
+    // Made by the first command, since a device may take its time to give memory. Engine thread.
+    std::unique_ptr<Trainer> made;
+    std::unique_ptr<const Error> failure;
+    Trainer& trainer() const {
+        if (failure) throw *failure;
+        if (!made) throw Error("VIN_DISPOSED", "Expected a live engine for the trainer but it was disposed");
+        return *made;
+    }
+    void begin(const std::function<std::unique_ptr<Trainer>()>& make) {
+        try {
+            made = make();
+            Ops ops = engine->engine.direct(nullptr);
+            made->begin(ops);
+        } catch (const Error& error) {
+            made.reset();
+            failure = std::make_unique<const Error>(error);
+            throw;
+        }
+    }
 
     // The trained model of a kind, or none.
     template <class Model>
@@ -115,7 +135,6 @@ static AdamOptions adam_options(const Napi::Object& object, size_t weights) {
     options.beta2 = required_number(object, "beta2");
     options.eps = required_number(object, "eps");
     options.max_grad_norm = required_number(object, "maxGradNorm");
-    options.ema_decay = required_number(object, "emaDecay");
     options.step = required_integer(object, "step");
     if (options.step < 1) throw invalid("Expected a step of at least 1 but received ", options.step);
     return options;
@@ -129,11 +148,12 @@ public:
 
     static void define(Napi::Env env) {
         using T = TrainerWrap;
-        Wrapper::define(env, {method<&T::backward>("backward"), method<&T::backward_vae>("backwardVae"),
-                              method<&T::zero_gradients>("zeroGradients"), method<&T::names>("names"),
-                              method<&T::gradient>("gradient"), method<&T::update>("update"),
-                              method<&T::save_state>("saveState"), method<&T::load_state>("loadState"),
-                              method<&T::save_average>("saveAverage"), method<&T::dispose>("dispose")});
+        Wrapper::define(env,
+                        {method<&T::backward>("backward"), method<&T::backward_vae>("backwardVae"),
+                         method<&T::zero_gradients>("zeroGradients"), method<&T::names>("names"),
+                         method<&T::gradient>("gradient"), method<&T::update>("update"), method<&T::average>("average"),
+                         method<&T::save_state>("saveState"), method<&T::load_state>("loadState"),
+                         method<&T::save_average>("saveAverage"), method<&T::dispose>("dispose")});
     }
 
     Napi::Value backward(const Napi::CallbackInfo& info) {
@@ -152,9 +172,9 @@ public:
             std::vector<VideoLoss> resolved;
             for (const PendingVideo& p : videos) resolved.push_back(p.resolved());
             const Tensor out = Tensor::allocate(engine.memory(), losses->shape, VIN_DTYPE_F64);
-            engine.planned(cancel.get(), 0, [&](Ops& ops) {
+            engine.planned(state->trainer().plan_key(*model, resolved, checkpointing), cancel.get(), 0, [&](Ops& ops) {
                 ops.checkpointing = checkpointing;
-                state->trainer->backward(ops, *model, text, resolved, out);
+                state->trainer().backward(ops, *model, text, resolved, out);
             });
             return out;
         });
@@ -170,7 +190,8 @@ public:
         return submit(info.Env(), new_handle(state->engine, {2}, VIN_DTYPE_F64), cancel, [=](Engine& engine) {
             const VaeLoss loss = pending.resolved();
             const Tensor out = Tensor::allocate(engine.memory(), {2}, VIN_DTYPE_F64);
-            engine.planned(cancel.get(), 0, [&](Ops& ops) { state->trainer->backward_vae(ops, *model, loss, out); });
+            engine.planned(state->trainer().plan_key(loss), cancel.get(), 0,
+                           [&](Ops& ops) { state->trainer().backward_vae(ops, *model, loss, out); });
             return out;
         });
     }
@@ -178,40 +199,52 @@ public:
     Napi::Value zero_gradients(const Napi::CallbackInfo& info) {
         submit(held()->engine, [state = held()] {
             Ops ops = state->engine->engine.direct(nullptr);
-            state->trainer->zero_gradients(ops);
+            state->trainer().zero_gradients(ops);
         });
         return info.Env().Undefined();
     }
     Napi::Value names(const Napi::CallbackInfo& info) {
         Napi::Array list = Napi::Array::New(info.Env());
-        for (const std::string& weight : held()->trainer->names())
-            list.Set(list.Length(), Napi::String::New(info.Env(), weight));
+        for (const WeightSpec& weight : held()->trained)
+            list.Set(list.Length(), Napi::String::New(info.Env(), weight.name));
         return list;
     }
     Napi::Value gradient(const Napi::CallbackInfo& info) {
+        const TrainerRef state = held();
         const std::string weight = info[0].ToString().Utf8Value();
-        const std::vector<std::string>& names = held()->trainer->names();
-        for (size_t i = 0; i < names.size(); i++)
-            if (names[i] == weight) return wrap_tensor(info.Env(), held()->engine, held()->trainer->gradient(i));
+        for (size_t i = 0; i < state->trained.size(); i++)
+            if (state->trained[i].name == weight)
+                return submit(info.Env(), new_handle(state->engine, state->trained[i].shape), nullptr,
+                              [=](Engine&) { return state->trainer().gradient(i); });
         throw invalid("Expected the name of a trainable weight but received ", weight);
     }
 
     Napi::Value update(const Napi::CallbackInfo& info) {
         const TrainerRef state = held();
-        const AdamOptions options = adam_options(info[0].As<Napi::Object>(), state->trainer->names().size());
-        return submit(info.Env(), new_handle(state->engine, {1}, VIN_DTYPE_F64), nullptr,
-                      [=](Engine& engine) { return state->trainer->update(engine, options); });
+        const AdamOptions options = adam_options(info[0].As<Napi::Object>(), state->trained.size());
+        return submit(info.Env(), new_handle(state->engine, {1}, VIN_DTYPE_F64), nullptr, [=](Engine& engine) {
+            Ops ops = engine.direct(nullptr);
+            return state->trainer().update(ops, options);
+        });
+    }
+    Napi::Value average(const Napi::CallbackInfo& info) {
+        const double decay = info[0].ToNumber().DoubleValue();
+        submit(held()->engine, [state = held(), decay] {
+            Ops ops = state->engine->engine.direct(nullptr);
+            state->trainer().average(ops, decay);
+        });
+        return info.Env().Undefined();
     }
 
     Napi::Value save_state(const Napi::CallbackInfo& info) {
         const TrainerRef state = held();
         const std::string path = info[0].ToString().Utf8Value();
-        return promise(info.Env(), state->engine, [=] { state->trainer->save_state(state->engine->engine, path); });
+        return promise(info.Env(), state->engine, [=] { state->trainer().save_state(state->engine->engine, path); });
     }
     Napi::Value load_state(const Napi::CallbackInfo& info) {
         const TrainerRef state = held();
         const std::string path = info[0].ToString().Utf8Value();
-        return promise(info.Env(), state->engine, [=] { state->trainer->load_state(state->engine->engine, path); });
+        return promise(info.Env(), state->engine, [=] { state->trainer().load_state(state->engine->engine, path); });
     }
     Napi::Value save_average(const Napi::CallbackInfo& info) {
         const TrainerRef state = held();
@@ -223,7 +256,7 @@ public:
             const Weights& weights = state->models[index]->model.weights();
             save_weights(
                 state->engine->engine, weights,
-                [&](const WeightSpec& spec) { return state->trainer->average_of(weights, spec.name); }, path, dtype);
+                [&](const WeightSpec& spec) { return state->trainer().average_of(weights, spec.name); }, path, dtype);
         });
     }
 };
@@ -244,10 +277,9 @@ Napi::Value create_trainer_js(const Napi::CallbackInfo& info, const EngineRef& e
         weights.push_back(&model.weights());
         prefixes.push_back(model.t5 ? "text_encoder." : "");
     }
-    state->trainer = std::make_unique<Trainer>(engine->engine, weights, trainable, prefixes);
-    submit(engine, [state] {
-        Ops ops = state->engine->engine.direct(nullptr);
-        state->trainer->begin(ops);
+    state->trained = Trainer::trained(weights, trainable, prefixes);
+    submit(engine, [=] {
+        state->begin([&] { return std::make_unique<Trainer>(state->engine->engine, weights, trainable, prefixes); });
     });
     return TrainerWrap::wrap(info.Env(), state);
 }

@@ -192,11 +192,13 @@ export interface NativeTrainer {
   /** Trainable names, in update order, and a live fp32 view of a gradient. */
   names(): string[]
   gradient(name: string): NativeTensor
-  /** Clip, AdamW, EMA in one command. Per name its rate and decay; returns float64 [1] = gradient norm before clipping. */
-  update(options: {
-    learningRates: number[]; weightDecays: number[]; beta1: number; beta2: number; eps: number
-    maxGradNorm: number; step: number; emaDecay: number
-  }): NativeTensor
+  /**
+  Clip and AdamW in one command. Per name its rate and decay; returns float64 [1] = sum of the gradients' squares before clipping. Where its root is not finite, or what
+  that is clipped to has a square that float32 has not, nothing changes.
+  */
+  update(options: { learningRates: number[]; weightDecays: number[]; beta1: number; beta2: number; eps: number; maxGradNorm: number; step: number }): NativeTensor
+  /** EMA of the weights as they are now: behind an update that has changed them. */
+  average(decay: number): void
   /** Raw weights, first and second moments, EMA: one safetensors file, atomic. Loading checks every name and shape. */
   saveState(path: string): Promise<void>
   loadState(path: string): Promise<void>

@@ -22,6 +22,8 @@ export interface TrainedModel {
   names: string[]
 }
 
+const largestFloat32 = 2 ** 128 - 2 ** 104
+
 /** Embeddings and tables: looked up or added, never multiplied, so weight decay has no meaning for them. */
 const withoutDecay = /(^|\.)(y_embedding|global_tokens|scale_shift_table|shared\.weight|embed_tokens\.weight|relative_attention_bias\.weight)$/
 
@@ -64,20 +66,44 @@ export class Optimizer {
     return new Map(this.groups.map(({ name }, index) => [name, new Gradient(this.#engine, this.native.gradient(this.#names[index]!))]))
   }
 
-  /** One update; resolves with the rate it used and the gradient norm before clipping. */
+  /**
+  One update; resolves with the rate it used and the gradient norm before clipping.
+
+  @throws VinError ERR_VIN_NONFINITE {weight} for gradients that are not finite, or too large for the second moments; all is as before
+  */
   async update(step: number, options: OptimizerOptions): Promise<{ gradNorm: number; learningRate: number }> {
     const learningRate = learningRateAt(step, options)
-    const norm = this.native.update({
+    const [squares = NaN] = await readNumbers(this.native.update({
       learningRates: this.groups.map(({ rate }) => rate * learningRate),
       weightDecays: this.groups.map(({ decay }) => decay),
       beta1: options.betas[0],
       beta2: options.betas[1],
       eps: 1e-8,
       maxGradNorm: options.maxGradNorm,
-      step: step + 1,
-      emaDecay: emaDecayAt(step, options.emaDecay)
-    })
-    return { gradNorm: (await readNumbers(norm))[0]!, learningRate }
+      step: step + 1
+    }))
+    const gradNorm = Math.sqrt(squares)
+    await this.#checkUpdated(gradNorm, options.maxGradNorm)
+    this.native.average(emaDecayAt(step, options.emaDecay))
+    return { gradNorm, learningRate }
+  }
+
+  /** Throws for the gradients for which the device has left all as it was: clip_coefficient in csrc/ops.def. */
+  async #checkUpdated(norm: number, maxGradNorm: number): Promise<void> {
+    const clipped = maxGradNorm > 0 ? Math.min(norm, maxGradNorm) : norm
+    if (Number.isFinite(norm) && clipped <= Math.sqrt(largestFloat32)) return
+    if (Number.isFinite(norm)) {
+      const message = `Expected gradients whose squares float32 holds but their norm is ${norm}, weights are as before; set maxGradNorm or lower the learning rate`
+      throw new VinError('ERR_VIN_NONFINITE', message)
+    }
+    for (const weight of this.#names) {
+      const gradient = this.native.gradient(weight)
+      const [squares = NaN] = await readNumbers(this.#engine.op('sum_squares', { y: { shape: [1], dtype: 'float64' }, x: gradient })['y']!)
+      gradient.dispose()
+      if (Number.isFinite(squares)) continue
+      const message = `Expected finite gradients but that of ${weight} holds NaN or Inf, weights are as before; lower the learning rate or leave out the videos of this step`
+      throw new VinError('ERR_VIN_NONFINITE', message, { weight })
+    }
   }
 }
 

@@ -60,13 +60,14 @@ test(`${videos} videos of ${latentFrames} latent frames`, async () => {
   const step = async (): Promise<{ losses: number[]; norm: number }> => {
     trainer.zeroGradients()
     const losses = trainer.backward(requests, { gradientCheckpointing: false })
-    const norm = trainer.update({
+    const squares = trainer.update({
       learningRates: trained.map(() => update.learningRate), weightDecays: trained.map(() => update.weightDecay), beta1: update.betas[0], beta2: update.betas[1], eps: 1e-8,
-      maxGradNorm: update.maxGradNorm, step: ++steps, emaDecay: update.emaDecay
+      maxGradNorm: update.maxGradNorm, step: ++steps
     })
-    const result = { losses: Array.from((await losses.read()).data), norm: (await norm.read()).data[0]! }
+    trainer.average(update.emaDecay)
+    const result = { losses: Array.from((await losses.read()).data), norm: Math.sqrt((await squares.read()).data[0]!) }
     losses.dispose()
-    norm.dispose()
+    squares.dispose()
     return result
   }
 

@@ -1,11 +1,12 @@
 // Plans of memory are kept per shape of a request: a run makes one dry run, and everything that decides which ops run has a plan of its own.
-import { expect, test } from 'vitest'
+import { createHash } from 'node:crypto'
+import { describe, expect, test } from 'vitest'
 import { VideoPipeline } from '../../lib/index.js'
-import type { EvaluationRequest, NativeEngine, NativeTensor, NativeTransformer } from '../../lib/native/binding.js'
+import type { BackwardRequest, EvaluationRequest, NativeEngine, NativeTensor, NativeTransformer } from '../../lib/native/binding.js'
 import { openCpuEngine } from '../../lib/native/engine.js'
 import { loadBinding } from '../../lib/native/load.js'
 import { fixture, named, readTensors } from '../support/fixtures.js'
-import { stirredTransformer, tinyTransformer } from '../support/models.js'
+import { stirredTransformer, tinyTextEncoder, tinyTransformer, tinyVAE } from '../support/models.js'
 
 test('a run makes one dry run, whatever its steps; another shape makes one more', async () => {
   const io = readTensors('vin-hybrid', 'io.safetensors')
@@ -90,4 +91,80 @@ test('a model of the same shapes has plans of its own', async () => {
   expect(await read(other.denoise(base))).not.toEqual(one)
   expect(engine.stats().dryRuns - before).toBe(1)
   await engine.dispose()
+})
+
+describe('training', () => {
+  interface Step { videos: Partial<BackwardRequest>[]; gradientCheckpointing?: boolean }
+  const text = (length: number) => ({ engine }: { engine: NativeEngine }) => ({ text: engine.upload(values(length * D, 2), [length, D]) })
+  const withText = text(9)
+  function trained() {
+    const { engine, transformer, base } = setup()
+    const encoder = engine.create('t5', tinyTextEncoder, 4n)
+    const trainer = engine.createTrainer([transformer, encoder], [transformer.weights(), encoder.weights()].map((list) => list.map(({ name }) => name)))
+    const { text: _text, ...evaluation } = base
+    const video = { ...evaluation, guidanceScale: 1, fuse: false, target: engine.upload(values(C * 8 * 16, 9), [C, 8, 4, 4]), contextLossWeight: 1, lossScale: 0.5 }
+    const gradients = async ({ videos, gradientCheckpointing = false }: Step): Promise<string[]> => {
+      trainer.zeroGradients()
+      const losses = await trainer.backward(videos.map((change) => ({ ...video, ...change }) as BackwardRequest), { gradientCheckpointing }).read()
+      const found = await Promise.all(trainer.names().map(async (name) => (await trainer.gradient(name).read()).data))
+      return [losses.data, ...found].map((data) => createHash('sha256').update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength)).digest('hex'))
+    }
+    return { engine, gradients }
+  }
+  type Trained = ReturnType<typeof trained>
+
+  // What differs from the step before it in something that the dry run depends on.
+  const steps: [string, (setup: Trained) => Step][] = [
+    ['a video', (one) => ({ videos: [withText(one)] })],
+    ['recomputation', (one) => ({ videos: [withText(one)], gradientCheckpointing: true })],
+    ['two videos, which are one batch', (one) => ({ videos: [withText(one), withText(one)] })],
+    ['two videos, which are two', (one) => ({ videos: [withText(one), text(5)(one)] })],
+    ['two of the same latents, which pixels make two', (one) => ({ videos: [withText(one), { ...withText(one), height: 31 }] })],
+    ['no text', () => ({ videos: [{ nullText: 9 }] })],
+    ['ids', () => ({ videos: [{ ids: [3, 4, 1] }] })],
+    ['more ids', () => ({ videos: [{ ids: [3, 4, 5, 1] }] })],
+    ['a frame mask', (one) => ({ videos: [{ ...withText(one), frameMask: [0, 1, 1, 1, 1, 1, 1, 1] }] })],
+    ['a mask that leaves out a chunk', (one) => ({ videos: [{ ...withText(one), frameMask: [0, 0, 0, 0, 1, 1, 1, 1] }] })],
+    ['no global tokens', (one) => ({ videos: [{ ...withText(one), keyframes: undefined }] })]
+  ]
+
+  test('every shape of a step has a plan of its own, and no bit depends on it', async () => {
+    const kept = trained()
+    for (const [name, step] of steps) {
+      const before = kept.engine.stats().dryRuns
+      const one = await kept.gradients(step(kept))
+      expect(kept.engine.stats().dryRuns - before, name).toBe(1)
+      const { videos, ...rest } = step(kept)
+      // Another timestep and share are the same shape.
+      await kept.gradients({ ...rest, videos: videos.map((video) => ({ ...video, timestep: 20, lossScale: 1 })) })
+      expect(await kept.gradients(step(kept)), name).toEqual(one)
+      expect(kept.engine.stats().dryRuns - before, name).toBe(1)
+      const fresh = trained()
+      expect(await fresh.gradients(step(fresh)), name).toEqual(one)
+      await fresh.engine.dispose()
+    }
+    await kept.engine.dispose()
+  })
+
+  test('so has every stage of the VAE', async () => {
+    const { engine } = setup()
+    const vae = engine.create('vae', tinyVAE, 9n)
+    const trainer = engine.createTrainer([vae], [vae.weights().map(({ name }) => name).filter((name) => name !== 'scale' && name !== 'shift')])
+    const randn = (shape: number[]) => engine.op('randn', { y: { shape }, seed_low: 1, seed_high: 0, stream: 0, frame_major: 1 })['y']!
+    const pixels = randn([3, 6, 16, 16]), noise = randn([4, 3, 2, 2]), weight = engine.upload(values(6 * 256, 1), [6, 16, 16])
+    const requests: Parameters<typeof trainer.backwardVae>[0][] = [
+      { pixels, noise, stage: 'all', l1: 1, mse: 1, kl: 1 },
+      { pixels, noise, weight, stage: 'all', l1: 1, mse: 1, kl: 1 },
+      { pixels, noise: randn([4, 6, 2, 2]), stage: 'spatial', l1: 1, mse: 1, kl: 1 },
+      { pixels, noise, stage: 'temporal', l1: 1, mse: 1, kl: 1 },
+      { pixels, latents: noise, stage: 'decoder', l1: 1, mse: 1, kl: 0 }
+    ]
+    for (const request of requests) {
+      const before = engine.stats().dryRuns
+      const one = await read(trainer.backwardVae(request))
+      expect(await read(trainer.backwardVae(request))).toEqual(one)
+      expect(engine.stats().dryRuns - before).toBe(1)
+    }
+    await engine.dispose()
+  })
 })

@@ -7,8 +7,10 @@ import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { Trainer, VAE, VAETrainer, VinError } from '../../lib/index.js'
 import type { NamedGradients, TrainingExample } from '../../lib/index.js'
 import { loadBinding } from '../../lib/native/load.js'
+import type { Device } from '../../lib/native/backends.js'
 import type { NativeEngine } from '../../lib/native/binding.js'
 import { PhiloxRandom } from '../../lib/plan/random.js'
+import { onDevices } from '../support/devices.js'
 import { bits } from '../support/fixtures.js'
 import { tinyPipeline, tinyVAE } from '../support/models.js'
 
@@ -33,11 +35,11 @@ interface Case {
 }
 type Options = { maxGradNorm?: number }
 
-const cases: [string, (options?: Options) => Promise<Case>][] = [
+const trainers: [string, (device: Device, options?: Options) => Promise<Case>][] = [
   [
     'Trainer',
-    async (options) => {
-      const pipeline = await tinyPipeline()
+    async (device, options) => {
+      const pipeline = await tinyPipeline({ device })
       const trainer = new Trainer(pipeline, { lengths: [5], seed: 3, ...options })
       open.push(pipeline, trainer)
       return { trainer, engine: pipeline.engine.native, example: transformerExample, weight: 'blocks.0.attn.qkv.weight' }
@@ -45,14 +47,16 @@ const cases: [string, (options?: Options) => Promise<Case>][] = [
   ],
   [
     'VAETrainer',
-    async (options) => {
-      const vae = await VAE.fromConfig(tinyVAE, { device: 'cpu', seed: 1 })
+    async (device, options) => {
+      const vae = await VAE.fromConfig(tinyVAE, { device, seed: 1 })
       const trainer = new VAETrainer(vae, { stage: 'spatial', batchSize: 1, seed: 3, ...options })
       open.push(vae, trainer)
       return { trainer, engine: vae.engine.native, example: frames, weight: 'spatial_vae.module.decoder.conv_in.weight' }
     }
   ]
 ]
+
+const cases = onDevices(trainers).map(([[name, start], device]) => [`${name} on ${device}`, (options?: Options) => start(device, options)] as const)
 
 /** SHA-256 of every tensor of a trainer's state. */
 async function saved({ trainer }: Case, name: string): Promise<Record<string, string>> {

@@ -100,7 +100,7 @@ export const mutants = [
   },
   {
     name: 'ema-decay', area: 'training: average of the weights', file: 'csrc/models/trainer.cpp',
-    from: 'live_[i].view(), o.ema_decay}', to: 'live_[i].view(), 1 - o.ema_decay}',
+    from: 'live_[i].view(), decay}', to: 'live_[i].view(), 1 - decay}',
     tests: ['test/training/ten-steps.test.ts']
   },
   {
