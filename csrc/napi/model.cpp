@@ -80,11 +80,17 @@ Napi::Value create_model_js(const Napi::CallbackInfo& info, const EngineRef& eng
     bool lossless = true;
     const uint64_t seed = info[2].IsBigInt() ? info[2].As<Napi::BigInt>().Uint64Value(&lossless)
                                              : static_cast<uint64_t>(info[2].ToNumber().Int64Value());
+    const auto config = std::make_shared<const ModelConfig>(config_from_js(info));
+    weight_specs(*config);  // as above
     const auto model = std::make_shared<ModelState>();
     model->engine = engine;
-    model->model = new_model(engine->engine, config_from_js(info));
-    submit(engine, [model, seed] { initialise(model->engine->engine, model->model.weights(), seed); });
-    return wrap_model(info.Env(), model);
+    return promise(
+        info.Env(), engine,
+        [=] {
+            model->model = new_model(engine->engine, *config);
+            initialise(engine->engine, model->model.weights(), seed);
+        },
+        nullptr, [model](Napi::Env env) -> Napi::Value { return wrap_model(env, model); });
 }
 
 }  // namespace vin

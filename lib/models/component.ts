@@ -188,11 +188,11 @@ function resolveConfig<K extends ModelKind>({ engine }: Opened, kind: K, config:
 }
 
 /** Untrained weights; the same seed gives the same weights. */
-export function createModel<K extends ModelKind>(kind: K, given: Config, seed: bigint, opened: Opened): Made<K> {
+export async function createModel<K extends ModelKind>(kind: K, given: Config, seed: bigint, opened: Opened): Promise<Made<K>> {
   const { engine } = opened
   if (typeof given !== 'object' || given === null || Array.isArray(given)) throw expected('an object', `the config of ${classNames[kind]}`, given, 'type')
   const config = resolveConfig(opened, kind, given, 'the config')
-  return { kind, engine, config, model: engine.native.create(kind, { ...config }, seed) }
+  return { kind, engine, config, model: await engine.native.create(kind, { ...config }, seed) }
 }
 
 /** The weights of a folder; `given` is what its config.json says, where that has been read. A wrong config fails before weights are looked at. Weights whose names begin with one of `untrained` get initial values. */

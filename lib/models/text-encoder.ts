@@ -92,7 +92,7 @@ export class TextEncoder extends Component<'t5'> {
 
   /** @internal */
   static create(config: Config, seed: bigint, opened: Opened): Promise<TextEncoder> {
-    return claimed(opened, async () => new TextEncoder(createModel('t5', config, seed, opened)))
+    return claimed(opened, async () => new TextEncoder(await createModel('t5', config, seed, opened)))
   }
 
   /**

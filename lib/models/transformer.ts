@@ -119,7 +119,7 @@ export class Transformer extends Component<'transformer'> {
 
   /** @internal */
   static create(config: Config, seed: bigint, opened: Opened): Promise<Transformer> {
-    return claimed(opened, async () => new Transformer(createModel('transformer', withParts(config, opened).config, seed, opened)))
+    return claimed(opened, async () => new Transformer(await createModel('transformer', withParts(config, opened).config, seed, opened)))
   }
 
   /**

@@ -72,7 +72,7 @@ export class VAE extends Component<'vae'> {
 
   /** @internal */
   static create(config: Config, seed: bigint, opened: Opened): Promise<VAE> {
-    return claimed(opened, async () => new VAE(createModel('vae', config, seed, opened)))
+    return claimed(opened, async () => new VAE(await createModel('vae', config, seed, opened)))
   }
 
   /** Sizes of its micro-batches. */

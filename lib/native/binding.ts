@@ -236,7 +236,7 @@ export interface NativeEngine {
   /** Loads and checks a state dict. Names per kind: model.md §2, opensora.md §3–4. Reading happens on the engine thread; `cancel` is read per slice. Weights whose names begin with one of `untrained` are not read but get initial values. */
   load<K extends ModelKind>(kind: K, config: Config, files: string[], options?: { cancel?: NativeCancel; limits?: Record<string, number>; untrained?: string[] }): Promise<NativeModels[K]>
   /** Untrained weights (initial values: demo.md §3.4). */
-  create<K extends ModelKind>(kind: K, config: Config, seed: bigint): NativeModels[K]
+  create<K extends ModelKind>(kind: K, config: Config, seed: bigint): Promise<NativeModels[K]>
   /** `trainable` holds the exact weight names, one list per model. */
   createTrainer(models: NativeModel[], trainable: string[][]): NativeTrainer
   dispose(): Promise<void>

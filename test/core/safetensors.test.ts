@@ -513,9 +513,9 @@ describe('weights of a model', () => {
   const config = { vocab_size: 8, d_model: 4, d_kv: 2, d_ff: 8, num_layers: 1, num_heads: 2, relative_attention_num_buckets: 8, relative_attention_max_distance: 16 }
   let engine: NativeEngine
   let weights: Record<string, { data: Float32Array; shape: number[] }>
-  beforeAll(() => {
+  beforeAll(async () => {
     engine = binding.createEngine({ device: 'cpu', threads: 1 })
-    const model = engine.create('t5', config, 1n)
+    const model = await engine.create('t5', config, 1n)
     weights = Object.fromEntries(model.weights().map(({ name, shape }) => [name, { data: new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(0.5), shape }]))
     model.dispose()
   })

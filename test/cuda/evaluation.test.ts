@@ -20,7 +20,7 @@ describe.runIf(emulatedBackend)('an evaluation on an asynchronous backend', () =
   const setup = async (emulated: Emulated | undefined): Promise<Setup> => {
     const engine = emulated === undefined ? binding().createEngine({ device: 'cpu', threads: 1 }) : openEmulated(emulated)
     engines.push(engine)
-    const transformer = keep(stirredTransformer(engine, tinyTransformer, 1n))
+    const transformer = keep(await stirredTransformer(engine, tinyTransformer, 1n))
     const request = {
       latents: keep(engine.upload(values(C * frames * 4, 1), [C, frames, 2, 2])), timestep: 500, text: keep(engine.upload(values(5 * D, 2), [5, D])),
       negativeText: keep(engine.upload(values(3 * D, 3), [3, D])), guidanceScale: 2, fps: 16, height: 16, width: 16, chunks, keyframes: [0, 4, 8], fuse: true

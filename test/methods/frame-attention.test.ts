@@ -76,9 +76,9 @@ describe.each(layouts)('layout %s', (layout) => {
   const random = new PhiloxRandom(11, 1)
 
   /** A model whose blocks add their attention to the tokens and do nothing else. */
-  beforeAll(() => {
+  beforeAll(async () => {
     engine = loadBinding().createEngine({ device: 'cpu', threads: 2 })
-    model = engine.create('transformer', { attention_layout: layout, depth: 1, hidden_size: C, num_heads: heads, in_channels: 4, caption_channels: 8, model_max_length: 8, mlp_ratio: 2, pred_sigma: false, input_sq_size: 64, chunk_frames: 10, context_frames: 0, latent_fps: 5, max_latent_frames: 40 }, 3n)
+    model = await engine.create('transformer', { attention_layout: layout, depth: 1, hidden_size: C, num_heads: heads, in_channels: 4, caption_channels: 8, model_max_length: 8, mlp_ratio: 2, pred_sigma: false, input_sq_size: 64, chunk_frames: 10, context_frames: 0, latent_fps: 5, max_latent_frames: 40 }, 3n)
     const attends = layout === 'full' ? 'blocks.0' : 'temporal_blocks.0'
     for (const { name, shape } of model.weights()) {
       const count = shape.reduce((a, b) => a * b, 1)

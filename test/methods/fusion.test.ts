@@ -42,7 +42,7 @@ test('raised cosine: four frames between 1 and 3', () => {
 
 test.each(['linear', 'raised-cosine', 'learned'] as const)('%s: each overlap is the two predictions by their shares', async (fusionWeights) => {
   const engine = pipeline.transformer.engine.native
-  const model = engine.create('transformer', { ...tinyTransformer, fusion: true }, 3n)
+  const model = await engine.create('transformer', { ...tinyTransformer, fusion: true }, 3n)
   for (const { name } of model.weights()) engine.op('copy', { y: model.weight(name), x: name === 'fusion.offsets' ? engine.upload(Float32Array.from(offsets.flat()), [4, 7]) : pipeline.transformer.native.weight(name) })
   const upload = ({ data, shape }: TensorData) => engine.upload(data, shape)
   // Overlaps of different lengths.

@@ -41,7 +41,7 @@ describe.each(layouts)('layout %s is what methods.md §5 says', (layout) => {
   const upload = ({ data, shape }: { data: Float32Array; shape: number[] }) => engine.upload(data, shape)
 
   async function both(parts: object, guidanceScale: number, streaming: EvaluationRequest['streaming']): Promise<{ actual: Rows; wanted: Rows }> {
-    const model = engine.create('transformer', { ...config, ...parts }, 3n)
+    const model = await engine.create('transformer', { ...config, ...parts }, 3n)
     const weights = stir(engine, model)
     const request = { latents: upload(latents), text: upload(text), timestep: 400, fps: 16, height: 8 * H, width: 8 * W, chunks, frameMask }
     const rowsOf = async (tensor: { read(): Promise<{ data: unknown }> }, width: number): Promise<Rows> => {
@@ -104,7 +104,7 @@ describe('randomized blending', () => {
   interface Case { name: string; chunk: number; overlap: number; frames: number; offsets: number[]; chunk_that_gives_each_frame: number[] }
   test.each(readJson('methods', 'streaming.json')['randomized_blending'] as Case[])('$name: each frame comes from the chunk that the published code takes it from', async ({ chunk, overlap, frames, offsets, chunk_that_gives_each_frame: wanted }) => {
     const engine = loadBinding().createEngine({ device: 'cpu', threads: 2 })
-    const model = engine.create('transformer', { attention_layout: 'factorised', depth: 1, hidden_size: 8, num_heads: 1, in_channels: 4, caption_channels: 8, model_max_length: 8, pred_sigma: false, chunk_frames: 32, context_frames: overlap }, 3n)
+    const model = await engine.create('transformer', { attention_layout: 'factorised', depth: 1, hidden_size: 8, num_heads: 1, in_channels: 4, caption_channels: 8, model_max_length: 8, pred_sigma: false, chunk_frames: 32, context_frames: overlap }, 3n)
     stir(engine, model)
     const own = chunk - overlap
     const chunks = Array.from({ length: Math.ceil((frames - overlap) / own) }, (_, i) => ({ first: own * i, start: i === 0 ? 0 : own * i + overlap, end: own * i + chunk }))

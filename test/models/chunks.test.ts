@@ -19,7 +19,7 @@ afterAll(() => engine.dispose())
 describe.each(['factorised', 'hybrid', 'full'] as const)('%s', (layout) => {
   // 505 global tokens: a chunk's rows lie on both sides of the 512 from which on products of the CPU pack their weights for all rows at once.
   test.each([['no', 8], ['few', 8], ['many', 505]] as const)('with %s global tokens a chunk is what it is alone', async (which, tokens) => {
-    const model = stirredTransformer(engine, { ...tinyTransformer, attention_layout: layout, pred_sigma: true, vin: { ...tinyTransformer.vin, num_global_tokens: tokens } }, 3n)
+    const model = await stirredTransformer(engine, { ...tinyTransformer, attention_layout: layout, pred_sigma: true, vin: { ...tinyTransformer.vin, num_global_tokens: tokens } }, 3n)
     const request: EvaluationRequest = {
       latents: engine.upload(values(C * 12 * 16, 1), [C, 12, 4, 4]), timestep: 400, text: engine.upload(values(12 * D, 2), [12, D]), fps: 16, height: 32, width: 32,
       chunks, keyframes: which === 'no' ? undefined : [0, 5, 10]

@@ -121,8 +121,8 @@ test.each(devices)('140 tokens against the formulas in float64 on %s', async (de
 
 test.each(devices)('gradients through the transformer against finite differences on %s, with and without recomputation', async (device) => {
   const engine = openEngine(device)
-  const transformer = engine.create('transformer', tinyTransformer, 5n)
-  const encoder = engine.create('t5', tinyTextEncoder, 6n)
+  const transformer = await engine.create('transformer', tinyTransformer, 5n)
+  const encoder = await engine.create('t5', tinyTextEncoder, 6n)
   // Untrained models hardly read the text and predict 0.
   for (const { name } of transformer.weights()) {
     if (!/(cross_attn\.proj|final_layer\.linear|y_proj\.fc[12]|text_proj)\.weight$/.test(name)) continue

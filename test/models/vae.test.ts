@@ -180,7 +180,7 @@ describe('memory', () => {
   /** Peak bytes of `work` on an engine of its own, without the tensors that must grow with the video. */
   async function peak(work: (engine: NativeEngine, vae: NativeVae) => Promise<number>): Promise<number> {
     const engine = binding.createEngine({ device: 'cpu', threads: 2 })
-    const vae = engine.create('vae', tinyVAE, 1n)
+    const vae = await engine.create('vae', tinyVAE, 1n)
     const grows = await work(engine, vae)
     const { peakBytes } = engine.stats()
     await engine.dispose()
@@ -214,7 +214,7 @@ describe('memory', () => {
 
   test('the dry run knows the bytes of a decoded micro-batch', async () => {
     const engine = binding.createEngine({ device: 'cpu', threads: 2 })
-    const vae = engine.create('vae', tinyVAE, 1n)
+    const vae = await engine.create('vae', tinyVAE, 1n)
     const input = zeros(engine, [4, 5, 4, 4])
     await input.ready()
     const before = engine.stats().bytes
@@ -244,7 +244,7 @@ describe('gradients against finite differences', () => {
     ['all', 'spatial_vae.module.decoder.']
   ] as const)('stage %s, %s*', async (stage, prefix) => {
     const engine = binding.createEngine({ device: 'cpu', threads: 2 })
-    const vae = engine.create('vae', tinyVAE, 9n)
+    const vae = await engine.create('vae', tinyVAE, 9n)
     const names = vae.weights().map(({ name }) => name).filter((name) => name.startsWith(prefix))
     const trainer = engine.createTrainer([vae], [names])
     const [T, size] = [6, 16]
@@ -268,7 +268,7 @@ describe('gradients against finite differences', () => {
 
   test("stage temporal compares what the temporal VAE gives back with the 2D latents, cell by cell", async () => {
     const engine = binding.createEngine({ device: 'cpu', threads: 2 })
-    const vae = engine.create('vae', tinyVAE, 9n)
+    const vae = await engine.create('vae', tinyVAE, 9n)
     const trainer = engine.createTrainer([vae], [vae.weights().map(({ name }) => name).filter((name) => name.startsWith('temporal_vae.'))])
     const video = pictures(6, 16, 16)
     const pixels = engine.upload(video.data, video.shape)
@@ -301,7 +301,7 @@ describe('gradients against finite differences', () => {
 
   test.each(['temporal_vae.post_quant_conv.', 'temporal_vae.decoder.', 'spatial_vae.module.post_quant_conv.', 'spatial_vae.module.decoder.'])('stage decoder, %s*', async (prefix) => {
     const engine = binding.createEngine({ device: 'cpu', threads: 2 })
-    const vae = engine.create('vae', tinyVAE, 9n)
+    const vae = await engine.create('vae', tinyVAE, 9n)
     const trainer = engine.createTrainer([vae], [vae.weights().map(({ name }) => name).filter((name) => name.startsWith(prefix))])
     const video = pictures(6, 16, 16)
     const pixels = engine.upload(video.data, video.shape)
@@ -316,7 +316,7 @@ describe('gradients against finite differences', () => {
 
   test('stage decoder compares what decode gives, pixel by pixel', async () => {
     const engine = binding.createEngine({ device: 'cpu', threads: 2 })
-    const vae = engine.create('vae', { ...tinyVAE, shift: [0.3, -0.2, 0.1, 0], scale: [2, 0.5, 1, 3] }, 9n)
+    const vae = await engine.create('vae', { ...tinyVAE, shift: [0.3, -0.2, 0.1, 0], scale: [2, 0.5, 1, 3] }, 9n)
     const trainer = engine.createTrainer([vae], [['spatial_vae.module.decoder.conv_out.bias']])
     // 12 frames of 128 × 128 are decoded in several groups.
     const video = pictures(12, 128, 128)
@@ -350,7 +350,7 @@ describe('gradients against finite differences', () => {
 
   test('the factors scale their part of the loss, and weight counts pixels', async () => {
     const engine = binding.createEngine({ device: 'cpu', threads: 2 })
-    const vae = engine.create('vae', tinyVAE, 9n)
+    const vae = await engine.create('vae', tinyVAE, 9n)
     const trainer = engine.createTrainer([vae], [['spatial_vae.module.decoder.conv_out.bias']])
     const video = pictures(1, 16, 16)
     const pixels = engine.upload(video.data, video.shape)

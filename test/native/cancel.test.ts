@@ -11,11 +11,11 @@ let transformer: NativeTransformer
 let vae: NativeVae
 let encoder: NativeT5
 let latents: NativeTensor
-beforeAll(() => {
+beforeAll(async () => {
   engine = loadBinding().createEngine({ device: 'cpu', threads: 1 })
-  transformer = engine.create('transformer', tinyTransformer, 1n)
-  vae = engine.create('vae', tinyVAE, 2n)
-  encoder = engine.create('t5', tinyTextEncoder, 3n)
+  transformer = await engine.create('transformer', tinyTransformer, 1n)
+  vae = await engine.create('vae', tinyVAE, 2n)
+  encoder = await engine.create('t5', tinyTextEncoder, 3n)
   latents = engine.upload(new Float32Array(4 * 5 * 16), [4, 5, 4, 4])
 })
 afterAll(() => engine.dispose())

@@ -30,13 +30,13 @@ const values = (length: number, seed: number): Float32Array => Float32Array.from
 const chunks = [{ first: 0, start: 0, end: 4 }, { first: 2, start: 4, end: 8 }]
 
 interface Setup { engine: NativeEngine; transformer: NativeTransformer; base: EvaluationRequest }
-function setup(): Setup {
+async function setup(): Promise<Setup> {
   const engine = loadBinding().createEngine({ device: 'cpu', threads: 2 })
   const base = {
     latents: engine.upload(values(C * 8 * 16, 1), [C, 8, 4, 4]), timestep: 500, text: engine.upload(values(9 * D, 2), [9, D]), guidanceScale: 2, fps: 16, height: 32, width: 32,
     chunks, keyframes: [0, 4], fuse: true
   }
-  return { engine, transformer: stirredTransformer(engine, tinyTransformer, 1n), base }
+  return { engine, transformer: await stirredTransformer(engine, tinyTransformer, 1n), base }
 }
 const read = async (tensor: NativeTensor) => (await tensor.read()).data
 
@@ -58,7 +58,7 @@ const variants: [string, (setup: Setup) => Partial<EvaluationRequest>][] = [
 ]
 
 test('every shape has a plan of its own, eight are kept, and no bit depends on them', async () => {
-  const kept = setup()
+  const kept = await setup()
   for (const [name, change] of variants) {
     const before = kept.engine.stats().dryRuns
     const request = { ...kept.base, ...change(kept) }
@@ -68,7 +68,7 @@ test('every shape has a plan of its own, eight are kept, and no bit depends on t
     await read(kept.transformer.denoise({ ...request, timestep: 20, guidanceScale: 3 }))
     const again = await read(kept.transformer.denoise(request))
     expect(kept.engine.stats().dryRuns - before, name).toBe(1)
-    const fresh = setup()
+    const fresh = await setup()
     expect(again, name).toEqual(one)
     expect(await read(fresh.transformer.denoise({ ...fresh.base, ...change(fresh) })), name).toEqual(one)
     await fresh.engine.dispose()
@@ -83,10 +83,10 @@ test('every shape has a plan of its own, eight are kept, and no bit depends on t
 })
 
 test('a model of the same shapes has plans of its own', async () => {
-  const { engine, transformer, base } = setup()
+  const { engine, transformer, base } = await setup()
   const one = await read(transformer.denoise(base))
   transformer.dispose()
-  const other = stirredTransformer(engine, { ...tinyTransformer, mlp_ratio: 2 }, 1n)
+  const other = await stirredTransformer(engine, { ...tinyTransformer, mlp_ratio: 2 }, 1n)
   const before = engine.stats().dryRuns
   expect(await read(other.denoise(base))).not.toEqual(one)
   expect(engine.stats().dryRuns - before).toBe(1)
@@ -97,9 +97,9 @@ describe('training', () => {
   interface Step { videos: Partial<BackwardRequest>[]; gradientCheckpointing?: boolean }
   const text = (length: number) => ({ engine }: { engine: NativeEngine }) => ({ text: engine.upload(values(length * D, 2), [length, D]) })
   const withText = text(9)
-  function trained() {
-    const { engine, transformer, base } = setup()
-    const encoder = engine.create('t5', tinyTextEncoder, 4n)
+  async function trained() {
+    const { engine, transformer, base } = await setup()
+    const encoder = await engine.create('t5', tinyTextEncoder, 4n)
     const trainer = engine.createTrainer([transformer, encoder], [transformer.weights(), encoder.weights()].map((list) => list.map(({ name }) => name)))
     const { text: _text, ...evaluation } = base
     const video = { ...evaluation, guidanceScale: 1, fuse: false, target: engine.upload(values(C * 8 * 16, 9), [C, 8, 4, 4]), contextLossWeight: 1, lossScale: 0.5 }
@@ -111,7 +111,7 @@ describe('training', () => {
     }
     return { engine, gradients }
   }
-  type Trained = ReturnType<typeof trained>
+  type Trained = Awaited<ReturnType<typeof trained>>
 
   // What differs from the step before it in something that the dry run depends on.
   const steps: [string, (setup: Trained) => Step][] = [
@@ -129,7 +129,7 @@ describe('training', () => {
   ]
 
   test('every shape of a step has a plan of its own, and no bit depends on it', async () => {
-    const kept = trained()
+    const kept = await trained()
     for (const [name, step] of steps) {
       const before = kept.engine.stats().dryRuns
       const one = await kept.gradients(step(kept))
@@ -139,7 +139,7 @@ describe('training', () => {
       await kept.gradients({ ...rest, videos: videos.map((video) => ({ ...video, timestep: 20, lossScale: 1 })) })
       expect(await kept.gradients(step(kept)), name).toEqual(one)
       expect(kept.engine.stats().dryRuns - before, name).toBe(1)
-      const fresh = trained()
+      const fresh = await trained()
       expect(await fresh.gradients(step(fresh)), name).toEqual(one)
       await fresh.engine.dispose()
     }
@@ -147,8 +147,8 @@ describe('training', () => {
   })
 
   test('so has every stage of the VAE', async () => {
-    const { engine } = setup()
-    const vae = engine.create('vae', tinyVAE, 9n)
+    const { engine } = await setup()
+    const vae = await engine.create('vae', tinyVAE, 9n)
     const trainer = engine.createTrainer([vae], [vae.weights().map(({ name }) => name).filter((name) => name !== 'scale' && name !== 'shift')])
     const randn = (shape: number[]) => engine.op('randn', { y: { shape }, seed_low: 1, seed_high: 0, stream: 0, frame_major: 1 })['y']!
     const pixels = randn([3, 6, 16, 16]), noise = randn([4, 3, 2, 2]), weight = engine.upload(values(6 * 256, 1), [6, 16, 16])

@@ -21,8 +21,8 @@ export const tinyTransformer = {
 }
 
 /** A transformer of random weights, those included that begin as 0: its predictions depend on everything that it is given. */
-export function stirredTransformer(engine: NativeEngine, config: Config, seed: bigint): NativeTransformer {
-  const model = engine.create('transformer', config, seed)
+export async function stirredTransformer(engine: NativeEngine, config: Config, seed: bigint): Promise<NativeTransformer> {
+  const model = await engine.create('transformer', config, seed)
   for (const { name } of model.weights()) {
     if (!/(cross_attn\.proj|final_layer\.linear)\.weight$/.test(name)) continue
     const weight = model.weight(name)

@@ -10,8 +10,8 @@ const binding = loadBinding()
 /** A transformer whose every part matters to the loss, with a text encoder that trains along. */
 async function open(layout: string, threads = 2) {
   const engine = binding.createEngine({ device: 'cpu', threads })
-  const transformer = engine.create('transformer', { ...tinyTransformer, attention_layout: layout }, 5n)
-  const encoder = engine.create('t5', tinyTextEncoder, 6n)
+  const transformer = await engine.create('transformer', { ...tinyTransformer, attention_layout: layout }, 5n)
+  const encoder = await engine.create('t5', tinyTextEncoder, 6n)
   for (const { name } of transformer.weights()) {
     if (!/(cross_attn\.proj|final_layer\.linear|y_proj\.fc[12]|text_proj)\.weight$/.test(name)) continue
     for (let times = 0; times < 4; times++) await disturb(engine, transformer.weight(name))

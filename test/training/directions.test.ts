@@ -45,7 +45,7 @@ describe.each(onDevices(directions))('along the %s on %s', (direction, device) =
   // Half a minute of the emulator's for both directions; what is wrong in any tensor shows along the second one.
   test.runIf(device !== 'cuda-emu' || direction === 'every tensor')('all weights of both parts of the VAE: |error|, squared error and KL of a clip of micro-batches', async () => {
     const engine = openEngine(device)
-    const vae = engine.create('vae', tinyVAE, 9n)
+    const vae = await engine.create('vae', tinyVAE, 9n)
     const names = vae.weights().map(({ name }) => name).filter((name) => name !== 'scale' && name !== 'shift')
     const trainer = engine.createTrainer([vae], [names])
     const [T, size] = [6, 16]
@@ -64,8 +64,8 @@ describe.each(onDevices(directions))('along the %s on %s', (direction, device) =
 
   test('all weights of the text encoder, through the loss of a video', async () => {
     const engine = openEngine(device)
-    const transformer = engine.create('transformer', tinyTransformer, 5n)
-    const encoder = engine.create('t5', tinyTextEncoder, 6n)
+    const transformer = await engine.create('transformer', tinyTransformer, 5n)
+    const encoder = await engine.create('t5', tinyTextEncoder, 6n)
     // Untrained models hardly read the text and predict 0; disturbed much more, rounding grows with them.
     for (const { name } of transformer.weights()) {
       if (!/(cross_attn\.proj|final_layer\.linear|y_proj\.fc[12]|text_proj)\.weight$/.test(name)) continue

@@ -9,11 +9,11 @@ import { bits, layouts } from '../support/fixtures.js'
 import { directional } from '../support/gradients.js'
 import { stirredTransformer, tinyPipeline } from '../support/models.js'
 
-describe.each(layouts)('layout %s', (layout) => {
+describe.each(layouts)('layout %s', async (layout) => {
   const config = { attention_layout: layout, depth: 1, hidden_size: 16, num_heads: 2, in_channels: 4, caption_channels: 8, model_max_length: 8, mlp_ratio: 2, pred_sigma: false, input_sq_size: 64, chunk_frames: 4, context_frames: 3, latent_fps: 5, max_latent_frames: 40, fusion: true }
   const chunks = [{ first: 0, start: 0, end: 4 }, { first: 1, start: 4, end: 8 }, { first: 5, start: 8, end: 12 }]
   const engine = loadBinding().createEngine({ device: 'cpu', threads: 2 })
-  const model = stirredTransformer(engine, config, 3n)
+  const model = await stirredTransformer(engine, config, 3n)
   const random = new PhiloxRandom(6, 1)
   const draw = (...shape: number[]) => engine.upload(random.normals(shape.reduce((a, b) => a * b, 1)), shape)
   const video = (frameMask?: number[]): BackwardRequest => ({ latents: draw(4, 12, 4, 4), target: draw(4, 12, 4, 4), text: draw(3, 8), timestep: 400, fps: 16, height: 32, width: 32, chunks, fuse: false, frameMask, contextLossWeight: 1, lossScale: 1 })
