@@ -1,10 +1,10 @@
 // Attention of FreeNoise and of spectral blending: the float64 reference against what the published code computed, and every layout of the model against the reference.
 import { beforeAll, describe, expect, test } from 'vitest'
-import { loadBinding } from '../../lib/native/load.js'
 import type { EvaluationRequest, NativeEngine, NativeTransformer } from '../../lib/native/binding.js'
 import type { FrameAttention } from '../../lib/plan/attention.js'
 import { neighbourhoods, windowsOf } from '../../lib/plan/attention.js'
 import { PhiloxRandom } from '../../lib/plan/random.js'
+import { onDevices, openEngine } from '../support/devices.js'
 import { layouts, named, readTensors } from '../support/fixtures.js'
 import { nearbyAttention, spectralBlend, wholeAttention, windowAttention, type Heads, type Rows } from '../support/reference/frame-attention.js'
 import type { TensorData } from '../../lib/index.js'
@@ -66,7 +66,7 @@ test('windows and neighbourhoods as methods.md lists them', () => {
   expect([0, 9, 10, 40, 69, 70, 79].map(of(20, 80))).toEqual([[0, 20], [0, 20], [0, 21], [30, 51], [59, 80], [60, 80], [60, 80]])
 })
 
-describe.each(layouts)('layout %s', (layout) => {
+describe.each(onDevices(layouts))('layout %s on %s', (layout, device) => {
   const C = 24
   const heads = 2
   const d = C / heads
@@ -77,7 +77,7 @@ describe.each(layouts)('layout %s', (layout) => {
 
   /** A model whose blocks add their attention to the tokens and do nothing else. */
   beforeAll(async () => {
-    engine = loadBinding().createEngine({ device: 'cpu', threads: 2 })
+    engine = openEngine(device)
     model = await engine.create('transformer', { attention_layout: layout, depth: 1, hidden_size: C, num_heads: heads, in_channels: 4, caption_channels: 8, model_max_length: 8, mlp_ratio: 2, pred_sigma: false, input_sq_size: 64, chunk_frames: 10, context_frames: 0, latent_fps: 5, max_latent_frames: 40 }, 3n)
     const attends = layout === 'full' ? 'blocks.0' : 'temporal_blocks.0'
     for (const { name, shape } of model.weights()) {

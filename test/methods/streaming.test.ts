@@ -9,6 +9,7 @@ import { loadBinding } from '../../lib/native/load.js'
 import type { EvaluationRequest, NativeEngine, NativeTransformer } from '../../lib/native/binding.js'
 import { PhiloxRandom } from '../../lib/plan/random.js'
 import { overlapCuts } from '../../lib/plan/passes.js'
+import { onDevices, openEngine } from '../support/devices.js'
 import { bits, fixture, layouts, readJson } from '../support/fixtures.js'
 import { tinyPipeline, tinyTransformer } from '../support/models.js'
 import { streamingChunk, type Rows } from '../support/reference/streaming.js'
@@ -28,10 +29,10 @@ function stir(engine: NativeEngine, model: Pick<NativeTransformer, 'weights' | '
   return weights
 }
 
-describe.each(layouts)('layout %s is what methods.md §5 says', (layout) => {
+describe.each(onDevices(layouts))('layout %s on %s is what methods.md §5 says', (layout, device) => {
   const C = 16
   const config = { attention_layout: layout, depth: 3, hidden_size: C, num_heads: 2, in_channels: 4, caption_channels: 8, model_max_length: 8, mlp_ratio: 2, pred_sigma: false, input_sq_size: 64, chunk_frames: 4, context_frames: 2, latent_fps: 5, max_latent_frames: 40 }
-  const engine = loadBinding().createEngine({ device: 'cpu', threads: 2 })
+  const engine = openEngine(device)
   const random = new PhiloxRandom(5, 2)
   const chunks = [{ first: 0, start: 0, end: 4 }, { first: 2, start: 4, end: 7 }]
   const [N, H, W] = [7, 4, 6]

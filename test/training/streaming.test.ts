@@ -6,17 +6,17 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { Trainer, VideoPipeline } from '../../lib/index.js'
 import type { TrainerOptions, TrainingExample } from '../../lib/index.js'
 import type { BackwardRequest } from '../../lib/native/binding.js'
-import { loadBinding } from '../../lib/native/load.js'
 import { PhiloxRandom } from '../../lib/plan/random.js'
+import { onDevices, openEngine } from '../support/devices.js'
 import { bits, layouts } from '../support/fixtures.js'
 import { directional } from '../support/gradients.js'
 import { tinyPipeline } from '../support/models.js'
 
-describe.each(layouts)('gradients of layout %s', async (layout) => {
+describe.each(onDevices(layouts))('gradients of layout %s on %s', async (layout, device) => {
   const config = { attention_layout: layout, depth: 2, hidden_size: 16, num_heads: 2, in_channels: 4, caption_channels: 8, model_max_length: 8, mlp_ratio: 2, pred_sigma: false, input_sq_size: 64, chunk_frames: 3, context_frames: 2, latent_fps: 5, max_latent_frames: 40, cam: true, apm: true }
   const chunks = [{ first: 0, start: 0, end: 3 }, { first: 1, start: 3, end: 6 }, { first: 4, start: 6, end: 9 }]
   const masks = [[0, 0, 0, 1, 1, 1, 0, 0, 0], [0, 0, 0, 0, 0, 0, 1, 1, 1]]
-  const engine = loadBinding().createEngine({ device: 'cpu', threads: 2 })
+  const engine = openEngine(device)
   const model = await engine.create('transformer', config, 3n)
   const random = new PhiloxRandom(6, 1)
   for (const { name, shape } of model.weights()) {
