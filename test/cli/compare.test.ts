@@ -47,6 +47,18 @@ test('killed with SIGKILL, the same command makes what is open, and --from the w
   expect((await reportOf('again')).rows.map(({ cell, values: { seconds, ...values } }) => [cell, values])).toEqual(report.rows.map(({ cell, values: { seconds, ...values } }) => [cell, values]))
 }, 120_000)
 
+test('two processes share a folder: each video is made by one of them, and both tell the whole', async () => {
+  const both = await Promise.all([1, 2].map(() => vinNative(folder, 'compare', ...asked, '--report', 'shared', '--json')))
+  for (const { code, stderr } of both) expect(code, stderr).toBe(0)
+  const made = both.map(({ stdout }) => events(stdout).filter(({ type }) => type === 'row').map(({ cell }) => String(cell)))
+  expect(made.flat()).toHaveLength(8)
+  expect(new Set(made.flat()).size).toBe(8)
+  for (const { stdout } of both) expect(events(stdout).at(-1)).toMatchObject({ type: 'done', rows: 8 })
+  const report = await reportOf('shared')
+  expect(report.rows.map(({ cell }) => cell).sort()).toEqual(made.flat().sort())
+  for (const { cell } of report.rows) expect(await readdir(join(folder, 'shared', 'cells', cell))).toEqual(['row.json'])
+}, 120_000)
+
 test('Ctrl-C keeps what is finished and says how to go on', async () => {
   const running = start(folder, 'compare', ...asked, '--report', 'stopped', '--json')
   await running.line(/"type":"row"/)
