@@ -51,7 +51,7 @@ export { demoWorld, type DemoWorldExample, type DemoWorldOptions } from './train
 export { videoFolder, type VideoFolder, type VideoFolderOptions } from './training/video-folder.js'
 export type { Clip, Dataset, DatasetNeeds, DatasetReport, TrainingExample, TrainingWarning, VideoLatents, VideoPixels } from './training/dataset.js'
 
-export { evaluate, evaluateClips, summarize, vinEncoder } from './evaluate/index.js'
+export { evaluate, evaluateClips, summarize, vbenchTotal, vinEncoder } from './evaluate/index.js'
 export type {
   ClipEvaluation,
   ClipsEvaluation,
@@ -71,7 +71,9 @@ export type {
   MetricName,
   MetricValues,
   MotionSmoothness,
-  OpticalFlow
+  OpticalFlow,
+  VBenchDimension,
+  VBenchTotal
 } from './evaluate/index.js'
 
 export { compare, countVotes, makeStudy } from './compare/index.js'

@@ -26,6 +26,8 @@ export type { EvaluateSource } from './source.js'
 export type { EvaluationScores } from './scores.js'
 export { summarize } from './summary.js'
 export type { EvaluationSummary } from './summary.js'
+export { vbenchTotal } from './vbench-total.js'
+export type { VBenchDimension, VBenchTotal } from './vbench-total.js'
 export { vinEncoder } from './vin-encoder.js'
 
 export interface Evaluation extends MetricValues {

@@ -12,6 +12,7 @@ import { MaweSums, pairError, resizeBilinear, splat } from '../../lib/evaluate/m
 import { MotionSmoothnessMeter } from '../../lib/evaluate/motion-smoothness.js'
 import { AdaptiveCuts, ContentCuts, ContentScores } from '../../lib/evaluate/scene-cuts.js'
 import { Slices } from '../../lib/evaluate/slices.js'
+import { vbenchTotal, type VBenchDimension } from '../../lib/evaluate/vbench-total.js'
 import { TemporalFlickering } from '../../lib/evaluate/temporal-flickering.js'
 import { fixture, fixtureBytes } from '../support/fixtures.js'
 
@@ -196,5 +197,30 @@ describe('VBench', () => {
   test.each(['subject', 'background'] as const)('what the similarity of clips is mapped to: %s', (of) => {
     const { x, y } = all[`${of}_map`]
     for (const [i, similarity] of x.entries()) expect(Math.abs(mapSimilarity(similarity, of) - y[i]!)).toBeLessThanOrEqual(1e-6)
+  })
+})
+
+describe('totals', () => {
+  const { total } = cases('vbench') as unknown as { total: { scores: Record<string, number>; normalised_times_weight: Record<string, number>; weights: Record<string, number>; quality: number; semantic: number; total: number } }
+  const camelCase = (name: string): VBenchDimension => name.replace(/ (\w)/g, (_, letter: string) => letter.toUpperCase()) as VBenchDimension
+  const scores = Object.fromEntries(Object.entries(total.scores).map(([name, score]) => [camelCase(name), score])) as Record<VBenchDimension, number>
+
+  test('of all sixteen dimensions', () => {
+    const found = vbenchTotal(scores)
+    for (const [name, wanted] of Object.entries(total.normalised_times_weight)) expect(found.normalized[camelCase(name)]! * total.weights[name]!, name).toBeCloseTo(wanted, 6)
+    expect(found.quality).toBeCloseTo(total.quality, 6)
+    expect(found.semantic).toBeCloseTo(total.semantic, 6)
+    expect(found.total).toBeCloseTo(total.total, 6)
+    expect(found.form).toBe('VBench-form')
+  })
+
+  test('of some of them there is no total, and what is no dimension counts for nothing', () => {
+    const { objectClass: _, ...rest } = scores
+    const found = vbenchTotal({ ...rest, sceneCuts: 3, mawe: 2 } as typeof rest)
+    expect(found.quality).toBeCloseTo(total.quality, 6)
+    expect(found).not.toHaveProperty('semantic')
+    expect(found).not.toHaveProperty('total')
+    expect(() => vbenchTotal({ subjectConsistancy: 1 } as object)).toThrow("the nearest one is 'subjectConsistency'")
+    expect(() => vbenchTotal({ scene: 1.5 })).toThrow(RangeError)
   })
 })

@@ -1,6 +1,6 @@
 // Types of training, data sets and evaluation.
 import { expectTypeOf } from 'expect-type'
-import { Trainer, VAETrainer, compare, countVotes, demoWorld, evaluate, evaluateClips, makeStudy, pixelPlanes, summarize, videoFolder, vinEncoder } from '../../lib/index.js'
+import { Trainer, VAETrainer, compare, countVotes, demoWorld, evaluate, evaluateClips, makeStudy, pixelPlanes, summarize, vbenchTotal, videoFolder, vinEncoder } from '../../lib/index.js'
 import type {
   Clip,
   ClipEvaluation,
@@ -58,6 +58,8 @@ import type {
   TrainingWarning,
   VAE,
   VAETrainerOptions,
+  VBenchDimension,
+  VBenchTotal,
   Video,
   VideoFolder,
   VideoFolderOptions,
@@ -252,6 +254,8 @@ expectTypeOf(vinEncoder).toEqualTypeOf<(pipeline: VideoPipeline) => FrameEncoder
 expectTypeOf<EvaluationSummary['mean']>().toEqualTypeOf<EvaluationScores>()
 expectTypeOf(evaluate).toEqualTypeOf<(source: EvaluateSource, options?: EvaluateOptions) => Promise<Evaluation>>()
 
+expectTypeOf(vbenchTotal).toEqualTypeOf<(scores: Partial<Record<VBenchDimension, number>>) => VBenchTotal>()
+expectTypeOf<VBenchTotal['total']>().toEqualTypeOf<number | undefined>()
 expectTypeOf(compare).toEqualTypeOf<(pipeline: VideoPipeline, options: CompareOptions) => Promise<CompareReport>>()
 expectTypeOf<{ report: string; methods: string[]; prompts: string[]; seeds: 4; frames: number[]; numInferenceSteps: number; fusion: 'late' }>().toExtend<CompareOptions>()
 expectTypeOf<{ report: string; method: 'vin' }>().not.toEqualTypeOf<CompareOptions>()
