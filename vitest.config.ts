@@ -1,8 +1,8 @@
 import { join } from 'node:path'
 import { defineConfig } from 'vitest/config'
 
-// Native code runs in forked processes, so that a crash is one failed file and not the end of the run. Two files at once: engines bring threads of their own.
-const native = { pool: 'forks' as const, maxWorkers: 2, testTimeout: 60_000, hookTimeout: 60_000 }
+// Native code runs in forked processes, so that a crash is one failed file and not the end of the run. Two files at once: engines bring threads of their own (test:gpu runs more, on larger machines).
+const native = { pool: 'forks' as const, maxWorkers: Number(process.env['VIN_TEST_WORKERS'] ?? 2), testTimeout: 60_000, hookTimeout: 60_000 }
 // Vite leaves .cts files alone unless told.
 const oxc = { include: /\.(?:[cm]?ts|[jt]sx)$/, lang: 'ts' as const }
 

@@ -185,6 +185,11 @@ const current = () => ({
   abi: Number(/#define VIN_ABI (\d+)/.exec(readFileSync(join(root, 'csrc', 'backend.h'), 'utf8'))[1])
 })
 
+export function writeManifest(folder, backends) {
+  const newestFirst = [...backends].sort((a, b) => (a.id > b.id ? -1 : 1))
+  writeFileSync(join(folder, 'manifest.json'), `${JSON.stringify({ ...current(), backends: newestFirst }, null, 2)}\n`)
+}
+
 /** Why what is staged cannot go into a package; undefined: it can. */
 export function stageProblem(folder = stage) {
   const found = readManifest(folder)
@@ -209,7 +214,7 @@ export async function buildCuda({ toolkits: names = Object.keys(toolkits), archi
     const others = before.backends.filter(({ id, file }) => !backends.some((built) => built.id === id) && existsSync(join(stage, file)))
     backends.push(...others.filter(({ file, sha256 }) => hashOfFile(join(stage, file)) === sha256))
   }
-  writeFileSync(join(stage, 'manifest.json'), `${JSON.stringify({ version, abi, backends: backends.sort((a, b) => (a.id > b.id ? -1 : 1)) }, null, 2)}\n`)
+  writeManifest(stage, backends)
 }
 
 if (isMain(import.meta.url)) {

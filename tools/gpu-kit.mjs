@@ -43,7 +43,7 @@ const isNeeded = (path) => !/\.(map|md|d\.[cm]?ts)$/.test(path)
 export function packKit({ rehearse = false, out = join(root, kitFile) }) {
   const { dependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
   const plugins = rehearse ? join('build-backends', 'emu') : join('build-backends', 'stage')
-  for (const [path, advice] of [['build/Release/vin-native.node', 'npm run build'], [plugins, rehearse ? 'npm run build:emu' : 'npm run build:cuda']]) {
+  for (const [path, advice] of [['build/Release/vin-native.node', 'npm run build'], ['dist/esm', 'npm run build'], [plugins, rehearse ? 'npm run build:emu' : 'npm run build:cuda']]) {
     if (!existsSync(join(root, path))) throw new Error(`Expected ${path} but it is not there: ${advice}`)
   }
   const folder = mkdtempSync(join(tmpdir(), 'vin-kit-'))
@@ -53,6 +53,7 @@ export function packKit({ rehearse = false, out = join(root, kitFile) }) {
       cpSync(join(root, path), join(folder, path), { recursive: true, dereference: true, filter: (source) => isNeeded(source) && !source.slice(join(root, path).length).startsWith('/node_modules') })
     }
     cpSync(join(root, plugins), join(folder, plugins), { recursive: true })
+    cpSync(join(root, 'dist'), join(folder, 'dist'), { recursive: true, filter: isNeeded })
     const addon = join('build', 'Release', 'vin-native.node')
     mkdirSync(dirname(join(folder, addon)), { recursive: true })
     copyFileSync(join(root, addon), join(folder, addon))

@@ -3,21 +3,21 @@
 // come: a line of JSON each, and a page. Exit code 0: all that ran has passed, and what did not run is not installed here.
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { cpus, tmpdir } from 'node:os'
-import { join, relative, resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { partsOf } from '../test/gpu/parts.mjs'
 import { Report } from '../test/gpu/report.mjs'
 import { good, killAll, runPart } from '../test/gpu/run.mjs'
-import { stage } from './cuda.mjs'
+import { stage, writeManifest } from './cuda.mjs'
 import { kitFile, packKit, unpackKit } from './gpu-kit.mjs'
 import { isMain, root, say } from './stamp.mjs'
 
 const help = `npm run test:gpu [-- options], or node tools/gpu.mjs [options] where there is no npm
 
   --report DIR     where report.jsonl and report.md are written (default: test/gpu/reports/<date>-<gpu>)
-  --only A,B       these parts alone: device, ops, large, models, training, generate, throughput, pytorch, memcheck, racecheck, initcheck, synccheck
+  --only A,B       these parts alone: device, choose, ops, large, models, training, generate, throughput, pytorch, memcheck, racecheck, initcheck, synccheck
   --minutes N      ends after N minutes (default 10, 30 to rehearse); what is left is named
   --plugin FILE    the plug-in (default: build-backends/stage/backends/cuda13/libvin_cuda.so, then cuda12)
   --python PATH    the Python that may have PyTorch (default: python3)
@@ -27,11 +27,20 @@ const help = `npm run test:gpu [-- options], or node tools/gpu.mjs [options] whe
   --out FILE       where --kit packs it (default: ${kitFile})
 `
 
-/** By the newest toolkit that was built. */
-function pluginOf({ plugin, rehearse }) {
-  if (plugin !== undefined) return resolve(plugin)
-  const files = rehearse ? [join(root, 'build-backends', 'emu', 'libvin_cuda.so')] : ['cuda13', 'cuda12'].map((id) => join(stage, id, 'libvin_cuda.so'))
-  return files.find((file) => existsSync(file))
+/** Plug-ins that may drive the device, the newest toolkit first. */
+function pluginsOf({ plugin, rehearse }, scratch) {
+  if (plugin !== undefined) return [resolve(plugin)]
+  if (!rehearse) return ['cuda13', 'cuda12'].map((id) => join(stage, id, 'libvin_cuda.so')).filter((file) => existsSync(file))
+  // The emulated one, with a manifest as build:cuda writes it.
+  const built = join(root, 'build-backends', 'emu', 'libvin_cuda.so')
+  if (!existsSync(built)) return []
+  const folder = join(scratch, 'backends')
+  const file = 'cuda13/libvin_cuda.so'
+  const bytes = readFileSync(built)
+  mkdirSync(join(folder, 'cuda13'), { recursive: true })
+  writeFileSync(join(folder, file), bytes)
+  writeManifest(folder, [{ id: 'cuda13', file, sha256: createHash('sha256').update(bytes).digest('hex'), bytes: bytes.length, libc: 'glibc', toolkit: '13.5' }])
+  return [join(folder, file)]
 }
 
 function nameOfGPU() {
@@ -61,13 +70,14 @@ export async function testGPU(values) {
   const start = performance.now()
   const remaining = () => minutes * 60 - (performance.now() - start) / 1000
   unpackKit()
-  const plugin = pluginOf(values)
-  if (plugin === undefined) throw new Error(`Expected a plug-in but none was built: npm run ${rehearse ? 'build:emu' : 'build:cuda'}, before a GPU is waited for`)
-  for (const [file, advice] of [['build/Release/vin-native.node', 'npm run build'], ['node_modules/vitest/vitest.mjs', 'npm ci']]) {
+  const scratch = mkdtempSync(join(tmpdir(), 'vin-gpu-'))
+  process.once('exit', () => rmSync(scratch, { recursive: true, force: true }))
+  const plugins = pluginsOf(values, scratch)
+  if (plugins.length === 0) throw new Error(`Expected a plug-in but none was built: npm run ${rehearse ? 'build:emu' : 'build:cuda'}, before a GPU is waited for`)
+  for (const [file, advice] of [['build/Release/vin-native.node', 'npm run build'], ['dist/esm/index.js', 'npm run build'], ['node_modules/vitest/vitest.mjs', 'npm ci']]) {
     if (!existsSync(join(root, file))) throw new Error(`Expected ${file} but it is not there: ${advice}, or carry ${kitFile} here, which npm run test:gpu -- --kit packs`)
   }
-  const context = { root, device: rehearse ? 'cuda-emu' : 'cuda', rehearse, python }
-  const parts = partsOf(context)
+  const parts = partsOf({ root, rehearse, python })
   const only = values.only?.split(',')
   const unknown = only?.find((name) => !parts.some((part) => part.name === name))
   if (unknown !== undefined) throw new Error(`Expected parts of ${parts.map(({ name }) => name).join(', ')} for --only but received ${unknown}`)
@@ -76,39 +86,41 @@ export async function testGPU(values) {
   const gpu = rehearse ? 'the emulated device, small sizes' : (nameOfGPU() ?? 'unknown')
   const date = new Date().toISOString()
   const folder = values.report ?? freeFolder(join(root, 'test', 'gpu', 'reports', `${date.slice(0, 10)}-${gpu.toLowerCase().replace(/[^a-z0-9]+/g, '-')}`))
-  const report = new Report(rehearse && values.report === undefined ? join(root, 'build-backends', 'gpu-rehearsal') : folder, parts.map(({ name }) => name))
+  const report = new Report(rehearse && values.report === undefined ? join(root, 'build-backends', 'gpu-rehearsal') : folder, root, parts.map(({ name }) => name))
   say(`the report comes to ${report.page}`)
-  report.add({ kind: 'start', date, gpu, commit: commit(), plugin: `${relative(root, plugin)}, ${createHash('sha256').update(readFileSync(plugin)).digest('hex').slice(0, 16)}`, node: process.version, cpu: `${cpus().length} × ${cpus()[0]?.model ?? 'unknown'}`, command: ['test:gpu', ...process.argv.slice(2)].join(' ') })
+  report.add({ kind: 'start', date, gpu, commit: commit(), node: process.version, cpu: `${cpus().length} × ${cpus()[0]?.model ?? 'unknown'}`, command: ['test:gpu', ...process.argv.slice(2)].join(' ') })
 
-  const scratch = mkdtempSync(join(tmpdir(), 'vin-gpu-'))
   const stop = (signal) => {
     killAll()
     report.add({ kind: 'end', good: false, reason: `ended by ${signal}` })
     process.exit(1)
   }
   process.once('SIGINT', stop).once('SIGTERM', stop)
+  // Until the device has opened: the newest. The library looks where it lies, before all other places.
+  let [plugin] = plugins
   let well = true
   let opened = true
-  try {
-    for (const part of parts) {
-      let result
-      if (only !== undefined && !only.includes(part.name)) result = { part: part.name, status: 'not run', reason: 'not among those of --only' }
-      else if (!opened) result = { part: part.name, status: 'not run', reason: 'the device did not open' }
-      else if (remaining() < 1) result = { part: part.name, status: 'cut off', reason: `the ${minutes} minutes were over` }
-      else {
-        say(`${part.name} …`)
-        const job = { plugin, rehearse, python }
-        result = await runPart(part, { cwd: root, job, records: join(scratch, 'records'), remaining: remaining(), take: (row) => report.add(row), say: (text) => process.stdout.write(text) })
-      }
-      report.add({ kind: 'part', ...result })
-      say(`${part.name}: ${result.status}${result.reason === undefined ? '' : `, ${result.reason}`}`)
-      if (!good.includes(result.status)) well = false
-      if (part.name === 'device' && result.status !== 'passed' && result.reason !== 'not among those of --only') opened = false
-    }
-    report.add({ kind: 'end', good: well, seconds: Math.round((performance.now() - start) / 1000) })
-  } finally {
-    rmSync(scratch, { recursive: true, force: true })
+  const take = (row) => {
+    if (row.kind === 'device') plugin = row.plugin
+    report.add(row)
   }
+  for (const part of parts) {
+    let result
+    if (only !== undefined && !only.includes(part.name)) result = { part: part.name, status: 'not run', reason: 'not among those of --only' }
+    else if (!opened) result = { part: part.name, status: 'not run', reason: 'the device did not open' }
+    else if (remaining() < 1) result = { part: part.name, status: 'cut off', reason: `the ${minutes} minutes were over` }
+    else {
+      say(`${part.name} …`)
+      const job = { plugin, plugins, rehearse }
+      process.env.VIN_NATIVE_BACKEND_PATH = dirname(dirname(plugin))
+      result = await runPart(part, { cwd: root, job, records: join(scratch, 'records'), remaining: remaining(), take, say: (text) => process.stdout.write(text) })
+    }
+    report.add({ kind: 'part', ...result })
+    say(`${part.name}: ${result.status}${result.reason === undefined ? '' : `, ${result.reason}`}`)
+    if (!good.includes(result.status)) well = false
+    if (part.name === 'device' && result.status !== 'passed' && result.reason !== 'not among those of --only') opened = false
+  }
+  report.add({ kind: 'end', good: well, seconds: Math.round((performance.now() - start) / 1000) })
   return well ? 0 : 1
 }
 

@@ -1,19 +1,35 @@
 // Which GPU this is, as the addon sees it and as nvidia-smi does.
 import { spawnSync } from 'node:child_process'
-import { openGPU, record } from './job.mjs'
+import { createEngine, job, record } from './job.mjs'
 
 const fields = ['name', 'uuid', 'compute_cap', 'driver_version', 'memory.total', 'memory.free', 'clocks.max.sm', 'clocks.max.mem', 'ecc.mode.current', 'persistence_mode']
 
-function smi() {
+/** What nvidia-smi says of the GPU with this uuid. */
+function smi(uuid) {
   const { status, error, stdout, stderr } = spawnSync('nvidia-smi', [`--query-gpu=${fields.join()}`, '--format=csv,noheader'], { encoding: 'utf8', timeout: 15_000 })
-  if (error !== undefined || status !== 0) return { 'nvidia-smi': error?.message ?? `ended with ${status}: ${`${stdout}${stderr}`.trim().split('\n')[0]}` }
-  const [first] = stdout.trim().split('\n')
-  return Object.fromEntries(first.split(', ').map((value, i) => [fields[i], value]))
+  if (error !== undefined) return { 'nvidia-smi': error.code === 'ENOENT' ? 'is not installed' : error.message }
+  if (status !== 0) return { 'nvidia-smi': `ended with ${status}: ${`${stdout}${stderr}`.trim().split('\n')[0]}` }
+  const line = stdout.trim().split('\n').find((each) => each.includes(uuid))
+  return line === undefined ? { 'nvidia-smi': 'shows no GPU of this uuid' } : Object.fromEntries(line.split(', ').map((value, i) => [`nvidia-smi: ${fields[i]}`, value]))
 }
 
-const engine = openGPU()
+/** The first plug-in whose device opens, and what the others say. */
+function open() {
+  const refusals = []
+  for (const backendPath of job.plugins) {
+    try {
+      return { engine: createEngine({ device: 'cuda', threads: 1, backendPath }), plugin: backendPath, refusals }
+    } catch (error) {
+      refusals.push(error.message)
+    }
+  }
+  throw new Error(refusals.join('\n'))
+}
+
+const { engine, plugin, refusals } = open()
 const y = engine.op('fill', { y: { shape: [4] }, value: 7 }).y
 const { data } = await y.read()
 if (![...data].every((value) => value === 7)) throw new Error(`Expected four sevens from the GPU but found ${[...data].join(', ')}`)
-record({ kind: 'device', addon: engine.info, driver: smi() })
+const { hardware, backend, isa } = engine.info
+record({ kind: 'device', plugin, refusals, addon: { backend, build: isa, ...hardware }, driver: smi(hardware.uuid) })
 await engine.dispose()

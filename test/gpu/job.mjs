@@ -2,11 +2,10 @@
 import { appendFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join, resolve } from 'node:path'
-import { fileURLToPath } from 'node:url'
 
-const root = join(fileURLToPath(import.meta.url), '..', '..', '..')
+const root = join(import.meta.dirname, '..', '..')
 
-/** { records, plugin, rehearse, done: items that are not to be run again } */
+/** { records, plugin, plugins, rehearse, done: items that are not to be run again } */
 export const job = JSON.parse(process.env.VIN_GPU_JOB)
 
 export const { createEngine, ops } = createRequire(import.meta.url)(resolve(root, process.env.VIN_NATIVE_BINDING || 'build/Release/vin-native.node'))

@@ -1,5 +1,6 @@
 // What `npm run test:gpu` runs, in order of value. Each part is a program of its own with a time limit of its own.
 import { readFileSync, readdirSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { which } from '../../tools/toolchain.cjs'
 import { worksOf } from './works.mjs'
@@ -15,11 +16,13 @@ const testsBelow = (root, folder) =>
 /** Files whose tests run on every device: those that take them from support/devices.ts, or from what does. */
 const takesDevices = (root) => (file) => /support\/devices\.js'|from '\.\/test-op\.js'/.test(readFileSync(join(root, file), 'utf8'))
 
+/** A test's name, where its device is the plug-in that VIN_GPU_BACKEND names. */
+const named = '\\bcuda\\b(?!-)'
+
 /** Tests of the tree as they are, those alone that name the device. */
-function vitest(name, seconds, { root, device, rehearse }, folders, few) {
+function vitest(name, seconds, { root, rehearse }, folders, few) {
   const files = folders.flatMap((folder) => testsBelow(root, folder)).filter(takesDevices(root))
   const chosen = rehearse ? files.filter((file) => few.files.test(file)) : files
-  const named = device === 'cuda' ? '\\bcuda\\b(?!-)' : device
   return {
     name, seconds, stall: rehearse ? 120 : 60, tests: true,
     command: (job) => {
@@ -27,9 +30,9 @@ function vitest(name, seconds, { root, device, rehearse }, folders, few) {
       if (left.length === 0) return undefined
       const args = [
         join(root, 'node_modules', 'vitest', 'vitest.mjs'), 'run', '--project', 'unit', `--reporter=${join(here, 'reporter.mjs')}`,
-        '-t', rehearse && few.names ? `${few.names}.*${named}` : named, ...left
+        '-t', rehearse ? few.names.replace('DEVICE', named) : named, ...left
       ]
-      return { command: process.execPath, args, env: { ...process.env, NO_COLOR: '1', VIN_GPU_JOB: JSON.stringify(job), ...(device === 'cuda' ? { VIN_GPU_BACKEND: job.plugin } : {}) } }
+      return { command: process.execPath, args, env: { ...process.env, NO_COLOR: '1', VIN_TEST_WORKERS: String(Math.max(2, Math.min(4, Math.floor(availableParallelism() / 4)))), VIN_GPU_JOB: JSON.stringify(job), VIN_GPU_BACKEND: job.plugin } }
     }
   }
 }
@@ -53,7 +56,7 @@ export function readSanitizer(output, complete) {
   return found === 0 ? undefined : { reason: `${found} reports${kernels.length > 0 ? `, in ${kernels.join(', ')}` : ''}` }
 }
 
-/** context: { root, device, rehearse, python } */
+/** context: { root, rehearse, python } */
 export function partsOf(context) {
   const parts = listOf(context)
   // An emulator on a busy machine is no measure of a GPU.
@@ -67,13 +70,14 @@ function listOf(context) {
   const works = worksOf(rehearse ? 'small' : 'full').map(({ op, in: inputs, out, scalars }) => ({ op, in: inputs, out, scalars }))
   return [
     program('device', 20, 20, 'device.mjs'),
-    vitest('ops', 90, context, ['test/ops'], { files: /\/(gelu|linear)\.test/ }),
-    program('large', 60, pause, 'large.mjs'),
-    vitest('models', 120, context, ['test/models'], { files: /models\/(components|evaluation)/, names: '(T5|factorised)' }),
-    vitest('training', 90, context, ['test/training'], { files: /trainer\.test/, names: 'factorised' }),
-    vitest('generate', 90, context, ['test/pipeline', 'test/cuda'], { files: /pipeline\/generate/, names: 'factorised' }),
+    program('choose', 40, 40, 'choose.mjs'),
+    vitest('ops', 90, context, ['test/ops'], { files: /\/(gelu|linear)\.test/, names: 'DEVICE' }),
+    program('large', 80, pause, 'large.mjs'),
+    vitest('models', 120, context, ['test/models'], { files: /models\/(components|evaluation)/, names: '(T5|factorised).*DEVICE' }),
+    vitest('training', 120, context, ['test/training'], { files: /trainer\.test/, names: 'factorised.*DEVICE.*context weight 1' }),
+    vitest('generate', 90, context, ['test/pipeline', 'test/cuda'], { files: /pipeline\/generate/, names: 'factorised.*DEVICE.*mid fusion' }),
     program('throughput', 90, pause, 'throughput.mjs'),
-    program('pytorch', 80, 60, 'peer.py', { command: python, more: { works } }),
+    program('pytorch', 100, 90, 'peer.py', { command: python, more: { works } }),
     ...tools.map((tool) => program(tool, 35, 30, 'kernels.mjs', { before: [sanitizer, '--tool', tool, '--error-exitcode', '9', '--print-limit', '20'], read: readSanitizer }))
   ]
 }

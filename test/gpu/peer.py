@@ -62,7 +62,7 @@ def make(operand):
 def ceilings():
     n = (1 << 20) if job["rehearse"] else (1 << 30)
     a, b = torch.zeros(n, dtype=torch.uint8, device=device), torch.zeros(n, dtype=torch.uint8, device=device)
-    yield "copy", "PyTorch, 1 GiB copied on the device", 2 * n, lambda: b.copy_(a)
+    yield "copy", f"PyTorch, {n} bytes copied on the device", 2 * n, lambda: b.copy_(a)
     n = 256 if job["rehearse"] else 8192
     for name, dtype in (("matmul fp32", torch.float32), ("matmul bf16", torch.bfloat16)):
         x, y = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))

@@ -51,8 +51,9 @@ function throughput(records) {
 function device(records) {
   const row = records.find(({ kind }) => kind === 'device')
   if (row === undefined) return []
-  const lines = Object.entries({ ...row.driver, ...row.addon }).map(([name, value]) => `- ${name}: ${value}`)
-  return ['## Device', '', ...lines, '']
+  const lines = Object.entries({ ...row.addon, ...row.driver }).map(([name, value]) => `- ${name}: ${value}`)
+  const choice = records.find(({ kind }) => kind === 'choice')
+  return ['## Device', '', ...lines, ...(choice === undefined ? [] : [`- device 'auto': ${choice.device} (${choice.plugins.join('; ')})`]), '']
 }
 
 /** The page. `end` of the records' first: `{ kind: 'start', … }`, of the last: `{ kind: 'end', … }` where the run was not cut off. */
@@ -86,7 +87,9 @@ export class Report {
   #records = []
   #written = 0
 
-  constructor(folder, parts) {
+  /** root: paths below it are written without it. */
+  constructor(folder, root, parts) {
+    this.root = `${root}/`
     mkdirSync(folder, { recursive: true })
     this.lines = join(folder, 'report.jsonl')
     this.page = join(folder, 'report.md')
@@ -99,9 +102,11 @@ export class Report {
   }
 
   /** A line at once; the page twice a second at most, and where a part ends. */
-  add(record) {
+  add(given) {
+    const line = JSON.stringify(given).replaceAll(this.root, '')
+    const record = JSON.parse(line)
     this.#records.push(record)
-    appendFileSync(this.lines, `${JSON.stringify(record)}\n`)
+    appendFileSync(this.lines, `${line}\n`)
     const whole = record.kind !== 'item' && record.kind !== 'test'
     if (!whole && performance.now() - this.#written < 500) return
     writeFileSync(`${this.page}.new`, `${pageOf(this.#records, this.parts).trimEnd()}\n`)
