@@ -3,7 +3,7 @@ import { forItems, openGPU } from './job.mjs'
 import { prepare, worksOf } from './works.mjs'
 
 const engine = openGPU()
-await forItems(worksOf('small'), ({ op }) => op, async (work) => {
+await forItems(worksOf('small'), ({ name }) => name, async (work) => {
   const { call, outputs, dispose } = prepare(engine, work)
   call()
   for (const tensor of Object.values(outputs)) await tensor.ready()

@@ -21,7 +21,7 @@ async function results(engine, work) {
   return found
 }
 
-await forItems(worksOf(job.rehearse ? 'small' : 'large'), ({ op }) => op, async (work) => {
+await forItems(worksOf(job.rehearse ? 'small' : 'large'), ({ name }) => name, async (work) => {
   const [expected, found] = [await results(cpu, work), await results(gpu, work)]
   let worst = 0
   for (const [name, wanted] of Object.entries(expected)) {

@@ -67,7 +67,7 @@ function listOf(context) {
   const { rehearse, python } = context
   const pause = rehearse ? 60 : 30
   const sanitizer = which('compute-sanitizer') ?? '/usr/local/cuda/bin/compute-sanitizer'
-  const works = worksOf(rehearse ? 'small' : 'full').map(({ op, in: inputs, out, scalars }) => ({ op, in: inputs, out, scalars }))
+  const works = worksOf(rehearse ? 'small' : 'full').map(({ name, op, in: inputs, out, scalars }) => ({ name, op, in: inputs, out, scalars }))
   return [
     program('device', 20, 20, 'device.mjs'),
     program('choose', 40, 40, 'choose.mjs'),

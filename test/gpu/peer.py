@@ -47,7 +47,7 @@ def seconds(call):
     return sorted(sample(times) / times for _ in range(2 if job["rehearse"] else 5))[1 if job["rehearse"] else 2]
 
 
-dtypes = {"float32": torch.float32, "float64": torch.float64, "int32": torch.int32, "uint8": torch.uint8}
+dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64, "int32": torch.int32, "uint8": torch.uint8}
 
 
 def make(operand):
@@ -122,7 +122,7 @@ def moments(t):
 forward = {
     "linear": lambda t, s, out: F.linear(t["x"], t["weight"], t["bias"]),
     "conv3d": lambda t, s, out: F.conv3d(to_first(t["x"]), t["weight"], t["bias"], padding=1),
-    "attention": lambda t, s, out: F.scaled_dot_product_attention(t["q"], t["k"], t["v"]),
+    "attention": lambda t, s, out: F.scaled_dot_product_attention(t["q"], t["k"], t["v"], attn_mask=t.get("bias")),
     "layer_norm_modulate": norm,
     "rms_norm_rope": rms,
     "group_norm": groups,
@@ -133,7 +133,7 @@ forward = {
     "gelu_backward": lambda t, s, out: torch.ops.aten.gelu_backward(t["dy"], t["x"], approximate="tanh"),
     "silu": lambda t, s, out: F.silu(t["x"]),
     "silu_backward": lambda t, s, out: torch.ops.aten.silu_backward(t["dy"], t["x"]),
-    "copy": lambda t, s, out: t["x"].clone(),
+    "copy": lambda t, s, out: t["x"].to(dtypes[out["y"]["dtype"]], copy=True),
     "fill": lambda t, s, out: torch.full(out["y"]["shape"], s["value"], dtype=torch.float32, device=device),
     "reduce_sum": lambda t, s, out: t["x"].sum(1, keepdim=True),
     "gated_residual": lambda t, s, out: torch.addcmul(t["residual"], t["gate"], t["x"]),
@@ -163,7 +163,7 @@ forward = {
 calls = {
     "linear_backward": gradients(lambda t, s, out: F.linear(t["x"], t["weight"]), ("x", "weight")),
     "conv3d_backward": gradients(lambda t, s, out: F.conv3d(to_first(t["x"]), t["weight"], padding=1)[0].permute(1, 2, 3, 0), ("x", "weight")),
-    "attention_backward": gradients(forward["attention"], ("q", "k", "v")),
+    "attention_backward": lambda t, s, out: gradients(forward["attention"], [name for name in ("q", "k", "v", "bias") if name in t])(t, s, out),
     "layer_norm_modulate_backward": gradients(norm, ("x", "scale")),
     "rms_norm_rope_backward": gradients(rms, ("x", "weight")),
     "group_norm_backward": gradients(lambda t, s, out: groups(t, s, out).transpose(1, 2), ("x", "weight", "bias")),
@@ -171,7 +171,7 @@ calls = {
 }
 
 if not job["done"]:
-    record(kind="items", items=["ceilings", *(work["op"] for work in job["works"])])
+    record(kind="items", items=["ceilings", *(work["name"] for work in job["works"])])
 for name, what, amount, call in [] if "ceilings" in job["done"] else ceilings():
     if name == "copy":
         record(kind="begin", item="ceilings")
@@ -182,23 +182,23 @@ for name, what, amount, call in [] if "ceilings" in job["done"] else ceilings():
         record(kind="item", item="ceilings", status="passed")
 
 for work in job["works"]:
-    op = work["op"]
-    if op in job["done"] or (op not in forward and op not in calls):
+    name, op = work["name"], work["op"]
+    if name in job["done"]:
         continue
-    record(kind="begin", item=op)
+    if op not in forward and op not in calls:
+        record(kind="item", item=name, status="not run", reason="PyTorch has no op that computes this")
+        continue
+    record(kind="begin", item=name)
     try:
-        tensors = {name: make(operand) for name, operand in work["in"].items()}
+        tensors = {field: make(operand) for field, operand in work["in"].items()}
         if op in calls:
             call = calls[op](tensors, work["scalars"], work["out"])
         else:
             call = lambda: forward[op](tensors, work["scalars"], work["out"])
         with torch.inference_mode(op not in calls):
-            record(kind="item", item=op, status="passed", seconds=seconds(call))
+            record(kind="item", item=name, status="passed", seconds=seconds(call))
     except Exception as error:  # the report has it
-        record(kind="item", item=op, status="failed", reason=f"{type(error).__name__}: {error}".split("\n")[0])
+        record(kind="item", item=name, status="failed", reason=f"{type(error).__name__}: {error}".split("\n")[0])
     tensors = call = None
     if device.type == "cuda":
         torch.cuda.empty_cache()
-for work in job["works"]:
-    if work["op"] not in job["done"] and work["op"] not in forward and work["op"] not in calls:
-        record(kind="item", item=work["op"], status="not run", reason="PyTorch has no op that computes this")

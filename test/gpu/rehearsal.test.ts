@@ -1,10 +1,12 @@
 // npm run test:gpu with the emulated device in the GPU's place, as a machine without compiler and registry would run it: the tracked files, the kit, node and tar.
 import { spawn, spawnSync } from 'node:child_process'
-import { chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { NativeEngine, NativeTensor } from '../../lib/native/binding.js'
 import { binding, emulatedBackend, root } from '../support/addon.js'
+import { counters, openEmulated, setEmulator } from '../support/emulator.js'
 
 interface Row {
   kind: string
@@ -15,6 +17,7 @@ interface Row {
   [field: string]: unknown
 }
 interface Work {
+  name: string
   op: string
   in: Record<string, object>
   out: Record<string, object>
@@ -22,13 +25,18 @@ interface Work {
   bytes: number
 }
 const load = async <T>(path: string): Promise<T> => (await import(join(root, path))) as T
-const { worksOf } = await load<{ worksOf(size: string): Work[] }>('test/gpu/works.mjs')
+interface Prepared {
+  outputs: Record<string, NativeTensor>
+  call(): void
+  dispose(): void
+}
+const { prepare, worksOf } = await load<{ worksOf(size: string): Work[]; prepare(engine: NativeEngine, work: Work): Prepared }>('test/gpu/works.mjs')
 const { readSanitizer } = await load<{ readSanitizer(output: string, complete: boolean): { reason: string } | undefined }>('test/gpu/parts.mjs')
 const { pageOf } = await load<{ pageOf(records: object[], parts: string[]): string }>('test/gpu/report.mjs')
 
-test.each(['small', 'large', 'full'])('each op is one work, of fields that it has: %s', (size) => {
+test.each(['small', 'large', 'full'])('each op is a work, of fields that it has: %s', (size) => {
   const works = worksOf(size)
-  expect(works.map(({ op }) => op).sort()).toEqual(binding().ops().map(({ name }) => name).sort())
+  expect(works.filter(({ name, op }) => name === op).map(({ op }) => op).sort()).toEqual(binding().ops().map(({ name }) => name).sort())
   const fieldsOf = new Map(binding().ops().map(({ name, fields }) => [name, fields]))
   for (const { op, in: inputs, out, scalars, bytes } of works) {
     const fields = fieldsOf.get(op)!
@@ -39,6 +47,31 @@ test.each(['small', 'large', 'full'])('each op is one work, of fields that it ha
     expect(Object.keys(scalars).sort(), op).toEqual(named('i32', 'f32', 'f64').sort())
     expect(bytes, op).toBeGreaterThan(0)
   }
+})
+
+test.runIf(emulatedBackend)('each kernel of cuda/ runs in a small work', async () => {
+  const names = readdirSync(join(root, 'cuda')).filter((file) => file.endsWith('.cu')).flatMap((file) => [...readFileSync(join(root, 'cuda', file), 'utf8').matchAll(/^VIN_EMULATED_KERNEL\((\w+)\)/gm)].map(([, name]) => name!))
+  const found = new Set<string>()
+  const run = async (work: Work, fault?: string): Promise<{ before: number; after: number; failed: string }> => {
+    const engine = openEmulated(fault === undefined ? {} : { fault })
+    const start = counters().launches
+    const { outputs, call, dispose } = prepare(engine, work)
+    await engine.fence()
+    const before = counters().launches - start
+    call()
+    const failed = await Promise.all(Object.values(outputs).map((tensor) => tensor.ready())).then(() => '', (error: Error) => error.message)
+    const after = counters().launches - start
+    dispose()
+    await engine.dispose()
+    return { before, after, failed }
+  }
+  for (const work of worksOf('small')) {
+    const { before, after, failed } = await run(work)
+    expect(failed, work.name).toBe('')
+    for (let launch = before + 1; launch <= after; launch++) found.add(/(\w+) faults, as was asked for/.exec((await run(work, `launch:${launch}`)).failed)![1]!)
+  }
+  setEmulator({})
+  expect([...found].sort()).toEqual(names.sort())
 })
 
 test('compute-sanitizer’s reports are read with their kernels', () => {
@@ -149,12 +182,12 @@ module.exports = { ...real, createEngine: (options) => (options.device === 'cpu'
     expect(parts['pytorch']!.reason).toBe('python3 is not installed')
     expect(rows.find(({ kind }) => kind === 'device')).toMatchObject({ addon: { backend: 'cuda-emu', arch: expect.any(Number), driver: expect.any(Number), uuid: expect.any(String), multiprocessors: expect.any(Number), totalBytes: expect.any(Number) } })
     expect(rows.find(({ kind }) => kind === 'choice')).toMatchObject({ device: 'cuda:0', plugins: expect.arrayContaining(['CUDA 13.5: can be used']) })
-    const ops = binding().ops().map(({ name }) => name).sort()
+    const works = worksOf('small').map(({ name }) => name).sort()
     const items = (part: string) => rows.filter((row) => row.part === part && row.kind === 'item')
-    for (const part of ['large', 'throughput', ...tools]) expect(items(part).map(({ item }) => item).sort(), part).toEqual(ops)
+    for (const part of ['large', 'throughput', ...tools]) expect(items(part).map(({ item }) => item).sort(), part).toEqual(works)
     for (const { item, seconds } of items('throughput')) expect(seconds, item).toBeGreaterThan(0)
     for (const part of ['ops', 'models', 'training', 'generate']) for (const { item, passed } of items(part)) expect(passed, item).toBeGreaterThan(0)
-    for (const op of ops) expect(page).toMatch(new RegExp(`^\\| ${op} \\| .* \\| .* \\| .* % \\|`, 'm'))
+    for (const name of works) expect(page).toMatch(new RegExp(`^\\| ${name} \\| .* \\| .* \\| .* % \\|`, 'm'))
     expect(page).toContain('**Passed**')
     const asked = readFileSync(calls, 'utf8').trim().split('\n')
     expect(asked).toEqual(tools.map((tool) => `--tool ${tool} --error-exitcode 9 --print-limit 20 ${process.execPath} ${join(there, 'test/gpu/kernels.mjs')}`))
@@ -172,7 +205,7 @@ module.exports = { ...real, createEngine: (options) => (options.device === 'cpu'
     expect(of('throughput')).toEqual({ gelu: 'crashed: ended by SIGSEGV (11)' })
     // A stand-in in front passes on how the program has ended.
     expect(of('initcheck')).toEqual({ gelu: expect.stringMatching(/^crashed: /) })
-    const count = binding().ops().length
+    const count = worksOf('small').length
     for (const part of ['large', 'throughput', 'initcheck', 'synccheck']) expect(rows.filter((row) => row.part === part && row.kind === 'item'), part).toHaveLength(count)
     expect(rows.find((row) => row.part === 'synccheck' && row.kind === 'said')).toMatchObject({ status: 'failed', reason: '1 reports, in gelu_kernel' })
     expect(parts).toMatchObject({ device: { status: 'passed' }, large: { status: 'hung' }, throughput: { status: 'crashed' }, initcheck: { status: 'crashed' }, ops: { status: 'not run' } })

@@ -12,7 +12,7 @@ async function seconds(call, times) {
   return (performance.now() - start) / 1000
 }
 
-await forItems(worksOf(size), ({ op }) => op, async (work) => {
+await forItems(worksOf(size), ({ name }) => name, async (work) => {
   const { call, outputs, dispose } = prepare(engine, work)
   try {
     call()

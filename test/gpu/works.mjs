@@ -1,5 +1,5 @@
-// Every op of csrc/ops.def as one call: its operands' shapes, and what the call moves and computes. test/gpu times these, holds large ones against the CPU, and runs
-// small ones under compute-sanitizer.
+// Every op of csrc/ops.def as one call: its operands' shapes, and what the call moves and computes; and a call for each further kernel that an op has. test/gpu times these,
+// holds large ones against the CPU, and runs small ones under compute-sanitizer.
 
 /**
  * small: a few thousand elements, for an emulator and for tools that slow a kernel down a hundredfold. large: more elements than one grid of 65,535 blocks of 256
@@ -12,7 +12,7 @@ const sizes = {
 }
 
 const count = (shape) => shape.reduce((n, size) => n * size, 1)
-const bytesOf = { float32: 4, float64: 8, int32: 4, uint8: 1 }
+const bytesOf = { float32: 4, float64: 8, bfloat16: 2, int32: 4, uint8: 1 }
 
 /** Operands: `[shape]` holds normals; others say `{ shape, dtype, value, below }`. `updated`: outputs that are read too. */
 function list({ rows, C, M, K, N, tokens, heads, frames, side, channels, vocabulary }) {
@@ -36,6 +36,14 @@ function list({ rows, C, M, K, N, tokens, heads, frames, side, channels, vocabul
   const adam = { learning_rate: 1e-3, beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.01, correction1: 0.1, correction2: 0.01 }
   const positive = { shape: x, value: 0.5 }
   const ids = { shape: [rows], dtype: 'int32', below: vocabulary }
+  // Tokens among frames; pixels of one frame, as an autoencoder attends.
+  const temporal = [(side * side) >> 3, heads, frames, d]
+  const wide = [frames, 1, tokens >> 2, 512]
+  const biased = [1, 1, tokens >> 1, 512]
+  const bias = [1, 1, tokens >> 1, tokens >> 1]
+  const lse = ([B, H, Q]) => ({ shape: [B, H, Q], value: Math.log(Q) })
+  const scoresOf = ([B, H, Q, size]) => B * H * Q * Q * size
+  const lookups = [Math.max(rows, 5000), C >> 3]
   return {
     linear: { out: { y: [M, N] }, in: { x: [M, K], weight: [N, K], bias: [N] }, scalars: { activation: 0 }, flops: product },
     linear_backward: { out: { dx: [M, K], dweight: [N, K], dbias: [N] }, in: { dy: [M, N], x: [M, K], weight: [N, K] }, updated: ['dweight', 'dbias'], flops: 2 * product },
@@ -88,21 +96,36 @@ function list({ rows, C, M, K, N, tokens, heads, frames, side, channels, vocabul
     clip_coefficient: { out: { y: [1] }, in: { sum_squares: { shape: [1], dtype: 'float64', value: 9 } }, scalars: { max_norm: 1 } },
     adamw: { out: { weight: x, first_moment: x, second_moment: positive }, in: { gradient: x, clip: { shape: [1], value: 0.5 } }, scalars: adam, updated: ['weight', 'first_moment', 'second_moment'] },
     ema: { out: { average: x }, in: { weight: x }, scalars: { decay: 0.999 }, updated: ['average'] },
-    to_pixels: { out: { y: { shape: x, dtype: 'uint8' } }, in: { x } }
+    to_pixels: { out: { y: { shape: x, dtype: 'uint8' } }, in: { x } },
+    'attention of few queries': { op: 'attention', out: { y: temporal }, in: { q: temporal, k: temporal, v: temporal }, scalars: { scale: d ** -0.5 }, flops: 4 * scoresOf(temporal) },
+    'attention of wide heads': { op: 'attention', out: { y: wide }, in: { q: wide, k: wide, v: wide }, scalars: { scale: 512 ** -0.5 }, flops: 4 * scoresOf(wide) },
+    'attention_backward of few queries': {
+      op: 'attention_backward', out: { dq: temporal, dk: temporal, dv: temporal }, in: { dy: temporal, y: temporal, lse: lse(temporal), q: temporal, k: temporal, v: temporal },
+      scalars: { scale: d ** -0.5, key_grad_from: 0 }, flops: 10 * scoresOf(temporal)
+    },
+    'attention_backward of wide heads, with a bias': {
+      op: 'attention_backward', out: { dq: biased, dk: biased, dv: biased, dbias: bias }, in: { dy: biased, y: biased, lse: lse(biased), q: biased, k: biased, v: biased, bias },
+      scalars: { scale: 512 ** -0.5, key_grad_from: 0 }, updated: ['dbias'], flops: 10 * scoresOf(biased)
+    },
+    'copy to bfloat16': { op: 'copy', out: { y: { shape: x, dtype: 'bfloat16' } }, in: { x } },
+    'copy of an odd number': { op: 'copy', out: { y: [count(x) + 1] }, in: { x: [count(x) + 1] } },
+    'embedding_backward of few rows': {
+      op: 'embedding_backward', out: { dtable: [32, lookups[1]] }, in: { dy: lookups, ids: { shape: [lookups[0]], dtype: 'int32', below: 32 } }, updated: ['dtable']
+    }
   }
 }
 
 const operand = (given) => ({ dtype: 'float32', ...(Array.isArray(given) ? { shape: given } : given) })
 
-/** `{ op, out, in, scalars, updated, bytes, flops, title }` of each op. bytes: what is read and written, once. */
+/** `{ name, op, out, in, scalars, updated, bytes, flops, title }` of each. bytes: what is read and written, once. */
 export function worksOf(size) {
-  return Object.entries(list(sizes[size])).map(([op, { out, in: inputs, scalars = {}, updated = [], bytes, flops = 0 }]) => {
-    const outputs = Object.fromEntries(Object.entries(out).map(([name, given]) => [name, operand(given)]))
-    const operands = Object.fromEntries(Object.entries(inputs).map(([name, given]) => [name, operand(given)]))
+  return Object.entries(list(sizes[size])).map(([name, { op = name, out, in: inputs, scalars = {}, updated = [], bytes, flops = 0 }]) => {
+    const outputs = Object.fromEntries(Object.entries(out).map(([field, given]) => [field, operand(given)]))
+    const operands = Object.fromEntries(Object.entries(inputs).map(([field, given]) => [field, operand(given)]))
     const moved = ({ shape, dtype }) => count(shape) * bytesOf[dtype]
-    const all = [...Object.values(operands), ...Object.values(outputs), ...updated.map((name) => outputs[name])]
+    const all = [...Object.values(operands), ...Object.values(outputs), ...updated.map((field) => outputs[field])]
     const largest = [...Object.values(operands), ...Object.values(outputs)].reduce((a, b) => (count(b.shape) > count(a.shape) ? b : a))
-    return { op, out: outputs, in: operands, scalars, updated, bytes: bytes ?? all.reduce((sum, each) => sum + moved(each), 0), flops, title: largest.shape.join(' × ') }
+    return { name, op, out: outputs, in: operands, scalars, updated, bytes: bytes ?? all.reduce((sum, each) => sum + moved(each), 0), flops, title: largest.shape.join(' × ') }
   })
 }
 
