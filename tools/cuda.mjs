@@ -83,7 +83,8 @@ async function forAll(items, jobs, work) {
 
 /** One image file a source, and what its kernels take on each architecture. Kept while the sources are what they were. */
 async function compileImages(toolkit, architectures, ptx, folder, jobs) {
-  const headers = readdirSync(cuda).filter((name) => /\.(cuh|h)$/.test(name)).sort()
+  // What device code includes; the .h files are the launchers'.
+  const headers = [...readdirSync(cuda).filter((name) => name.endsWith('.cuh')).sort(), '../csrc/core/philox.h']
   const shared = createHash('sha256')
   for (const name of headers) shared.update(name).update(readFileSync(join(cuda, name)))
   shared.update(JSON.stringify([options, toolkits[toolkit].version, architectures, ptx])).update(readFileSync(join(root, 'csrc', 'ops.def')))
