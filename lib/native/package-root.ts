@@ -5,6 +5,8 @@ import Module from 'node:module'
 import { dirname, join } from 'node:path'
 import { here } from './here.cjs'
 
+export const unknownVersion = '0.0.0'
+
 interface Package {
   root: string
   version: string
@@ -14,7 +16,7 @@ interface Package {
 function packageAt(folder: string): Package | undefined {
   const file = join(folder, 'package.json')
   if (!existsSync(file)) return undefined
-  const { name, version = '0.0.0' } = JSON.parse(readFileSync(file, 'utf8')) as { name?: string; version?: string }
+  const { name, version = unknownVersion } = JSON.parse(readFileSync(file, 'utf8')) as { name?: string; version?: string }
   return name === 'vin-native' ? { root: folder, version } : undefined
 }
 
@@ -43,7 +45,7 @@ function find(): Package {
   if (inside !== undefined) return inside
   const program = process.argv[1] === undefined ? undefined : dirname(process.argv[1])
   const places = [here, program, process.cwd()].filter((place) => place !== undefined)
-  return places.map(installedFor).find((found) => found !== undefined) ?? { root: places[0] as string, version: '0.0.0' }
+  return places.map(installedFor).find((found) => found !== undefined) ?? { root: places[0] as string, version: unknownVersion }
 }
 
 let found: Package | undefined
@@ -54,6 +56,7 @@ export function packageRoot(): string {
   return found.root
 }
 
+/** Of a bundle that the package does not lie beside, `unknownVersion`. */
 export function packageVersion(): string {
   found ??= find()
   return found.version

@@ -6,7 +6,7 @@ import { dirname, isAbsolute, join, resolve } from 'node:path'
 import { openToRead, readSmallFile } from '../files/small-file.js'
 import { errorMessage } from '../realms.js'
 import { isMusl } from './load.js'
-import { packageRoot, packageVersion, resolveFrom } from './package-root.js'
+import { packageRoot, packageVersion, resolveFrom, unknownVersion } from './package-root.js'
 
 /** Why a backend plug-in was not used. */
 export interface RejectedBackend {
@@ -79,11 +79,20 @@ export async function findPlugins(): Promise<(Plugin | RejectedBackend)[]> {
   return (await Promise.all(pluginFolders().map(readManifest))).flat()
 }
 
+/** A bundle may have left behind what knows; the plug-in itself then tells. */
+function hasMusl(): boolean {
+  try {
+    return isMusl()
+  } catch {
+    return false
+  }
+}
+
 async function readManifest({ folder, isAsked = false }: Place): Promise<(Plugin | RejectedBackend)[]> {
   const file = join(folder, 'manifest.json')
   const refuse = (code: RejectedBackend['code'], reason: string, backend = folder): RejectedBackend => ({ backend, code, reason })
   if (!existsSync(file)) return [refuse('not_found', isAsked ? 'Expected a folder with manifest.json for VIN_NATIVE_BACKEND_PATH but there is none' : 'no CUDA plug-in is installed there')]
-  if (isMusl()) return [refuse('libc', 'Expected glibc but this Linux has musl, for which there is no CUDA plug-in; use a system with glibc')]
+  if (hasMusl()) return [refuse('libc', 'Expected glibc but this Linux has musl, for which there is no CUDA plug-in; use a system with glibc')]
   let manifest: { version?: unknown; abi?: unknown; backends?: unknown }
   try {
     manifest = JSON.parse((await readSmallFile(file, maxManifestBytes)).toString()) as typeof manifest
@@ -93,7 +102,7 @@ async function readManifest({ folder, isAsked = false }: Place): Promise<(Plugin
   if (typeof manifest !== 'object' || manifest === null) return [refuse('corrupt', `Expected an object in ${file} but found ${JSON.stringify(manifest)}; install the plug-ins again`)]
   const { version, abi, backends } = manifest
   if (abi !== pluginAbi) return [refuse('abi', `Expected plug-ins of ABI ${pluginAbi} but ${file} is for ABI ${String(abi)}; install those of vin-native ${packageVersion()}`)]
-  if (version !== packageVersion()) return [refuse('version', `Expected plug-ins of vin-native ${packageVersion()} but ${file} is of ${String(version)}; install those of this version`)]
+  if (![version, unknownVersion].includes(packageVersion())) return [refuse('version', `Expected plug-ins of vin-native ${packageVersion()} but ${file} is of ${String(version)}; install those of this version`)]
   if (!Array.isArray(backends) || !backends.every(isEntry)) return [refuse('corrupt', `Expected a list of backends, each with id, file and toolkit, in ${file} but found something else; install the plug-ins again`)]
   const newestFirst = (a: Entry, b: Entry): number => Number.parseFloat(b.toolkit) - Number.parseFloat(a.toolkit)
   return [...backends].sort(newestFirst).map((entry) => {

@@ -323,12 +323,20 @@ exits('build', 130, 'Ctrl-C', async () => expect(await build('sleep 0.3', /"stag
 
 // ---- doctor ----
 exits('doctor', 0, 'nothing is broken', () => expectCode(0, 'doctor'))
-exits('doctor', 1, 'the addon does not load', async () => {
+exits('doctor', 1, 'the addon does not load; with --strict, a plug-in is damaged', async () => {
   process.env['VIN_NATIVE_BINDING'] = join(folder, 'nowhere.node')
   try {
     await expectCode(1, 'doctor')
   } finally {
     delete process.env['VIN_NATIVE_BINDING']
+  }
+  writeFileSync(join(folder, 'manifest.json'), '{')
+  process.env['VIN_NATIVE_BACKEND_PATH'] = folder
+  try {
+    await expectCode(0, 'doctor')
+    await expectCode(1, 'doctor', '--strict')
+  } finally {
+    delete process.env['VIN_NATIVE_BACKEND_PATH']
   }
 })
 exits('doctor', 2, 'an unknown option', () => expectCode(2, 'doctor', '--fast'))

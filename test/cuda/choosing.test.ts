@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
+import { build } from 'esbuild'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { doctor, type ModelOptions } from '../../lib/index.js'
 import { emulatedBackend, root } from '../support/addon.js'
@@ -59,9 +60,9 @@ describe.runIf(emulatedBackend)("device 'cuda'", () => {
     stdout: string
     stderr: string
   }
-  const node = (args: string[], env: Record<string, string> = {}): Promise<Ended> =>
+  const node = (args: string[], env: Record<string, string> = {}, cwd = root): Promise<Ended> =>
     new Promise((resolve, reject) => {
-      const child = spawn(process.execPath, args, { env: { ...process.env, NODE_OPTIONS: '', NODE_DEBUG: 'vin-native', ...env } })
+      const child = spawn(process.execPath, args, { cwd, env: { ...process.env, NODE_OPTIONS: '', NODE_DEBUG: 'vin-native', ...env } })
       let [stdout, stderr] = ['', '']
       child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()))
       child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()))
@@ -140,6 +141,24 @@ await vae.dispose()`
     expect(text).toMatch(/\n    cuda:1 .*, sm_80, \d+ multiprocessors, \S+ of \S+ GiB free, driver for CUDA 13\.0, GPU-[0-9a-f-]{36}\n/)
     const check = (await doctor()).checks.find(({ id }) => id === 'cuda')
     expect(check).toMatchObject({ status: 'ok', detail: expect.stringMatching(/^runs on cuda:0; .*cuda13\/libvin_cuda\.so: usable, CUDA 13\.5, .*sm_80, driver for CUDA 13\.0/) as string })
+  })
+
+  test.each(['fork', 'inline'])("under Node's permission model, with VIN_NATIVE_SELFTEST=%s", async (mode) => {
+    const body = `require(${JSON.stringify(join(root, 'dist/cjs/index.js'))}).VAE.fromConfig(${JSON.stringify(tinyVAE)}, { device: 'cuda', threads: 1 }).then(({ engine }) => console.log(engine.runtime.device), ({ message }) => console.log(message))`
+    const permission = process.allowedNodeEnvironmentFlags.has('--permission') ? '--permission' : '--experimental-permission'
+    const { stdout } = await node([permission, '--allow-fs-read=*', '--allow-addons', '-e', body], { VIN_NATIVE_SELFTEST: mode })
+    if (mode === 'inline') expect(stdout).toBe('cuda:0\n')
+    else expect(stdout).toContain(": selftest_failed, Expected to start the self-test of a GPU but Node's permission model forbids it; start Node with --allow-child-process, or set VIN_NATIVE_SELFTEST=inline\n")
+  })
+
+  test('in a bundle that has left the package behind the self-test runs in the program', async () => {
+    const place = emptyFolder(), entry = join(place, 'entry.js'), outfile = join(place, 'alone', 'bundle.cjs')
+    writeFileSync(entry, `import { VAE } from ${JSON.stringify(join(root, 'dist/esm/index.js'))}
+VAE.fromConfig(${JSON.stringify(tinyVAE)}, { device: 'cuda', threads: 1 }).then((vae) => (console.log(vae.engine.runtime.device), vae.dispose()))`)
+    await build({ entryPoints: [entry], outfile, bundle: true, platform: 'node', format: 'cjs', logLevel: 'silent' })
+    const { stdout, stderr } = await node([outfile], { VIN_NATIVE_BINDING: join(root, 'build/Release/vin-native.node') }, place)
+    expect(stdout, stderr).toBe('cuda:0\n')
+    expect(stderr).toContain('the self-test of cuda:0 runs in this process: ')
   })
 
   test('works in CommonJS and in a worker thread', async () => {
