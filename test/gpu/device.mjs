@@ -1,6 +1,6 @@
 // Which GPU this is, as the addon sees it and as nvidia-smi does.
 import { spawnSync } from 'node:child_process'
-import { createEngine, job, record } from './job.mjs'
+import { createEngine, job, record, whole } from './job.mjs'
 
 const fields = ['name', 'uuid', 'compute_cap', 'driver_version', 'memory.total', 'memory.free', 'clocks.max.sm', 'clocks.max.mem', 'ecc.mode.current', 'persistence_mode']
 
@@ -23,13 +23,15 @@ function open() {
       refusals.push(error.message)
     }
   }
-  throw new Error(refusals.join('\n'))
+  throw new Error([...new Set(refusals)].join('; '))
 }
 
-const { engine, plugin, refusals } = open()
-const y = engine.op('fill', { y: { shape: [4] }, value: 7 }).y
-const { data } = await y.read()
-if (![...data].every((value) => value === 7)) throw new Error(`Expected four sevens from the GPU but found ${[...data].join(', ')}`)
-const { hardware, backend, isa } = engine.info
-record({ kind: 'device', plugin, refusals, addon: { backend, build: isa, ...hardware }, driver: smi(hardware.uuid) })
-await engine.dispose()
+await whole(async () => {
+  const { engine, plugin, refusals } = open()
+  const y = engine.op('fill', { y: { shape: [4] }, value: 7 }).y
+  const { data } = await y.read()
+  if (![...data].every((value) => value === 7)) throw new Error(`Expected four sevens from the GPU but found ${[...data].join(', ')}`)
+  const { hardware, backend, isa } = engine.info
+  record({ kind: 'device', plugin, refusals, addon: { backend, build: isa, ...hardware }, driver: smi(hardware.uuid) })
+  await engine.dispose()
+})

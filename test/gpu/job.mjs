@@ -30,3 +30,13 @@ export async function forItems(items, nameOf, work) {
     }
   }
 }
+
+/** A program of one item: what it throws is a sentence of the report. */
+export async function whole(work) {
+  try {
+    await work()
+  } catch (error) {
+    record({ kind: 'said', status: 'failed', reason: error.message })
+    process.exitCode = 1
+  }
+}

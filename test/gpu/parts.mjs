@@ -69,7 +69,7 @@ function listOf(context) {
   const sanitizer = which('compute-sanitizer') ?? '/usr/local/cuda/bin/compute-sanitizer'
   const works = worksOf(rehearse ? 'small' : 'full').map(({ name, op, in: inputs, out, scalars }) => ({ name, op, in: inputs, out, scalars }))
   return [
-    program('device', 20, 20, 'device.mjs'),
+    program('device', 40, 40, 'device.mjs'),
     program('choose', 40, 40, 'choose.mjs'),
     vitest('ops', 90, context, ['test/ops'], { files: /\/(gelu|linear)\.test/, names: 'DEVICE' }),
     program('large', 80, pause, 'large.mjs'),

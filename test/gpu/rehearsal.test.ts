@@ -237,6 +237,15 @@ module.exports = { ...real, createEngine: (options) => (options.device === 'cpu'
     expect(page).toContain('the 0.001 minutes were over')
   })
 
+  test('where the device does not open nothing else is tried, and the plug-in’s sentence is told', { timeout: 60_000 }, async () => {
+    const { code, parts, page } = await run('none', ['--plugin', join(folder, 'none.so')])
+    expect(code).toBe(1)
+    expect(parts['device']).toMatchObject({ status: 'failed', reason: expect.stringMatching(/^Expected to load the backend .*none\.so/) })
+    const { device, ...others } = parts
+    expect(new Set(Object.values(others).map(({ status, reason }) => `${status}: ${reason}`))).toEqual(new Set(['not run: the device did not open']))
+    expect(page).toMatch(/^\| device \| failed \| .*none\.so/m)
+  })
+
   test('without a plug-in or an addon it says what to build', () => {
     const empty = join(folder, 'empty')
     for (const name of ['tools', 'test/gpu', 'package.json']) cpSync(join(root, name), join(empty, name), { recursive: true })

@@ -85,11 +85,12 @@ export async function runPart(part, { cwd, job, records, remaining, take, say })
   const start = performance.now()
   const limit = Math.min(part.seconds, remaining)
   const until = start + limit * 1000
-  const seen = { planned: [], begun: new Set(), ended: new Set(), bad: new Set(), passed: 0, absent: undefined }
+  const seen = { planned: [], begun: new Set(), ended: new Set(), bad: new Set(), passed: 0, absent: undefined, said: undefined }
   const receive = (row) => {
     if (row.kind === 'items') seen.planned = row.items
     else if (row.kind === 'begin') seen.begun.add(row.item)
     else if (row.kind === 'absent') seen.absent = row.reason
+    else if (row.kind === 'said') seen.said = row.reason
     if (row.kind === 'item') {
       seen.ended.add(row.item)
       seen.passed += row.passed ?? 0
@@ -125,5 +126,5 @@ export async function runPart(part, { cwd, job, records, remaining, take, say })
   const status = ['hung', 'crashed', 'failed'].find((each) => seen.bad.has(each)) ?? 'passed'
   const unfinished = seen.planned.some((item) => !seen.ended.has(item))
   if (part.tests && seen.passed === 0 && status === 'passed') return finish('failed', 'no test of the device has run')
-  return unfinished && status === 'passed' ? finish('failed', 'ended before it was done') : finish(status)
+  return unfinished && status === 'passed' ? finish('failed', 'ended before it was done') : finish(status, seen.said)
 }
