@@ -78,6 +78,6 @@ function listOf(context) {
     vitest('generate', 90, context, ['test/pipeline', 'test/cuda'], { files: /pipeline\/generate/, names: 'factorised.*DEVICE.*mid fusion' }),
     program('throughput', 90, pause, 'throughput.mjs'),
     program('pytorch', 100, 90, 'peer.py', { command: python, more: { works } }),
-    ...tools.map((tool) => program(tool, 35, 30, 'kernels.mjs', { before: [sanitizer, '--tool', tool, '--error-exitcode', '9', '--print-limit', '20'], read: readSanitizer }))
+    ...tools.map((tool) => program(tool, 60, 40, 'kernels.mjs', { before: [sanitizer, '--tool', tool, '--error-exitcode', '9', '--print-limit', '20'], read: readSanitizer }))
   ]
 }

@@ -31,6 +31,7 @@ interface Prepared {
   dispose(): void
 }
 const { prepare, worksOf } = await load<{ worksOf(size: string): Work[]; prepare(engine: NativeEngine, work: Work): Prepared }>('test/gpu/works.mjs')
+const { which } = await load<{ which(command: string): string | undefined }>('tools/toolchain.cjs')
 const { readSanitizer } = await load<{ readSanitizer(output: string, complete: boolean): { reason: string } | undefined }>('test/gpu/parts.mjs')
 const { pageOf } = await load<{ pageOf(records: object[], parts: string[]): string }>('test/gpu/report.mjs')
 
@@ -124,7 +125,7 @@ describe.runIf(emulatedBackend)('a machine with node, tar and a stand-in for com
 
     mkdirSync(join(folder, 'bin'))
     symlinkSync(process.execPath, join(folder, 'bin', 'node'))
-    for (const name of ['tar', 'sh']) symlinkSync(spawnSync('which', [name], { encoding: 'utf8' }).stdout.trim(), join(folder, 'bin', name))
+    for (const name of ['tar', 'sh']) symlinkSync(which(name)!, join(folder, 'bin', name))
     const sanitizer = join(folder, 'bin', 'compute-sanitizer')
     const found = 'echo "========= Uninitialized __global__ memory read of size 4 bytes"; echo "=========     at gelu_kernel+0x40"; echo "========= ERROR SUMMARY: 1 error"; exit 9'
     writeFileSync(sanitizer, `#!/bin/sh

@@ -16,7 +16,9 @@ export default class {
 
   onTestCaseResult(test) {
     const { state, errors } = test.result()
-    if (state === 'failed') record({ kind: 'test', item: nameOf(test.module), test: test.fullName, status: 'failed', reason: reasonOf(errors) })
+    // A file may take longer than a silence may last.
+    if (state !== 'failed') record({ kind: 'beat' })
+    else record({ kind: 'test', item: nameOf(test.module), test: test.fullName, status: 'failed', reason: reasonOf(errors) })
   }
 
   onTestModuleEnd(module) {

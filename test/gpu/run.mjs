@@ -96,7 +96,7 @@ export async function runPart(part, { cwd, job, records, remaining, take, say })
       seen.passed += row.passed ?? 0
     }
     if (row.status !== undefined && !good.includes(row.status)) seen.bad.add(row.status)
-    if (row.kind !== 'begin' && row.kind !== 'items') take({ part: part.name, ...row })
+    if (!['items', 'begin', 'beat'].includes(row.kind)) take({ part: part.name, ...row })
   }
   const finish = (status, reason) => {
     const unfinished = seen.planned.filter((item) => !seen.ended.has(item))
