@@ -7,6 +7,7 @@ import type { MetricName } from '../evaluate/options.js'
 import { methodNames, methods, type Method, type MethodName } from '../methods/index.js'
 import { checkGenerateOptions, type GenerateOptions } from '../options/generate.js'
 import { resolveLimits, type ResolvedLimits } from '../options/limits.js'
+import { fusionNames, fusionWeights, fusionWindow, type Fusion } from '../plan/fusion.js'
 import { streamingParts, type TransformerPart } from '../options/model.js'
 import { hasWeightsFor } from '../pipeline/evaluation.js'
 import { Tensor, checkShape, type TensorData } from '../native/tensor.js'
@@ -54,7 +55,8 @@ export interface CompareOptions extends SharedOptions {
   /** The folder that the comparison lies in: rows as they are finished, videos, and the report. The same call goes on with it; other processes and machines may share it. */
   report: string
   /**
-  Methods, each alone or with options of its own: `'vin'`, `'vin:fusion=late'`, `'vin:contextFrames=8:keyframeInterval=0.5'`.
+  Methods, each alone or with options of its own: `'vin'`, `'vin:fusion=late'`, `'vin:fusion=late+raised-cosine'` (when, and with which weights),
+  `'vin:contextFrames=8:keyframeInterval=0.5'`.
 
   @default all methods that the model can run
   @throws RangeError for a name that is no method, ERR_VIN_MISSING_COMPONENT for one whose weights the model lacks
@@ -134,10 +136,17 @@ export function readVariant(text: unknown, limits: ResolvedLimits): Variant {
   for (const setting of settings) {
     const [name = '', value = ''] = setting.split('=')
     if (value === '' || !(variantNames as readonly string[]).includes(name)) throw expected(`${variantNames.map((each) => `${each}=…`).join(', ')} after each colon`, 'methods', text, 'range')
-    options[name] = value === 'true' || value === 'false' ? value === 'true' : Number.isNaN(Number(value)) ? value : Number(value)
+    options[name] = name === 'fusion' ? readFusion(value) : value === 'true' || value === 'false' ? value === 'true' : Number.isNaN(Number(value)) ? value : Number(value)
   }
   checkGenerateOptions(options as GenerateOptions, limits, 'methods')
   return { name: text, method, options: options as VariantOptions }
+}
+
+/** A window, weights, or both: 'late', 'raised-cosine', 'late+raised-cosine'. What is neither is left to the check. */
+function readFusion(text: string): unknown {
+  const words = text.split('+')
+  const [window, weights] = [fusionNames, fusionWeights as readonly string[]].map((names) => words.find((word) => names.includes(word)))
+  return weights === undefined || words.length !== (window === undefined ? 1 : 2) ? text : { ...fusionWindow((window ?? 'early') as Fusion), weights }
 }
 
 function checkList<T>(value: unknown, name: string, check: (item: unknown) => T): T[] {

@@ -8,6 +8,8 @@ import { decode } from 'fast-png'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { VideoPipeline, compare, evaluate, vinEncoder } from '../../lib/index.js'
 import type { CompareOptions, CompareReport, CompareRow, Frame } from '../../lib/index.js'
+import { readVariant } from '../../lib/compare/options.js'
+import { resolveLimits } from '../../lib/options/limits.js'
 import { chromium, withPage } from '../support/chromium.js'
 import { shake, tinyPipeline, tinyTextEncoder, tinyTokenizer, tinyTransformer, tinyVAE } from '../support/models.js'
 
@@ -165,6 +167,15 @@ test('numbers that stop being finite are a result: the row says so and counts in
   } finally {
     await broken.dispose()
   }
+})
+
+test('a variant says when overlaps are blended, and with which weights', () => {
+  const fusionOf = (text: string): unknown => readVariant(`vin:fusion=${text}`, resolveLimits()).options.fusion
+  expect(fusionOf('late')).toBe('late')
+  expect(fusionOf('raised-cosine')).toEqual({ from: 1, until: 0.4, weights: 'raised-cosine' })
+  expect(fusionOf('mid+raised-cosine')).toEqual({ from: 0.7, until: 0.3, weights: 'raised-cosine' })
+  expect(fusionOf('linear+late')).toEqual({ from: 0.4, until: 0, weights: 'linear' })
+  for (const wrong of ['cosine', 'late+cosine', 'late+mid', 'late+linear+raised-cosine', 'linear+raised-cosine']) expect(() => fusionOf(wrong), wrong).toThrow(/^Expected one of 'early'/)
 })
 
 test('what cannot be compared is refused in a sentence, and nothing is written', async () => {
