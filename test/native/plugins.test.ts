@@ -1,6 +1,6 @@
 // Why a CUDA plug-in is not used: its manifest, its file, its own sentence, its self-test. Each has a code and says what to do, and the CPU works on.
-import { spawnSync } from 'node:child_process'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { spawn, spawnSync } from 'node:child_process'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { VideoPipeline, doctor, type RejectedBackend } from '../../lib/index.js'
@@ -174,6 +174,17 @@ worker.once('message', () => setTimeout(() => worker.terminate().then((code) => 
       const start = performance.now()
       await expect(VideoPipeline.fromPretrained('demo', { device: 'auto', signal: controller.signal })).rejects.toBe(reason)
       expect(performance.now() - start).toBeLessThan(2000)
+    })
+
+    test.runIf(existsSync(`/proc/self/task/${process.pid}/children`))('a test that hangs ends with the program that began it, however that ends', async () => {
+      vi.stubEnv('VIN_NATIVE_BACKEND_PATH', pluginFolder({ cuda13: spoiled('stream_open', open, 'for (;;) pause();') }))
+      const program = spawn(process.execPath, ['-e', `require(${JSON.stringify(join(root, 'dist/cjs/index.js'))}).VAE.fromConfig(${JSON.stringify(tinyVAE)}, { device: 'cuda' })`], { env: { ...process.env, NODE_OPTIONS: '' } })
+      const children = `/proc/${program.pid}/task/${program.pid}/children`
+      await expect.poll(() => readFileSync(children, 'utf8').trim(), { timeout: 20_000 }).toMatch(/^\d+$/)
+      const child = Number(readFileSync(children, 'utf8'))
+      await expect.poll(() => readFileSync(`/proc/${child}/maps`, 'utf8').includes('libvin_cuda.so'), { timeout: 20_000 }).toBe(true)
+      program.kill('SIGKILL')
+      await expect.poll(() => existsSync(`/proc/${child}`) && !readFileSync(`/proc/${child}/stat`, 'utf8').includes(') Z '), { timeout: 5000 }).toBe(false)
     })
 
     test('the next plug-in serves where one refuses', async () => {
