@@ -9,8 +9,9 @@ import { join } from 'node:path'
 import { VinError, abortReason, expected } from '../errors.js'
 import { writeTextAtomically } from '../files/atomic-file.js'
 import { readSmallFile } from '../files/small-file.js'
-import { errorMessage, isAbort } from '../realms.js'
+import { errorMessage } from '../realms.js'
 import type { Binding, DeviceInfo } from './binding.js'
+import { abortable } from './cancel.js'
 import { quietLogger, type Logger } from './log.js'
 import { packageRoot, packageVersion } from './package-root.js'
 import { permitted } from './permission.js'
@@ -102,6 +103,15 @@ async function testInChild({ addon, backendPath, device, signal }: ProofOptions 
   }
 }
 
+/** A test that is under way. */
+interface Running {
+  outcome: Promise<Outcome>
+  waiters: number
+  end(): void
+}
+
+const running = new Map<string, Running>()
+
 /** One plug-in and one device. */
 export class Proof {
   readonly #options: ProofOptions
@@ -134,18 +144,45 @@ export class Proof {
     return this.#trusted || (await acceptedNames(this.#options.sha256)).includes(acceptedName(hardware))
   }
 
-  /** Tests the device and remembers what came of it. @throws what speaks against it */
+  /** Tests the device and remembers what came of it. Who asks for the same at the same time gets the same; it ends when nobody waits for it. @throws what speaks against it */
   async test(list = false): Promise<Outcome> {
+    const { sha256, device, signal } = this.#options
+    const key = JSON.stringify([sha256, device, list])
+    const test = running.get(key) ?? this.#start(key, list)
+    test.waiters++
+    try {
+      return await abortable(test.outcome, signal)
+    } finally {
+      test.waiters--
+      if (test.waiters === 0) test.end()
+    }
+  }
+
+  #start(key: string, list: boolean): Running {
+    const stop = new AbortController()
+    const test: Running = {
+      outcome: this.#run(list, stop.signal),
+      waiters: 0,
+      end: () => {
+        if (running.get(key) === test) running.delete(key)
+        stop.abort()
+      }
+    }
+    running.set(key, test)
+    return test
+  }
+
+  async #run(list: boolean, stop: AbortSignal): Promise<Outcome> {
     const { addon, binding, sha256, device, logger = quietLogger, backendPath } = this.#options
     const began = performance.now()
     try {
-      const outcome = this.#inChild && addon !== undefined ? await testInChild({ ...this.#options, addon }, list) : await this.#testHere(binding, list)
+      const outcome = this.#inChild && addon !== undefined ? await testInChild({ ...this.#options, addon, signal: stop }, list) : await this.#testHere(binding, list)
       logger.debug({ ...outcome.hardware, backend: backendPath }, `self-test of ${device} passed in ${Math.round(performance.now() - began)} ms`)
       await remember(sha256, acceptedName(outcome.hardware), { accepted: true, at: new Date().toISOString(), ...outcome.hardware }, logger)
       await forget(sha256, refusedName(device))
       return outcome
     } catch (thrown) {
-      if (isAbort(thrown)) throw thrown
+      if (stop.aborted) throw thrown
       // A full device is a matter of its own: the caller learns of it.
       const known = thrown instanceof VinError && ['ERR_VIN_BACKEND_UNAVAILABLE', 'ERR_VIN_OUT_OF_MEMORY'].includes(thrown.code)
       const error = known ? thrown : refusal(backendPath, 'selftest_failed', `Expected the self-test of ${device} to run but ${errorMessage(thrown) || 'the device failed without a reason'}; look for other programs on the GPU, and report this`)

@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { VideoPipeline, doctor, type RejectedBackend } from '../../lib/index.js'
 import { pluginAbi } from '../../lib/native/plugins.js'
 import { emulatedBackend, root } from '../support/addon.js'
-import { lateness } from '../support/emulator.js'
+import { lateness, sleep } from '../support/emulator.js'
 import { tinyPipeline, tinyVAE } from '../support/models.js'
 import { compiler, emptyFolder, emulated, library, pluginFolder, refusing, spoiled, type Manifest } from '../support/plugins.js'
 
@@ -167,13 +167,24 @@ worker.once('message', () => setTimeout(() => worker.terminate().then((code) => 
       for (const device of ['cuda', 'auto'] as const) await expect(tinyPipeline({ device })).rejects.toMatchObject({ code: 'ERR_VIN_OUT_OF_MEMORY' })
     })
 
-    test('an abort ends the waiting at once', async () => {
+    test.each(['cuda', 'auto'] as const)('an abort ends the waiting for %s at once, and says nothing of the device', async (device) => {
       vi.stubEnv('VIN_NATIVE_BACKEND_PATH', pluginFolder({ cuda13: spoiled('stream_open', open, 'for (;;) pause();') }))
       const controller = new AbortController(), reason = new Error('enough')
       setTimeout(() => controller.abort(reason), 300)
       const start = performance.now()
-      await expect(VideoPipeline.fromPretrained('demo', { device: 'auto', signal: controller.signal })).rejects.toBe(reason)
+      await expect(VideoPipeline.fromPretrained('demo', { device, signal: controller.signal })).rejects.toBe(reason)
       expect(performance.now() - start).toBeLessThan(2000)
+      await sleep(200)
+      expect(existsSync(join(process.env['XDG_CACHE_HOME']!, 'vin-native', 'selftest'))).toBe(false)
+    })
+    test('an abort ends the waiting of one, and not of others', async () => {
+      vi.stubEnv('VIN_NATIVE_BACKEND_PATH', pluginFolder({ cuda13: spoiled('stream_open', open, 'usleep(600000); return replaced(device, pool, stream);') }))
+      const controller = new AbortController()
+      setTimeout(() => controller.abort(new Error('enough')), 200)
+      const [first, second] = await Promise.allSettled([tinyPipeline({ device: 'cuda', signal: controller.signal }), tinyPipeline({ device: 'cuda' })])
+      expect(first).toMatchObject({ status: 'rejected', reason: { message: 'enough' } })
+      expect(second).toMatchObject({ status: 'fulfilled', value: { runtime: { device: 'cuda:0' } } })
+      if (second.status === 'fulfilled') await second.value.dispose()
     })
 
     test.runIf(existsSync(`/proc/self/task/${process.pid}/children`))('a test that hangs ends with the program that began it, however that ends', async () => {
