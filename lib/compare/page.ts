@@ -49,10 +49,10 @@ function key(method: string, methods: readonly string[]): string {
 }
 
 /** What the numbers are, and are not. */
-/** 'mawe and sceneCuts need pixels': names of one reason together. */
+/** Names of one reason together. */
 function sentences(what: string, reasons: Readonly<Record<string, string | undefined>>): string[] {
   const list = new Intl.ListFormat('en')
-  return [...new Set(Object.values(reasons))].map((reason) => `${what} ${list.format(Object.keys(reasons).filter((name) => reasons[name] === reason))}: each ${reason}.`)
+  return [...new Set(Object.values(reasons))].map((reason) => `${what} ${list.format(Object.keys(reasons).filter((name) => reasons[name] === reason))} (${reason}).`)
 }
 
 function notesOf({ tools, runtimes, methods, groups, metrics, notMeasured, notRun }: CompareReport): string[] {
@@ -64,7 +64,7 @@ function notesOf({ tools, runtimes, methods, groups, metrics, notMeasured, notRu
     ...(tools.interpolator === undefined ? [] : [`Smoothness rests on frames made by “${tools.interpolator}”, published numbers on AMT-S: within this page only.`]),
     ...(tools.encoder === undefined ? [] : [`Consistency and identity are of VBench’s form, with features of the compared model’s own ${tools.encoder}. They are not VBench’s, whose features are DINO’s and CLIP’s, and an encoder that one of the methods samples with may favour it.`]),
     ...(metrics.includes('sceneCuts') ? ['Scene cuts are PySceneDetect’s AdaptiveDetector with its defaults, as published. A cut or a closing curtain that the prompt asks for counts like any other.'] : []),
-    ...(notMeasured.mawe === undefined ? [] : ['The model has no VAE, so latents are compared, which nobody sees: how much they change where chunks meet, and how far they are from those of full attention. That is no measure of quality: full attention may be worse. The latents lie in cells/; vin-native decode makes videos of them with a model that has their VAE.']),
+    ...(notMeasured.mawe === undefined ? [] : ['The model has no VAE, so latents are compared, which nobody sees: how much they change where chunks meet, and how far they are from those of full attention. That is no measure of quality: full attention may be worse, and methods that arrange the noise in their own way are far from it for that alone. The latents lie in cells/; vin-native decode makes videos of them with a model that has their VAE.']),
     ...sentences('Not measured:', notMeasured),
     ...sentences('Not run:', notRun),
     'Published comparisons were made with other weights, prompts and lengths: only the order of the methods can be held against theirs.',
@@ -128,7 +128,8 @@ export function pageOf(report: CompareReport): string {
   const best = new Map(frames.map((length) => [length, new Map([...measures, ...costs].map((measure) => [measure.name, bestOf(measure, at(length))]))]))
   const valueCell = (group: ReportGroup, measure: Measure): string => numberCell(group.values[measure.name], measure, best.get(group.frames)?.get(measure.name) === group.method)
   const tables = frames.map((length) => tableOf(`${length} frames`, measures, at(length), methods, valueCell))
-  const against = frames.map((length) => tableOf(`${length} frames, difference to ${reference}`, measures, at(length).filter(({ method }) => method !== reference), methods, (group, measure) => differenceCell(group.differences[measure.name], measure)))
+  const compared = measures.filter(({ name }) => groups.some(({ differences }) => differences[name] !== undefined))
+  const against = frames.map((length) => tableOf(`${length} frames, difference to ${reference}`, compared, at(length).filter(({ method }) => method !== reference), methods, (group, measure) => differenceCell(group.differences[measure.name], measure)))
   const cost = frames.map((length) => tableOf(`${length} frames, cost`, costs, at(length), methods, valueCell))
   const curves = [...measures, ...costs].flatMap((measure) => {
     const curve = curveOf(measure, groups, methods, frames)
@@ -153,7 +154,7 @@ export function pageOf(report: CompareReport): string {
 <main>
 <section aria-labelledby="notes"><h2 id="notes">What compares with what</h2><ul>${notesOf(report).map((note) => `<li>${escaped(note)}</li>`).join('')}</ul></section>
 <section aria-labelledby="numbers"><h2 id="numbers">Numbers</h2><p>Means, and beside them 95 % intervals; arrows say what is better, bold is the best of a length.</p>${tables.join('')}</section>
-${methods.length < 2 ? '' : `<section aria-labelledby="differences"><h2 id="differences">Differences to ${escaped(reference)}</h2><p>Over the same prompts and seeds; where the interval leaves out 0, it says better or worse.</p>${against.join('')}</section>`}
+${compared.length === 0 ? '' : `<section aria-labelledby="differences"><h2 id="differences">Differences to ${escaped(reference)}</h2><p>Over the same prompts and seeds; where the interval leaves out 0, it says better or worse.</p>${against.join('')}</section>`}
 ${curves.length === 0 ? '' : `<section aria-labelledby="curves"><h2 id="curves">Over length</h2><div class="curves">${curves.join('')}</div></section>`}
 <section aria-labelledby="cost"><h2 id="cost">Cost</h2>${cost.join('')}</section>
 ${videosOf(report)}
