@@ -24,11 +24,12 @@ struct TrainerState {
             made = make();
             Ops ops = engine->engine.direct(nullptr);
             made->begin(ops);
-        } catch (const Error& error) {
-            made.reset();
-            failure = std::make_unique<const Error>(error);
-            throw;
+            return;
+        } catch (const Error& error) { failure = std::make_unique<const Error>(error); } catch (const std::bad_alloc&) {
+            failure = std::make_unique<const Error>("VIN_OUT_OF_MEMORY", "Expected more memory than the host has");
         }
+        made.reset();
+        throw *failure;
     }
 
     // The trained model of a kind, or none.
