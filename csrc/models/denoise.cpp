@@ -49,6 +49,24 @@ int64_t finite_flags_needed(const DenoiseRequest& r) {
 
 static int64_t frame_tokens(const Shape& latents) { return ((latents[2] + 1) / 2) * ((latents[3] + 1) / 2); }
 
+FrameLevels frame_levels(const DenoiseRequest& r, bool masked) {
+    FrameLevels levels;
+    levels.times.push_back(r.timestep);
+    if (masked) levels.times.push_back(0);
+    for (size_t n = 0; n < static_cast<size_t>(r.latents.size(1)); n++) {
+        if (!r.frame_mask.empty() && !r.frame_mask[n]) {
+            levels.of_frame.push_back(1);
+            continue;
+        }
+        const double time = r.frame_times.empty() ? r.timestep : r.frame_times[n];
+        size_t level = 0;
+        while (level < levels.times.size() && levels.times[level] != time) level++;
+        if (level == levels.times.size()) levels.times.push_back(time);
+        levels.of_frame.push_back(static_cast<int32_t>(level));
+    }
+    return levels;
+}
+
 int64_t residual_rows(const DenoiseRequest& r, const Shape& latents) {
     int64_t frames = 0;
     for (const Chunk& chunk : r.chunks) frames += chunk.end - chunk.first;
@@ -110,16 +128,19 @@ static DitInputs shared_inputs(Ops& ops, const Transformer& m, const std::vector
     in.attention = first.attention;
     const bool masked =
         std::any_of(videos.begin(), videos.end(), [](const DenoiseRequest* r) { return !r->frame_mask.empty(); });
-    std::vector<float> timesteps, fps;
+    std::vector<FrameLevels> levels;
+    size_t most = 1;
     for (const DenoiseRequest* r : videos) {
-        timesteps.push_back(static_cast<float>(r->timestep));
-        if (masked) timesteps.push_back(0);
-        fps.insert(fps.end(), masked ? 2 : 1, static_cast<float>(r->fps));
-        if (!masked) continue;
-        if (r->frame_mask.empty())
-            in.frame_mask.insert(in.frame_mask.end(), static_cast<size_t>(N), 1);
-        else
-            in.frame_mask.insert(in.frame_mask.end(), r->frame_mask.begin(), r->frame_mask.end());
+        levels.push_back(frame_levels(*r, masked));
+        most = std::max(most, levels.back().times.size());
+    }
+    in.levels = static_cast<int32_t>(most);
+    std::vector<float> timesteps, fps;
+    for (size_t b = 0; b < videos.size(); b++) {
+        levels[b].times.resize(most, 0);
+        for (double time : levels[b].times) timesteps.push_back(static_cast<float>(time));
+        fps.insert(fps.end(), most, static_cast<float>(videos[b]->fps));
+        in.frame_level.insert(in.frame_level.end(), levels[b].of_frame.begin(), levels[b].of_frame.end());
     }
     if (B == 1) fps.resize(1);
     in.t_vec = time_vector(ops, m, timesteps, fps);
@@ -180,7 +201,8 @@ static DitInputs for_chunk(const DitInputs& in, const std::vector<Range>& ranges
 PlanKey plan_key(const Transformer& m, const DenoiseRequest& r) {
     PlanKey key("denoise", m.weights.id());
     key.add(r.latents).add(r.text).add(r.negative_text).add(r.global_tokens_from).add(r.frame_mask);
-    key.add(r.residuals).add(r.reuse_residuals);
+    key.add(r.residuals).add(r.reuse_residuals).add(r.fuse_overlaps);
+    key.add(times_of_rows(r));
     key.add(r.use_global_tokens)
         .add(r.keyframes)
         .add(r.fuse)
@@ -276,6 +298,7 @@ void denoise(Ops& ops, const Transformer& m, const DenoiseRequest& r, const Tens
         for (int64_t i = 0; r.fuse && i + 1 < n; i++) {
             const Chunk &earlier = r.chunks[static_cast<size_t>(i)], &later = r.chunks[static_cast<size_t>(i + 1)];
             if (!prediction(i) || !prediction(i + 1) || later.start == later.first) continue;
+            if (!r.fuse_overlaps.empty() && !r.fuse_overlaps[static_cast<size_t>(i)]) continue;
             fuse_overlap(ops, m, r.fusion_weights, y.slice(1, later.first, later.start),
                          prediction(i).slice(1, later.first - earlier.first, later.start - earlier.first),
                          prediction(i + 1).slice(1, 0, later.start - later.first));

@@ -11,6 +11,8 @@ namespace vin {
 struct DenoiseRequest {
     Tensor latents;  // [C, N, H, W]
     double timestep = 0;
+    // [N]: t of each latent frame, where they have their own; `timestep` is then that of the global tokens. Or empty.
+    std::vector<double> frame_times;
     Tensor text, negative_text;  // [L, D]; without negative_text or with guidance_scale 1: one evaluation
     double guidance_scale = 1;
     double fps = 16, height = 0, width = 0;  // pixels
@@ -18,6 +20,7 @@ struct DenoiseRequest {
     bool use_global_tokens = false;
     std::vector<int64_t> keyframes;
     bool fuse = true;
+    std::vector<uint8_t> fuse_overlaps;  // per chunk but the first, instead of `fuse`; empty: all alike
     FusionWeights fusion_weights = FusionWeights::linear;
     FrameAttention attention;         // other than whole: one chunk of all frames, no global tokens, not in training
     std::vector<uint8_t> frame_mask;  // [N] or empty
@@ -52,6 +55,17 @@ int64_t guidance_branches(const DenoiseRequest& request, bool negative_text);
 int64_t residual_rows(const DenoiseRequest& request, const Shape& latents);
 // How far this moves from step to step tells how far the prediction will (methods.md §9): [N · S, C].
 Tensor first_input(Ops& ops, const Transformer& model, const DenoiseRequest& request);
+// Times of its rows, in the order of their modulation: `timestep`, 0 where frames are masked, those that frames have
+// beside; and the place in that list of each frame [N].
+struct FrameLevels {
+    std::vector<double> times;
+    std::vector<int32_t> of_frame;
+};
+FrameLevels frame_levels(const DenoiseRequest& request, bool masked);
+// How many times there are in one evaluation.
+inline int64_t times_of_rows(const DenoiseRequest& request) {
+    return static_cast<int64_t>(frame_levels(request, !request.frame_mask.empty()).times.size());
+}
 // What the dry run of denoise() depends on.
 PlanKey plan_key(const Transformer& model, const DenoiseRequest& request);
 // Inside a command that keeps the model: it fails as VIN_NONFINITE, with the block of the first flag that is set in the

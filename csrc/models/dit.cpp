@@ -94,22 +94,17 @@ Tensor transformer_block(Ops& ops, const Transformer& m, const TransformerBlock&
                {VIN_ACTIVATION_NONE, s.gate_m, group, h2});
 }
 
-static bool conditions(const DitInputs& in, int64_t video, int64_t frame) {
-    return !in.frame_mask.empty() && !in.frame_mask[static_cast<size_t>(video * in.video_tokens.size(1) + frame)];
-}
-
 // Lines of modulation for R rows of each video, of which those of the frames from `first` on come first: that of the
-// row's video; conditioning frames take that of t = 0, global rows keep t. Absent: one line for all.
+// row's video and of its frame's time; global rows take the first, that of t. Absent: one line for all.
 static Tensor row_groups(Ops& ops, const DitInputs& in, int64_t first, int64_t frames, int64_t R) {
     const int64_t B = in.video_tokens.size(0), S = in.video_tokens.size(2);
-    const bool masked = !in.frame_mask.empty();
-    if (!masked && B == 1) return {};
-    const int32_t levels = masked ? 2 : 1;
+    if (in.levels == 1 && B == 1) return {};
     std::vector<int32_t> groups(static_cast<size_t>(B * R));
     for (int64_t row = 0; row < B * R; row++) {
         const int64_t video = row / R, f = row % R / S;
+        const size_t frame = static_cast<size_t>(video * in.video_tokens.size(1) + first + f);
         groups[static_cast<size_t>(row)] =
-            static_cast<int32_t>(video) * levels + (f < frames && conditions(in, video, first + f));
+            static_cast<int32_t>(video) * in.levels + (f < frames ? in.frame_level[frame] : 0);
     }
     return constant(ops, groups, {B * R});
 }
@@ -125,7 +120,7 @@ Tensor denoise_chunk(Ops& ops, const Transformer& m, const DitInputs& in, const 
                      int64_t height, int64_t width, bool raw, const Tensor& finite_flag, const Residual& residual) {
     const int64_t B = in.video_tokens.size(0), F = chunk.end - chunk.first, S = in.video_tokens.size(2),
                   C = m.config.hidden_size, context = chunk.start - chunk.first;
-    const bool full = m.config.layout == Layout::full, masked = !in.frame_mask.empty();
+    const bool full = m.config.layout == Layout::full;
 
     // Rows of a video: tokens of the chunk, then (full) the global tokens.
     Tensor h = contiguous(ops, in.video_tokens.slice(1, chunk.first, chunk.end)).reshape({B, F * S, C});
@@ -185,11 +180,11 @@ Tensor denoise_chunk(Ops& ops, const Transformer& m, const DitInputs& in, const 
                              .reshape({groups, 2 * C});
     const Tensor shift = table.slice(1, 0, C), scale = table.slice(1, C, 2 * C);
     Tensor u;
-    if (masked && raw) {
+    if (in.levels > 1 && raw) {
         u = layer_norm(ops, video_rows, scale.slice(0, 0, 1), shift.slice(0, 0, 1));
         const Tensor again = layer_norm(ops, u, scale.slice(0, 1, 2), shift.slice(0, 1, 2));
         for (int64_t f = 0; f < F; f++)
-            if (conditions(in, 0, chunk.first + f))
+            if (in.frame_level[static_cast<size_t>(chunk.first + f)])
                 copy_into(ops, u.slice(0, f * S, (f + 1) * S), again.slice(0, f * S, (f + 1) * S));
     } else {
         if (group) group = contiguous(ops, group.reshape({B, R}).slice(1, 0, F * S)).reshape({B * F * S});

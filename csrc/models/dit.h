@@ -11,11 +11,14 @@ struct Range {
 // What all chunks of one evaluation share; of one video (B = 1), or of a batch of equal shape that trains together.
 struct DitInputs {
     Tensor video_tokens;              // [B, N, S, C], §3.2
-    Tensor t_vec;                     // [B, C], or [2B, C] with a frame mask: of t and of 0
-    Tensor mod;                       // t_block.1(SiLU(t_vec)) [B or 2B, 6C]
+    Tensor t_vec;                     // [levels · B, C]: of t, and of the other times that frames have
+    Tensor mod;                       // t_block.1(SiLU(t_vec)) [levels · B, 6C]
     Tensor captions;                  // y_proj(text) [B, L, C]
     Tensor global_tokens;             // z [B, G, C] or absent
-    std::vector<uint8_t> frame_mask;  // [B · N], 1 = denoised; empty: all
+    // Times that a video's rows have: t of the global tokens, then those of frames that have another (with a frame mask
+    // the second is 0, of conditioning frames); and which of them each frame has [B · N].
+    int32_t levels = 1;
+    std::vector<int32_t> frame_level;
     // Per block, keys and values of all captions, then (not in "full") of the global tokens: [B, L + G, 2C]. Empty:
     // each chunk makes those of `captions` and `global_tokens` itself.
     std::vector<Tensor> keys_and_values;

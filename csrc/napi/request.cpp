@@ -74,6 +74,31 @@ static std::vector<uint8_t> mask_from_js(const Napi::Object& object, int64_t fra
     return mask;
 }
 
+static std::vector<double> frame_times_from_js(const Napi::Object& object, int64_t frames) {
+    std::vector<double> times;
+    if (!has(object, "frameTimesteps")) return times;
+    for (const Napi::Value& value : items(object.Get("frameTimesteps"), "frameTimesteps")) {
+        times.push_back(value.ToNumber().DoubleValue());
+        if (!(times.back() >= 0 && times.back() <= 1e6))
+            throw invalid("Expected numbers from 0 to 1e6 for frameTimesteps but received ", times.back());
+    }
+    if (static_cast<int64_t>(times.size()) != frames)
+        throw invalid("Expected ", frames, " values in frameTimesteps but received ", times.size());
+    return times;
+}
+
+// True, false, or one of them per chunk but the first.
+static void fuse_from_js(const Napi::Object& object, DenoiseRequest& r) {
+    if (!object.Get("fuse").IsArray()) {
+        r.fuse = flag(object, "fuse", true);
+        return;
+    }
+    r.fuse = true;
+    for (const Napi::Value& value : items(object.Get("fuse"), "fuse")) r.fuse_overlaps.push_back(value.ToBoolean());
+    if (r.fuse_overlaps.size() + 1 != r.chunks.size())
+        throw invalid("Expected ", r.chunks.size() - 1, " values in fuse but received ", r.fuse_overlaps.size());
+}
+
 static std::vector<int64_t> keyframes_from_js(const Napi::Object& object, const Transformer& m, int64_t frames) {
     if (!m.config.has_vin)
         throw Error("VIN_MISSING_COMPONENT", "Expected weights named vin.* for global tokens but this model has none",
@@ -204,9 +229,10 @@ PendingEvaluation evaluation_from_js(const Napi::Object& object, const Transform
     r.height = required_number(object, "height");
     r.width = required_number(object, "width");
     r.guidance_scale = number(object, "guidanceScale", 1);
-    r.fuse = flag(object, "fuse", true);
     r.fusion_weights = fusion_weights_from_js(object, m);
     r.chunks = chunks_from_js(object, frames);
+    fuse_from_js(object, r);
+    r.frame_times = frame_times_from_js(object, frames);
     r.frame_mask = mask_from_js(object, frames);
     r.use_global_tokens = has(object, "keyframes");
     if (r.use_global_tokens) r.keyframes = keyframes_from_js(object, m, frames);

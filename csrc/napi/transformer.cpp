@@ -93,8 +93,10 @@ static Napi::Value first_input_js(const Napi::CallbackInfo& info, const ModelRef
     return submit(info.Env(), out, pending.cancel, [=](Engine& engine) {
         const DenoiseRequest r = pending.resolved();
         const Transformer& m = *model->model.transformer;
-        return planned(engine, PlanKey("firstInput", m.weights.id()).add(r.latents).add(r.frame_mask), pending.cancel,
-                       out->shape, [&](Ops& ops, const Tensor& y) { copy_into(ops, y, first_input(ops, m, r)); });
+        PlanKey key("firstInput", m.weights.id());
+        key.add(r.latents).add(r.frame_mask).add(times_of_rows(r));
+        return planned(engine, key, pending.cancel, out->shape,
+                       [&](Ops& ops, const Tensor& y) { copy_into(ops, y, first_input(ops, m, r)); });
     });
 }
 

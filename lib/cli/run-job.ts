@@ -69,23 +69,17 @@ export async function runJob(settings: RunSettings, reporter: Reporter, signal: 
   }
 }
 
-/** Events up to the last step: to go on would decode frames here that `save` decodes anyway. */
+/** The events of sampling alone: `save` decodes the frames. */
 async function sample(pipeline: VideoPipeline, options: GenerateOptions, { preview, output }: RunSettings, reporter: Reporter): Promise<Video> {
   const job = pipeline.generate({ ...options, preview })
-  let last = Infinity
-  for await (const event of job) {
+  for await (const event of job.sampling()) {
     if (event.type === 'plan') reporter.event({ type: 'plan', plan: event.plan })
     else if (event.type === 'warning') reporter.warning(event)
     else if (event.type === 'step') {
       const { step, numInferenceSteps, timestep, etaMs } = event
       reporter.progress({ stage: 'sampling', done: step + 1, total: numInferenceSteps, etaMs })
       reporter.event({ type: 'step', step, numInferenceSteps, timestep, etaMs })
-      last = numInferenceSteps - 1
-      if (step === last && !preview) break
-    } else if (event.type === 'preview') {
-      await writePreview(output, event.frames)
-      if (event.step === last) break
-    } else if (event.type !== 'queued') break
+    } else if (event.type === 'preview') await writePreview(output, event.frames)
   }
   return job
 }

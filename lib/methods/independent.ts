@@ -7,6 +7,7 @@ import type { Method } from './method.js'
 export const independent: Method = {
   name: 'independent',
   order: 'parallel',
+  staggers: true,
   globalTokens: false,
   plan: ({ latentFrames, chunkFrames, contextFrames }) => ({ chunks: planChunks(latentFrames, chunkFrames, contextFrames) }),
   evaluation: ({ chunks }, step, numInferenceSteps, fusion) => ({ chunks, ...fusionAt(fusion, step, numInferenceSteps) })

@@ -30,8 +30,8 @@ export interface Evaluation {
   keyframes?: number[] | undefined
   attention?: FrameAttention | undefined
   streaming?: { anchor?: number | undefined } | undefined
-  /** Blend overlaps, or cut each at a place of its own: the frames of it that the earlier chunk keeps, per chunk but the first. */
-  fuse: boolean
+  /** Blend overlaps, all or per chunk but the first, or cut each at a place of its own: the frames of it that the earlier chunk keeps, per chunk but the first. */
+  fuse: boolean | boolean[]
   fusionWeights?: FusionWeights | undefined
   overlapCuts?: number[] | undefined
 }
@@ -40,6 +40,8 @@ export interface Method {
   name: string
   /** 'parallel': every step evaluates all chunks. 'in turn': one chunk runs all steps, then the next, with the finished frames clean in front of it. */
   order: 'parallel' | 'in turn'
+  /** Its chunks may be at different noise levels. */
+  staggers?: true
   /** Needs `vin.*` weights. */
   globalTokens: boolean
   /** Needs `cam.*` and `apm.*` weights, and may be told how much the anchor counts, and to blend in a second pass. */

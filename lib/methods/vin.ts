@@ -8,6 +8,7 @@ import type { Method } from './method.js'
 export const vin: Method = {
   name: 'vin',
   order: 'parallel',
+  staggers: true,
   globalTokens: true,
   plan: ({ latentFrames, chunkFrames, contextFrames, keyframeInterval, latentFps }) => ({
     chunks: planChunks(latentFrames, chunkFrames, contextFrames),

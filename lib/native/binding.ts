@@ -54,6 +54,8 @@ for a dry run.
 export interface EvaluationRequest<T = NativeTensor> {
   latents: T                                  // [C,N,H,W]
   timestep: number
+  /** [N]: those of latent frames that have their own; `timestep` is then that of the global tokens. */
+  frameTimesteps?: readonly number[] | undefined
   /** [L,D]; timelines: rows of all entries in order. Left out in training alone. */
   text?: T | undefined
   /** Unconditional text, or absent: one evaluation. */
@@ -66,8 +68,8 @@ export interface EvaluationRequest<T = NativeTensor> {
   chunks: Chunk[]
   /** Keyframes of the VIN; absent: chunks without global tokens. */
   keyframes?: readonly number[] | undefined
-  /** Blend overlaps (the default); false: the owner's value. */
-  fuse?: boolean | undefined
+  /** Blend overlaps (the default); false: the owner's value. Or one of them per chunk but the first. */
+  fuse?: boolean | readonly boolean[] | undefined
   /** Weights of the blend; absent: 'linear'. */
   fusionWeights?: FusionWeights | undefined
   /** How self-attention over frames sees the one chunk of all frames (methods.md §3, §4); absent: every frame sees every frame. Not in training. */

@@ -37,6 +37,8 @@ export interface DenoiseOptions<T extends TensorLike = TensorLike> extends Chunk
   @throws RangeError for a negative or infinite number
   */
   timestep: number
+  /** [N]: that of each latent frame, where frames have their own; `timestep` is then that of the global tokens. */
+  frameTimesteps?: ArrayLike<number> | undefined
   /**
   Text embeddings [L, D], all rows valid.
 
@@ -80,9 +82,10 @@ export interface DenoiseOptions<T extends TensorLike = TensorLike> extends Chunk
 type WithDefault = 'fps' | 'width' | 'height' | 'guidanceScale' | 'fuse' | 'fusionWeights' | 'method' | keyof PlanLengths
 
 /** Every option; those without a default are undefined where they were not given. */
-export type ResolvedDenoiseOptions<T extends TensorLike = TensorLike> = Omit<DenoiseOptions<T>, WithDefault | 'frameMask'> &
+export type ResolvedDenoiseOptions<T extends TensorLike = TensorLike> = Omit<DenoiseOptions<T>, WithDefault | 'frameMask' | 'frameTimesteps'> &
   Readonly<Required<Pick<DenoiseOptions, WithDefault>>> & {
     readonly frameMask: number[] | undefined
+    readonly frameTimesteps: number[] | undefined
     /** [C, N, H, W] */
     readonly shape: readonly [number, number, number, number]
   }
@@ -115,6 +118,11 @@ export function resolvePlanOptions(options: ChunkOptions, config: Readonly<Trans
   return { chunkFrames, contextFrames, keyframeInterval }
 }
 
+function checkFrameTimesteps(value: ArrayLike<number>, latentFrames: number): number[] {
+  if (typeof value !== 'object' || value === null || value.length !== latentFrames) throw expected(`${latentFrames} numbers, one for each latent frame,`, 'frameTimesteps', value, typeof value === 'object' && value !== null ? 'range' : 'type')
+  return Array.from(value, (timestep, frame) => checkNumber(timestep, `frameTimesteps[${frame}]`, 0, 1e6))
+}
+
 export function checkFusionWeights(weights: unknown, name: string): FusionWeights {
   return checkOneOf(weights, name, fusionWeights)
 }
@@ -131,6 +139,7 @@ const denoiseChecks: Checks<DenoiseOptions> = {
   globalTokensFrom: unchecked,
   frameMask: unchecked,
   timestep: (value) => checkNumber(value, 'timestep', 0, 1e6),
+  frameTimesteps: unchecked,
   fps: (value) => checkNumber(value, 'fps', 0, 1000, true),
   width: (value) => checkInteger(value, 'width', 1, 65_536),
   height: (value) => checkInteger(value, 'height', 1, 65_536),
@@ -153,6 +162,7 @@ export function resolveDenoiseOptions<T extends TensorLike>(options: DenoiseOpti
   if (options.negativePromptEmbeds !== undefined) checkText(options.negativePromptEmbeds, 'negativePromptEmbeds', config)
   if (options.globalTokensFrom !== undefined) checkShape(options.globalTokensFrom, 'globalTokensFrom', shape)
   const frameMask = options.frameMask === undefined ? undefined : checkMask(options.frameMask, 'frameMask', N)
+  const frameTimesteps = options.frameTimesteps === undefined ? undefined : checkFrameTimesteps(options.frameTimesteps, N)
   const defaults = { fps: 16, width: 8 * W, height: 8 * H, guidanceScale: 1, fuse: true, fusionWeights: 'linear' as const, method: 'vin' as const }
-  return Object.freeze({ ...defaults, ...given, ...resolvePlanOptions(options, config), shape, frameMask })
+  return Object.freeze({ ...defaults, ...given, ...resolvePlanOptions(options, config), shape, frameMask, frameTimesteps })
 }

@@ -144,6 +144,15 @@ export interface GenerateOptions extends ChunkOptions {
   */
   fusion?: Fusion | undefined
   /**
+  Steps by which each chunk is behind the one before it, of methods 'vin' and 'independent': the first chunks are finished while the last are still noise, and whoever
+  iterates the job gets their `frames` events before sampling ends. The run has so many steps more for each chunk but the first, in which fewer chunks are evaluated. A
+  model does well with it that was trained for it (`staggerRatio` of Trainer); a lag of all steps is what 'autoregressive' does, beside global tokens.
+
+  @default 0
+  @throws RangeError for more than `numInferenceSteps`; TypeError for another method
+  */
+  stagger?: number | undefined
+  /**
   Leaves out evaluations where little changes from step to step, and adds again what the blocks of the transformer added in the last one that was computed (TeaCache,
   arXiv 2411.19108). 'slow' skips few, 'fast' more; a number is what may change before a step is computed again (0.1 and 0.2 are the two names; 0 skips none).
   The first and the last step are always computed. How much a change of the input tells of the prediction is a polynomial of the checkpoint's.
@@ -261,6 +270,10 @@ export const generateRules = {
   },
   keyframeInterval: { check: evaluationChecks.keyframeInterval },
   fusion: { check: resolveFusion },
+  stagger: {
+    check: (value, name) => checkInteger(value, name, 0, 1000),
+    flag: flag('stagger', 'number', 'n', 'steps by which each chunk is behind the one before it', '0')
+  },
   stepCache: {
     check: checkStepCache,
     flag: flag('step-cache', 'number or text', 'name', 'leaves out evaluations where little changes: off, slow, fast or a threshold', 'off')
@@ -355,6 +368,10 @@ export function resolveGenerateOptions(options: GenerateOptions, context: Genera
   for (const name of ['anchorGuidanceScale', 'randomizedBlending'] as const) {
     if (options[name] !== undefined && !method.streaming) throw typeError(`Expected method 'streaming-t2v' beside ${name} but received '${method.name}'`)
   }
+  const numInferenceSteps = options.numInferenceSteps ?? defaults.numInferenceSteps
+  const { stagger = 0 } = options
+  if (stagger > 0 && !method.staggers) throw typeError(`Expected method 'vin' or 'independent' beside stagger but received '${method.name}'`)
+  if (stagger > numInferenceSteps) throw rangeError(`Expected stagger of at most numInferenceSteps ${numInferenceSteps} but received ${stagger}`)
   const perSecond = (fps * microBatch.latentFrames) / microBatch.frames
   const given = Object.fromEntries(generateOptionNames.map((name) => [name, options[name]])) as unknown as AsGiven
   return Object.freeze({
@@ -362,7 +379,7 @@ export function resolveGenerateOptions(options: GenerateOptions, context: Genera
     ...size,
     prompt: options.promptEmbeds === undefined ? resolvePrompt(checkPrompt(options.prompt ?? '', limits), perSecond, microBatch) : [],
     fps,
-    numInferenceSteps: options.numInferenceSteps ?? defaults.numInferenceSteps,
+    numInferenceSteps,
     guidanceScale: options.guidanceScale ?? defaults.guidanceScale,
     scheduler,
     method,

@@ -12,6 +12,8 @@ export interface DecodeInput {
   vae: VAE
   latents: TensorData
   numFrames: number
+  /** Video frames at the beginning that are left out, whole micro-batches of them. @default 0 */
+  from?: number | undefined
 }
 
 /** Pixels uint8 [T, H, W, 3] as frames, the first of which has the given index. */
@@ -22,7 +24,7 @@ export function framesFrom({ data, shape }: Awaited<ReturnType<typeof readArray>
 }
 
 /** Yields the frames of one micro-batch after another. */
-export async function* decodeBatches({ vae, latents, numFrames }: DecodeInput, ...signals: (AbortSignal | undefined)[]): AsyncGenerator<Frame[]> {
+export async function* decodeBatches({ vae, latents, numFrames, from = 0 }: DecodeInput, ...signals: (AbortSignal | undefined)[]): AsyncGenerator<Frame[]> {
   const linked = linkSignals(...signals)
   const { signal } = linked
   signal.throwIfAborted()
@@ -35,12 +37,13 @@ export async function* decodeBatches({ vae, latents, numFrames }: DecodeInput, .
   const tensor = engine.upload(latents.data, latents.shape)
   const latentFrames = latents.shape[1] ?? 0
   const step = vae.microBatch.latentFrames
+  const first = (from / vae.microBatch.frames) * step
   const queue = (begin: number): NativeTensor => model.decodePixels(tensor, { begin, end: Math.min(begin + step, latentFrames), numFrames, cancel: cancel.flag })
   let ahead: NativeTensor | undefined
   try {
-    ahead = queue(0)
-    let index = 0
-    for (let begin = 0; begin < latentFrames; begin += step) {
+    ahead = first < latentFrames ? queue(first) : undefined
+    let index = from
+    for (let begin = first; begin < latentFrames; begin += step) {
       const pixels: NativeTensor = ahead as NativeTensor
       ahead = begin + step < latentFrames ? queue(begin + step) : undefined
       try {

@@ -51,6 +51,8 @@ export function planOf(method: Method, transformer: Transformer, { latentFrames,
 export interface EvaluationParts<T> {
   latents: T
   timestep: number
+  /** [N], where latent frames are at times of their own. */
+  frameTimesteps?: readonly number[] | undefined
   /** In training a text may be ids or rows of y_embedding instead, which the trainer is told. */
   text: Partial<TextConditioning<T>>
   evaluation: Evaluation
@@ -69,10 +71,10 @@ export interface EvaluationParts<T> {
 
 /** The native request; with shapes for tensors, that of its dry run. */
 export function evaluationRequest<T = NativeTensor>(parts: EvaluationParts<T>): EvaluationRequest<T> {
-  const { latents, timestep, text, evaluation, fps, height, width, anchorGuidanceScale, frameMask, globalTokensFrom, chunksInFlight, cancel } = parts
+  const { latents, timestep, frameTimesteps, text, evaluation, fps, height, width, anchorGuidanceScale, frameMask, globalTokensFrom, chunksInFlight, cancel } = parts
   const { chunks, keyframes, attention, fuse, fusionWeights, overlapCuts } = evaluation
   const streaming = evaluation.streaming && { ...evaluation.streaming, anchorGuidanceScale }
-  return { latents, timestep, ...text, fps, height, width, chunks, keyframes, attention, streaming, fuse, fusionWeights, overlapCuts, frameMask, globalTokensFrom, chunksInFlight, cancel }
+  return { latents, timestep, frameTimesteps, ...text, fps, height, width, chunks, keyframes, attention, streaming, fuse, fusionWeights, overlapCuts, frameMask, globalTokensFrom, chunksInFlight, cancel }
 }
 
 /** The request of pipeline.denoise; tensors it makes belong to the scope. */

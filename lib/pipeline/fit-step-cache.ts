@@ -42,7 +42,7 @@ export async function fitStepCache(options: FitStepCacheOptions): Promise<StepCa
   const changes: StepCacheFit['changes'] = []
   for (const [done, run] of (runs as readonly GenerateOptions[]).entries()) {
     const changed = (input: number, added: number): void => void changes.push([input, added])
-    await pipeline.run({ ...run, outputType: 'latents', stepCache: 0 }, { signals: [signal, run.signal], emit() {}, takesTurns() {}, observed: false, changed })
+    await pipeline.run({ ...run, outputType: 'latents', stepCache: 0 }, { signals: [signal, run.signal], emit() {}, takesTurns() {}, observed: false, watched: false, changed })
     onProgress?.({ done: done + 1, total: runs.length })
   }
   if (new Set(changes.map(([input]) => input)).size < 5) throw rangeError(`Expected runs with at least 5 different changes from step to step but they have ${changes.length}; give more runs, or more steps`)

@@ -21,6 +21,7 @@ export type GenerationEvent =
   | PreviewEvent
   | { type: 'warning'; code: string; message: string }
   | { type: 'decode'; done: number; total: number }
+  /** In order; with `stagger` those of finished chunks come while others are sampled. */
   | { type: 'frames'; frames: Frame[] }
   | { type: 'done'; video: GeneratedVideo }
 
@@ -40,12 +41,14 @@ export interface RunContext {
   takesTurns(owner: object): void
   /** Somebody iterates. */
   readonly observed: boolean
+  /** Somebody who iterates wants frames. */
+  readonly watched: boolean
   /** Told of the changes from step to step that `stepCache` goes by. */
   changed?: ChangeListener | undefined
 }
 
-/** Decoding as events: micro-batch by micro-batch. Absent for outputType 'latents'. */
-export type DecodeEvents = () => AsyncIterable<GenerationEvent>
+/** Decoding as events, micro-batch by micro-batch, from a video frame on. Absent for outputType 'latents'. */
+export type DecodeEvents = (from: number) => AsyncIterable<GenerationEvent>
 
 export interface RunResult {
   video: GeneratedVideo
@@ -57,6 +60,10 @@ type State = { kind: 'sampling' } | { kind: 'sampled'; result: RunResult } | { k
 interface Observer {
   queue: Emitted[]
   wake: (() => void) | undefined
+  /** It wants frames, and the end of the job. */
+  watches: boolean
+  /** Video frames it has got. */
+  frames: number
 }
 
 /** A run: a promise of its video, an async iterable of its events, and the means to stop it. */
@@ -89,6 +96,9 @@ export class GenerationJob implements Promise<GeneratedVideo>, AsyncIterable<Gen
           },
           get observed() {
             return job.#observers.size > 0
+          },
+          get watched() {
+            return [...job.#observers].some(({ watches }) => watches)
           }
         })
         this.#state = { kind: 'sampled', result }
@@ -151,6 +161,7 @@ export class GenerationJob implements Promise<GeneratedVideo>, AsyncIterable<Gen
     if (type === 'queued' || type === 'plan') this.#past = this.#past.filter(({ event }) => event.type !== 'queued')
     if (type === 'queued' || type === 'plan' || type === 'warning') this.#past.push(emitted)
     for (const observer of this.#observers) {
+      if (type === 'frames' && !observer.watches) continue
       emitted.hold?.()
       observer.queue.push(emitted)
     }
@@ -166,9 +177,22 @@ export class GenerationJob implements Promise<GeneratedVideo>, AsyncIterable<Gen
 
   /** The run's events; ends after 'done'. A failure is thrown here, and then counts as observed. */
   [Symbol.asyncIterator](): AsyncGenerator<GenerationEvent, void, undefined> {
+    return this.#observe(true)
+  }
+
+  /**
+  The events of sampling, without frames: for who decodes the video itself.
+
+  @internal
+  */
+  sampling(): AsyncGenerator<GenerationEvent, void, undefined> {
+    return this.#observe(false)
+  }
+
+  #observe(watches: boolean): AsyncGenerator<GenerationEvent, void, undefined> {
     // Whoever iterates learns of a failure in the loop.
     this.#sampled.catch(() => {})
-    const observer: Observer = { queue: [...this.#past], wake: undefined }
+    const observer: Observer = { queue: [...this.#past], wake: undefined, watches, frames: 0 }
     this.#observers.add(observer)
     return this.#events(observer)
   }
@@ -180,7 +204,11 @@ export class GenerationJob implements Promise<GeneratedVideo>, AsyncIterable<Gen
         const next = observer.queue.shift()
         if (next !== undefined) {
           handed = next
-          yield next.event
+          const { event } = next
+          // Frames come in order: who came too late for the first gets all of them when sampling has ended.
+          const skipped = event.type === 'frames' && event.frames[0]?.index !== observer.frames
+          if (event.type === 'frames' && !skipped) observer.frames += event.frames.length
+          if (!skipped) yield event
           handed.release?.()
           handed = undefined
           continue
@@ -192,8 +220,9 @@ export class GenerationJob implements Promise<GeneratedVideo>, AsyncIterable<Gen
           observer.wake = resolve
         })
       }
+      if (!observer.watches) return
       const { video, decode } = this.#state.result
-      if (decode !== undefined) yield* this.#decode(decode())
+      if (decode !== undefined) yield* this.#decode(decode(observer.frames))
       yield { type: 'done', video }
     } finally {
       handed?.release?.()

@@ -13,6 +13,7 @@ import { passesOf } from '../plan/passes.js'
 import type { Scheduler, TimestepSize } from '../schedulers/index.js'
 import { evaluationRequest } from './evaluation.js'
 import { StepLatents, type StepReport } from './hooks.js'
+import { Staggered } from './staggered.js'
 import type { StepCache } from './step-cache.js'
 import type { TextConditioning } from './text.js'
 
@@ -29,6 +30,8 @@ export interface LoopOptions {
   /** With the second pass: it draws from the seed, and puts the noise that the run started from [C, N, H, W] into what has been sampled. */
   blending: { seed: bigint; noise: () => Promise<NativeTensor> } | undefined
   numInferenceSteps: number
+  /** Steps by which each chunk is behind the one before it. */
+  stagger: number
   fps: number
   height: number
   width: number
@@ -41,8 +44,8 @@ export interface LoopOptions {
   signal: AbortSignal
   /** An observer that must see a step before the next one is queued: a hook, or a saved state. Returns latents that replace the step's; `carried` is what a run that goes on needs beside them. */
   observe?: ((report: StepReport, latents: StepLatents, carried: () => Promise<Carried>) => Promise<NativeTensor | undefined>) | undefined
-  /** Told of every finished step, and awaited. */
-  report: (report: StepReport, latents: StepLatents) => Promise<void>
+  /** Told of every finished step, and awaited; so many latent frames from the beginning on are as they will be. */
+  report: (report: StepReport, latents: StepLatents, finished: number) => Promise<void>
 }
 
 /** Where a run goes on. */
@@ -99,9 +102,10 @@ class Eta {
 /** Samples latents. The start's latents are consumed; the result belongs to the caller. */
 export async function sample(options: LoopOptions, start: LoopStart): Promise<NativeTensor> {
   const { engine, scheduler, method, plan, numInferenceSteps, height, width, blending } = options
-  const passes = passesOf(plan.chunks, { inTurn: method.order === 'in turn', blending: blending !== undefined, numInferenceSteps, frameMask: options.frameMask })
-  const total = passes.reduce((sum, { begin }) => sum + numInferenceSteps - begin, 0)
   const size: TimestepSize = { height, width, latentFrames: start.latents.shape[1] ?? 0 }
+  const staggered = options.stagger > 0 ? new Staggered(options, size) : undefined
+  const passes = passesOf(plan.chunks, { inTurn: method.order === 'in turn', blending: blending !== undefined, numInferenceSteps, frameMask: options.frameMask })
+  const total = staggered?.steps ?? passes.reduce((sum, { begin }) => sum + numInferenceSteps - begin, 0)
   const eta = new Eta()
   // The newest step is queued, the one before it may still be running.
   let current = new StepLatents(start.latents)
@@ -113,7 +117,7 @@ export async function sample(options: LoopOptions, start: LoopStart): Promise<Na
     pending = undefined
     const report = { ...step, etaMs: eta.tick() * (total - 1 - step.step) }
     try {
-      await options.report(report, latents)
+      await options.report(report, latents, staggered?.finishedFrames(step.step) ?? 0)
     } finally {
       latents.release()
     }
@@ -121,7 +125,7 @@ export async function sample(options: LoopOptions, start: LoopStart): Promise<Na
   }
   let cache: StepCache | undefined
   const carried = async (): Promise<Carried> => {
-    const state = Object.entries(scheduler.state()).map(async ([name, tensor]) => [name, await readNative(tensor)] as const)
+    const state = Object.entries((staggered ?? scheduler).state()).map(async ([name, tensor]) => [name, await readNative(tensor)] as const)
     return { scheduler: Object.fromEntries(await Promise.all(state)), stepCache: (await cache?.state()) ?? {} }
   }
   try {
@@ -129,12 +133,15 @@ export async function sample(options: LoopOptions, start: LoopStart): Promise<Na
       const { frameMask, turn } = pass
       const done = Math.max(0, start.step - pass.firstStep)
       const begin = pass.begin + done
-      if (begin >= numInferenceSteps) continue
+      const end = staggered?.steps ?? numInferenceSteps
+      if (begin >= end) continue
       scheduler.setTimesteps(numInferenceSteps, size)
       cache?.dispose()
       cache = options.stepCache()
       if (done > 0 && start.carried !== undefined) {
-        scheduler.restore(uploaded(engine, start.carried.scheduler), begin, engine)
+        const state = uploaded(engine, start.carried.scheduler)
+        if (staggered === undefined) scheduler.restore(state, begin, engine)
+        else staggered.restore(state, begin)
         cache?.restore(start.carried.stepCache)
       }
       const blended = pass.blends && blending !== undefined && method.blended !== undefined ? { evaluation: method.blended, ...blending } : undefined
@@ -143,14 +150,15 @@ export async function sample(options: LoopOptions, start: LoopStart): Promise<Na
         current.release()
         current = new StepLatents(noisy)
       }
-      for (let step = begin; step < numInferenceSteps; step++) {
+      for (let step = begin; step < end; step++) {
         options.signal.throwIfAborted()
-        const timestep = scheduler.timesteps[step] ?? NaN
         const evaluation = blended === undefined ? method.evaluation(plan, step, numInferenceSteps, options.fusion, turn) : blended.evaluation(plan, step, blended.seed)
-        const request = evaluationRequest({ ...options, latents: current.native, timestep, evaluation, frameMask })
+        const own = staggered?.step(step) ?? { timestep: scheduler.timesteps[step] ?? NaN, evaluation, frameMask, isEdge: step === numInferenceSteps - 1 }
+        const { timestep } = own
+        const request = evaluationRequest({ ...options, latents: current.native, ...own })
         const number = pass.firstStep + step - pass.begin
-        const cached = cache && (await abortable(inStep(number, cache.apply(request, step === numInferenceSteps - 1)), options.signal))
-        const next = queueStep(options, cached ?? request)
+        const cached = cache && (await abortable(inStep(number, cache.apply(request, own.isEdge)), options.signal))
+        const next = queueStep(options, cached ?? request, staggered && ((eps, latents) => staggered.queueStep(step, eps, latents)))
         const following = new StepLatents(next)
         current.release()
         current = following
@@ -174,6 +182,7 @@ export async function sample(options: LoopOptions, start: LoopStart): Promise<Na
     current.release()
     cache?.dispose()
     scheduler.reset()
+    staggered?.dispose()
   }
 }
 
@@ -194,11 +203,11 @@ async function withNoise({ engine, scheduler }: LoopOptions, latents: NativeTens
   }
 }
 
-function queueStep({ engine, transformer, scheduler }: LoopOptions, request: EvaluationRequest): NativeTensor {
+function queueStep({ engine, transformer, scheduler }: LoopOptions, request: EvaluationRequest, advance?: (eps: NativeTensor, latents: NativeTensor) => NativeTensor): NativeTensor {
   const { latents, timestep, frameMask } = request
   const eps = transformer.native.denoise(request)
   try {
-    const next = scheduler.queueStep(engine, eps, timestep, latents)
+    const next = advance?.(eps, latents) ?? scheduler.queueStep(engine, eps, timestep, latents)
     if (frameMask !== undefined) keepFixed(engine, next, latents, frameMask)
     return next
   } finally {

@@ -230,6 +230,9 @@ export class VideoPipeline {
             changed: context.changed,
             get observed() {
               return context.observed
+            },
+            get watched() {
+              return context.watched
             }
           })
         )

@@ -97,7 +97,7 @@ function planFlops(options: ResolvedGenerateOptions, transformer: Transformer, t
 
 /** Pass by pass. Given frames are not known yet; every chunk counts. */
 function wholeRun(model: CostModel, options: ResolvedGenerateOptions, transformer: Transformer): Pick<VideoPlan['flops'], 'branches' | 'total' | 'evaluations'> {
-  const { method, numInferenceSteps, fusion, guidanceScale } = options
+  const { method, numInferenceSteps, fusion, guidanceScale, stagger = 0 } = options
   const plan = planOf(method, transformer, options)
   const branchesOf = (anchored: boolean): number => guidanceBranches(guidanceScale, anchored ? anchorScaleOf(options) : 0)
   const run = { branches: branchesOf(true), total: 0, evaluations: 0 }
@@ -108,18 +108,20 @@ function wholeRun(model: CostModel, options: ResolvedGenerateOptions, transforme
     run.total += times * evaluationFlops(model, { ...evaluation, chunks })
     run.evaluations += times * chunks.length
   }
+  // With `stagger` each chunk makes the same steps, in more steps of the run: the VIN reads the video that much more often.
+  run.total += stagger * (plan.chunks.length - 1) * branchesOf(false) * evaluationFlops(model, { ...method.evaluation(plan, 0, numInferenceSteps, fusion), chunks: [] })
   return run
 }
 
 function planMemory(options: ResolvedGenerateOptions, transformer: Transformer, vae: VAE | undefined, parts: PipelineParts, plan: MethodPlan, textRows: number): VideoPlan['memory'] {
-  const { height, width, latentFrames, guidanceScale } = options
+  const { height, width, latentFrames, guidanceScale, stagger = 0 } = options
   const anchorGuidanceScale = anchorScaleOf(options)
   const { in_channels: C, caption_channels: D } = transformer.config
   const weights = transformer.bytes + (vae?.bytes ?? 0) + (parts.textEncoder?.bytes ?? 0)
   const rows = { shape: [textRows, D] }
   const text = guidanceScale !== 1 && (guidanceScale !== 0 || anchorGuidanceScale !== 0) ? { text: rows, negativeText: rows, guidanceScale } : { text: rows, guidanceScale: 1 }
   const latentsOf = { shape: [C, latentFrames, height / 8, width / 8] }
-  const request = evaluationRequest({ ...options, anchorGuidanceScale, latents: latentsOf, timestep: 1, text, evaluation: { ...plan, fuse: plan.chunks.length > 1 } })
+  const request = evaluationRequest({ ...options, anchorGuidanceScale, latents: latentsOf, timestep: 1, frameTimesteps: stagger === 0 ? undefined : plan.chunks.flatMap(({ start, end }, chunk) => Array<number>(end - start).fill(chunk + 1)), text, evaluation: { ...plan, fuse: plan.chunks.length > 1 } })
   const activations = transformer.native.memory(request)
   const cache = options.stepCache === 'off' ? 0 : stepCacheBytes(request, transformer.config.hidden_size)
   const decode = vae === undefined || options.outputType === 'latents' ? 0 : vae.native.memory({ height, width })

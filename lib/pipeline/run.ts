@@ -6,12 +6,12 @@ import type { NativeCancel, NativeEngine, NativeTensor } from '../native/binding
 import { abortable } from '../native/cancel.js'
 import type { Logger } from '../native/log.js'
 import { checkSeed, copyInto, copyOf, randnNative } from '../native/ops.js'
-import { Scope, readNative, toNative, type TensorData } from '../native/tensor.js'
+import { Scope, readArray, readNative, toNative, type TensorData } from '../native/tensor.js'
 import { plainOptions, type ResolvedGenerateOptions } from '../options/generate.js'
 import type { MicroBatch } from '../plan/frames.js'
 import { Video } from '../video/video.js'
 import { givenFrames, maskOf, placeFrames } from './conditioning.js'
-import { decodeBatches, decodeFrames } from './decode.js'
+import { decodeBatches, decodeFrames, framesFrom } from './decode.js'
 import { planOf } from './evaluation.js'
 import { checkFinite } from './finite.js'
 import { callHook, replacedLatents, stepEvent, type StepLatents, type StepReport } from './hooks.js'
@@ -169,6 +169,7 @@ async function sampleLatents(run: Run, text: TextConditioning, seed: bigint, giv
           return replaced
         }
   let lastStep = start.step - 1
+  let shown = 0
   let skippedSteps = 0
   const loop = {
     engine,
@@ -181,6 +182,7 @@ async function sampleLatents(run: Run, text: TextConditioning, seed: bigint, giv
     anchorGuidanceScale: anchorScaleOf(options),
     blending: options.randomizedBlending === true ? { seed, noise: () => startLatents(run, seed, shape) } : undefined,
     numInferenceSteps,
+    stagger: options.stagger ?? 0,
     fps: options.fps,
     height,
     width,
@@ -190,12 +192,13 @@ async function sampleLatents(run: Run, text: TextConditioning, seed: bigint, giv
     cancel,
     signal,
     observe,
-    report: async (report: StepReport, latents: StepLatents): Promise<void> => {
+    report: async (report: StepReport, latents: StepLatents, finished: number): Promise<void> => {
       lastStep = report.step
       if (!report.computed) skippedSteps++
       if (context.observed) context.emit({ event: stepEvent(report, latents), hold: () => latents.hold(), release: () => latents.release() })
       // Where a hook may replace the latents, the preview shows what it left.
       if (observe === undefined) await previews(report, latents.native)
+      if (context.watched && options.outputType === 'video') shown = await showFinished(run, latents.native, shown, finished)
     }
   }
   const latents = await sample(loop, start)
@@ -206,6 +209,24 @@ async function sampleLatents(run: Run, text: TextConditioning, seed: bigint, giv
   } finally {
     latents.dispose()
   }
+}
+
+/** Frames of chunks that are finished while others are sampled, micro-batch by micro-batch; returns the latent frames that have been shown. */
+async function showFinished({ options, parts, context, plan }: Run, latents: NativeTensor, shown: number, finished: number): Promise<number> {
+  const vae = requireVae(parts.vae)
+  const { latentFrames: size, frames: videoFrames } = vae.microBatch
+  // The end of the video is decoded when it is asked for.
+  if (finished >= plan.latentFrames) return shown
+  let begin = shown
+  for (; begin + size <= finished; begin += size) {
+    const pixels = vae.native.decodePixels(latents, { begin, end: begin + size, numFrames: options.numFrames, cancel: context.cancel })
+    try {
+      context.emit({ event: { type: 'frames', frames: framesFrom(await abortable(readArray(pixels), context.signal), (begin / size) * videoFrames) } })
+    } finally {
+      pixels.dispose()
+    }
+  }
+  return begin
 }
 
 /** The saved state, the given latents, or the seed's noise. */
@@ -273,10 +294,10 @@ function finish({ options, parts, context, plan, warnings }: Run, { latents, ski
     onWarning: ({ code, message }) => logger?.warn({ code }, message)
   })
   if (vae === undefined) return { video }
-  const decode = async function* (): AsyncGenerator<GenerationEvent> {
+  const decode = async function* (from: number): AsyncGenerator<GenerationEvent> {
     const begin = performance.now()
-    let done = 0
-    for await (const frames of decodeBatches({ vae, latents, numFrames }, ...context.signals)) {
+    let done = from
+    for await (const frames of decodeBatches({ vae, latents, numFrames, from }, ...context.signals)) {
       done += frames.length
       yield { type: 'decode', done, total: numFrames }
       yield { type: 'frames', frames }

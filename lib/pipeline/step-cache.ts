@@ -54,8 +54,8 @@ export class StepCache {
     this.#changed = changed
   }
 
-  /** The request of a step, which computes or goes on with what is kept. Waits for the step before it. */
-  async apply(request: EvaluationRequest, isLast: boolean): Promise<EvaluationRequest> {
+  /** The request of a step, which computes or goes on with what is kept: a chunk's first step and its last are computed. Waits for the step before it. */
+  async apply(request: EvaluationRequest, isEdge: boolean): Promise<EvaluationRequest> {
     const input = this.#transformer.native.firstInput(request)
     const before = this.#input
     this.#input = input
@@ -67,7 +67,7 @@ export class StepCache {
     }
     if (this.#changed !== undefined) await this.#tell(this.#changed, change)
     this.#residuals ??= filled(this.#engine, [...residualRows(request), this.#transformer.config.hidden_size], 0)
-    return { ...request, residuals: this.#residuals, reuseResiduals: !this.#counter.next(change, isLast) }
+    return { ...request, residuals: this.#residuals, reuseResiduals: !this.#counter.next(change, isEdge) }
   }
 
   async #tell(changed: ChangeListener, change: number | undefined): Promise<void> {

@@ -108,6 +108,13 @@ export interface TrainerOptions {
   */
   maskRatios?: MaskRatios | undefined
   /**
+  Share of videos whose chunks are each at a noise level of their own, drawn as those of videos are (of 'uniform' and of { mean, std } alike): what `stagger` of
+  generate samples. Frames at levels of their own are known from Diffusion Forcing (arXiv 2407.01392).
+
+  @default 0
+  */
+  staggerRatio?: number | undefined
+  /**
   How timesteps are drawn: 'uniform', or { mean, std } of a logit-normal distribution.
 
   @default the scheduler's: `sample_method`, `loc` and `scale` of an RFlowScheduler, else 'uniform'
@@ -155,6 +162,7 @@ const trainerOptionNames = [
   'textDropout',
   'globalTokenDropout',
   'maskRatios',
+  'staggerRatio',
   'timestepSampling',
   'contextLossWeight',
   'trainable',
@@ -181,6 +189,7 @@ export interface ResolvedTrainerOptions {
   textDropout: number
   globalTokenDropout: number
   maskRatios: MaskRatios
+  staggerRatio: number
   timestepSampling: TimestepSampling | undefined
   contextLossWeight: number
   trainable: Trainable
@@ -258,6 +267,7 @@ export function resolveTrainerOptions(options: TrainerOptions = {}): ResolvedTra
     lengths: checkLengths(options.lengths ?? [20, 40, 80]),
     globalTokenDropout: checkNumber(options.globalTokenDropout ?? 0, 'globalTokenDropout', 0, 1),
     maskRatios: checkMaskRatios(options.maskRatios ?? {}),
+    staggerRatio: checkNumber(options.staggerRatio ?? 0, 'staggerRatio', 0, 1),
     timestepSampling: options.timestepSampling === undefined ? undefined : checkTimestepSampling(options.timestepSampling),
     contextLossWeight: checkNumber(options.contextLossWeight ?? 1, 'contextLossWeight', 0, 1e6),
     ...resolveTrained(options),

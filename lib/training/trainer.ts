@@ -8,7 +8,7 @@ import { methods } from '../methods/index.js'
 import type { MethodPlan } from '../methods/index.js'
 import { verifyFile } from '../models/checksums.js'
 import { checkMask } from '../models/mask.js'
-import type { BackwardRequest } from '../native/binding.js'
+import type { BackwardRequest, NativeTensor } from '../native/binding.js'
 import { abortable, abortableCall } from '../native/cancel.js'
 import { copyOf, linearCombination } from '../native/ops.js'
 import { Scope, checkShape, readNative, toNative, toResult } from '../native/tensor.js'
@@ -36,6 +36,7 @@ import { checkFiniteLosses, Optimizer, readNumbers } from './optimizer.js'
 import type { TrainedModel } from './optimizer.js'
 import { resolveTrained, resolveTrainerOptions } from './options.js'
 import type { ResolvedTrainerOptions, Trainable, TrainerOptions } from './options.js'
+import type { Chunk } from '../plan/chunks.js'
 import { passesOf } from '../plan/passes.js'
 import { PhiloxRandom } from '../plan/random.js'
 import { latentNoise, streams } from './random.js'
@@ -94,12 +95,19 @@ interface Evaluated {
   latents: TensorData
   noise: TensorData
   noiseLevel: number
+  /** Of each chunk, where they have their own. */
+  chunkNoiseLevels?: number[] | undefined
   frameMask: number[] | undefined
   /** Its text, its global tokens, and its anchor, are left out. */
   dropped: boolean
   alone: boolean
   unanchored: boolean
   lossScale: number
+}
+
+/** Owned latent frames of a chunk, and the timestep that they are at. */
+interface TimedChunk extends Pick<Chunk, 'start' | 'end'> {
+  timestep: number
 }
 
 /** Weights that method streaming-t2v adds. */
@@ -250,11 +258,11 @@ export class Trainer {
   }
 
   #checkStreaming(): void {
-    const { lengths, maskRatios, globalTokenDropout } = this.#options
+    const { lengths, maskRatios, globalTokenDropout, staggerRatio } = this.#options
     const [shortest = 0] = lengths
     const { chunks } = this.#plan(shortest)
     if (chunks.length < 2) throw rangeError(`Expected lengths above ${this.pipeline.transformer.config.chunk_frames}, a chunk's latent frames, to train cam.* or apm.* but received ${shortest}; a chunk without one before it has nothing to read`)
-    const other = Object.values(maskRatios).some((ratio) => ratio > 0) ? 'maskRatios' : globalTokenDropout > 0 ? 'globalTokenDropout' : undefined
+    const other = Object.values(maskRatios).some((ratio) => ratio > 0) ? 'maskRatios' : globalTokenDropout > 0 ? 'globalTokenDropout' : staggerRatio > 0 ? 'staggerRatio' : undefined
     if (other !== undefined) throw rangeError(`Expected no ${other} to train cam.* or apm.*, whose videos have all chunks but one clean and no global tokens`)
   }
 
@@ -263,18 +271,25 @@ export class Trainer {
     return passesOf(chunks, { inTurn: true, blending: false, numInferenceSteps: 1 }).slice(1).map(({ frameMask }) => frameMask)
   }
 
-  /** x_t and target of a video on the engine; conditioning frames of x_t are x_0. */
-  #noisy(x0: TensorData, noise: TensorData, timestep: number, frameMask: readonly number[] | undefined, scope: Scope): Pick<BackwardRequest, 'latents' | 'target'> {
+  /** x_t and target of a video on the engine; chunks may be at timesteps of their own, conditioning frames of x_t are x_0. */
+  #noisy(x0: TensorData, noise: TensorData, timestep: number, frameMask: readonly number[] | undefined, scope: Scope, chunks: readonly TimedChunk[] = []): Pick<BackwardRequest, 'latents' | 'target'> {
     const engine = this.pipeline.engine.native
-    const terms = this.scheduler.noiseTerms(timestep)
     const clean = scope.add(engine.upload(x0.data, x0.shape))
     const epsilon = scope.add(engine.upload(noise.data, noise.shape))
-    const latents = scope.add(
-      linearCombination(engine, [
-        { factor: terms.sample, tensor: clean },
-        { factor: terms.noise, tensor: epsilon }
-      ])
-    )
+    const at = (time: number, sample: NativeTensor, drawn: NativeTensor): NativeTensor => {
+      const terms = this.scheduler.noiseTerms(time)
+      return scope.add(
+        linearCombination(engine, [
+          { factor: terms.sample, tensor: sample },
+          { factor: terms.noise, tensor: drawn }
+        ])
+      )
+    }
+    const latents = at(timestep, clean, epsilon)
+    for (const { start, end, timestep: own } of chunks) {
+      const [from, drawn, to] = [clean, epsilon, latents].map((tensor) => scope.add(engine.slice(tensor, 1, start, end))) as [NativeTensor, NativeTensor, NativeTensor]
+      engine.op('copy', { y: to, x: at(own, from, drawn) })
+    }
     frameMask?.forEach((live, frame) => {
       if (live === 1) return
       const [from, to] = [clean, latents].map((tensor) => scope.add(engine.slice(tensor, 1, frame, frame + 1)))
@@ -379,20 +394,26 @@ export class Trainer {
     const { chunks } = this.#plan(frames)
     const unanchored = this.#streaming && random.uniform() < (dropped ? anchorDropout.withText : anchorDropout.alone)
     const frameMask = this.#streaming ? random.pick(this.#turns(chunks)) : pattern === undefined ? undefined : drawMask(random, pattern, frames, chunks)
+    const staggers = options.staggerRatio > 0 && random.uniform() < options.staggerRatio
+    const chunkNoiseLevels = staggers ? drawNoiseLevels(random, chunks.length, options.timestepSampling ?? this.scheduler.timestepSampling) : undefined
     const noise = { data: latentNoise(new PhiloxRandom(options.seed, streams.noise + video, this.globalStep), [channels, frames, height, width]), shape: latents.shape }
-    return this.#evaluation({ example, latents, noise, noiseLevel, frameMask, dropped, alone, unanchored, lossScale: 1 / videos }, scope)
+    return this.#evaluation({ example, latents, noise, noiseLevel, chunkNoiseLevels, frameMask, dropped, alone, unanchored, lossScale: 1 / videos }, scope)
   }
 
-  async #evaluation({ example, latents, noise, noiseLevel, frameMask, dropped, alone, unanchored, lossScale }: Evaluated, scope: Scope): Promise<BackwardRequest> {
+  async #evaluation({ example, latents, noise, noiseLevel, chunkNoiseLevels, frameMask, dropped, alone, unanchored, lossScale }: Evaluated, scope: Scope): Promise<BackwardRequest> {
     const [, frames, height, width] = latents.shape as [number, number, number, number]
     const { chunks, keyframes, streaming } = this.#plan(frames)
     const size = { height: 8 * height, width: 8 * width }
-    const timestep = timestepOf(this.scheduler.trainingNoiseLevel(noiseLevel, { ...size, latentFrames: frames }), this.scheduler)
-    const { target, latents: noisy } = this.#noisy(latents, noise, timestep, frameMask, scope)
+    const timestepAt = (level: number): number => timestepOf(this.scheduler.trainingNoiseLevel(level, { ...size, latentFrames: frames }), this.scheduler)
+    const timed = chunkNoiseLevels?.map((level, chunk): TimedChunk => ({ ...chunks[chunk]!, timestep: timestepAt(level) }))
+    const frameTimesteps = timed?.flatMap(({ start, end, timestep: own }) => Array<number>(end - start).fill(own))
+    // Global tokens are at the time of the noisiest frame, as where `stagger` samples.
+    const timestep = frameTimesteps === undefined ? timestepAt(noiseLevel) : Math.max(...frameTimesteps.filter((_, frame) => frameMask?.[frame] !== 0))
+    const { target, latents: noisy } = this.#noisy(latents, noise, timestep, frameMask, scope, timed)
     const { text, ...instead } = await this.#text(example, dropped, scope)
     const evaluation = { chunks, keyframes: alone ? undefined : keyframes, streaming: streaming && (unanchored ? {} : streaming), fuse: false }
     return {
-      ...evaluationRequest({ latents: noisy, timestep, text: text === undefined ? {} : { text }, evaluation, fps: example.fps ?? this.pipeline.defaults.fps, ...size, frameMask }),
+      ...evaluationRequest({ latents: noisy, timestep, frameTimesteps, text: text === undefined ? {} : { text }, evaluation, fps: example.fps ?? this.pipeline.defaults.fps, ...size, frameMask }),
       ...instead,
       target,
       contextLossWeight: this.#options.contextLossWeight,

@@ -50,11 +50,12 @@ describe('native code has no schedule', () => {
     expect(files.flatMap((file) => code(file).split('\n').filter((line) => words.test(line)).map((line) => `${file}: ${line.trim()}`))).toEqual([])
   })
 
-  // t_embedder takes the time codes of one evaluation: the timestep, and 0 for conditioning frames; in training those of each video of a batch.
+  // t_embedder takes the time codes of one evaluation: the timestep, 0 for conditioning frames, and what frames have of their own; in training those of each video of a
+  // batch.
   test('`timesteps` names the time codes of one evaluation and nothing else', () => {
     const lines = files.flatMap((file) => code(file).split('\n').filter((line) => /\btimesteps\b/.test(line)).map((line) => ({ file: file.replaceAll('\\', '/'), line: line.trim() })))
     expect(new Set(lines.map(({ file }) => file))).toEqual(new Set(['csrc/models/denoise.cpp', 'csrc/models/dit.cpp', 'csrc/models/dit.h']))
-    for (const { line } of lines) expect(line).toMatch(/time_vector\(|embed\(timesteps|^std::vector<float> timesteps, fps;$|timesteps\.push_back\((static_cast<float>\(r->timestep\)|0)\)/)
+    for (const { line } of lines) expect(line).toMatch(/time_vector\(|embed\(timesteps|^std::vector<float> timesteps, fps;$|timesteps\.push_back\(static_cast<float>\(time\)\)/)
   })
 
   test('one evaluation takes one timestep: a list is refused at once', async () => {

@@ -97,6 +97,8 @@ expectTypeOf<GenerateOptions>().toEqualTypeOf<{
   anchorGuidanceScale?: number | undefined
   randomizedBlending?: boolean | undefined
   fusion?: Fusion | undefined
+  stagger?: number | undefined
+  globalTokenMemory?: boolean | undefined
   stepCache?: StepCacheOption | undefined
   chunksInFlight?: number | undefined
   outputType?: 'video' | 'latents' | undefined
@@ -111,7 +113,7 @@ expectTypeOf<GenerateOptions>().toEqualTypeOf<{
 }>()
 
 expectTypeOf<ComputeType>().toEqualTypeOf<'auto' | 'float32' | 'bfloat16' | 'int8'>()
-expectTypeOf<TransformerPart>().toEqualTypeOf<'cam' | 'apm' | 'fusion'>()
+expectTypeOf<TransformerPart>().toEqualTypeOf<'cam' | 'apm' | 'fusion' | 'memory'>()
 expectTypeOf<Device>().toEqualTypeOf<'auto' | 'cpu' | 'cuda' | `cuda:${number}` | 'cuda-emu' | 'cuda-ptx'>()
 expectTypeOf<LoadProgress>().toEqualTypeOf<{ component: string; done: number; total: number }>()
 expectTypeOf<keyof Limits>().toEqualTypeOf<'headerBytes' | 'tensors' | 'nameBytes' | 'rank' | 'jsonDepth' | 'configBytes' | 'tokenizerBytes' | 'imagePixels' | 'promptBytes' | 'numFrames' | 'pixels'>()
@@ -144,6 +146,7 @@ expectTypeOf<GenerateCallOptions>().toExtend<ModelOptions>()
 expectTypeOf<DenoiseOptions<TensorData>>().toEqualTypeOf<{
   latents: TensorData
   timestep: number
+  frameTimesteps?: ArrayLike<number> | undefined
   promptEmbeds: TensorLike
   negativePromptEmbeds?: TensorLike | undefined
   fps?: number | undefined

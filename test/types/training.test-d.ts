@@ -90,6 +90,7 @@ expectTypeOf<Omit<TrainerOptions, 'trainable'>>().toEqualTypeOf<{
   textDropout?: number | undefined
   globalTokenDropout?: number | undefined
   maskRatios?: Partial<Record<Share, number>> | undefined
+  staggerRatio?: number | undefined
   timestepSampling?: 'uniform' | { mean: number; std: number } | undefined
   contextLossWeight?: number | undefined
   seed?: number | bigint | undefined
