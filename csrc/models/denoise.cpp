@@ -117,10 +117,10 @@ static void add_streaming(Ops& ops, const Transformer& m, const std::vector<cons
 }
 
 // §3.1–§3.4 for one text of each video [B, L, D], of which the VIN reads the first vin_rows rows (0: all): everything
-// that the chunks share. tokens [B, N, S, C]; `seen`: what the VIN reads.
+// that the chunks share. tokens [B, N, S, C]; `seen`: what the VIN reads; memory [B, G, d] or absent.
 static DitInputs shared_inputs(Ops& ops, const Transformer& m, const std::vector<const DenoiseRequest*>& videos,
                                const Tensor& tokens, const Tensor& seen, const Tensor& text, int64_t vin_rows,
-                               const Tensor& finite_flag, DenoiseTrace* trace) {
+                               const Tensor& memory, const Tensor& finite_flag, DenoiseTrace* trace) {
     const DenoiseRequest& first = *videos.front();
     const int64_t B = static_cast<int64_t>(videos.size()), N = tokens.size(1);
     DitInputs in;
@@ -151,9 +151,16 @@ static DitInputs shared_inputs(Ops& ops, const Transformer& m, const std::vector
         const int64_t C = in.t_vec.size(1);
         const Tensor noisy =
             contiguous(ops, in.t_vec.reshape({B, in.t_vec.size(0) / B, C}).slice(1, 0, 1)).reshape({B, C});
-        const GlobalTokens z =
-            read_video(ops, m, seen, first.keyframes, vin_rows ? contiguous(ops, text.slice(1, 0, vin_rows)) : text,
-                       noisy, finite_flag);
+        const Tensor own_text = vin_rows ? contiguous(ops, text.slice(1, 0, vin_rows)) : text;
+        Tensor before = first.reads_memory ? memory : Tensor();
+        if (first.remembers_itself) {
+            Tape* const tape = ops.tape;
+            ops.tape = nullptr;
+            before = read_video(ops, m, seen, first.keyframes, own_text, noisy, finite_flag).tokens;
+            ops.tape = tape;
+        }
+        const GlobalTokens z = read_video(ops, m, seen, first.keyframes, own_text, noisy, finite_flag, before);
+        if (memory) copy_into(ops, memory, z.tokens);
         in.global_tokens = z.projected;
         if (trace) {
             trace->global_tokens = z.tokens.rows();
@@ -171,7 +178,7 @@ void forward(Ops& ops, const Transformer& m, const DenoiseRequest& request, cons
     DenoiseRequest r = request;
     r.use_global_tokens = false;
     const Tensor tokens = video_tokens(ops, m, r.latents, 1, r.height, r.width);
-    const DitInputs in = shared_inputs(ops, m, {&r}, tokens, tokens, one_of_batch(r.text), 0, {}, nullptr);
+    const DitInputs in = shared_inputs(ops, m, {&r}, tokens, tokens, one_of_batch(r.text), 0, {}, {}, nullptr);
     copy_into(ops, output,
               denoise_chunk(ops, m, in, {0, 0, r.latents.size(1)}, m.config.out_channels(), r.latents.size(2),
                             r.latents.size(3), true, {}));
@@ -181,7 +188,7 @@ Tensor first_input(Ops& ops, const Transformer& m, const DenoiseRequest& request
     DenoiseRequest r = request;
     r.reuse_residuals = true;
     const Tensor tokens = video_tokens(ops, m, r.latents, 1, r.height, r.width);
-    return first_input(ops, m, shared_inputs(ops, m, {&r}, tokens, tokens, {}, 0, {}, nullptr));
+    return first_input(ops, m, shared_inputs(ops, m, {&r}, tokens, tokens, {}, 0, {}, {}, nullptr));
 }
 
 // A product of up to so many rows may sum in another order than one of more (csrc/cpu/linear.cpp).
@@ -201,6 +208,7 @@ static DitInputs for_chunk(const DitInputs& in, const std::vector<Range>& ranges
 PlanKey plan_key(const Transformer& m, const DenoiseRequest& r) {
     PlanKey key("denoise", m.weights.id());
     key.add(r.latents).add(r.text).add(r.negative_text).add(r.global_tokens_from).add(r.frame_mask);
+    key.add(r.memory).add(r.reads_memory).add(r.remembers_itself);
     key.add(r.residuals).add(r.reuse_residuals).add(r.fuse_overlaps);
     key.add(times_of_rows(r));
     key.add(r.use_global_tokens)
@@ -242,8 +250,9 @@ void denoise(Ops& ops, const Transformer& m, const DenoiseRequest& r, const Tens
     std::vector<DitInputs> inputs;
     for (int64_t branch = 0; branch < branches; branch++) {
         const Branch& b = list[static_cast<size_t>(branch)];
-        inputs.push_back(shared_inputs(ops, m, {&r}, tokens, seen, one_of_batch(b.text), b.vin_rows, flag(branch, 0),
-                                       branch ? nullptr : trace));
+        const Tensor memory = r.memory ? r.memory.slice(0, branch, branch + 1) : Tensor();
+        inputs.push_back(shared_inputs(ops, m, {&r}, tokens, seen, one_of_batch(b.text), b.vin_rows, memory,
+                                       flag(branch, 0), branch ? nullptr : trace));
         if (r.streaming && !r.reuse_residuals) add_streaming(ops, m, {&r}, r.latents, b.anchored, inputs.back());
     }
 
@@ -333,7 +342,8 @@ bool same_shape(const DenoiseRequest& a, const DenoiseRequest& b) {
     };
     return a.latents.shape() == b.latents.shape() && a.height == b.height && a.width == b.width &&
            std::equal(a.chunks.begin(), a.chunks.end(), b.chunks.begin(), b.chunks.end(), same_chunk) &&
-           a.use_global_tokens == b.use_global_tokens && a.keyframes == b.keyframes && a.streaming == b.streaming &&
+           a.use_global_tokens == b.use_global_tokens && a.remembers_itself == b.remembers_itself &&
+           a.keyframes == b.keyframes && a.streaming == b.streaming &&
            // The chunk whose turn it is in one is that of the other.
            (!a.streaming || a.frame_mask == b.frame_mask);
 }
@@ -358,7 +368,7 @@ void denoise_loss(Ops& ops, const Transformer& m, const std::vector<LossRequest>
     }
     const Tensor latents = B == 1 ? first.latents : concatenate(ops, parts, 1),
                  tokens = video_tokens(ops, m, latents, B, first.height, first.width);
-    DitInputs in = shared_inputs(ops, m, videos, tokens, tokens, text, first.vin_text_rows, {}, nullptr);
+    DitInputs in = shared_inputs(ops, m, videos, tokens, tokens, text, first.vin_text_rows, {}, {}, nullptr);
     if (first.streaming) add_streaming(ops, m, videos, latents, true, in);
     Tensor before;  // where fusion learns, what the chunk before predicts
     for (size_t i = 0; i < first.chunks.size(); i++) {

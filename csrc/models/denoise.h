@@ -25,8 +25,13 @@ struct DenoiseRequest {
     FrameAttention attention;         // other than whole: one chunk of all frames, no global tokens, not in training
     std::vector<uint8_t> frame_mask;  // [N] or empty
     Tensor global_tokens_from;        // latents that the VIN reads instead
-    Tensor residuals;                 // [branches, residual_rows(), C]: what the blocks added to each chunk; or absent
-    bool reuse_residuals = false;     // they are read, in place of captions, VIN and blocks; else they are written
+    // Global tokens of each branch [branches, G, d], or absent: those of the evaluation before are read, and those of
+    // this one are written.
+    Tensor memory;
+    bool reads_memory = false;
+    bool remembers_itself = false;  // in training: the memory is what the VIN makes of this evaluation without one
+    Tensor residuals;               // [branches, residual_rows(), C]: what the blocks added to each chunk; or absent
+    bool reuse_residuals = false;   // they are read, in place of captions, VIN and blocks; else they are written
     std::vector<Range> chunk_text, chunk_negative_text;     // rows of text per chunk; empty: all
     int64_t vin_text_rows = 0, vin_negative_text_rows = 0;  // the VIN reads the first so many rows of text; 0: all
     // methods.md §5, without global tokens: chunks read the frames before them through cam.* and a latent frame through

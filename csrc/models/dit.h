@@ -10,11 +10,11 @@ struct Range {
 
 // What all chunks of one evaluation share; of one video (B = 1), or of a batch of equal shape that trains together.
 struct DitInputs {
-    Tensor video_tokens;              // [B, N, S, C], §3.2
-    Tensor t_vec;                     // [levels · B, C]: of t, and of the other times that frames have
-    Tensor mod;                       // t_block.1(SiLU(t_vec)) [levels · B, 6C]
-    Tensor captions;                  // y_proj(text) [B, L, C]
-    Tensor global_tokens;             // z [B, G, C] or absent
+    Tensor video_tokens;   // [B, N, S, C], §3.2
+    Tensor t_vec;          // [levels · B, C]: of t, and of the other times that frames have
+    Tensor mod;            // t_block.1(SiLU(t_vec)) [levels · B, 6C]
+    Tensor captions;       // y_proj(text) [B, L, C]
+    Tensor global_tokens;  // z [B, G, C] or absent
     // Times that a video's rows have: t of the global tokens, then those of frames that have another (with a frame mask
     // the second is 0, of conditioning frames); and which of them each frame has [B · N].
     int32_t levels = 1;

@@ -9,6 +9,8 @@ static VinConfig vin_config(ConfigReader& read) {
     c.num_heads = read.integer("num_heads", 1, 1024);
     c.num_blocks = read.integer("num_blocks", 0, 256, 4);
     read.number("keyframe_interval", 1e-3, 3600, 1);  // seconds
+    c.memory = read["memory"].boolean_or(false);
+    if (c.memory) read.keep("memory", true);
     if (c.dim % c.num_heads != 0 || c.dim / c.num_heads > 512)
         read["num_heads"].fail("a divisor of vin.dim ", c.dim, " with heads of at most 512");
     return c;
@@ -154,6 +156,12 @@ static void list_weights(WeightList& list, const TransformerConfig& c, Transform
         mlp(m.apm.anchor, "apm.fc1", "apm.fc2", C, C, C);
         cross_attention(m.apm.mix, "apm.mix", Init::xavier);
         list.add(m.apm.alpha, {"apm.alpha", {c.depth * c.blocks_per_layer()}, Init::zero});
+    }
+    if (c.has_vin && c.vin.memory) {
+        const int64_t d = c.vin.dim;
+        mlp(m.vin.memory.mlp, "vin.memory.fc1", "vin.memory.fc2", d, d, 4 * d);
+        list.add(m.vin.memory.norm.weight, {"vin.memory.norm.weight", {d}, Init::zero});
+        list.add(m.vin.memory.norm.bias, {"vin.memory.norm.bias", {d}, Init::zero});
     }
     if (c.has_fusion) list.add(m.fusion_offsets, {"fusion.offsets", {c.in_channels, fusion_places}, Init::zero});
 }

@@ -14,6 +14,7 @@ enum class Layout { factorised, hybrid, full };
 
 struct VinConfig {
     int64_t num_global_tokens = 0, dim = 0, num_heads = 0, num_blocks = 4;
+    bool memory = false;
 };
 
 // config.json of model.md §2; `resolved` has the keys that nothing in C++ computes with, too.
@@ -68,6 +69,11 @@ struct VinWeights {
     } encoder;
     Layer text_proj, t_block, out_proj;
     std::vector<TransformerBlock> blocks;
+    // What the global tokens take over from those of the evaluation before (methods.md §6).
+    struct {
+        MlpWeights mlp;
+        Layer norm;  // weight and bias [d]
+    } memory;
 };
 
 // The conditional attention module of streaming-t2v (methods.md §5). Its tensors are named as those that they begin as

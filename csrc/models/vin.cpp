@@ -18,10 +18,23 @@ static Tensor learned_tokens(Ops& ops, const Transformer& m, int64_t videos) {
     return videos == 1 ? one : concatenate(ops, std::vector<Tensor>(static_cast<size_t>(videos), one));
 }
 
+// The latent self-conditioning of RIN (arXiv 2212.11972; methods.md §6):
+// Z0 + γ · LN(M) + β, M = memory + fc2(gelu(fc1(LN(memory)))), γ and β 0 at the start.
+static Tensor remembering_tokens(Ops& ops, const Transformer& m, const Tensor& memory) {
+    const Tensor Z0 = learned_tokens(ops, m, memory.size(0));
+    const Layer& norm = m.vin.memory.norm;
+    const int64_t d = m.config.vin.dim;
+    Epilogue plus_memory;
+    plus_memory.residual = memory;
+    const Tensor M = mlp(ops, layer_norm(ops, memory), m.vin.memory.mlp, VIN_ACTIVATION_GELU, plus_memory);
+    return add(ops, gated_residual(ops, layer_norm(ops, M), norm.weight.reshape({1, d}), {}, Z0),
+               norm.bias.reshape({1, 1, d}));
+}
+
 // §3.3; `seen` receives the attention weights of one video when somebody wants to look at them.
-static Tensor encode(Ops& ops, const Transformer& m, const Tensor& keys, Tensor* seen) {
+static Tensor encode(Ops& ops, const Transformer& m, const Tensor& keys, const Tensor& memory, Tensor* seen) {
     const int heads = static_cast<int>(m.config.vin.num_heads);
-    const Tensor Z0 = learned_tokens(ops, m, keys.size(0));
+    const Tensor Z0 = memory ? remembering_tokens(ops, m, memory) : learned_tokens(ops, m, keys.size(0));
     const Tensor q = linear(ops, layer_norm(ops, Z0), m.vin.encoder.attn.q_linear);
     const Tensor kv = linear(ops, layer_norm(ops, keys), m.vin.encoder.attn.kv_linear);  // [B, keys, 2d]
     const Tensor &q_norm = m.vin.encoder.q_norm, &k_norm = m.vin.encoder.k_norm;
@@ -73,9 +86,9 @@ static Tensor process(Ops& ops, const Transformer& m, const TransformerBlock& bl
 
 GlobalTokens read_video(Ops& ops, const Transformer& m, const Tensor& video_tokens,
                         const std::vector<int64_t>& keyframes, const Tensor& text, const Tensor& t_vec,
-                        const Tensor& finite_flag) {
-    const Tensor encoded = checkpoint(ops, [&m, video_tokens, keyframes](Ops& ops) {
-        return encode(ops, m, keyframe_tokens(ops, video_tokens, keyframes), nullptr);
+                        const Tensor& finite_flag, const Tensor& memory) {
+    const Tensor encoded = checkpoint(ops, [&m, video_tokens, keyframes, memory](Ops& ops) {
+        return encode(ops, m, keyframe_tokens(ops, video_tokens, keyframes), memory, nullptr);
     });
     Tensor Y = concatenate(ops, {encoded, linear(ops, text, m.vin.text_proj)}, 1);  // [Z ; text_proj(text)]
     const Tensor mod = linear(ops, silu(ops, t_vec), m.vin.t_block), group = video_of_rows(ops, Y);  // mod [B, 6d]
@@ -91,7 +104,7 @@ GlobalTokens read_video(Ops& ops, const Transformer& m, const Tensor& video_toke
 GlobalAttention global_attention(Ops& ops, const Transformer& m, const Tensor& video_tokens,
                                  const std::vector<int64_t>& keyframes, const Tensor& text, const Tensor& t_vec) {
     GlobalAttention seen;
-    const Tensor Z = encode(ops, m, keyframe_tokens(ops, video_tokens, keyframes), &seen.encoder);
+    const Tensor Z = encode(ops, m, keyframe_tokens(ops, video_tokens, keyframes), {}, &seen.encoder);
     Tensor Y = concatenate(ops, {Z, linear(ops, text, m.vin.text_proj)}, 1);
     const Tensor mod = linear(ops, silu(ops, t_vec), m.vin.t_block);
     for (const TransformerBlock& block : m.vin.blocks) {

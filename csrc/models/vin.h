@@ -12,10 +12,11 @@ struct GlobalTokens {
     Tensor projected;  // z [B, G, C], what the chunks see
 };
 
-// video_tokens [B, N, S, C]; text [B, L, D]; t_vec [B, C]. finite_flag i32 [1] may be absent.
+// video_tokens [B, N, S, C]; text [B, L, D]; t_vec [B, C]. finite_flag i32 [1] may be absent. memory [B, G, d]: tokens
+// of an earlier evaluation, which have no gradient, or absent.
 GlobalTokens read_video(Ops& ops, const Transformer& model, const Tensor& video_tokens,
                         const std::vector<int64_t>& keyframes, const Tensor& text, const Tensor& t_vec,
-                        const Tensor& finite_flag);
+                        const Tensor& finite_flag, const Tensor& memory = {});
 
 // Attention per head of one video, for pictures: encoder [heads, G, keys], one [heads, G + L, G + L] per processor
 // block.

@@ -10,6 +10,7 @@ DenoiseRequest PendingEvaluation::with(const std::function<Tensor(const Operand&
     if (text) r.text = tensor_of(text);
     if (negative_text) r.negative_text = tensor_of(negative_text);
     if (global_tokens_from) r.global_tokens_from = tensor_of(global_tokens_from);
+    if (memory) r.memory = tensor_of(memory);
     if (residuals) r.residuals = tensor_of(residuals);
     return r;
 }
@@ -207,6 +208,22 @@ static std::vector<int64_t> overlap_cuts_from_js(const Napi::Object& object, con
     return cuts;
 }
 
+static void memory_from_js(const Napi::Object& object, const Transformer& m, PendingEvaluation& p, Given given) {
+    DenoiseRequest& r = p.request;
+    p.memory = optional_operand(object, "memory", given);
+    r.reads_memory = flag(object, "readsMemory", false);
+    r.remembers_itself = flag(object, "remembersItself", false);
+    if (!p.memory && !r.remembers_itself) return;
+    if (!r.use_global_tokens) throw Error("VIN_INVALID", "Expected keyframes beside memory, which is of global tokens");
+    if (!m.config.vin.memory)
+        throw Error("VIN_MISSING_COMPONENT", "Expected weights named vin.memory.* but this model has none",
+                    {{"component", "vin.memory.*"}});
+    const Shape kept = {guidance_branches(r, static_cast<bool>(p.negative_text)), m.config.vin.num_global_tokens,
+                        m.config.vin.dim};
+    if (p.memory && p.memory.shape != kept)
+        throw invalid("Expected memory of shape ", kept, " but received ", p.memory.shape);
+}
+
 PendingEvaluation evaluation_from_js(const Napi::Object& object, const Transformer& m, Given given) {
     PendingEvaluation p;
     p.latents = operand_from_js(object, "latents", given);
@@ -244,6 +261,7 @@ PendingEvaluation evaluation_from_js(const Napi::Object& object, const Transform
     r.chunk_negative_text = ranges_from_js(object, "chunkNegativeText", r.chunks.size(), negative_rows);
     r.vin_text_rows = rows_from_js(object, "vinTextRows", rows);
     r.vin_negative_text_rows = rows_from_js(object, "vinNegativeTextRows", negative_rows);
+    memory_from_js(object, m, p, given);
     p.residuals = optional_operand(object, "residuals", given);
     r.reuse_residuals = flag(object, "reuseResiduals", false);
     const Shape kept = {guidance_branches(r, static_cast<bool>(p.negative_text)), residual_rows(r, p.latents.shape),

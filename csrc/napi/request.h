@@ -23,7 +23,7 @@ enum class Given { tensors, tensors_without_text, shapes };
 
 struct PendingEvaluation {
     DenoiseRequest request;  // all but the tensors
-    Operand latents, text, negative_text, global_tokens_from, residuals;
+    Operand latents, text, negative_text, global_tokens_from, memory, residuals;
     int tasks_in_flight = 0;
     std::shared_ptr<Cancel> cancel;
 

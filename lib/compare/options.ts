@@ -21,7 +21,7 @@ import type { CompareRow, PromptEmbeds } from './row.js'
 export const sharedNames = ['numInferenceSteps', 'guidanceScale', 'width', 'height', 'fps', 'scheduler', 'negativePrompt', 'chunkFrames', 'contextFrames', 'keyframeInterval', 'fusion', 'stepCache'] as const
 
 /** Options that a variant of a method may have of its own. */
-export const variantNames = ['numInferenceSteps', 'guidanceScale', 'chunkFrames', 'contextFrames', 'keyframeInterval', 'stagger', 'fusion', 'stepCache', 'anchorGuidanceScale', 'randomizedBlending'] as const
+export const variantNames = ['numInferenceSteps', 'guidanceScale', 'chunkFrames', 'contextFrames', 'keyframeInterval', 'stagger', 'globalTokenMemory', 'fusion', 'stepCache', 'anchorGuidanceScale', 'randomizedBlending'] as const
 
 /** What a model may lack of what methods and metrics need. */
 export type ModelPart = 'vae' | 'vin' | TransformerPart

@@ -1,6 +1,7 @@
 // The denoiser: an STDiT3-like backbone in one of three attention layouts and, where the checkpoint has `vin.*`, a Video Interface Network.
 
 import { checkInteger, checkNames, checkNumber, checkSignal } from '../check.js'
+import { rangeError } from '../errors.js'
 import type { Config } from '../native/binding.js'
 import { withCancel } from '../native/cancel.js'
 import { checkSeed, gatherRows } from '../native/ops.js'
@@ -21,6 +22,8 @@ export interface VinConfig {
   num_blocks: number
   /** Seconds. */
   keyframe_interval: number
+  /** It has `vin.memory.*`, by which global tokens take over from those of the step before. */
+  memory?: boolean
 }
 
 /** config.json of a transformer, with the defaults of model.md §2. */
@@ -72,10 +75,14 @@ export interface ForwardOptions<T extends TensorLike = TensorLike> {
   signal?: AbortSignal | undefined
 }
 
-/** The config with the parts that were asked for, and those of them that it did not have. */
+/** The config with the parts that were asked for, and the beginnings of the names of weights that it did not have. */
 function withParts(config: Config, { options }: Opened): { config: Config; added: readonly string[] } {
-  const added = (options.addParts ?? []).filter((part) => config[part] !== true)
-  return { config: added.length === 0 ? config : { ...config, ...Object.fromEntries(added.map((part) => [part, true])) }, added }
+  const vin = config['vin'] as Config | undefined
+  const added = (options.addParts ?? []).filter((part) => (part === 'memory' ? vin?.['memory'] : config[part]) !== true)
+  if (added.length === 0) return { config, added }
+  if (added.includes('memory') && (vin === undefined || vin === null)) throw rangeError("Expected a model with a VIN for addParts 'memory' but its config has none")
+  const whole = { ...config, ...Object.fromEntries(added.filter((part) => part !== 'memory').map((part) => [part, true])) }
+  return { config: added.includes('memory') ? { ...whole, vin: { ...vin, memory: true } } : whole, added: added.map((part) => (part === 'memory' ? 'vin.memory' : part)) }
 }
 
 export class Transformer extends Component<'transformer'> {

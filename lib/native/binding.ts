@@ -88,6 +88,9 @@ export interface EvaluationRequest<T = NativeTensor> {
   /** The VIN reads the first so many rows of `text` (and of `negativeText`); what follows them is for chunks alone. Absent: all rows. */
   vinTextRows?: number | undefined
   vinNegativeTextRows?: number | undefined
+  /** Global tokens of each branch [branches, G, d] (methods.md §6): with `readsMemory` those of the evaluation before are read, and those of this one are written. */
+  memory?: T | undefined
+  readsMemory?: boolean | undefined
   /** What the blocks add to each chunk [branches, rows of all chunks, C]: written, or with `reuseResiduals` added again in place of captions, VIN and blocks. */
   residuals?: T | undefined
   reuseResiduals?: boolean | undefined
@@ -174,6 +177,8 @@ export interface BackwardRequest extends EvaluationRequest {
   ids?: number[] | undefined
   /** Instead of either: the first so many rows of y_embedding. */
   nullText?: number | undefined
+  /** The VIN reads the video twice: the tokens of the first time, without gradients, are the memory of the second (methods.md §6). */
+  remembersItself?: boolean | undefined
   contextLossWeight: number
   /** Factor of this video's loss in the summed gradient (1 / videos of the step). */
   lossScale: number

@@ -153,6 +153,13 @@ export interface GenerateOptions extends ChunkOptions {
   */
   stagger?: number | undefined
   /**
+  Of method 'vin', on a model with `vin.memory.*`: the global tokens of each step go on from those of the step before, as the latents of RIN do (arXiv 2212.11972).
+
+  @default false
+  @throws ERR_VIN_MISSING_COMPONENT on a checkpoint without `vin.memory.*`; TypeError for another method
+  */
+  globalTokenMemory?: boolean | undefined
+  /**
   Leaves out evaluations where little changes from step to step, and adds again what the blocks of the transformer added in the last one that was computed (TeaCache,
   arXiv 2411.19108). 'slow' skips few, 'fast' more; a number is what may change before a step is computed again (0.1 and 0.2 are the two names; 0 skips none).
   The first and the last step are always computed. How much a change of the input tells of the prediction is a polynomial of the checkpoint's.
@@ -274,6 +281,7 @@ export const generateRules = {
     check: (value, name) => checkInteger(value, name, 0, 1000),
     flag: flag('stagger', 'number', 'n', 'steps by which each chunk is behind the one before it', '0')
   },
+  globalTokenMemory: { check: checkBoolean },
   stepCache: {
     check: checkStepCache,
     flag: flag('step-cache', 'number or text', 'name', 'leaves out evaluations where little changes: off, slow, fast or a threshold', 'off')
@@ -371,6 +379,7 @@ export function resolveGenerateOptions(options: GenerateOptions, context: Genera
   const numInferenceSteps = options.numInferenceSteps ?? defaults.numInferenceSteps
   const { stagger = 0 } = options
   if (stagger > 0 && !method.staggers) throw typeError(`Expected method 'vin' or 'independent' beside stagger but received '${method.name}'`)
+  if (options.globalTokenMemory === true && !method.globalTokens) throw typeError(`Expected method 'vin' beside globalTokenMemory but received '${method.name}'`)
   if (stagger > numInferenceSteps) throw rangeError(`Expected stagger of at most numInferenceSteps ${numInferenceSteps} but received ${stagger}`)
   const perSecond = (fps * microBatch.latentFrames) / microBatch.frames
   const given = Object.fromEntries(generateOptionNames.map((name) => [name, options[name]])) as unknown as AsGiven

@@ -19,7 +19,7 @@ export interface LoadProgress {
 /** Parts of a transformer that method 'streaming-t2v' needs beside the backbone (methods.md §5). */
 export const streamingParts = ['cam', 'apm'] as const
 /** Parts of a transformer beside backbone and VIN. */
-export const transformerParts = [...streamingParts, 'fusion'] as const
+export const transformerParts = [...streamingParts, 'fusion', 'memory'] as const
 export type TransformerPart = (typeof transformerParts)[number]
 
 export interface ModelOptions {
@@ -55,8 +55,8 @@ export interface ModelOptions {
   queueLimit?: number | undefined
   /**
   Parts that the transformer gets untrained where its checkpoint has none of them, always with the same values: 'cam', which begins as a copy of the first half of
-  its layers, and 'apm', both of method 'streaming-t2v'; 'fusion', the weights of `fusion: { weights: 'learned' }`. Untrained they change nothing; `Trainer` trains them
-  (`trainable: 'cam'`, `'apm'`, `'fusion'`), and `save` writes them.
+  its layers, and 'apm', both of method 'streaming-t2v'; 'fusion', the weights of `fusion: { weights: 'learned' }`; 'memory', the `vin.memory.*` of `globalTokenMemory`, for a model with a VIN. Untrained they change nothing; `Trainer` trains
+  them (`trainable: 'cam'`, `'apm'`, `'fusion'`; 'memory' with `vin.*`, by its option `globalTokenMemory`), and `save` writes them.
 
   @default none
   */
@@ -96,7 +96,7 @@ function checkComputeType(value: unknown, name: string): ComputeType {
 }
 
 function checkParts(value: unknown, name: string): readonly TransformerPart[] {
-  if (!Array.isArray(value)) throw expected("an array of 'cam', 'apm' and 'fusion'", name, value, 'type')
+  if (!Array.isArray(value)) throw expected("an array of 'cam', 'apm', 'fusion' and 'memory'", name, value, 'type')
   return value.map((part: unknown) => checkOneOf(part, name, transformerParts))
 }
 

@@ -31,6 +31,12 @@ export function requireStreaming({ config }: Transformer, what: string): void {
 }
 
 /** @throws ERR_VIN_MISSING_COMPONENT saying how to get them */
+export function requireMemory({ config, hasGlobalTokens }: Transformer, what: string): void {
+  if (hasGlobalTokens && config.vin?.memory === true) return
+  throw missingComponent('vin.memory', `Expected the weights vin.memory.* for ${what} but the checkpoint has none; open it with addParts: ['memory'] and train them (Trainer, globalTokenMemory: 0.9), or leave ${what} out`)
+}
+
+/** @throws ERR_VIN_MISSING_COMPONENT saying how to get them */
 export function requireFusion({ config }: Transformer, what: string): void {
   if (config.fusion === true) return
   throw missingComponent('fusion', `Expected the weights fusion.* for ${what} but the checkpoint has none; open it with addParts: ['fusion'] and train them (Trainer, trainable: 'fusion'), or use weights 'linear'`)
@@ -65,16 +71,19 @@ export interface EvaluationParts<T> {
   anchorGuidanceScale?: number | undefined
   frameMask?: readonly number[] | undefined
   globalTokensFrom?: T | undefined
+  /** Global tokens of the evaluation before, where `readsMemory` says that there was one; then those of this one. */
+  memory?: T | undefined
+  readsMemory?: boolean | undefined
   chunksInFlight?: number | undefined
   cancel?: NativeCancel | undefined
 }
 
 /** The native request; with shapes for tensors, that of its dry run. */
 export function evaluationRequest<T = NativeTensor>(parts: EvaluationParts<T>): EvaluationRequest<T> {
-  const { latents, timestep, frameTimesteps, text, evaluation, fps, height, width, anchorGuidanceScale, frameMask, globalTokensFrom, chunksInFlight, cancel } = parts
+  const { latents, timestep, frameTimesteps, text, evaluation, fps, height, width, anchorGuidanceScale, frameMask, globalTokensFrom, memory, readsMemory, chunksInFlight, cancel } = parts
   const { chunks, keyframes, attention, fuse, fusionWeights, overlapCuts } = evaluation
   const streaming = evaluation.streaming && { ...evaluation.streaming, anchorGuidanceScale }
-  return { latents, timestep, frameTimesteps, ...text, fps, height, width, chunks, keyframes, attention, streaming, fuse, fusionWeights, overlapCuts, frameMask, globalTokensFrom, chunksInFlight, cancel }
+  return { latents, timestep, frameTimesteps, ...text, fps, height, width, chunks, keyframes, attention, streaming, fuse, fusionWeights, overlapCuts, frameMask, globalTokensFrom, memory, readsMemory, chunksInFlight, cancel }
 }
 
 /** The request of pipeline.denoise; tensors it makes belong to the scope. */

@@ -12,6 +12,7 @@ import type { Fusion } from '../plan/fusion.js'
 import { passesOf } from '../plan/passes.js'
 import type { Scheduler, TimestepSize } from '../schedulers/index.js'
 import { evaluationRequest } from './evaluation.js'
+import { GlobalTokenMemory } from './global-token-memory.js'
 import { StepLatents, type StepReport } from './hooks.js'
 import { Staggered } from './staggered.js'
 import type { StepCache } from './step-cache.js'
@@ -36,6 +37,8 @@ export interface LoopOptions {
   height: number
   width: number
   chunksInFlight: number | undefined
+  /** Global tokens go on from those of the step before. */
+  globalTokenMemory: boolean
   /** A cache for one pass; absent: every step is computed. */
   stepCache: () => StepCache | undefined
   /** [N]: 0 for conditioning frames, which stay as they are. Absent: all are denoised. */
@@ -60,6 +63,7 @@ export interface LoopStart {
 export interface Carried {
   scheduler: Record<string, TensorData>
   stepCache: Record<string, TensorData>
+  globalTokenMemory: Record<string, TensorData>
 }
 
 /** Runs of frames with mask 0: [begin, end). */
@@ -124,9 +128,11 @@ export async function sample(options: LoopOptions, start: LoopStart): Promise<Na
     return report
   }
   let cache: StepCache | undefined
+  const memory = options.globalTokenMemory ? new GlobalTokenMemory(options.transformer) : undefined
+  if (start.carried !== undefined) memory?.restore(start.carried.globalTokenMemory)
   const carried = async (): Promise<Carried> => {
     const state = Object.entries((staggered ?? scheduler).state()).map(async ([name, tensor]) => [name, await readNative(tensor)] as const)
-    return { scheduler: Object.fromEntries(await Promise.all(state)), stepCache: (await cache?.state()) ?? {} }
+    return { scheduler: Object.fromEntries(await Promise.all(state)), stepCache: (await cache?.state()) ?? {}, globalTokenMemory: (await memory?.state()) ?? {} }
   }
   try {
     for (const pass of passes) {
@@ -155,7 +161,8 @@ export async function sample(options: LoopOptions, start: LoopStart): Promise<Na
         const evaluation = blended === undefined ? method.evaluation(plan, step, numInferenceSteps, options.fusion, turn) : blended.evaluation(plan, step, blended.seed)
         const own = staggered?.step(step) ?? { timestep: scheduler.timesteps[step] ?? NaN, evaluation, frameMask, isEdge: step === numInferenceSteps - 1 }
         const { timestep } = own
-        const request = evaluationRequest({ ...options, latents: current.native, ...own })
+        const plain = evaluationRequest({ ...options, latents: current.native, ...own })
+        const request = memory?.apply(plain) ?? plain
         const number = pass.firstStep + step - pass.begin
         const cached = cache && (await abortable(inStep(number, cache.apply(request, own.isEdge)), options.signal))
         const next = queueStep(options, cached ?? request, staggered && ((eps, latents) => staggered.queueStep(step, eps, latents)))
@@ -181,6 +188,7 @@ export async function sample(options: LoopOptions, start: LoopStart): Promise<Na
     pending?.latents.release()
     current.release()
     cache?.dispose()
+    memory?.dispose()
     scheduler.reset()
     staggered?.dispose()
   }

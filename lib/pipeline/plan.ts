@@ -8,9 +8,9 @@ import { planOverlaps, type Chunk, type Overlap } from '../plan/chunks.js'
 import { evaluationFlops, type CostModel } from '../plan/cost.js'
 import { passesOf } from '../plan/passes.js'
 import { centreOf, entryAt, entryShares } from '../plan/timeline.js'
-import { evaluationRequest, hasWeightsFor, planOf, requireFusion } from './evaluation.js'
+import { evaluationRequest, hasWeightsFor, planOf, requireFusion, requireMemory } from './evaluation.js'
 import type { PipelineParts } from './load.js'
-import { stepCacheBytes } from './step-cache.js'
+import { branchesOf as branchesOfRequest, stepCacheBytes } from './step-cache.js'
 
 export interface PipelineWarning {
   code: string
@@ -58,6 +58,7 @@ function guidanceBranches(guidanceScale: number, anchorScale: number): number {
 
 export function planVideo(options: ResolvedGenerateOptions, parts: PipelineParts): VideoPlan {
   const { transformer, vae } = parts
+  if (options.globalTokenMemory === true) requireMemory(transformer, 'globalTokenMemory')
   if (typeof options.fusion === 'object' && options.fusion.weights === 'learned') requireFusion(transformer, "fusion.weights 'learned'")
   const plan = planOf(options.method, transformer, options)
   const centres = plan.chunks.map(centreOf)
@@ -86,7 +87,7 @@ function planFlops(options: ResolvedGenerateOptions, transformer: Transformer, t
     S: Math.ceil(options.height / 16) * Math.ceil(options.width / 16),
     L: textRows,
     D: config.caption_channels,
-    vin: config.vin === undefined ? undefined : { G: config.vin.num_global_tokens, d: config.vin.dim, blocks: config.vin.num_blocks }
+    vin: config.vin === undefined ? undefined : { G: config.vin.num_global_tokens, d: config.vin.dim, blocks: config.vin.num_blocks, memory: options.globalTokenMemory === true }
   }
   const { numInferenceSteps, fusion } = options
   // Of the first step: of a method whose steps differ, the one that costs most.
@@ -125,9 +126,11 @@ function planMemory(options: ResolvedGenerateOptions, transformer: Transformer, 
   const activations = transformer.native.memory(request)
   const cache = options.stepCache === 'off' ? 0 : stepCacheBytes(request, transformer.config.hidden_size)
   const decode = vae === undefined || options.outputType === 'latents' ? 0 : vae.native.memory({ height, width })
+  const { num_global_tokens: G = 0, dim = 0 } = transformer.config.vin ?? {}
+  const memory = options.globalTokenMemory === true ? 4 * branchesOfRequest(request) * G * dim : 0
   // Beside the model: latents of this step and the next, the prediction, and start noise.
   const latents = 4 * 4 * C * latentFrames * (height / 8) * (width / 8)
-  return { weights, activations, decode, peak: weights + latents + cache + Math.max(activations, decode) }
+  return { weights, activations, decode, peak: weights + latents + cache + memory + Math.max(activations, decode) }
 }
 
 function planWarnings(options: ResolvedGenerateOptions, transformer: Transformer): PipelineWarning[] {

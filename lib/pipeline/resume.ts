@@ -26,7 +26,7 @@ export interface SavedState {
   step: number
   seed: number | bigint
   fingerprint: Fingerprint
-  /** `latents`, the scheduler's own under `scheduler.`, and those of `stepCache` under its name. */
+  /** `latents`, the scheduler's own under `scheduler.`, those of `stepCache` and of `globalTokenMemory` under their names. */
   tensors: Record<string, TensorData>
 }
 

@@ -187,6 +187,7 @@ async function sampleLatents(run: Run, text: TextConditioning, seed: bigint, giv
     height,
     width,
     chunksInFlight: options.chunksInFlight,
+    globalTokenMemory: options.globalTokenMemory === true,
     stepCache: () => stepCacheOf(options.stepCache, transformer, context.changed),
     frameMask,
     cancel,
@@ -238,7 +239,7 @@ async function startOf(run: Run, seed: bigint, shape: number[], state: SavedStat
       const own = Object.entries(state.tensors).filter(([name]) => name.startsWith(prefix))
       return Object.fromEntries(own.map(([name, tensor]) => [name.slice(prefix.length), tensor]))
     }
-    return { latents: engine.upload(data, size), step: state.step, carried: { scheduler: part('scheduler.'), stepCache: part('stepCache.') } }
+    return { latents: engine.upload(data, size), step: state.step, carried: { scheduler: part('scheduler.'), stepCache: part('stepCache.'), globalTokenMemory: part('globalTokenMemory.') } }
   }
   return { latents: await startLatents(run, seed, shape), step: 0 }
 }

@@ -19,13 +19,19 @@ export function stepCacheOf(option: StepCacheOption, transformer: Transformer, c
   return new StepCache(transformer.engine.native, transformer, counter, changed)
 }
 
-/** Numbers [branches, rows] that the residuals of an evaluation have, each as wide as the transformer. */
-function residualRows({ latents, chunks, negativeText, guidanceScale = 1, streaming }: EvaluationRequest<{ readonly shape: readonly number[] }>): [number, number] {
-  const [, , height = 0, width = 0] = latents.shape
-  const frames = chunks.reduce((sum, { first, end }) => sum + end - first, 0)
+/** Evaluations that guidance puts together. */
+export function branchesOf({ negativeText, guidanceScale = 1, streaming }: Pick<EvaluationRequest<unknown>, 'negativeText' | 'guidanceScale' | 'streaming'>): number {
   const anchorScale = streaming?.anchor === undefined ? 0 : (streaming.anchorGuidanceScale ?? 1)
   const texts = [guidanceScale - anchorScale, anchorScale].filter((share) => share !== 0).length
-  return [negativeText === undefined ? Math.max(1, texts) : texts + 1, frames * Math.ceil(height / 2) * Math.ceil(width / 2)]
+  return negativeText === undefined ? Math.max(1, texts) : texts + 1
+}
+
+/** Numbers [branches, rows] that the residuals of an evaluation have, each as wide as the transformer. */
+function residualRows(request: EvaluationRequest<{ readonly shape: readonly number[] }>): [number, number] {
+  const { latents, chunks } = request
+  const [, , height = 0, width = 0] = latents.shape
+  const frames = chunks.reduce((sum, { first, end }) => sum + end - first, 0)
+  return [branchesOf(request), frames * Math.ceil(height / 2) * Math.ceil(width / 2)]
 }
 
 /** Bytes that a cache holds beside the evaluations: residuals, and three inputs of the first block while two are compared. */

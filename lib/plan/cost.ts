@@ -17,7 +17,8 @@ export interface CostModel {
   L: number
   /** Caption channels. */
   D: number
-  vin?: { G: number; d: number; blocks: number } | undefined
+  /** memory: its tokens go on from those of the step before. */
+  vin?: { G: number; d: number; blocks: number; memory?: boolean } | undefined
 }
 
 /** Pairs of frames that see each other. */
@@ -54,12 +55,12 @@ function camFlops(model: CostModel, T: number, F: number): number {
 /** Encoder and processor of the VIN, with `keyframes` latent frames read. */
 function vinFlops({ S, L, C, D, vin }: CostModel, keyframes: number): number {
   if (vin === undefined) return 0
-  const { G, d, blocks } = vin
+  const { G, d, blocks, memory = false } = vin
   const keys = keyframes * S
   const Y = G + L
   const encoder = 4 * keys * C * d + 4 * G * d * d + 4 * G * keys * d + 16 * G * d * d
   const processor = blocks * (24 * Y * d * d + 4 * Y * Y * d) + 2 * L * d * D + 2 * G * d * C
-  return encoder + processor
+  return encoder + processor + (memory ? 16 * G * d * d : 0)
 }
 
 /** What of an evaluation its cost depends on. */

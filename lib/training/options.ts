@@ -115,6 +115,14 @@ export interface TrainerOptions {
   */
   staggerRatio?: number | undefined
   /**
+  Share of videos whose VIN reads the video twice: its global tokens of the first time, which learn nothing, are those of the step before in the second, as in a run
+  with `globalTokenMemory`. RIN (arXiv 2212.11972) has 0.9.
+
+  @default 0
+  @throws ERR_VIN_MISSING_COMPONENT on a checkpoint without `vin.memory.*`
+  */
+  globalTokenMemory?: number | undefined
+  /**
   How timesteps are drawn: 'uniform', or { mean, std } of a logit-normal distribution.
 
   @default the scheduler's: `sample_method`, `loc` and `scale` of an RFlowScheduler, else 'uniform'
@@ -163,6 +171,7 @@ const trainerOptionNames = [
   'globalTokenDropout',
   'maskRatios',
   'staggerRatio',
+  'globalTokenMemory',
   'timestepSampling',
   'contextLossWeight',
   'trainable',
@@ -190,6 +199,7 @@ export interface ResolvedTrainerOptions {
   globalTokenDropout: number
   maskRatios: MaskRatios
   staggerRatio: number
+  globalTokenMemory: number
   timestepSampling: TimestepSampling | undefined
   contextLossWeight: number
   trainable: Trainable
@@ -268,6 +278,7 @@ export function resolveTrainerOptions(options: TrainerOptions = {}): ResolvedTra
     globalTokenDropout: checkNumber(options.globalTokenDropout ?? 0, 'globalTokenDropout', 0, 1),
     maskRatios: checkMaskRatios(options.maskRatios ?? {}),
     staggerRatio: checkNumber(options.staggerRatio ?? 0, 'staggerRatio', 0, 1),
+    globalTokenMemory: checkNumber(options.globalTokenMemory ?? 0, 'globalTokenMemory', 0, 1),
     timestepSampling: options.timestepSampling === undefined ? undefined : checkTimestepSampling(options.timestepSampling),
     contextLossWeight: checkNumber(options.contextLossWeight ?? 1, 'contextLossWeight', 0, 1e6),
     ...resolveTrained(options),

@@ -16,7 +16,7 @@ import type { TensorData, TensorLike } from '../native/tensor.js'
 import { checkInteger, checkNames, checkNumber, checkString } from '../check.js'
 import { checkText, resolvePlanOptions } from '../options/denoise.js'
 import type { ModelOptions } from '../options/model.js'
-import { evaluationRequest, planOf, requireFusion, requireGlobalTokens, requireStreaming } from '../pipeline/evaluation.js'
+import { evaluationRequest, planOf, requireFusion, requireGlobalTokens, requireMemory, requireStreaming } from '../pipeline/evaluation.js'
 import { VideoPipeline } from '../pipeline/pipeline.js'
 import { writeModelFolder } from '../pipeline/save.js'
 import { brand } from '../realms.js'
@@ -102,6 +102,8 @@ interface Evaluated {
   dropped: boolean
   alone: boolean
   unanchored: boolean
+  /** The VIN reads the video a first time, for what its tokens go on from. */
+  remembers: boolean
   lossScale: number
 }
 
@@ -232,6 +234,7 @@ export class Trainer {
     this.#trainsText = models.length === 2
     this.#streaming = models.some(({ prefix, names }) => prefix === '' && names.some((name) => ofStreaming.test(name)))
     if (this.#streaming) this.#checkStreaming()
+    if (this.#options.globalTokenMemory > 0) requireMemory(pipeline.transformer, 'globalTokenMemory')
     this.#optimizer = new Optimizer(pipeline.engine.native, models, this.#options)
   }
 
@@ -258,11 +261,11 @@ export class Trainer {
   }
 
   #checkStreaming(): void {
-    const { lengths, maskRatios, globalTokenDropout, staggerRatio } = this.#options
+    const { lengths, maskRatios, globalTokenDropout, staggerRatio, globalTokenMemory } = this.#options
     const [shortest = 0] = lengths
     const { chunks } = this.#plan(shortest)
     if (chunks.length < 2) throw rangeError(`Expected lengths above ${this.pipeline.transformer.config.chunk_frames}, a chunk's latent frames, to train cam.* or apm.* but received ${shortest}; a chunk without one before it has nothing to read`)
-    const other = Object.values(maskRatios).some((ratio) => ratio > 0) ? 'maskRatios' : globalTokenDropout > 0 ? 'globalTokenDropout' : staggerRatio > 0 ? 'staggerRatio' : undefined
+    const other = Object.values(maskRatios).some((ratio) => ratio > 0) ? 'maskRatios' : globalTokenDropout > 0 ? 'globalTokenDropout' : staggerRatio > 0 ? 'staggerRatio' : globalTokenMemory > 0 ? 'globalTokenMemory' : undefined
     if (other !== undefined) throw rangeError(`Expected no ${other} to train cam.* or apm.*, whose videos have all chunks but one clean and no global tokens`)
   }
 
@@ -396,11 +399,12 @@ export class Trainer {
     const frameMask = this.#streaming ? random.pick(this.#turns(chunks)) : pattern === undefined ? undefined : drawMask(random, pattern, frames, chunks)
     const staggers = options.staggerRatio > 0 && random.uniform() < options.staggerRatio
     const chunkNoiseLevels = staggers ? drawNoiseLevels(random, chunks.length, options.timestepSampling ?? this.scheduler.timestepSampling) : undefined
+    const remembers = options.globalTokenMemory > 0 && random.uniform() < options.globalTokenMemory
     const noise = { data: latentNoise(new PhiloxRandom(options.seed, streams.noise + video, this.globalStep), [channels, frames, height, width]), shape: latents.shape }
-    return this.#evaluation({ example, latents, noise, noiseLevel, chunkNoiseLevels, frameMask, dropped, alone, unanchored, lossScale: 1 / videos }, scope)
+    return this.#evaluation({ example, latents, noise, noiseLevel, chunkNoiseLevels, frameMask, dropped, alone, unanchored, remembers, lossScale: 1 / videos }, scope)
   }
 
-  async #evaluation({ example, latents, noise, noiseLevel, chunkNoiseLevels, frameMask, dropped, alone, unanchored, lossScale }: Evaluated, scope: Scope): Promise<BackwardRequest> {
+  async #evaluation({ example, latents, noise, noiseLevel, chunkNoiseLevels, frameMask, dropped, alone, unanchored, remembers, lossScale }: Evaluated, scope: Scope): Promise<BackwardRequest> {
     const [, frames, height, width] = latents.shape as [number, number, number, number]
     const { chunks, keyframes, streaming } = this.#plan(frames)
     const size = { height: 8 * height, width: 8 * width }
@@ -415,6 +419,7 @@ export class Trainer {
     return {
       ...evaluationRequest({ latents: noisy, timestep, frameTimesteps, text: text === undefined ? {} : { text }, evaluation, fps: example.fps ?? this.pipeline.defaults.fps, ...size, frameMask }),
       ...instead,
+      remembersItself: remembers && evaluation.keyframes !== undefined,
       target,
       contextLossWeight: this.#options.contextLossWeight,
       lossScale
@@ -443,7 +448,7 @@ export class Trainer {
           const random = new PhiloxRandom(this.#options.seed, streams.heldOut, levels.length * index + k)
           const noise = { data: latentNoise(random, latents.shape as [number, number, number, number]), shape: latents.shape }
           const frameMask = this.#streaming ? this.#turns(this.#plan(latents.shape[1] ?? 0).chunks).at(-1) : undefined
-          const request = await this.#evaluation({ example, latents, noise, noiseLevel, dropped: false, alone: false, unanchored: false, frameMask, lossScale: 1 }, scope)
+          const request = await this.#evaluation({ example, latents, noise, noiseLevel, dropped: false, alone: false, unanchored: false, remembers: false, frameMask, lossScale: 1 }, scope)
           losses.push(...(await readNumbers(this.#optimizer.native.backward([request], { gradientCheckpointing: this.#options.gradientCheckpointing }))))
         } finally {
           scope.dispose()

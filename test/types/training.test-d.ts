@@ -91,6 +91,7 @@ expectTypeOf<Omit<TrainerOptions, 'trainable'>>().toEqualTypeOf<{
   globalTokenDropout?: number | undefined
   maskRatios?: Partial<Record<Share, number>> | undefined
   staggerRatio?: number | undefined
+  globalTokenMemory?: number | undefined
   timestepSampling?: 'uniform' | { mean: number; std: number } | undefined
   contextLossWeight?: number | undefined
   seed?: number | bigint | undefined
