@@ -87,7 +87,7 @@ async function compileImages(toolkit, architectures, ptx, folder, jobs) {
   const headers = [...readdirSync(cuda).filter((name) => name.endsWith('.cuh')).sort(), '../csrc/core/philox.h']
   const shared = createHash('sha256')
   for (const name of headers) shared.update(name).update(readFileSync(join(cuda, name)))
-  shared.update(JSON.stringify([options, toolkits[toolkit].version, architectures, ptx])).update(readFileSync(join(root, 'csrc', 'ops.def')))
+  shared.update(JSON.stringify([options, toolkits[toolkit].version, architectures, ptx]))
   const key = shared.digest('hex')
   mkdirSync(folder, { recursive: true })
   const compiler = await compilerOf(toolkit)
