@@ -95,7 +95,7 @@ export const mutants = [
   },
   {
     name: 'batch-modulation', area: 'training: batches of videos', file: 'csrc/models/dit.cpp',
-    from: 'static_cast<int32_t>(video) * levels +', to: 'static_cast<int32_t>(video / 2) * levels +',
+    from: 'static_cast<int32_t>(video) * in.levels +', to: 'static_cast<int32_t>(video / 2) * in.levels +',
     tests: ['test/training/batches.test.ts']
   },
   {
