@@ -155,11 +155,13 @@ PoolMemory::Stats PoolMemory::stats() {
 }
 
 uint64_t PoolMemory::room() {
+    // Others may have filled a device since the budget was made of what was free there.
+    const bool ask = !budget_ || backend_->asynchronous;
     vin_device_info info = {};
-    if (!budget_) backend_->device_info(ordinal_, &info);
+    if (ask) backend_->device_info(ordinal_, &info);
     std::lock_guard<std::mutex> lock(mutex_);
-    if (!budget_) return info.free_bytes + kept_bytes_ + leaving_bytes_;
-    return budget_ > bytes_ ? budget_ - bytes_ : 0;
+    const uint64_t device = ask ? info.free_bytes + kept_bytes_ + leaving_bytes_ : UINT64_MAX;
+    return budget_ ? std::min(device, budget_ > bytes_ ? budget_ - bytes_ : 0) : device;
 }
 
 static void* host_scratch(int32_t slot, size_t bytes) {
@@ -192,9 +194,11 @@ Engine::Engine(const EngineOptions& options)
       ordinal_(ordinal_of(options.device)) {
     const vin_status status = backend_.stream_open(ordinal_, &threads_, &stream_);
     if (status != VIN_OK) throw refusal(backend_, status, options.backend_path);
-    memory_ = std::make_shared<PoolMemory>(&backend_, stream_, ordinal_, options.memory_budget);
+    if (backend_.asynchronous) backend_.device_info(ordinal_, &device_);
+    const uint64_t free_bytes = static_cast<uint64_t>(device_.free_bytes);
+    memory_ = std::make_shared<PoolMemory>(&backend_, stream_, ordinal_,
+                                           options.memory_budget ? options.memory_budget : free_bytes / 5 * 4);
     if (backend_.asynchronous) {
-        backend_.device_info(ordinal_, &device_);
         streams_ = std::max(1, device_.streams);
         memory_->listed = [this] {
             { std::lock_guard<std::mutex> lock(mutex_); }

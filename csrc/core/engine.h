@@ -72,7 +72,7 @@ struct EngineOptions {
     std::string device = "cpu";  // "cuda:1": the second of a plug-in's devices
     std::string isa, backend_path, trace;
     int threads = 1;
-    uint64_t memory_budget = 0;  // bytes; 0: as much as the device has
+    uint64_t memory_budget = 0;  // bytes; 0: 80 % of what is free on a device of its own, else no bound
 };
 
 using Failure = std::shared_ptr<const Error>;

@@ -140,7 +140,7 @@ function nativeOptions({ binding, threads, isa, trace, options }: Setting, devic
   return {
     device,
     threads,
-    // Another device has memory of its own, all of which may be used.
+    // 0: the addon asks the plug-in's device what is free there.
     memoryBudget: options.memoryBudget ?? (backendPath === undefined ? Math.floor(memoryAvailable() * 0.8) : 0),
     ...(isa === '' ? {} : { isa }),
     ...(trace === '' ? {} : { trace }),

@@ -45,7 +45,7 @@ export interface ModelOptions {
   @throws RangeError outside 1 … 1024
   */
   threads?: number | undefined
-  /** Most device memory that may be taken, in bytes. @default 80 % of the memory that is free; on a GPU all of it */
+  /** Most device memory that may be taken, in bytes. @default 80 % of the memory that is free: the cgroup's, or the GPU's */
   memoryBudget?: number | undefined
   /**
   Runs of a pipeline that may wait while another one samples; one more is refused with ERR_VIN_QUEUE_FULL. 0: none waits.

@@ -10,8 +10,8 @@ describe.runIf(emulatedBackend)('an engine of an asynchronous backend', () => {
     handles.push(handle)
     return handle
   }
-  const open = (emulated: Emulated = {}, device?: string): NativeEngine => {
-    engines.push(openEmulated(emulated, device))
+  const open = (emulated: Emulated = {}, device?: string, memoryBudget?: number): NativeEngine => {
+    engines.push(openEmulated(emulated, device, memoryBudget))
     return engines.at(-1)!
   }
   // The device closes when its last engine does, which is when the last handle has gone.
@@ -128,6 +128,13 @@ describe.runIf(emulatedBackend)('an engine of an asynchronous backend', () => {
     await sleep(20)
     const larger = [filled(engine, [80 << 10], 1), filled(engine, [80 << 10], 2)]
     for (const each of larger) await each.ready()
+  })
+
+  test('80 % of what is free on the device may be taken, where nothing else was said', async () => {
+    const engine = open({ memory: 1 << 20 }, undefined, 0), budget = Math.floor((1 << 20) / 5) * 4
+    await filled(engine, [(700 << 10) / 4], 1).ready()
+    await expect(filled(engine, [(200 << 10) / 4], 1).ready()).rejects.toMatchObject({ code: 'ERR_VIN_OUT_OF_MEMORY', details: { asked: 200 << 10, free: budget - (700 << 10) } })
+    await filled(engine, [(100 << 10) / 4], 1).ready()
   })
 
   test('dispose gives all memory of the device back', async () => {

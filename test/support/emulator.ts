@@ -52,9 +52,10 @@ export function setEmulator({ executor, delay, memory, fault }: Emulated): void 
   set('VIN_EMU_FAULT', fault)
 }
 
-export function openEmulated(emulated: Emulated = {}, device = 'cuda-emu'): NativeEngine {
+/** @param memoryBudget in bytes; 0: the engine's own, a share of what is free. By default the device's memory is the only bound. */
+export function openEmulated(emulated: Emulated = {}, device = 'cuda-emu', memoryBudget = Number.MAX_SAFE_INTEGER): NativeEngine {
   setEmulator(emulated)
-  return binding().createEngine({ device, threads: 1, backendPath: emulatedBackend! })
+  return binding().createEngine({ device, threads: 1, backendPath: emulatedBackend!, memoryBudget })
 }
 
 export const sleep = (milliseconds: number) => new Promise<void>((resolve) => setTimeout(resolve, milliseconds))
