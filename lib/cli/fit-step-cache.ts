@@ -51,6 +51,7 @@ export const fitStepCacheCommand = defineCommand({
     const output = args.output ?? config
     // A model that is not there is told of by opening it.
     if (args.output !== undefined || existsSync(config)) await checkFile(output)
+    if (args.output !== undefined && existsSync(args.output)) await requireConfig(args.output)
     if (await isListed(output)) throw rangeError(`Expected a config for ${KEY} that no SHA256SUMS names but received ${output}, which one does; take its line out, or say another file with --output`)
     const reporter = await createReporter(args.json)
     let pipeline: VideoPipeline | undefined
@@ -81,6 +82,17 @@ async function runsOf(values: Values): Promise<GenerateOptions[]> {
   const runs = texts.flatMap((text) => Array.from({ length: seeds }, (_, seed) => lengths.map((numFrames) => ({ ...asked, ...text, seed, numFrames }))).flat())
   for (const run of runs) checkGenerateOptions(run, resolveLimits())
   return runs
+}
+
+/** What is written over is a transformer's config, not just any file. */
+async function requireConfig(output: string): Promise<void> {
+  let found: unknown
+  try {
+    found = JSON.parse((await readSmallFile(output, maxConfigBytes)).toString())
+  } catch {
+    found = undefined
+  }
+  if (typeof found !== 'object' || found === null || !['hidden_size', 'depth', 'num_heads'].some((key) => Object.hasOwn(found, key))) throw rangeError(`Expected a new file or a transformer's config.json for --output but ${JSON.stringify(output)} is another file; say another one`)
 }
 
 /** The config with the polynomial, otherwise as it was. */

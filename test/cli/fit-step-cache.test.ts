@@ -61,6 +61,8 @@ test('a config keeps its form, and one that a list of digests names is left as i
 test.each([
   [[], 'Expected --prompts with a text file of a prompt a line for fit-step-cache but received none'],
   [['--prompts', 'prompts.txt'], 'Expected --model with a folder, or --output, for fit-step-cache but received neither'],
+  [['--prompts', 'prompts.txt', '--model', 'model', '-o', 'prompts.txt'], "Expected a new file or a transformer's config.json for --output but \"prompts.txt\" is another file"],
+  [['--prompts', 'prompts.txt', '--model', 'model', '-o', 'model/model_index.json'], "Expected a new file or a transformer's config.json for --output"],
   [['--prompts', 'prompts.txt', '--seeds', '0'], 'for --seeds but received 0'],
   [['--prompts', 'prompts.txt', '--frames', '0'], 'for --frames but received 0'],
   [['--prompts', 'prompts.txt', '--steps', '0'], 'for --steps but received 0'],
