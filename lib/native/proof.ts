@@ -64,9 +64,8 @@ interface Outcome {
 }
 
 /** Runs the self-test in a child process. @throws what the test throws, and ERR_VIN_BACKEND_UNAVAILABLE where the child crashes or does not end */
-async function testInChild({ addon, backendPath, device, signal }: ProofOptions & { addon: string }, list: boolean): Promise<Outcome> {
+async function testInChild({ addon, backendPath, device, signal }: ProofOptions & { addon: string }, list: boolean, limit: number): Promise<Outcome> {
   signal?.throwIfAborted()
-  const limit = limitMs()
   let child: ChildProcess
   try {
     // Without the program's own flags: some of them, as --input-type, refuse a file.
@@ -117,11 +116,14 @@ export class Proof {
   readonly #options: ProofOptions
   readonly #trusted: boolean
   readonly #inChild: boolean
+  readonly #limitMs: number
 
+  /** @throws RangeError for a wrong VIN_NATIVE_SELFTEST or VIN_NATIVE_SELFTEST_SECONDS, which says nothing of the device */
   constructor(options: ProofOptions) {
     this.#options = options
     const { addon, logger = quietLogger } = options
     const mode = selfTestMode()
+    this.#limitMs = limitMs()
     const missing = addon === undefined ? 'the addon was given as an object' : existsSync(programFile()) ? undefined : `${programFile()} is not there`
     this.#trusted = mode === 'off'
     this.#inChild = mode !== 'inline' && missing === undefined
@@ -176,7 +178,7 @@ export class Proof {
     const { addon, binding, sha256, device, logger = quietLogger, backendPath } = this.#options
     const began = performance.now()
     try {
-      const outcome = this.#inChild && addon !== undefined ? await testInChild({ ...this.#options, addon, signal: stop }, list) : await this.#testHere(binding, list)
+      const outcome = this.#inChild && addon !== undefined ? await testInChild({ ...this.#options, addon, signal: stop }, list, this.#limitMs) : await this.#testHere(binding, list)
       logger.debug({ ...outcome.hardware, backend: backendPath }, `self-test of ${device} passed in ${Math.round(performance.now() - began)} ms`)
       await remember(sha256, acceptedName(outcome.hardware), { accepted: true, at: new Date().toISOString(), ...outcome.hardware }, logger)
       await forget(sha256, refusedName(device))

@@ -219,7 +219,8 @@ worker.once('message', () => setTimeout(() => worker.terminate().then((code) => 
       await expect(tinyPipeline({ device: 'cuda' })).rejects.toThrow('Expected one of fork, inline, off for VIN_NATIVE_SELFTEST but received "yes"')
       vi.stubEnv('VIN_NATIVE_SELFTEST', '')
       vi.stubEnv('VIN_NATIVE_SELFTEST_SECONDS', '-1')
-      await expect(tinyPipeline({ device: 'cuda' })).rejects.toThrow('Expected a number of seconds up to 3600 for VIN_NATIVE_SELFTEST_SECONDS but received "-1"')
+      const wrong = { code: 'ERR_OUT_OF_RANGE', message: 'Expected a number of seconds up to 3600 for VIN_NATIVE_SELFTEST_SECONDS but received "-1"' }
+      await expect(tinyPipeline({ device: 'cuda' })).rejects.toMatchObject(wrong)
     })
   })
 })
