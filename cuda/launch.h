@@ -33,7 +33,7 @@ vin_status launch_by_name(vin_stream* stream, const char* name, Grid grid, Grid 
                           void** parameters);
 
 // Queues kernel(arguments…) on the stream. Arguments are converted to the kernel's own parameter types and copied
-// before this returns.
+// before this returns, their padding as zeros: an int beside what the stack last held may look like a pointer.
 template <class... P>
 vin_status launch(Grid grid, Grid block, unsigned shared_bytes, vin_stream* stream, Kernel<P...> kernel,
                   std::common_type_t<P>... arguments) {
@@ -42,6 +42,7 @@ vin_status launch(Grid grid, Grid block, unsigned shared_bytes, vin_stream* stre
     std::tuple<P...> copies(arguments...);
     return std::apply(
         [&](P&... each) {
+            (__builtin_clear_padding(&each), ...);
             void* parameters[sizeof...(P) + 1] = {&each..., nullptr};
             return launch_by_name(stream, kernel.name, grid, block, shared_bytes, parameters);
         },

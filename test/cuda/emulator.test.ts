@@ -47,6 +47,11 @@ describe.runIf(hasCMake)('the emulator', () => {
     expect(run('unknown_kernel')).toMatch(/^error 500: .*no_such_kernel$/)
   })
 
+  // An int beside half an address that the stack still held would name memory that the kernel has nothing to do with: freed meanwhile, it would be a fault.
+  test('padding of a parameter is no address', () => {
+    expect(run('padding')).toBe('1 0')
+  })
+
   test('a fault fails every later call', () => {
     expect(run('sticky')).toMatch(/^error 719: early_exit/)
   })

@@ -79,6 +79,13 @@ VIN_EMULATED_KERNEL(wild_read)
 VIN_KERNEL one_more(float* y) { y[threadIdx.x] += 1; }
 VIN_EMULATED_KERNEL(one_more)
 
+// An int and what nobody has written beside it.
+struct Padded {
+    int terms;
+    double factor[4];
+};
+VIN_KERNEL padded(Padded) {}
+
 // ---- cases ----
 
 static const Driver* driver;
@@ -100,6 +107,13 @@ static CudaResult queue(CudaStream on, const char* name, Grid grid, Grid block, 
     if (const CudaResult result = driver->module_function(&function, module, name)) return result;
     void* parameters[] = {&arguments..., nullptr};
     return driver->launch(function, grid.x, grid.y, grid.z, block.x, block.y, block.z, shared, on, parameters, nullptr);
+}
+
+// What launch.h needs of backend.cpp: keeps the first bytes of the first parameter.
+static unsigned first_parameter[2];
+vin_status vin::cuda::launch_by_name(vin_stream*, const char*, Grid, Grid, unsigned, void** parameters) {
+    memcpy(first_parameter, parameters[0], sizeof first_parameter);
+    return VIN_OK;
 }
 
 template <class... P>
@@ -186,6 +200,15 @@ static int long_copy() {
     float host[17] = {};
     TRY(driver->copy_to_device(memory(64), host, sizeof host, stream));
     return printf("ok\n"), 0;
+}
+
+// The plug-in's own way to launch: beside the number 1 there is nothing that looks like the rest of an address.
+static int padding() {
+    std::vector<Padded> values(1);
+    memset(static_cast<void*>(values.data()), 0x7f, sizeof(Padded));
+    values[0].terms = 1;
+    vin::cuda::launch({1}, {1}, 0, nullptr, VIN_KERNEL_OF(padded), values[0]);
+    return printf("%u %u\n", first_parameter[0], first_parameter[1]), 0;
 }
 
 // ---- streams, events and what is in flight ----
@@ -307,6 +330,7 @@ int main(int, char** argv) {
     if (is("opt_in")) return opt_in();
     if (is("double_free")) return double_free();
     if (is("long_copy")) return long_copy();
+    if (is("padding")) return padding();
     if (is("chain")) return chain(false);
     if (is("dropped_wait")) return chain(true);
     if (is("host_write_in_flight")) return host_write_in_flight();
