@@ -29,9 +29,9 @@ beforeAll(async () => {
 })
 afterAll(() => rm(folder, { recursive: true, force: true }))
 
-async function prompts(): Promise<string[]> {
+async function prompts(options: { curtains?: number; unnamed?: number } = {}): Promise<string[]> {
   const drawn: string[] = []
-  for await (const { prompt } of cachedVideos([cache], [1], 3)) {
+  for await (const { prompt } of cachedVideos([cache], { shares: [1], seed: 3, ...options })) {
     drawn.push(prompt as string)
     if (drawn.length === DRAWS) break
   }
@@ -55,10 +55,20 @@ test('curtains and captions are as the world has them, and the same every time',
   expect(await prompts()).toEqual(drawn)
 })
 
+test('more curtains and captions that name nothing, where they are asked for', async () => {
+  const drawn = await prompts({ curtains: 0.8, unnamed: 0.6 })
+  const curtains = Array.from({ length: 40 }, (_, index) => cache.world(index)).filter(({ event }) => event === 'curtain').length / 40
+  expect(share(drawn, curtain)).toBeGreaterThan(0.8 + 0.2 * curtains - 0.08)
+  expect(share(drawn, curtain)).toBeLessThan(0.8 + 0.2 * curtains + 0.08)
+  expect(share(drawn, namesNothing)).toBeGreaterThan(0.6)
+  expect(share(drawn, namesNothing)).toBeLessThan(0.8)
+  expect(share(await prompts({ curtains: 1, unnamed: 1 }), (prompt) => curtain(prompt) && namesNothing(prompt))).toBe(1)
+})
+
 test('single pictures get their share of the latent frames, show their objects, and have captions without events', async () => {
   const drawn = async (images: number) => {
     const examples: TrainingExample[] = []
-    for await (const example of cachedVideos([cache], [1], 3, images)) {
+    for await (const example of cachedVideos([cache], { shares: [1], seed: 3, images })) {
       examples.push(example)
       if (examples.length === DRAWS) break
     }

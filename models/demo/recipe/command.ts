@@ -31,6 +31,8 @@ const usage = `Usage: npm run train:demo -- [--stage ${stages.join('|')}] [--min
   --images X            transformer: share of latent frames that are single pictures (0.3)
   --sigma MEAN,STD      images, transformer: logit-normal noise levels (0.4,1.2 and 0.6,1.4)
   --chunk-masks X       transformer: share of videos in which every chunk is clean with probability ½ (0.4)
+  --curtains X          transformer: share of videos drawn among those with a curtain (0: as the world has them)
+  --unnamed X           transformer: share of videos whose caption names nothing but the event, so that global tokens have to say the rest (0: a quarter)
   --threads N           threads that compute
   --seed N              (0)
 `
@@ -60,6 +62,8 @@ export async function trainDemo(args: readonly string[]): Promise<void> {
       images: { type: 'string', default: '0.3' },
       sigma: { type: 'string' },
       'chunk-masks': { type: 'string' },
+      curtains: { type: 'string', default: '0' },
+      unnamed: { type: 'string', default: '0' },
       threads: { type: 'string' },
       seed: { type: 'string', default: '0' },
       help: { type: 'boolean', default: false }
@@ -83,6 +87,8 @@ export async function trainDemo(args: readonly string[]): Promise<void> {
   }
   const images = number(values.images, 'images', 0, 0.95)
   const chunkMasks = values['chunk-masks'] === undefined ? undefined : number(values['chunk-masks'], 'chunk-masks', 0, 0.8)
+  const curtains = number(values.curtains, 'curtains', 0, 1)
+  const unnamed = number(values.unnamed, 'unnamed', 0, 1)
   const sampler = {
     ...(values.shift === undefined ? {} : { shift: number(values.shift, 'shift', 1e-3, 1000) }),
     ...(values.steps === undefined ? {} : { steps: integer(values.steps, 'steps', 1, 1000) }),
@@ -100,7 +106,7 @@ export async function trainDemo(args: readonly string[]): Promise<void> {
     if (runs('latents')) await encodeLatents({ ...common, videos })
     if (runs('vae-decoder')) await trainVAE('vae-decoder', { ...common, minutes: share, learningRate })
     if (runs('images')) await trainTransformer({ ...common, minutes: stage === 'all' ? minutes / 2 : minutes, learningRate, shares, images: 1, sigma: sigmaOf('0.4,1.2') })
-    if (runs('transformer')) await trainTransformer({ ...common, minutes, learningRate, shares, images, sigma: sigmaOf('0.6,1.4'), chunkMasks })
+    if (runs('transformer')) await trainTransformer({ ...common, minutes, learningRate, shares, images, curtains, unnamed, sigma: sigmaOf('0.6,1.4'), chunkMasks })
   }
   if (values.export !== undefined) await exportModel({ folder, target: resolve(values.export), dtype, ...sampler, model })
 }

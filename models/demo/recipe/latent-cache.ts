@@ -6,7 +6,7 @@ import { open, readFile, stat, truncate } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Dataset, TrainingExample, VAE, VideoLatents } from 'vin-native'
 import { curtainClosedness, demoWorldVideo, drawCaption, PhiloxRandom, streams, WORLD_FPS, WORLD_SIZE } from 'vin-native/demo-world'
-import type { World } from 'vin-native/demo-world'
+import type { CaptionMode, World } from 'vin-native/demo-world'
 import { writeWhole } from './files.js'
 import { encodeWorld } from './world.js'
 
@@ -130,8 +130,8 @@ export class LatentCache {
     return { latents: { data: image, shape: [CHANNELS, 1, SIDE, SIDE] }, prompt: drawCaption(random, still, random.uniform() < NAMED_IMAGES ? 'everything' : 'mixed') }
   }
 
-  async example(index: number, use: number): Promise<TrainingExample> {
-    return { latents: await this.read(index), prompt: drawCaption(new PhiloxRandom(this.#options.seed, streams.caption, use), this.world(index)) }
+  async example(index: number, use: number, captions: CaptionMode): Promise<TrainingExample> {
+    return { latents: await this.read(index), prompt: drawCaption(new PhiloxRandom(this.#options.seed, streams.caption, use), this.world(index), captions) }
   }
 }
 
@@ -145,11 +145,20 @@ function shows(world: World, index: number, { frames: videoFrames, latentFrames 
   return !(world.event === 'leave' && last > WORLD_FPS * (world.t1 - 1) && first < WORLD_FPS * (world.t2 + 1))
 }
 
-/**
-Videos of several lengths in random order, and single pictures out of the shortest ones. `shares` are the relative numbers of latent frames that each length takes, `images` the
-share of all latent frames that are single pictures.
-*/
-export function cachedVideos(caches: readonly LatentCache[], shares: readonly number[], seed: number, images = 0): Dataset {
+export interface CachedVideosOptions {
+  seed: number
+  /** Relative numbers of latent frames that each length takes. */
+  shares: readonly number[]
+  /** Share of all latent frames that are single pictures. @default 0 */
+  images?: number | undefined
+  /** Share of videos that are drawn among those with a curtain; the others are drawn among all. @default 0 */
+  curtains?: number | undefined
+  /** Share of videos whose caption names nothing but the event: what they show only the video itself tells. @default 0 */
+  unnamed?: number | undefined
+}
+
+/** Videos of several lengths in random order, and single pictures out of the shortest ones. */
+export function cachedVideos(caches: readonly LatentCache[], { shares, seed, images = 0, curtains = 0, unnamed = 0 }: CachedVideosOptions): Dataset {
   // A pass is 4,096 draws; which video and which caption depends on (pass, draw) alone.
   const DRAWS = 4096
   const weights = caches.map((cache, index) => (cache.count > 0 ? (shares[index] ?? 0) / cache.frames : 0))
@@ -158,6 +167,12 @@ export function cachedVideos(caches: readonly LatentCache[], shares: readonly nu
   const framesPerDraw = total === 0 ? 0 : caches.reduce((sum, cache, index) => sum + weights[index]! * cache.frames, 0) / total
   const pictures = caches.find(({ count }) => count > 0)!
   const imageDraws = images >= 1 ? 1 : (images * framesPerDraw) / (images * framesPerDraw + 1 - images)
+  const withCurtain = new Map<LatentCache, number[]>()
+  const curtainsOf = (cache: LatentCache) => {
+    const known = withCurtain.get(cache) ?? Array.from({ length: cache.count }, (_, index) => index).filter((index) => cache.world(index).event === 'curtain')
+    withCurtain.set(cache, known)
+    return known
+  }
   const examples = async function* (epoch: number, skip: number): AsyncGenerator<TrainingExample> {
     for (let draw = skip; draw < DRAWS; draw++) {
       const use = epoch * DRAWS + draw
@@ -170,7 +185,9 @@ export function cachedVideos(caches: readonly LatentCache[], shares: readonly nu
       let chosen = 0
       while (chosen < caches.length - 1 && lot >= weights[chosen]!) lot -= weights[chosen++]!
       const cache = caches[chosen]!
-      yield cache.example(random.int(cache.count), use)
+      const among = curtains > 0 && random.uniform() < curtains ? curtainsOf(cache) : []
+      const index = among.length > 0 ? among[random.int(among.length)]! : random.int(cache.count)
+      yield cache.example(index, use, unnamed > 0 && random.uniform() < unnamed ? 'nothing' : 'mixed')
     }
   }
   return { examples, [Symbol.asyncIterator]: () => examples(0, 0) }

@@ -10,23 +10,20 @@ import { demoSizes, modelDefaults, schedulerConfig } from './config.js'
 import type { DemoSizes } from './config.js'
 import { ifThere } from './files.js'
 import { cachedVideos } from './latent-cache.js'
+import type { CachedVideosOptions } from './latent-cache.js'
 import { openCaches } from './latents-stage.js'
 import { Progress } from './progress.js'
 import { sheets } from './samples.js'
 
-export interface TransformerStageOptions {
+/** `shares`: of videos of 4, 8 and 16 seconds. `images` 1, the stage 'images': nothing else, and no global tokens. */
+export interface TransformerStageOptions extends CachedVideosOptions {
   folder: string
   minutes: number
   learningRate?: number | undefined
-  /** Shares of latent frames that come from videos of 4, 8 and 16 seconds. */
-  shares: readonly number[]
-  /** Share of the latent frames that are single pictures; 1, the stage 'images': nothing else, and no global tokens. */
-  images?: number | undefined
   /** Logit-normal noise levels. */
   sigma: { mean: number; std: number }
   /** Share of videos in which every chunk is clean with probability ½ (the recipe's). */
   chunkMasks?: number | undefined
-  seed: number
   model: ModelOptions
   /** A model folder whose weights are the start when there is no checkpoint, with fresh moments and a new warm-up; absent: untrained weights. */
   start?: string | undefined
@@ -65,7 +62,7 @@ async function initialModel({ folder, start, seed, model, sizes = demoSizes }: T
 }
 
 export async function trainTransformer(options: TransformerStageOptions): Promise<void> {
-  const { folder, minutes, shares, images = 0, sigma, seed, model } = options
+  const { folder, minutes, images = 0, sigma, seed, model } = options
   const { vae, caches } = await openCaches(options)
   if (caches.every((cache) => cache.count === 0)) throw new RangeError('Expected latents of at least one video; run --stage latents first')
   const checkpoint = join(folder, 'transformer')
@@ -95,7 +92,7 @@ export async function trainTransformer(options: TransformerStageOptions): Promis
   const stage = images < 1 ? 'transformer' : 'images'
   const progress = new Progress(stage, folder, 20)
   const writeSheet = sheets(stage, folder, model)
-  await trainer.fit(cachedVideos(caches, shares, seed, images), { minutes, checkpoint, checkpointEvery: 200, onStep: progress.sitting(trainer, minutes), onCheckpoint: (_, step) => (step > first ? writeSheet(checkpoint, step) : undefined) })
+  await trainer.fit(cachedVideos(caches, options), { minutes, checkpoint, checkpointEvery: 200, onStep: progress.sitting(trainer, minutes), onCheckpoint: (_, step) => (step > first ? writeSheet(checkpoint, step) : undefined) })
   progress.line(`${trainer.globalStep} steps; checkpoint in ${checkpoint}`)
   trainer.dispose()
   await trainer.pipeline.dispose()
