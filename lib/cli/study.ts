@@ -1,9 +1,9 @@
 // vin-native study page FOLDER: a page on which people vote blindly between videos of a comparison. vin-native study votes FILE…: what several of them said, as a table.
 
-import { countVotes, makeStudy } from '../index.js'
+import { makeStudy } from '../index.js'
 import type { StudyOptions, StudySummary } from '../index.js'
 import { VinError, nearest, typeError } from '../errors.js'
-import { checkAnswers } from '../compare/votes.js'
+import { countAnswers } from '../compare/votes.js'
 import { readSmallFile } from '../files/small-file.js'
 import { errorCode, errorMessage } from '../realms.js'
 import { given, namesOption, numberOption, numbersOption } from './arguments.js'
@@ -22,7 +22,7 @@ const pageArguments = {
   methods: { type: 'string', description: 'page: what it is shown beside (all others)', valueHint: 'a,b' },
   frames: { type: 'string', description: 'page: lengths, video frames (all)', valueHint: 'a,b' },
   pairs: { type: 'string', description: 'page: pairs a person is shown, drawn evenly over methods (all)', valueHint: 'n' },
-  question: { type: 'string', description: 'page: what people are asked (Which video is better?)', valueHint: 'text' }
+  question: { type: 'string', description: 'page: what people are asked (Which video is better?)', valueHint: 'words' }
 } as const
 
 export const studyCommand = defineCommand({
@@ -44,7 +44,7 @@ export const studyCommand = defineCommand({
     const reporter = await createReporter(args.json)
     try {
       if (subject === 'votes') {
-        const summary = countVotes(await Promise.all(paths.map(readAnswers)))
+        const summary = countAnswers(await Promise.all(paths.map(async (name) => ({ name, value: await readAnswers(name) }))))
         reporter.result(votesTable(summary), { type: 'votes', ...summary })
         return
       }
@@ -64,18 +64,16 @@ export const studyCommand = defineCommand({
   }
 })
 
-async function readAnswers(file: string): Promise<ReturnType<typeof checkAnswers>> {
+async function readAnswers(file: string): Promise<unknown> {
   const bytes = await readSmallFile(file, maxAnswerBytes).catch((error: unknown) => {
     if (errorCode(error) === 'ENOENT') throw new VinError('ERR_VIN_FORMAT', `Expected answers of a study in ${file} but there is no file`, { file, expected: 'answers of a study' })
     throw error
   })
-  let value: unknown
   try {
-    value = JSON.parse(bytes.toString())
+    return JSON.parse(bytes.toString())
   } catch (error) {
     throw new VinError('ERR_VIN_FORMAT', `Expected answers of a study in ${file} but it is no JSON: ${errorMessage(error)}`, { file, expected: 'answers of a study' })
   }
-  return checkAnswers(value, file)
 }
 
 /** Wins, ties and losses of the reference. */

@@ -67,7 +67,7 @@ export async function makeStudy(comparison: string, options: StudyOptions = {}):
   checkNames(options, 'makeStudy', optionNames)
   const folder = checkPath(comparison, 'the folder of makeStudy')
   const { question = 'Which video is better?' } = options
-  checkString(question, 'question')
+  if (checkString(question, 'question').trim() === '') throw expected('a question, as "Which video is better?",', 'question', question, 'range')
   const signal = checkSignal(options.signal)
   const onProgress = checkFunction(options.onProgress, 'onProgress')
   const output = checkPath(options.output ?? join(folder, 'study'), 'output')

@@ -1,6 +1,6 @@
 // Votes of a blind study: answer files of several people become wins, ties and losses of the reference method against each other one.
 
-import { VinError, rangeError } from '../errors.js'
+import { VinError, expected, rangeError, show } from '../errors.js'
 import { shareOf, type Estimate } from './statistics.js'
 
 export const ANSWERS_KIND = 'vin-native study answers'
@@ -86,21 +86,38 @@ A person's file that was saved twice counts once, the longer one.
 
 @example
 const { results } = countVotes(files.map((file) => JSON.parse(readFileSync(file, 'utf8'))))
-@throws VinError ERR_VIN_FORMAT for something that is no answers of a study; RangeError for answers of different studies, or none
+@throws VinError ERR_VIN_FORMAT for something that is no answers of a study, or answers without a vote; TypeError for no list; RangeError for an empty one, and for answers to
+different studies
 */
 export function countVotes(answers: readonly StudyAnswers[]): StudySummary {
-  if (!Array.isArray(answers) || answers.length === 0) throw rangeError('Expected answers of at least one person for countVotes but received none')
-  const files = (answers as readonly unknown[]).map((file, i) => checkAnswers(file, `answers[${i}]`))
-  const [first] = files as [StudyAnswers]
-  const other = files.findIndex(({ study }) => study !== first.study)
-  if (other >= 0) throw rangeError(`Expected answers to one study but received those of ${JSON.stringify(first.person)} and ${JSON.stringify(files[other]!.person)}, which were shown different videos; count them apart`)
+  if (!Array.isArray(answers)) throw expected('a list of answers', 'countVotes', answers, 'type')
+  return countAnswers((answers as readonly unknown[]).map((value, i) => ({ name: `answers[${i}]`, value })))
+}
+
+/** `countVotes` of answers by the names that errors call them. */
+export function countAnswers(files: readonly { name: string; value: unknown }[]): StudySummary {
+  if (files.length === 0) throw rangeError('Expected answers of at least one person for countVotes but received none')
+  const read = files.map(({ name, value }) => ({ name, answers: checkAnswers(value, name) }))
+  const studies = [...new Set(read.map(({ answers }) => answers.study))]
+  if (studies.length > 1) {
+    const groups = studies.map((id) => `study ${id.slice(0, 12)} in ${shown(read.filter(({ answers }) => answers.study === id))}`)
+    throw rangeError(`Expected answers to one study but received those to ${studies.length}, which were shown different videos: ${groups.slice(0, 3).join('; ')}${groups.length > 3 ? '; …' : ''}; count them apart`)
+  }
   const people = new Map<number, StudyAnswers>()
-  for (const file of files) if (file.votes.length > (people.get(file.session)?.votes.length ?? -1)) people.set(file.session, file)
-  return { reference: first.reference, question: first.question, people: people.size, results: resultsOf([...people.values()].flatMap(({ votes }) => votes)) }
+  for (const { answers } of read) if (answers.votes.length > (people.get(answers.session)?.votes.length ?? 0)) people.set(answers.session, answers)
+  const [{ reference, question }] = [...people.values()] as [StudyAnswers]
+  return { reference, question, people: people.size, results: resultsOf([...people.values()].flatMap(({ votes }) => votes)) }
+}
+
+/** Files and whose they are, as many as a sentence bears. */
+function shown(files: readonly { name: string; answers: StudyAnswers }[]): string {
+  const most = 4
+  const names = files.slice(0, most).map(({ name, answers: { person } }) => (person === '' ? name : `${name} (${show(person)})`))
+  return names.join(', ') + (files.length > most ? ` and ${files.length - most} more` : '')
 }
 
 /** @throws VinError ERR_VIN_FORMAT */
-export function checkAnswers(value: unknown, name: string): StudyAnswers {
+function checkAnswers(value: unknown, name: string): StudyAnswers {
   const fail = (expected: string): VinError => new VinError('ERR_VIN_FORMAT', `Expected ${expected} in ${name} but found something else; take the file as the page of the study saved it`, { file: name, expected })
   const { kind, version, study, reference, question, person, session, votes } = (value ?? {}) as Partial<StudyAnswers>
   const isText = (text: unknown): text is string => typeof text === 'string'
@@ -109,5 +126,14 @@ export function checkAnswers(value: unknown, name: string): StudyAnswers {
     typeof vote === 'object' && vote !== null && isText(vote.method) && vote.method !== reference && isText(vote.prompt) && Number.isInteger(vote.frames) && Number.isInteger(vote.seed) && [vote.method, reference].includes(vote.left) && ['left', 'right', 'tie'].includes(vote.choice)
   const wrong = votes.findIndex((vote) => !isVote(vote as StudyVote | null))
   if (wrong >= 0) throw fail(`a vote of method, frames, prompt, seed, left and choice as votes[${wrong}]`)
+  if (votes.length === 0) throw new VinError('ERR_VIN_FORMAT', `Expected at least one vote in ${name} but found none; leave it out`, { file: name, expected: 'a vote' })
+  // The page shows a person each pair once.
+  const seen = new Map<string, number>()
+  for (const [i, { method, frames, prompt, seed }] of votes.entries()) {
+    const pair = JSON.stringify([method, frames, prompt, seed])
+    const before = seen.get(pair)
+    if (before !== undefined) throw new VinError('ERR_VIN_FORMAT', `Expected one vote on each pair in ${name} but found votes[${before}] and votes[${i}] on the same (${method}, ${frames} frames, ${show(prompt)}, seed ${seed}); take the file as the page of the study saved it`, { file: name, expected: 'one vote on each pair' })
+    seen.set(pair, i)
+  }
   return value as StudyAnswers
 }

@@ -66,11 +66,32 @@ test('the intervals are those of methods.md, and a file that was saved twice cou
 test('answers that are none, or of another study, are refused in a sentence', () => {
   const good = answersOf(1, votesOf('full', 64, 'L'))
   expect(() => countVotes([])).toThrow('Expected answers of at least one person for countVotes but received none')
-  expect(() => countVotes([good, answersOf(2, good.votes, { study: 'b', person: 'Ben' })])).toThrow('Expected answers to one study but received those of "Ada" and "Ben", which were shown different videos; count them apart')
+  for (const wrong of [5, 'ada.json', null, undefined, good]) expect(() => countVotes(wrong as never)).toThrow(expect.objectContaining({ name: 'TypeError', code: 'ERR_INVALID_ARG_TYPE', message: expect.stringMatching(/^Expected a list of answers for countVotes but received /) as string }))
+  const others = [answersOf(2, good.votes, { study: 'b'.repeat(64), person: 'Ben' }), answersOf(3, good.votes, { person: '' })]
+  expect(() => countVotes([good, ...others])).toThrow(`Expected answers to one study but received those to 2, which were shown different videos: study a in answers[0] ("Ada"), answers[2]; study ${'b'.repeat(12)} in answers[1] ("Ben"); count them apart`)
+  expect(() => countVotes([good, answersOf(2, [])])).toThrow(expect.objectContaining({ code: 'ERR_VIN_FORMAT', message: 'Expected at least one vote in answers[1] but found none; leave it out' }))
+  const thousand = [...votesOf('full', 64, 'LR'), ...Array.from({ length: 1000 }, () => votesOf('full', 64, 'lr')[1]!)]
+  expect(() => countVotes([answersOf(1, thousand)])).toThrow(expect.objectContaining({ code: 'ERR_VIN_FORMAT', message: 'Expected one vote on each pair in answers[0] but found votes[1] and votes[2] on the same (full, 64 frames, "a circle", seed 1); take the file as the page of the study saved it' }))
   for (const wrong of [null, 7, { ...good, kind: 'x' }, { ...good, votes: {} }]) expect(() => countVotes([wrong as never])).toThrow('Expected answers of a study in answers[0] but found something else')
   for (const vote of [null, { left: 'left' }, { ...good.votes[0], choice: 'both' }, { ...good.votes[0], left: 'freenoise' }, { ...good.votes[0], method: 'vin' }]) {
     expect(() => countVotes([{ ...good, votes: [good.votes[0], vote] } as never])).toThrow('as votes[1] in answers[0]')
   }
+})
+
+test('the command says of which files it speaks', async () => {
+  const good = answersOf(1, votesOf('full', 64, 'L'))
+  const files = { 'here.json': good, 'there.json': { ...good, study: 'b', session: 2, person: '' }, 'none.json': { ...good, votes: [] }, 'twice.json': { ...good, votes: [...good.votes, ...good.votes] } }
+  for (const [name, value] of Object.entries(files)) await writeFile(at(name), JSON.stringify(value))
+  const refused = async (code: number, text: string, ...args: string[]): Promise<void> => {
+    const result = await vinNative(folder, 'study', ...args)
+    expect(result.stderr).toContain(text)
+    expect(result).toMatchObject({ code, stdout: '' })
+  }
+  await refused(2, 'study a in here.json ("Ada"); study b in there.json; count them apart', 'votes', 'here.json', 'there.json')
+  await refused(3, 'Expected at least one vote in none.json but found none', 'votes', 'here.json', 'none.json')
+  await refused(3, 'Expected one vote on each pair in twice.json but found votes[0] and votes[1]', 'votes', 'twice.json')
+  await refused(2, "Expected a value for --question but received ''", 'page', 'out', '--question', '')
+  await refused(2, 'Expected a question, as "Which video is better?", for --question but received "  "', 'page', 'out', '--question', '  ')
 })
 
 test('a study holds the videos under names that tell nothing, and one page', async () => {
@@ -102,6 +123,7 @@ test('what no study can be made of is refused, and nothing is written', async ()
   await refused({ methods: ['vin'] }, { code: 'ERR_OUT_OF_RANGE', message: says('methods other than the reference "vin"') })
   await refused({ frames: [32] }, { code: 'ERR_OUT_OF_RANGE', message: says('(48) for frames but received 32') })
   await refused({ pairs: 0 }, { code: 'ERR_OUT_OF_RANGE' })
+  await refused({ question: '' }, { code: 'ERR_OUT_OF_RANGE', message: says('for question but received ""') })
   await refused({ signal: AbortSignal.abort(new Error('early')) }, { message: 'early' })
   await refused({}, { code: 'ERR_VIN_FORMAT', message: says('but found no file') }, 'nowhere')
   await mkdir(at('odd'))
