@@ -20,7 +20,7 @@ const names = "'auto', 'cpu', 'cuda' or 'cuda:N'"
 export function checkDevice(device: unknown): Device {
   if (device === undefined) return 'auto'
   if (typeof device !== 'string') throw expected(`one of ${names}`, 'device', device, 'type')
-  if (!/^(auto|cpu|cuda|cuda:\d{1,3}|cuda-emu|cuda-ptx)$/.test(device)) throw expected(`one of ${names}`, 'device', device, 'range')
+  if (!/^(auto|cpu|cuda|cuda:(0|[1-9]\d{0,2})|cuda-emu|cuda-ptx)$/.test(device)) throw expected(`one of ${names}`, 'device', device, 'range')
   return device as Device
 }
 

@@ -77,6 +77,9 @@ test('short videos work: 1 frame, and one less than a chunk', async () => {
 describe('model options', () => {
   test.each([
     [{ device: 'gpu' }, range],
+    [{ device: 'cuda:01' }, range],
+    [{ device: 'cuda:00' }, range],
+    [{ device: 'cuda:1e1' }, range],
     [{ device: 3 }, type],
     [{ dtype: 'float64' }, range],
     [{ dtype: 'bfloat16' }, 'ERR_VIN_NOT_SUPPORTED'],
