@@ -208,6 +208,7 @@ async function checkEncoders(): Promise<Finding> {
 
 async function checkCache(): Promise<Finding> {
   const folder = await cacheFolder()
+  if (folder === undefined) return warning('none, since neither XDG_CACHE_HOME nor HOME is an absolute path: a GPU is tested anew by each process', 'set XDG_CACHE_HOME to a folder that can be written')
   try {
     await mkdir(folder, { recursive: true })
     await access(folder, constants.W_OK)

@@ -5,7 +5,8 @@ import { fork, type ChildProcess } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { mkdir, readdir, rm } from 'node:fs/promises'
-import { join } from 'node:path'
+import { homedir } from 'node:os'
+import { isAbsolute, join } from 'node:path'
 import { VinError, abortReason, expected } from '../errors.js'
 import { writeTextAtomically } from '../files/atomic-file.js'
 import { readSmallFile } from '../files/small-file.js'
@@ -224,14 +225,22 @@ const acceptedName = (hardware: DeviceInfo | undefined): string => `accepted-${h
 /** CUDA_VISIBLE_DEVICES says which GPU a number means. */
 const refusedName = (device: string): string => `refused-${device.replace(':', '-')}-${createHash('sha256').update(process.env['CUDA_VISIBLE_DEVICES'] ?? '').digest('hex').slice(0, 8)}.json`
 
-/** The library's folder for what can be made again. */
-export async function cacheFolder(): Promise<string> {
-  const { default: envPaths } = await import('env-paths')
-  return envPaths('vin-native', { suffix: '' }).cache
+/** The library's folder for what can be made again. undefined: there is none, since neither XDG_CACHE_HOME nor the home folder is an absolute path. */
+export async function cacheFolder(): Promise<string | undefined> {
+  try {
+    const { default: envPaths } = await import('env-paths')
+    const { cache } = envPaths('vin-native', { suffix: '' })
+    // A relative XDG_CACHE_HOME is to be ignored (XDG Base Directory Specification).
+    return [cache, join(homedir(), '.cache', 'vin-native')].find(isAbsolute)
+  } catch {
+    // A user without an entry in the system's list has no home.
+    return undefined
+  }
 }
 
-async function verdictFolder(sha256: string): Promise<string> {
-  return join(await cacheFolder(), 'selftest', keyOf(sha256))
+async function verdictFolder(sha256: string): Promise<string | undefined> {
+  const cache = await cacheFolder()
+  return cache === undefined ? undefined : join(cache, 'selftest', keyOf(sha256))
 }
 
 async function remember(sha256: string, name: string, verdict: object, logger: Pick<Logger, 'debug'>): Promise<void> {
@@ -239,6 +248,7 @@ async function remember(sha256: string, name: string, verdict: object, logger: P
   memory.set(key, (memory.get(key) ?? new Map<string, object>()).set(name, verdict))
   try {
     const folder = await verdictFolder(sha256)
+    if (folder === undefined) return
     await mkdir(folder, { recursive: true })
     await writeTextAtomically(join(folder, name), JSON.stringify(verdict))
   } catch (error) {
@@ -249,15 +259,18 @@ async function remember(sha256: string, name: string, verdict: object, logger: P
 
 async function forget(sha256: string, name: string): Promise<void> {
   memory.get(keyOf(sha256))?.delete(name)
-  await rm(join(await verdictFolder(sha256), name), { force: true }).catch(() => {})
+  const folder = await verdictFolder(sha256)
+  if (folder !== undefined) await rm(join(folder, name), { force: true }).catch(() => {})
 }
 
 /** A verdict that is whole; undefined: none. */
 async function verdict(sha256: string, name: string): Promise<Record<string, unknown> | undefined> {
   const known = memory.get(keyOf(sha256))?.get(name)
   if (known !== undefined) return known as Record<string, unknown>
+  const folder = await verdictFolder(sha256)
+  if (folder === undefined) return undefined
   try {
-    const found: unknown = JSON.parse((await readSmallFile(join(await verdictFolder(sha256), name), maxVerdictBytes)).toString())
+    const found: unknown = JSON.parse((await readSmallFile(join(folder, name), maxVerdictBytes)).toString())
     return typeof found === 'object' && found !== null ? (found as Record<string, unknown>) : undefined
   } catch {
     return undefined
@@ -266,8 +279,9 @@ async function verdict(sha256: string, name: string): Promise<Record<string, unk
 
 async function acceptedNames(sha256: string): Promise<string[]> {
   const names = new Set(memory.get(keyOf(sha256))?.keys() ?? [])
+  const folder = await verdictFolder(sha256)
   try {
-    for (const name of await readdir(await verdictFolder(sha256))) names.add(name)
+    if (folder !== undefined) for (const name of await readdir(folder)) names.add(name)
   } catch {
     // None has been kept.
   }

@@ -71,12 +71,12 @@ describe.runIf(emulatedBackend)("device 'cuda'", () => {
     })
   const commandLine = (...args: string[]) => node([join(root, 'dist/esm/cli/index.js'), ...args])
   /** A process of its own that opens a device, twice at once. */
-  const open = async (device = 'cuda', env: Record<string, string> = {}): Promise<{ runtime: { device: string; backend: string }; tests: number }> => {
+  const open = async (device = 'cuda', env: Record<string, string> = {}, cwd = root): Promise<{ runtime: { device: string; backend: string }; tests: number }> => {
     const body = `const { VAE } = await import(${JSON.stringify(join(root, 'dist/esm/index.js'))})
 const both = await Promise.all([1, 2].map((threads) => VAE.fromConfig(${JSON.stringify(tinyVAE)}, { device: ${JSON.stringify(device)}, threads })))
 console.log(JSON.stringify(both[0].engine.runtime))
 for (const vae of both) await vae.dispose()`
-    const { code, stdout, stderr } = await node(['--input-type=module', '-e', body], env)
+    const { code, stdout, stderr } = await node(['--input-type=module', '-e', body], env, cwd)
     expect(code, stderr).toBe(0)
     return { runtime: JSON.parse(stdout) as { device: string; backend: string }, tests: (stderr.match(/self-test of \S+ passed/g) ?? []).length }
   }
@@ -111,6 +111,23 @@ for (const vae of both) await vae.dispose()`
     // Nothing is forbidden to root.
     const kept = process.getuid?.() === 0 && statSync(place).mode % 0o1000 === 0o500
     for (const tests of [1, kept ? 0 : 1]) expect(await open('cuda', { XDG_CACHE_HOME: place })).toMatchObject({ runtime: { device: 'cuda:0' }, tests })
+  })
+
+  test.each<[string, Record<string, string>, string | undefined]>([
+    ['a relative XDG_CACHE_HOME', { XDG_CACHE_HOME: 'relative' }, '.cache'],
+    ['an empty HOME', { XDG_CACHE_HOME: '', HOME: '' }, undefined],
+    ['a relative HOME', { XDG_CACHE_HOME: 'relative', HOME: 'home' }, undefined]
+  ])('%s leaves nothing in the working folder', async (_, env, place) => {
+    const [cwd, home] = [emptyFolder(), emptyFolder()]
+    for (const tests of [1, place === undefined ? 1 : 0]) expect(await open('cuda', { HOME: home, ...env }, cwd)).toMatchObject({ runtime: { device: 'cuda:0' }, tests })
+    expect(readdirSync(cwd)).toEqual([])
+    expect(readdirSync(home)).toEqual(place === undefined ? [] : [place])
+  })
+
+  test('a user without a home folder, of whom the system knows none, uses the GPU too', async () => {
+    const body = `require('node:os').homedir = () => { throw new Error('uv_os_homedir returned ENOENT') }
+require(${JSON.stringify(join(root, 'dist/cjs/index.js'))}).VAE.fromConfig(${JSON.stringify(tinyVAE)}, { device: 'cuda', threads: 1 }).then(({ engine }) => console.log(engine.runtime.device), ({ message }) => console.log(message))`
+    expect((await node(['-e', body], { XDG_CACHE_HOME: '' })).stdout).toBe('cuda:0\n')
   })
 
   test('processes that begin at once leave one whole verdict', async () => {
