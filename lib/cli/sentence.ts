@@ -9,7 +9,7 @@ const libraryNames: Record<string, string> = { frames: 'numFrames', steps: 'numI
 const camelCase = (name: string): string => name.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase())
 
 /**
-The options of a message by the names of the command line: `numFrames` becomes `--frames`, and `numFrames=` stays, which is a word of a value. A name that is a word of its own, as `width`, is one where the sentence says
+The options of a message by the names of the command line: `numFrames` becomes `--frames`, and `numFrames=` and `numFrames: 3` stay, which are of a value or of a program. A name that is a word of its own, as `width`, is one where the sentence says
 `for width`, or begins with `Expected width to`.
 */
 function inOptionNames(message: string, definitions: ArgsDef): string {
@@ -17,7 +17,7 @@ function inOptionNames(message: string, definitions: ArgsDef): string {
   for (const [name, { type }] of Object.entries(definitions)) {
     if (type === 'positional') continue
     for (const known of new Set([camelCase(name), libraryNames[name] ?? name])) {
-      const pattern = /[A-Z]/.test(known) ? `(?<![\\w-])${known}(?![\\w=])` : `(?<=\\bfor )${known}(?= but |$)|(?<=^Expected )${known}(?= to )`
+      const pattern = /[A-Z]/.test(known) ? `(?<![\\w-])${known}(?![\\w=]|: )` : `(?<=\\bfor )${known}(?= but |$)|(?<=^Expected )${known}(?= to )`
       text = text.replace(new RegExp(pattern, 'g'), `--${name}`)
     }
   }

@@ -112,6 +112,7 @@ test('options have their names in sentences, and only where they are meant', () 
   expect(of('Expected width 64 of the model for width but received 3')).toBe('Expected width 64 of the model for --width but received 3')
   expect(of('Expected the model to have vae/ for pixels but it has none')).toBe('Expected the model to have vae/ for pixels but it has none')
   expect(of('Expected width to be 3')).toBe('Expected --width to be 3')
+  expect(of('Expected steps for numFrames 3 but received 2; train them (chunkFrames: 4)')).toBe('Expected steps for --frames 3 but received 2; train them (chunkFrames: 4)')
   expect(of('Expected a string for prompt but received 3 of maxNumFrames')).toBe('Expected a string for prompt but received 3 of maxNumFrames')
 })
 
