@@ -18,8 +18,8 @@ import { createReporter, duration, type Reporter } from './output.js'
 import { promptsArgument, readInput, readPrompts } from './prompts.js'
 
 /** Options of sampling that hold for all cells. */
-const { steps, guidance, width, height, fps, scheduler, negative, 'chunk-frames': chunkFrames, 'context-frames': contextFrames, 'step-cache': stepCache } = samplingArguments
-const sharedArguments = { steps, guidance, width, height, fps, scheduler, negative, 'chunk-frames': chunkFrames, 'context-frames': contextFrames, 'step-cache': stepCache }
+const { steps, guidance, width, height, fps, scheduler, negative, 'chunk-frames': chunkFrames, 'context-frames': contextFrames, 'keyframe-interval': keyframeInterval, fusion, 'step-cache': stepCache } = samplingArguments
+const sharedArguments = { steps, guidance, width, height, fps, scheduler, negative, 'chunk-frames': chunkFrames, 'context-frames': contextFrames, 'keyframe-interval': keyframeInterval, fusion, 'step-cache': stepCache }
 
 export const compareCommand = defineCommand({
   meta: { name: 'compare', description: 'compare methods: a report with tables, curves and videos side by side' },

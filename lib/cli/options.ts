@@ -5,6 +5,7 @@ import { expected } from '../errors.js'
 import { checkGenerateOptions, generateOptionNames, generateRules, type Flag } from '../options/generate.js'
 import { resolveLimits } from '../options/limits.js'
 import { resolveModelOptions } from '../options/model.js'
+import { readFusion } from '../plan/fusion.js'
 import { given, numberOption, seedOption } from './arguments.js'
 
 export const modelArguments = {
@@ -78,6 +79,7 @@ Texts become numbers, and what no model would take is refused, before one is ope
 export function samplingOptions(values: Values): GenerateOptions {
   const read = ({ name, value }: Pick<Flag, 'name' | 'value'>): unknown => {
     if (value === 'text' || (value === 'number or text' && Number.isNaN(Number(values[name] ?? NaN)))) return values[name]
+    if (value === 'fusion') return values[name] === undefined ? undefined : readFusion(values[name])
     if (value === 'switch') return values[name] === 'true' ? true : undefined
     return value === 'seed' ? seedOption(values[name]) : numberOption(values[name], `--${name}`)
   }

@@ -7,7 +7,7 @@ import type { MetricName } from '../evaluate/options.js'
 import { methodNames, methods, type Method, type MethodName } from '../methods/index.js'
 import { checkGenerateOptions, type GenerateOptions } from '../options/generate.js'
 import { resolveLimits, type ResolvedLimits } from '../options/limits.js'
-import { fusionNames, fusionWeights, fusionWindow, type Fusion } from '../plan/fusion.js'
+import { readFusion } from '../plan/fusion.js'
 import { streamingParts, type TransformerPart } from '../options/model.js'
 import { hasWeightsFor } from '../pipeline/evaluation.js'
 import { Tensor, checkShape, type TensorData } from '../native/tensor.js'
@@ -55,7 +55,7 @@ export interface CompareOptions extends SharedOptions {
   /** The folder that the comparison lies in: rows as they are finished, videos, and the report. The same call goes on with it; other processes and machines may share it. */
   report: string
   /**
-  Methods, each alone or with options of its own: `'vin'`, `'vin:fusion=late'`, `'vin:fusion=late+raised-cosine'` (when, and with which weights),
+  Methods, each alone or with options of its own: `'vin'`, `'vin:fusion=late'`, `'vin:fusion=late+raised-cosine'` (when, and with which weights), `'vin:fusion=0.8..0.3'`,
   `'vin:contextFrames=8:keyframeInterval=0.5'`.
 
   @default all methods that the model can run
@@ -140,13 +140,6 @@ export function readVariant(text: unknown, limits: ResolvedLimits): Variant {
   }
   checkGenerateOptions(options as GenerateOptions, limits, 'methods')
   return { name: text, method, options: options as VariantOptions }
-}
-
-/** A window, weights, or both: 'late', 'raised-cosine', 'late+raised-cosine'. What is neither is left to the check. */
-function readFusion(text: string): unknown {
-  const words = text.split('+')
-  const [window, weights] = [fusionNames, fusionWeights as readonly string[]].map((names) => words.find((word) => names.includes(word)))
-  return weights === undefined || words.length !== (window === undefined ? 1 : 2) ? text : { ...fusionWindow((window ?? 'early') as Fusion), weights }
 }
 
 function checkList<T>(value: unknown, name: string, check: (item: unknown) => T): T[] {

@@ -7,7 +7,7 @@ import type { TransformerConfig } from '../models/transformer.js'
 import { checkSeed } from '../native/ops.js'
 import { Tensor, checkShape, type TensorData, type TensorLike } from '../native/tensor.js'
 import { checkContext } from '../plan/chunks.js'
-import { fusionNames, fusionWindow, type Fusion, type FusionOptions } from '../plan/fusion.js'
+import { fusionNames, fusionWeights, fusionWindow, type Fusion, type FusionOptions } from '../plan/fusion.js'
 import { endsInPadding, latentFramesOf, videoFramesOf, type MicroBatch } from '../plan/frames.js'
 import { stepCacheNames, type StepCacheOption } from '../plan/step-cache.js'
 import { createScheduler, type Scheduler, type SchedulerOption } from '../schedulers/index.js'
@@ -207,7 +207,7 @@ export const defaultNumFrames = 64
 export interface Flag {
   name: string
   /** A switch has no value: it is there or not. */
-  value: 'number' | 'seed' | 'text' | 'number or text' | 'switch'
+  value: 'number' | 'seed' | 'text' | 'number or text' | 'fusion' | 'switch'
   hint: string
   help: string
   /** What holds without it, in words. */
@@ -275,13 +275,22 @@ export const generateRules = {
     check: evaluationChecks.contextFrames,
     flag: flag('context-frames', 'number', 'n', 'latent frames before a chunk')
   },
-  keyframeInterval: { check: evaluationChecks.keyframeInterval },
-  fusion: { check: resolveFusion },
+  keyframeInterval: {
+    check: evaluationChecks.keyframeInterval,
+    flag: flag('keyframe-interval', 'number', 's', 'seconds between the latent frames that the VIN reads')
+  },
+  fusion: {
+    check: resolveFusion,
+    flag: flag('fusion', 'fusion', 'name', `when overlaps are blended (${fusionNames.join(', ')}, FROM..UNTIL) and with which weights (${fusionWeights.join(', ')}), as late+raised-cosine`, 'early')
+  },
   stagger: {
     check: (value, name) => checkInteger(value, name, 0, 1000),
     flag: flag('stagger', 'number', 'n', 'steps by which each chunk is behind the one before it', '0')
   },
-  globalTokenMemory: { check: checkBoolean },
+  globalTokenMemory: {
+    check: checkBoolean,
+    flag: flag('global-token-memory', 'switch', '', 'vin, where the model has learned it: the global tokens go on from those of the step before', 'off')
+  },
   stepCache: {
     check: checkStepCache,
     flag: flag('step-cache', 'number or text', 'name', 'leaves out evaluations where little changes: off, slow, fast or a threshold', 'off')

@@ -1,5 +1,7 @@
 // When overlaps are blended, as a window over the schedule: at sampling step s of n while until < (n − s)/n ≤ from; and with which weights.
 
+import { expected } from '../errors.js'
+
 export interface FusionWindow {
   from: number
   until: number
@@ -39,6 +41,30 @@ export function fusionWindow(fusion: Fusion): FusionWindow {
   const early = windows['early'] as FusionWindow
   if (typeof fusion === 'string') return windows[fusion] ?? early
   return { from: fusion.from ?? early.from, until: fusion.until ?? early.until }
+}
+
+/** 'late', '0.8..0.3' */
+function readWindow(word: string): Fusion | undefined {
+  if (Object.hasOwn(windows, word)) return word as Fusion
+  const [from, until] = /^(\d+(?:\.\d+)?|\.\d+)\.\.(\d+(?:\.\d+)?|\.\d+)$/.exec(word)?.slice(1).map(Number) ?? []
+  return from === undefined ? undefined : { from, until }
+}
+
+/**
+A window, weights, or both, as one word: 'late', '0.8..0.3', 'raised-cosine', 'late+raised-cosine'. Whether such a window can be, is left to the check.
+
+@throws RangeError for what is none of them
+*/
+export function readFusion(text: string): Fusion {
+  const words = text.split('+')
+  const read = words.flatMap((word) => readWindow(word) ?? [])
+  const weights = fusionWeights.filter((name) => words.includes(name))
+  if (read.length > 1 || weights.length > 1 || read.length + weights.length !== words.length) {
+    const [when, how] = [fusionNames, fusionWeights].map((names) => names.map((name) => `'${name}'`).join(', '))
+    throw expected(`one of ${when} or FROM..UNTIL as 0.8..0.3, weights of ${how}, or both with + between`, 'fusion', text, 'range')
+  }
+  const [window = 'early'] = read
+  return weights.length === 0 ? window : { ...fusionWindow(window), weights: weights[0] }
 }
 
 /** The quotient is compared with the literals: a product such as 0.7 · n is inexact. */

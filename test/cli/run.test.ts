@@ -6,6 +6,11 @@ import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { decode, decodeApng } from 'fast-png'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { VideoPipeline } from '../../lib/index.js'
+import type { GenerateOptions } from '../../lib/index.js'
+import { loadBinding } from '../../lib/native/load.js'
+import { bits } from '../support/fixtures.js'
+import { shake } from '../support/models.js'
 import { events, start, vinNative, writeModel } from './support.js'
 
 let root = ''
@@ -41,6 +46,29 @@ test('--json is one object a line: job, plan, warning, steps, done', async () =>
   expect(all.find(({ type }) => type === 'warning')).toMatchObject({ message: expect.stringContaining('pink') as string })
   expect(all.find(({ type }) => type === 'job')).toMatchObject({ id: expect.stringMatching(/^[0-9a-f]{8}$/) as string })
   expect(all.at(-1)).toMatchObject({ type: 'done', path: 'out.gif', numFrames: 12, width: 256, scale: 4, seed: '18446744073709551615' })
+})
+
+test('fusion, keyframes and memory are said as the API has them: the same bits', async () => {
+  await using pipeline = await VideoPipeline.fromPretrained(join(root, 'model'), { device: 'cpu', addParts: ['memory'] })
+  // Untrained, all of them change nothing.
+  shake(pipeline)
+  const { native, engine } = pipeline.transformer
+  engine.native.op('randn', { y: native.weight('vin.memory.norm.weight'), seed_low: 1, seed_high: 0, stream: 0, frame_major: 0 })
+  await pipeline.save(join(root, 'shaken'))
+  const latentsOf = async (options: GenerateOptions): Promise<Buffer> => bits((await pipeline.generate({ prompt: 'a red circle', numFrames: 64, seed: 7, outputType: 'latents', ...options })).latents)
+  const plain = await latentsOf({})
+  const cases: [string[], GenerateOptions][] = [
+    [['--fusion', '0.8..0.3+raised-cosine', '--keyframe-interval', '1'], { fusion: { from: 0.8, until: 0.3, weights: 'raised-cosine' }, keyframeInterval: 1 }],
+    [['--fusion', 'late', '--global-token-memory'], { fusion: 'late', globalTokenMemory: true }]
+  ]
+  for (const [flags, options] of cases) {
+    const { code, stderr } = await vinNative(folder, 'generate', 'a red circle', '--model', '../shaken', '--device', 'cpu', '--frames', '64', '--seed', '7', '-o', 'x.safetensors', ...flags)
+    expect([code, stderr]).toEqual([0, expect.stringContaining('sampling')])
+    const { data, shape } = loadBinding().readSafetensors(await readFile(join(folder, 'x.safetensors'))).tensors['latents']!
+    expect(bits({ data: data as Float32Array, shape: [...shape] })).toEqual(await latentsOf(options))
+    // Each of the options counts.
+    for (const name of Object.keys(options)) expect((await latentsOf({ [name]: options[name as keyof GenerateOptions] })).equals(plain), name).toBe(false)
+  }
 })
 
 test('--preview shows the newest preview beside the output', async () => {

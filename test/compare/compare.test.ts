@@ -175,7 +175,9 @@ test('a variant says when overlaps are blended, and with which weights', () => {
   expect(fusionOf('raised-cosine')).toEqual({ from: 1, until: 0.4, weights: 'raised-cosine' })
   expect(fusionOf('mid+raised-cosine')).toEqual({ from: 0.7, until: 0.3, weights: 'raised-cosine' })
   expect(fusionOf('linear+late')).toEqual({ from: 0.4, until: 0, weights: 'linear' })
-  for (const wrong of ['cosine', 'late+cosine', 'late+mid', 'late+linear+raised-cosine', 'linear+raised-cosine']) expect(() => fusionOf(wrong), wrong).toThrow(/^Expected one of 'early'/)
+  expect(fusionOf('0.8..0.3')).toEqual({ from: 0.8, until: 0.3 })
+  expect(fusionOf('learned+.5..0')).toEqual({ from: 0.5, until: 0, weights: 'learned' })
+  for (const wrong of ['cosine', '0.8..', '0.8..0.3..0', '1..0+mid', '1..0+1..0', '-1..0', '0x1..0', '1e-1..0', 'toString', '+', 'late+', 'late+late', 'late+cosine', 'late+mid', 'late+linear+raised-cosine', 'linear+raised-cosine']) expect(() => fusionOf(wrong), wrong).toThrow(/^Expected one of 'early'/)
 })
 
 test('what cannot be compared is refused in a sentence, and nothing is written', async () => {
