@@ -54,9 +54,9 @@ export function checkSignal(value: unknown): AbortSignal | undefined {
   return value as AbortSignal
 }
 
-/** Options are a plain object whose names are all known; an unknown one names the nearest. */
-export function checkNames(options: unknown, what: string, known: readonly string[]): void {
-  if (typeof options !== 'object' || options === null || Array.isArray(options)) throw expected('an object', `the options of ${what}`, options, 'type')
+/** Options are a plain object whose names are all known; an unknown one names the nearest. `forms` says what one option may be that an object is one form of. */
+export function checkNames(options: unknown, what: string, known: readonly string[], forms?: string): void {
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) throw forms === undefined ? expected('an object', `the options of ${what}`, options, 'type') : expected(forms, what, options, 'type')
   for (const name of Object.keys(options)) {
     if (known.includes(name)) continue
     throw typeError(`Expected a known option of ${what} but received '${name}'; the nearest one is '${nearest(name, known) ?? known[0]}'`)

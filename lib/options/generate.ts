@@ -446,7 +446,7 @@ function checkPrompt(prompt: unknown, limits: ResolvedLimits): CheckedEntry[] {
   if (prompt.length === 0 || prompt.length > 256) throw expected('1 to 256 entries', 'prompt', prompt, 'range')
   const entries = prompt.map((entry: unknown, i): CheckedEntry => {
     const name = `prompt[${i}]`
-    checkNames(entry, name, ['at', 'prompt', 'ease'])
+    checkNames(entry, name, ['at', 'prompt', 'ease'], '{ at, prompt, ease }')
     const { at, prompt: text, ease = 0 } = entry as TimelineEntry
     return { prompt: checkPromptText(text, `${name}.prompt`, limits), at: checkTime(at, `${name}.at`), ease: checkNumber(ease, `${name}.ease`, 0, 65_536) }
   })
@@ -456,9 +456,9 @@ function checkPrompt(prompt: unknown, limits: ResolvedLimits): CheckedEntry[] {
 }
 
 function checkTime(at: unknown, name: string): CheckedEntry['at'] {
-  if (typeof at !== 'object' || at === null) return checkNumber(at, name, 0, 1e6)
-  checkNames(at, name, ['frame'])
-  return { frame: checkInteger('frame' in at ? at.frame : undefined, `${name}.frame`, 0, 1e9) }
+  if (typeof at === 'number') return checkNumber(at, name, 0, 1e6)
+  checkNames(at, name, ['frame'], 'seconds or { frame }')
+  return { frame: checkInteger((at as { frame?: unknown }).frame, `${name}.frame`, 0, 1e9) }
 }
 
 /** Each time that is given lies after the one before it. */
@@ -482,7 +482,7 @@ function resolvePrompt(entries: readonly CheckedEntry[], latentFramesPerSecond: 
 
 function resolveFusion(fusion: unknown = 'early'): Fusion {
   if (typeof fusion === 'string') return checkOneOf(fusion, 'fusion', fusionNames) as Fusion
-  checkNames(fusion, 'fusion', ['from', 'until', 'weights'])
+  checkNames(fusion, 'fusion', ['from', 'until', 'weights'], `${fusionNames.map((name) => `'${name}'`).join(', ')} or { from, until, weights }`)
   const { weights } = fusion as FusionOptions
   const { from, until } = fusionWindow(fusion as FusionOptions)
   const window = { from: checkNumber(from, 'fusion.from', 0, 1), until: checkNumber(until, 'fusion.until', 0, 1) }

@@ -1,7 +1,7 @@
 // Options of everything that opens a model: where it runs and what bounds it.
 
 import { checkFunction, checkInteger, checkOneOf, checkOptions, checkSignal, unchecked, type Checks } from '../check.js'
-import { expected, notSupported } from '../errors.js'
+import { expected, notSupported, rangeError } from '../errors.js'
 import { checkDevice, type Device } from '../native/backends.js'
 import type { NativeBinding } from '../native/load.js'
 import { checkLogger, type Logger } from '../native/log.js'
@@ -97,7 +97,10 @@ function checkComputeType(value: unknown, name: string): ComputeType {
 
 function checkParts(value: unknown, name: string): readonly TransformerPart[] {
   if (!Array.isArray(value)) throw expected("an array of 'cam', 'apm', 'fusion' and 'memory'", name, value, 'type')
-  return value.map((part: unknown) => checkOneOf(part, name, transformerParts))
+  const parts = value.map((part: unknown) => checkOneOf(part, name, transformerParts))
+  const again = parts.find((part, i) => parts.indexOf(part) < i)
+  if (again !== undefined) throw rangeError(`Expected each part once for ${name} but received '${again}' twice`)
+  return parts
 }
 
 /** Each option once. */

@@ -216,7 +216,7 @@ export function checkBetas(value: unknown): readonly [number, number] {
 /** A decay of the averaged weights, checked. */
 export function checkEmaDecay(value: unknown): EmaDecay {
   if (typeof value === 'number') return checkNumber(value, 'emaDecay', 0, 1)
-  checkNames(value, 'emaDecay', ['max', 'ramp'])
+  checkNames(value, 'emaDecay', ['max', 'ramp'], 'a number from 0 to 1 or { max, ramp: true }')
   const { max, ramp } = value as { max?: unknown; ramp?: unknown }
   if (ramp !== true) throw expected('true', 'emaDecay.ramp', ramp, 'type')
   return { max: checkNumber(max, 'emaDecay.max', 0, 1), ramp }
@@ -224,8 +224,9 @@ export function checkEmaDecay(value: unknown): EmaDecay {
 
 function checkTimestepSampling(value: unknown): TimestepSampling {
   if (value === 'uniform') return value
-  if (typeof value === 'string') throw expected("'uniform' or { mean, std }", 'timestepSampling', value, 'range')
-  checkNames(value, 'timestepSampling', ['mean', 'std'])
+  const forms = "'uniform' or { mean, std }"
+  if (typeof value === 'string') throw expected(forms, 'timestepSampling', value, 'range')
+  checkNames(value, 'timestepSampling', ['mean', 'std'], forms)
   const { mean, std } = value as { mean?: unknown; std?: unknown }
   return { mean: checkNumber(mean, 'timestepSampling.mean', -20, 20), std: checkNumber(std, 'timestepSampling.std', 0, 20, true) }
 }
@@ -235,10 +236,12 @@ function checkLengths(value: unknown): readonly number[] {
   return value.map((length: unknown, index) => checkInteger(length, `lengths[${index}]`, 1, 65_536)).sort((a, b) => a - b)
 }
 
+/** What `trainable` may be, for sentences. */
+export const trainableForms = "'all', 'vin', 'cam', 'apm', 'fusion' or a pattern of weights' names, as 'blocks.*',"
+
 function checkTrainable(value: unknown): Trainable {
   if (types.isRegExp(value)) return value
-  if (typeof value !== 'string') throw expected("'all', 'vin', 'cam', 'apm', 'fusion' or a pattern", 'trainable', value, 'type')
-  if (value === '') throw expected("'all', 'vin', 'cam', 'apm', 'fusion' or a pattern", 'trainable', value, 'range')
+  if (typeof value !== 'string' || value === '') throw expected(trainableForms, 'trainable', value, typeof value === 'string' ? 'range' : 'type')
   return value
 }
 

@@ -3,7 +3,7 @@
 
 import { join } from 'node:path'
 import { types } from 'node:util'
-import { VinError, expected, inStep, rangeError, typeError } from '../errors.js'
+import { VinError, expected, inStep, rangeError, show, typeError } from '../errors.js'
 import { methods } from '../methods/index.js'
 import type { MethodPlan } from '../methods/index.js'
 import { verifyFile } from '../models/checksums.js'
@@ -34,7 +34,7 @@ import type { FitOptions, StepReport } from './fit.js'
 import { drawMask, drawMaskPattern } from './masks.js'
 import { checkFiniteLosses, Optimizer, readNumbers } from './optimizer.js'
 import type { TrainedModel } from './optimizer.js'
-import { resolveTrained, resolveTrainerOptions } from './options.js'
+import { resolveTrained, resolveTrainerOptions, trainableForms } from './options.js'
 import type { ResolvedTrainerOptions, Trainable, TrainerOptions } from './options.js'
 import type { Chunk } from '../plan/chunks.js'
 import { passesOf } from '../plan/passes.js'
@@ -185,7 +185,10 @@ function trainedModels(pipeline: VideoPipeline, { trainable, textDropout }: Trai
   if (names.some((name) => ofStreaming.test(name)) && names.some((name) => name.startsWith('vin.'))) {
     throw rangeError(`Expected trainable to name weights of vin.*, or of cam.* and apm.*, which train on videos of their own kind, but ${String(trainable)} names both`)
   }
-  if (models.every((model) => model.names.length === 0)) throw rangeError(`Expected trainable to name at least one weight but ${String(trainable)} names none`)
+  if (models.every((model) => model.names.length === 0)) {
+    const parts = [...new Set(transformer.weights().map(({ name }) => `${name.split('.')[0]}.*`)), ...(pipeline.has('textEncoder') ? [`${TEXT_ENCODER}*`] : [])]
+    throw rangeError(`Expected ${trainableForms} for trainable but ${typeof trainable === 'string' ? show(trainable) : String(trainable)} names no weight of the model, which has ${parts.join(', ')}`)
+  }
   return models
 }
 

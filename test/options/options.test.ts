@@ -31,6 +31,7 @@ const wrong: [object, string, string][] = [
   [{ seed: 2n ** 64n }, range, 'Expected an integer from 0 to 2^53 - 1 or a bigint below 2^64 for seed but received 18446744073709551616n'],
   [{ chunkFrames: 4, contextFrames: 5 }, range, 'Expected contextFrames of at most chunkFrames 4 but received 5'],
   [{ fusion: 'erly' }, range, "Expected one of 'early', 'mid', 'late', 'none' for fusion but received \"erly\""],
+  ...[null, 1, true, ['early']].map((fusion): [object, string, string] => [{ fusion }, type, `Expected 'early', 'mid', 'late', 'none' or { from, until, weights } for fusion but received ${show(fusion)}`]),
   [{ fusion: { from: 0.2, until: 0.5 } }, range, 'Expected fusion.until of at most fusion.from 0.2 but received 0.5'],
   [{ fusion: { from: 0.3 } }, range, 'Expected fusion.until of at most fusion.from 0.3 but received 0.4'],
   [{ fusion: { weights: 'cosine' } }, range, "Expected one of 'linear', 'raised-cosine', 'learned' for fusion.weights but received \"cosine\""],
@@ -45,6 +46,8 @@ const wrong: [object, string, string][] = [
   [{ prompt: [{ at: 0, prompt: 'a', ease: -1 }] }, range, 'Expected a number from 0 to 65536 for prompt[0].ease but received -1'],
   [{ prompt: [{ at: { frame: 1.5 }, prompt: 'a' }] }, range, 'Expected an integer from 0 to 1e9 for prompt[0].at.frame but received 1.5'],
   [{ prompt: [{ at: {}, prompt: 'a' }] }, type, 'Expected an integer from 0 to 1e9 for prompt[0].at.frame but received undefined'],
+  [{ prompt: [{ at: null, prompt: 'a' }] }, type, 'Expected seconds or { frame } for prompt[0].at but received null'],
+  [{ prompt: ['a', 'b'] }, type, 'Expected { at, prompt, ease } for prompt[0] but received "a"'],
   [{ preview: 'vae' }, type, 'Expected true or false for preview but received "vae"'],
   [{ onStep: 3 }, type, 'Expected a function for onStep but received 3'],
   [{ signal: {} }, type, 'Expected an AbortSignal for signal but received an object (Object)'],
@@ -87,6 +90,7 @@ describe('model options', () => {
     [{ thread: 1 }, type],
     [{ limits: { header: 1 } }, type],
     [{ memoryBudget: -5 }, range],
+    [{ addParts: ['cam', 'apm', 'cam'] }, range],
     [{ device: 'cuda' }, 'ERR_VIN_BACKEND_UNAVAILABLE'],
     [{ device: 'cuda:1' }, 'ERR_VIN_BACKEND_UNAVAILABLE']
   ])('%o', async (options, code) => {
