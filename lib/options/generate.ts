@@ -329,12 +329,17 @@ export interface ResolvedGenerateOptions extends AsGiven, SizeOptions {
   chunkFrames: number
   contextFrames: number
   keyframeInterval: number
+  /** Of 'streaming-t2v'. */
+  anchorGuidanceScale: number | undefined
+  randomizedBlending: boolean
   fusion: Fusion
+  stagger: number
+  globalTokenMemory: boolean
   stepCache: StepCacheOption
   outputType: 'video' | 'latents'
 }
 
-type Decided = 'prompt' | 'fps' | 'numInferenceSteps' | 'guidanceScale' | 'scheduler' | 'method' | 'chunkFrames' | 'contextFrames' | 'keyframeInterval' | 'fusion' | 'stepCache' | 'outputType'
+type Decided = 'prompt' | 'fps' | 'numInferenceSteps' | 'guidanceScale' | 'scheduler' | 'method' | 'chunkFrames' | 'contextFrames' | 'keyframeInterval' | 'anchorGuidanceScale' | 'randomizedBlending' | 'fusion' | 'stagger' | 'globalTokenMemory' | 'stepCache' | 'outputType'
 /** Options that are taken as they are; absent ones are undefined. An absent seed is to be drawn. */
 type AsGiven = { [K in Exclude<keyof GenerateOptions, Decided | keyof SizeOptions>]-?: GenerateOptions[K] | undefined }
 
@@ -382,13 +387,11 @@ export function resolveGenerateOptions(options: GenerateOptions, context: Genera
   if (options.promptEmbeds !== undefined) checkText(options.promptEmbeds, 'promptEmbeds', config)
   if (options.negativePromptEmbeds !== undefined) checkText(options.negativePromptEmbeds, 'negativePromptEmbeds', config)
   const method = methodByName(options.method ?? methods.vin.name)
-  for (const name of ['anchorGuidanceScale', 'randomizedBlending'] as const) {
-    if (options[name] !== undefined && !method.streaming) throw typeError(`Expected method 'streaming-t2v' beside ${name} but received '${method.name}'`)
-  }
-  const numInferenceSteps = options.numInferenceSteps ?? defaults.numInferenceSteps
-  const { stagger = 0 } = options
+  const { randomizedBlending = false, stagger = 0, globalTokenMemory = false, guidanceScale = defaults.guidanceScale, numInferenceSteps = defaults.numInferenceSteps } = options
+  const streams = options.anchorGuidanceScale !== undefined ? 'anchorGuidanceScale' : randomizedBlending ? 'randomizedBlending' : undefined
+  if (streams !== undefined && !method.streaming) throw typeError(`Expected method 'streaming-t2v' beside ${streams} but received '${method.name}'`)
   if (stagger > 0 && !method.staggers) throw typeError(`Expected method 'vin' or 'independent' beside stagger but received '${method.name}'`)
-  if (options.globalTokenMemory === true && !method.globalTokens) throw typeError(`Expected method 'vin' beside globalTokenMemory but received '${method.name}'`)
+  if (globalTokenMemory && !method.globalTokens) throw typeError(`Expected method 'vin' beside globalTokenMemory but received '${method.name}'`)
   if (stagger > numInferenceSteps) throw rangeError(`Expected stagger of at most numInferenceSteps ${numInferenceSteps} but received ${stagger}`)
   const perSecond = (fps * microBatch.latentFrames) / microBatch.frames
   const given = Object.fromEntries(generateOptionNames.map((name) => [name, options[name]])) as unknown as AsGiven
@@ -398,11 +401,15 @@ export function resolveGenerateOptions(options: GenerateOptions, context: Genera
     prompt: options.promptEmbeds === undefined ? resolvePrompt(checkPrompt(options.prompt ?? '', limits), perSecond, microBatch) : [],
     fps,
     numInferenceSteps,
-    guidanceScale: options.guidanceScale ?? defaults.guidanceScale,
+    guidanceScale,
     scheduler,
     method,
     ...resolvePlanOptions(options, config),
+    anchorGuidanceScale: method.streaming ? (options.anchorGuidanceScale ?? guidanceScale) : undefined,
+    randomizedBlending,
     fusion: resolveFusion(options.fusion),
+    stagger,
+    globalTokenMemory,
     stepCache: options.stepCache ?? 'off',
     outputType: options.outputType ?? 'video'
   })

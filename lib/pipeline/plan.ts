@@ -47,8 +47,8 @@ export interface VideoPlan {
 }
 
 /** How much the anchor counts; 0 for methods that have none. */
-export function anchorScaleOf({ method, guidanceScale, anchorGuidanceScale = guidanceScale }: Pick<ResolvedGenerateOptions, 'method' | 'guidanceScale' | 'anchorGuidanceScale'>): number {
-  return method.streaming ? anchorGuidanceScale : 0
+export function anchorScaleOf({ anchorGuidanceScale = 0 }: Pick<ResolvedGenerateOptions, 'anchorGuidanceScale'>): number {
+  return anchorGuidanceScale
 }
 
 /** Branches of u + w (c − u) + w_anchor (a − c) that have a share. */
@@ -58,7 +58,7 @@ function guidanceBranches(guidanceScale: number, anchorScale: number): number {
 
 export function planVideo(options: ResolvedGenerateOptions, parts: PipelineParts): VideoPlan {
   const { transformer, vae } = parts
-  if (options.globalTokenMemory === true) requireMemory(transformer, 'globalTokenMemory')
+  if (options.globalTokenMemory) requireMemory(transformer, 'globalTokenMemory')
   if (typeof options.fusion === 'object' && options.fusion.weights === 'learned') requireFusion(transformer, "fusion.weights 'learned'")
   const plan = planOf(options.method, transformer, options)
   const centres = plan.chunks.map(centreOf)
@@ -87,7 +87,7 @@ function planFlops(options: ResolvedGenerateOptions, transformer: Transformer, t
     S: Math.ceil(options.height / 16) * Math.ceil(options.width / 16),
     L: textRows,
     D: config.caption_channels,
-    vin: config.vin === undefined ? undefined : { G: config.vin.num_global_tokens, d: config.vin.dim, blocks: config.vin.num_blocks, memory: options.globalTokenMemory === true }
+    vin: config.vin === undefined ? undefined : { G: config.vin.num_global_tokens, d: config.vin.dim, blocks: config.vin.num_blocks, memory: options.globalTokenMemory }
   }
   const { numInferenceSteps, fusion } = options
   // Of the first step: of a method whose steps differ, the one that costs most.
@@ -98,11 +98,11 @@ function planFlops(options: ResolvedGenerateOptions, transformer: Transformer, t
 
 /** Pass by pass. Given frames are not known yet; every chunk counts. */
 function wholeRun(model: CostModel, options: ResolvedGenerateOptions, transformer: Transformer): Pick<VideoPlan['flops'], 'branches' | 'total' | 'evaluations'> {
-  const { method, numInferenceSteps, fusion, guidanceScale, stagger = 0 } = options
+  const { method, numInferenceSteps, fusion, guidanceScale, stagger } = options
   const plan = planOf(method, transformer, options)
   const branchesOf = (anchored: boolean): number => guidanceBranches(guidanceScale, anchored ? anchorScaleOf(options) : 0)
   const run = { branches: branchesOf(true), total: 0, evaluations: 0 }
-  for (const { turn, begin, blends } of passesOf(plan.chunks, { inTurn: method.order === 'in turn', blending: options.randomizedBlending === true, numInferenceSteps })) {
+  for (const { turn, begin, blends } of passesOf(plan.chunks, { inTurn: method.order === 'in turn', blending: options.randomizedBlending, numInferenceSteps })) {
     const evaluation = blends ? { chunks: plan.chunks } : method.evaluation(plan, 0, numInferenceSteps, fusion, turn)
     const chunks = turn === undefined ? evaluation.chunks : evaluation.chunks.slice(turn, turn + 1)
     const times = (numInferenceSteps - begin) * branchesOf(!blends && turn !== 0)
@@ -115,7 +115,7 @@ function wholeRun(model: CostModel, options: ResolvedGenerateOptions, transforme
 }
 
 function planMemory(options: ResolvedGenerateOptions, transformer: Transformer, vae: VAE | undefined, parts: PipelineParts, plan: MethodPlan, textRows: number): VideoPlan['memory'] {
-  const { height, width, latentFrames, guidanceScale, stagger = 0 } = options
+  const { height, width, latentFrames, guidanceScale, stagger } = options
   const anchorGuidanceScale = anchorScaleOf(options)
   const { in_channels: C, caption_channels: D } = transformer.config
   const weights = transformer.bytes + (vae?.bytes ?? 0) + (parts.textEncoder?.bytes ?? 0)
@@ -127,7 +127,7 @@ function planMemory(options: ResolvedGenerateOptions, transformer: Transformer, 
   const cache = options.stepCache === 'off' ? 0 : stepCacheBytes(request, transformer.config.hidden_size)
   const decode = vae === undefined || options.outputType === 'latents' ? 0 : vae.native.memory({ height, width })
   const { num_global_tokens: G = 0, dim = 0 } = transformer.config.vin ?? {}
-  const memory = options.globalTokenMemory === true ? 4 * branchesOfRequest(request) * G * dim : 0
+  const memory = options.globalTokenMemory ? 4 * branchesOfRequest(request) * G * dim : 0
   // Beside the model: latents of this step and the next, the prediction, and start noise.
   const latents = 4 * 4 * C * latentFrames * (height / 8) * (width / 8)
   return { weights, activations, decode, peak: weights + latents + cache + memory + Math.max(activations, decode) }

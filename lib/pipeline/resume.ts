@@ -14,8 +14,11 @@ import { maxWholeBytes, openToRead, readSmallFile } from '../files/small-file.js
 import { weightFile } from '../models/files.js'
 import type { Binding } from '../native/binding.js'
 import { packageVersion } from '../native/package-root.js'
-import { Tensor, readNative, type TensorData, type TensorLike } from '../native/tensor.js'
+import { Tensor, checkShape, readNative, type TensorData, type TensorLike } from '../native/tensor.js'
 import { plainOptions, type ResolvedGenerateOptions } from '../options/generate.js'
+import { resolvedFusion } from '../plan/fusion.js'
+import { stepCacheThreshold } from '../plan/step-cache.js'
+import { settingsOf } from '../schedulers/scheduler.js'
 import type { PipelineParts } from './load.js'
 
 /** What must agree between a state and the run that goes on from it. */
@@ -32,21 +35,27 @@ export interface SavedState {
 
 const sha = (): ReturnType<typeof createHash> => createHash('sha256')
 
-/** Everything the result depends on but the seed, as plain values; tensors and bytes by their hash. */
+/** Everything the result depends on but the seed, as plain values, which are the same for every way to say them; tensors and bytes by their hash. */
 export async function fingerprintOf(options: ResolvedGenerateOptions, parts: PipelineParts): Promise<Fingerprint> {
   const { seed, outputType, chunksInFlight, preview, resume, ...plain } = plainOptions(options, 0)
+  // The first entry holds from the beginning, whenever it says that it begins.
+  const prompts = options.prompt.map(({ prompt, latentFrame, ease }, entry) => (entry === 0 ? prompt : { prompt, latentFrame, ease }))
   return JSON.parse(
     JSON.stringify({
       version: packageVersion(),
       model: await modelFingerprint(parts),
       backend: parts.engine.runtime.backend,
       ...plain,
+      prompt: prompts.length > 1 ? prompts : prompts[0],
+      fusion: resolvedFusion(options.fusion),
+      stepCache: stepCacheThreshold(options.stepCache) ?? 'off',
+      scheduler: settingsOf(options.scheduler),
       latents: await tensorHash(options.latents),
       promptEmbeds: await tensorHash(options.promptEmbeds),
       negativePromptEmbeds: await tensorHash(options.negativePromptEmbeds),
       ...(await inputHash('image', options.image)),
       ...(await inputHash('lastImage', options.lastImage)),
-      ...(typeof options.video === 'string' ? await inputHash('video', options.video) : {})
+      ...(await videoHash(options.video))
     })
   ) as Fingerprint
 }
@@ -67,6 +76,15 @@ async function inputHash(name: string, input: ResolvedGenerateOptions['image']):
   }
   const { data, shape } = types.isUint8Array(input) ? { data: input, shape: [] } : { data: input.data, shape: [input.width, input.height] }
   return { [name]: hash.update(JSON.stringify(shape)).update(data).digest('hex') }
+}
+
+/** A Video by its latents, and how it plays. Frames that come one by one are not known before they are read. */
+async function videoHash(video: ResolvedGenerateOptions['video']): Promise<Record<string, string | undefined>> {
+  if (typeof video === 'string') return inputHash('video', video)
+  if (video === undefined || !('latents' in video)) return {}
+  checkShape(video.latents, 'video.latents', ['C', 'N', 'H', 'W'])
+  const plays = 'numFrames' in video ? ` ${JSON.stringify([video.numFrames, video.fps, video.width, video.height])}` : ''
+  return { video: `${await tensorHash(video.latents)}${plays}` }
 }
 
 /** Configs, and for weights on disk the size and 64 samples of every file: enough to tell two checkpoints apart without reading gigabytes. */

@@ -6,15 +6,15 @@ import type { Transformer } from '../models/transformer.js'
 import type { EvaluationRequest, NativeEngine, NativeTensor } from '../native/binding.js'
 import { copyOf, filled, relativeChange } from '../native/ops.js'
 import { readNative, type TensorData } from '../native/tensor.js'
-import { ChangeCounter, openSoraPolynomial, stepCacheThresholds, type StepCacheOption } from '../plan/step-cache.js'
+import { ChangeCounter, openSoraPolynomial, stepCacheThreshold, type StepCacheOption } from '../plan/step-cache.js'
 
 /** Told how much the input of the first block has changed since the step before, and how much what the blocks add. */
 export type ChangeListener = (input: number, added: number) => void
 
 /** The cache of a run's option; undefined where every step is computed. */
 export function stepCacheOf(option: StepCacheOption, transformer: Transformer, changed?: ChangeListener): StepCache | undefined {
-  if (option === 'off') return undefined
-  const threshold = typeof option === 'number' ? option : stepCacheThresholds[option]
+  const threshold = stepCacheThreshold(option)
+  if (threshold === undefined) return undefined
   const counter = new ChangeCounter(threshold, transformer.config.step_cache_polynomial ?? openSoraPolynomial)
   return new StepCache(transformer.engine.native, transformer, counter, changed)
 }

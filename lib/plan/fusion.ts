@@ -43,6 +43,11 @@ export function fusionWindow(fusion: Fusion): FusionWindow {
   return { from: fusion.from ?? early.from, until: fusion.until ?? early.until }
 }
 
+/** Everything that a fusion says, whichever way it says it. */
+export function resolvedFusion(fusion: Fusion): FusionWindow & { weights: FusionWeights } {
+  return { ...fusionWindow(fusion), weights: typeof fusion === 'string' ? 'linear' : (fusion.weights ?? 'linear') }
+}
+
 /** 'late', '0.8..0.3' */
 function readWindow(word: string): Fusion | undefined {
   if (Object.hasOwn(windows, word)) return word as Fusion

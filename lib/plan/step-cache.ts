@@ -6,10 +6,15 @@ export type StepCacheOption = 'off' | 'slow' | 'fast' | number
 export const stepCacheNames = ['off', 'slow', 'fast'] as const
 
 /** What may change before a step is computed again. */
-export const stepCacheThresholds = { slow: 0.1, fast: 0.2 } as const
+const stepCacheThresholds = { slow: 0.1, fast: 0.2 } as const
 
 /** How much the prediction changes for a change of the first block's modulated input, highest power first: Open-Sora 1.2's, fitted by TeaCache's authors. */
 export const openSoraPolynomial: readonly number[] = [217.546007, -118.329252, 26.8662585, -0.0459364272, 0.048442624]
+
+/** What an option lets change; undefined: every step is computed. */
+export function stepCacheThreshold(option: StepCacheOption): number | undefined {
+  return typeof option === 'number' ? option : option === 'off' ? undefined : stepCacheThresholds[option]
+}
 
 /** The polynomial's value. */
 export function polynomialAt(coefficients: readonly number[], x: number): number {

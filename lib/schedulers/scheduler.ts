@@ -49,8 +49,8 @@ export interface NoiseTerms {
   noise: number
 }
 
-/** Configs that `checkConfig` returned: what a scheduler is made of. */
-const checked = new WeakSet<SchedulerConfig>()
+/** Configs that `checkConfig` returned, which a scheduler is made of, and then those of schedulers; of each the names of the values that may differ. */
+const checked = new WeakMap<Readonly<SchedulerConfig>, readonly string[]>()
 
 export abstract class Scheduler {
   static {
@@ -63,8 +63,10 @@ export abstract class Scheduler {
   timesteps: number[] = []
 
   constructor(config: SchedulerConfig) {
-    checkMade(checked.has(config), new.target.name, 'a scheduler of fromConfig, as DDIMScheduler.fromConfig(config),')
+    const settings = checked.get(config)
+    checkMade(settings !== undefined, new.target.name, 'a scheduler of fromConfig, as DDIMScheduler.fromConfig(config),')
     this.config = Object.freeze({ ...config })
+    checked.set(this.config, settings ?? [])
   }
 
   get className(): string {
@@ -175,6 +177,11 @@ export abstract class Scheduler {
   }
 }
 
+/** What sampling depends on of a scheduler's config, always in one order: without notes of other programs, keys of other classes, and those that take one value alone. */
+export function settingsOf({ config }: Scheduler): SchedulerConfig {
+  return Object.fromEntries(['_class_name', ...(checked.get(config) ?? [])].map((name) => [name, config[name]]))
+}
+
 /** What a model predicts, in the words of model.md. */
 function targetName({ sample, noise }: Readonly<NoiseTerms>): string {
   return sample === 0 ? 'ε' : noise > 0 ? 'ε − x_0' : 'x_0 − ε'
@@ -248,7 +255,7 @@ export function checkConfig(className: string, source: SchedulerConfig | string,
     throw notSupported(key, `Expected ${rule.what} for ${key} of ${className} but ${source as string} does not say it, which means ${show(value)}; write "${key}": ${rule.what} into it`)
   }
   const whole = { ...defaults, ...absent, ...config, _class_name: className }
-  checked.add(whole)
+  checked.set(whole, Object.keys(defaults))
   return whole
 }
 

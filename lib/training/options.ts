@@ -258,7 +258,7 @@ export function resolveTrainerOptions(options: TrainerOptions = {}): ResolvedTra
     throw notSupported('dtype', `Expected 'auto' or 'float32' for dtype of a Trainer but received '${String(options.dtype)}', which no backend of this version trains with`)
   }
   if (options.batchSize !== undefined && options.latentFramesPerStep !== undefined) throw typeError('Expected batchSize or latentFramesPerStep but received both')
-  if (options.decayFrom !== undefined && options.totalSteps === undefined) throw typeError('Expected totalSteps beside decayFrom, which is a fraction of it')
+  if ((options.decayFrom ?? 0) !== 0 && options.totalSteps === undefined) throw typeError('Expected totalSteps beside decayFrom, which is a fraction of it')
   const learningRate = checkNumber(options.learningRate ?? 1e-4, 'learningRate', 0, 10)
   const totalSteps = options.totalSteps === undefined ? undefined : checkInteger(options.totalSteps, 'totalSteps', 1, 1e9)
   const warmupSteps = checkInteger(options.warmupSteps ?? 0, 'warmupSteps', 0, 1e9)

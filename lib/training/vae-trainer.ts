@@ -325,7 +325,7 @@ export class VAETrainer {
   static async resume(folder: string, changes: Partial<VAETrainerOptions> = {}, model: ModelOptions = {}): Promise<VAETrainer> {
     const state = await readState(folder, KIND)
     const said = state['options'] as VAETrainerOptions
-    const options = { ...said, ...changes }
+    const options = { ...said, ...changes, stage: changes.stage ?? said.stage }
     resolveOptions(options)
     if (options.stage !== said.stage) {
       const message = `Expected stage '${said.stage}', with which the checkpoint ${folder} was trained, but received '${options.stage}', which trains other weights; leave it out, or train the folder as a VAE of its own into another one`

@@ -138,6 +138,69 @@ test.each<[string, GenerateOptions]>([
   await expect(pipeline.generate({ ...base, ...other, resume: folder })).rejects.toMatchObject({ code: 'ERR_VIN_RESUME_MISMATCH', details: { field } })
 })
 
+describe('what is said in another way', () => {
+  /** Goes on from the state of one with the options of the other, both ways. */
+  async function same(one: GenerateOptions, other: GenerateOptions, own = pipeline): Promise<void> {
+    for (const [first, second] of [[one, other], [other, one]] as const) {
+      const controller = new AbortController()
+      const stop = ({ step }: { step: number }): void => (step === 1 ? controller.abort(new Error('killed')) : undefined)
+      await expect(own.generate({ ...base, ...first, resume: folder, signal: controller.signal, onStep: stop })).rejects.toThrow('killed')
+      const seen: number[] = []
+      await own.generate({ ...base, ...second, resume: folder, onStep: ({ step }) => void seen.push(step) })
+      expect(seen[0]).toBe(2)
+      await rm(folder, { recursive: true })
+    }
+  }
+
+  test('is the same: each option as it is without being said', async () => {
+    const { options, latents } = await pipeline.generate({ ...base, resume: folder })
+    expect(Object.keys(options)).toEqual(expect.arrayContaining(['stagger', 'globalTokenMemory', 'randomizedBlending', 'stepCache', 'fusion', 'scheduler', 'keyframeInterval', 'contextFrames', 'fps']))
+    for (const [name, value] of Object.entries(options)) {
+      expect(bits((await pipeline.generate({ ...base, [name]: value, resume: folder })).latents), name).toEqual(bits(latents))
+    }
+    expect(bits((await pipeline.generate({ ...options, resume: folder })).latents)).toEqual(bits(latents))
+  })
+
+  test.each<[GenerateOptions, GenerateOptions]>([
+    [{}, { fusion: { from: 1, until: 0.4, weights: 'linear' } }],
+    [{ fusion: 'late' }, { fusion: { until: 0, from: 0.4 } }],
+    [{ stepCache: 'slow' }, { stepCache: 0.1 }],
+    [{}, { prompt: [{ at: 2, prompt: base.prompt, ease: 3 }] }],
+    [{ prompt: [{ at: 0, prompt: 'a red circle' }, { at: 1, prompt: 'a blue circle' }] }, { prompt: [{ at: { frame: 2 }, prompt: 'a red circle', ease: 1 }, { at: { frame: 16 }, prompt: 'a blue circle', ease: 0 }] }],
+    [{}, { scheduler: 'FlowMatchEulerDiscreteScheduler' }],
+    [{}, { scheduler: { _class_name: 'FlowMatchEulerDiscreteScheduler', _diffusers_version: '0.30.0', shift: 1, base_shift: 0.5, invert_sigmas: false } }],
+    [{ scheduler: 'DDIMScheduler' }, { scheduler: { steps_offset: 0, _class_name: 'DDIMScheduler', beta_schedule: 'linear' } }]
+  ])('is the same: %j and %j', same)
+
+  test('is the same: the guidance of an anchor', async () => {
+    await using streaming = await tinyPipeline({ addParts: ['cam', 'apm'] })
+    await same({ method: 'streaming-t2v' }, { method: 'streaming-t2v', anchorGuidanceScale: 2, randomizedBlending: false, stagger: 0 }, streaming)
+  })
+
+  test.each<[string, GenerateOptions]>([
+    ['scheduler', { scheduler: { _class_name: 'FlowMatchEulerDiscreteScheduler', shift: 2 } }],
+    ['fusion', { fusion: { weights: 'raised-cosine' } }],
+    ['stepCache', { stepCache: 0.1 }],
+    ['stagger', { stagger: 1 }],
+    ['prompt', { prompt: [{ at: 0, prompt: 'a red circle' }, { at: 1, prompt: 'a blue circle' }] }]
+  ])('is another where it is another %s', async (field, other) => {
+    await interrupt(base, 2)
+    await expect(pipeline.generate({ ...base, ...other, resume: folder })).rejects.toMatchObject({ code: 'ERR_VIN_RESUME_MISMATCH', details: { field } })
+  })
+})
+
+test('another video to go on from is named', async () => {
+  const given = (value: number): GenerateOptions => ({ ...base, video: { latents: { data: new Float32Array(4 * 5 * 16).fill(value), shape: [4, 5, 4, 4] } } })
+  await interrupt(given(0.5), 2)
+  await expect(pipeline.generate({ ...given(0.25), resume: folder })).rejects.toMatchObject({ code: 'ERR_VIN_RESUME_MISMATCH', details: { field: 'video' } })
+  await expect(pipeline.generate({ ...base, video: { latents: 5 as never }, resume: folder })).rejects.toMatchObject({ code: 'ERR_INVALID_ARG_TYPE', message: expect.stringContaining('video.latents') as string })
+  const video = await pipeline.generate({ ...given(0.5), resume: folder })
+  expect(bits(video.latents)).toEqual(bits((await pipeline.generate(given(0.5))).latents))
+  await rm(folder, { recursive: true })
+  await interrupt({ ...base, numFrames: 80, video }, 2)
+  await expect(pipeline.generate({ ...base, numFrames: 80, video: { latents: video.latents }, resume: folder })).rejects.toMatchObject({ details: { field: 'video' } })
+})
+
 test('another model is named', async () => {
   await interrupt(base, 2)
   await using other = await tinyPipeline({ seed: 12 } as never)

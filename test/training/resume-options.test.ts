@@ -1,5 +1,5 @@
 // What a checkpoint keeps of options is what the caller said. Defaults are worked out when training goes on, under what has changed.
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
@@ -81,6 +81,29 @@ test('what was said stays, what was not said is a default, and undefined takes b
   expect((await resume(path, { totalSteps: undefined, decayFrom: undefined })).options).toMatchObject({ totalSteps: undefined, decayFrom: 0 })
 })
 
+test('an option that is said as it would be anyway is none', async () => {
+  const path = await checkpoint('anyway', { lengths: [5, 10], textDropout: 0.1 })
+  const plain = await resume(path)
+  const defaults = Object.entries(plain.options).filter(([, value]) => value !== undefined)
+  expect(defaults.map(([name]) => name)).toEqual(expect.arrayContaining(['staggerRatio', 'globalTokenMemory', 'decayFrom', 'maskRatios', 'emaDecay', 'trainable', 'seed', 'batchSize', 'backboneLearningRate']))
+  for (const [name, value] of defaults) expect((await resume(path, { [name]: value as never })).options, name).toEqual(plain.options)
+  const all = Object.fromEntries(defaults) as TrainerOptions
+  expect((await resume(path, all)).options).toEqual(plain.options)
+  // And the other way round.
+  const said = await checkpoint('said-anyway', { ...all, scheduler: 'FlowMatchEulerDiscreteScheduler', dtype: 'auto' })
+  expect((await resume(said)).trainableNames).toEqual(plain.trainableNames)
+  expect((await resume(said, { trainable: '*' })).options).toMatchObject({ lengths: [5, 10], trainable: '*' })
+})
+
+test('a polynomial that was fitted to a checkpoint does not make it another model', async () => {
+  const path = await checkpoint('fitted', {})
+  const file = join(path, 'transformer', 'config.json')
+  await writeFile(file, JSON.stringify({ ...(JSON.parse(await readFile(file, 'utf8')) as object), step_cache_polynomial: [0, 0, 0, 2, 0] }))
+  await rm(join(path, 'transformer', 'SHA256SUMS'), { force: true })
+  const trainer = await resume(path)
+  expect([trainer.globalStep, trainer.pipeline.transformer.config.step_cache_polynomial]).toEqual([1, [0, 0, 0, 2, 0]])
+})
+
 test('other weights to train are ERR_VIN_RESUME_MISMATCH in one sentence', async () => {
   const path = await checkpoint('weights', { trainable: 'vin' })
   const error = await failure(resume(path, { trainable: 'all' }))
@@ -128,6 +151,7 @@ test('a VAE goes on likewise; another stage is refused', async () => {
   expect(options).toEqual({ stage: 'spatial', learningRate: 1e-3 })
   const resumed = keep(await VAETrainer.resume(path, { learningRate: 2e-3 }, { device: 'cpu' }))
   keep(resumed.vae)
+  keep(keep(await VAETrainer.resume(path, { stage: undefined } as never, { device: 'cpu' })).vae)
   expect(resumed.options).toMatchObject({ learningRate: 2e-3, batchSize: 16, emaDecay: { max: 0.99, ramp: true } })
   expect(await failure(VAETrainer.resume(path, { stage: 'all' }, { device: 'cpu' }))).toMatchObject({ code: 'ERR_VIN_RESUME_MISMATCH', details: { field: 'stage', expected: 'spatial', found: 'all' } })
 })
