@@ -30,7 +30,7 @@ export interface VideoPlan {
   /** Per chunk, the share of each entry of the timeline in its captions: a 1 and zeros, unless `ease` blends them. */
   promptShares: number[][]
   flops: {
-    /** One step, one guidance branch. */
+    /** One step, one guidance branch; where steps differ, one that costs most. */
     perStep: number
     /** The same for every method this version runs. */
     byMethod: Record<string, number>
@@ -87,30 +87,32 @@ function planFlops(options: ResolvedGenerateOptions, transformer: Transformer, t
     S: Math.ceil(options.height / 16) * Math.ceil(options.width / 16),
     L: textRows,
     D: config.caption_channels,
-    vin: config.vin === undefined ? undefined : { G: config.vin.num_global_tokens, d: config.vin.dim, blocks: config.vin.num_blocks, memory: options.globalTokenMemory }
+    vin: config.vin === undefined ? undefined : { G: config.vin.num_global_tokens, d: config.vin.dim, blocks: config.vin.num_blocks }
   }
-  const { numInferenceSteps, fusion } = options
-  // Of the first step: of a method whose steps differ, the one that costs most.
-  const cost = (method: Method): number => evaluationFlops(model, method.evaluation(planOf(method, transformer, options), 0, numInferenceSteps, fusion))
+  const { numInferenceSteps, fusion, globalTokenMemory } = options
+  // The first step costs most of all, but for memory, which it has none of.
+  const cost = (method: Method): number => evaluationFlops(model, { ...method.evaluation(planOf(method, transformer, options), 0, numInferenceSteps, fusion), readsMemory: globalTokenMemory })
   const runnable = Object.values(methods).filter((method) => hasWeightsFor(method, transformer))
   return { perStep: cost(options.method), byMethod: Object.fromEntries(runnable.map((method) => [method.name, cost(method)])), ...wholeRun(model, options, transformer) }
 }
 
-/** Pass by pass. Given frames are not known yet; every chunk counts. */
+/** Step by step. Given frames are not known yet; every chunk counts. */
 function wholeRun(model: CostModel, options: ResolvedGenerateOptions, transformer: Transformer): Pick<VideoPlan['flops'], 'branches' | 'total' | 'evaluations'> {
-  const { method, numInferenceSteps, fusion, guidanceScale, stagger } = options
+  const { method, numInferenceSteps, fusion, guidanceScale, stagger, globalTokenMemory } = options
   const plan = planOf(method, transformer, options)
   const branchesOf = (anchored: boolean): number => guidanceBranches(guidanceScale, anchored ? anchorScaleOf(options) : 0)
   const run = { branches: branchesOf(true), total: 0, evaluations: 0 }
   for (const { turn, begin, blends } of passesOf(plan.chunks, { inTurn: method.order === 'in turn', blending: options.randomizedBlending, numInferenceSteps })) {
-    const evaluation = blends ? { chunks: plan.chunks } : method.evaluation(plan, 0, numInferenceSteps, fusion, turn)
-    const chunks = turn === undefined ? evaluation.chunks : evaluation.chunks.slice(turn, turn + 1)
-    const times = (numInferenceSteps - begin) * branchesOf(!blends && turn !== 0)
-    run.total += times * evaluationFlops(model, { ...evaluation, chunks })
-    run.evaluations += times * chunks.length
+    const branches = branchesOf(!blends && turn !== 0)
+    for (let step = begin; step < numInferenceSteps; step++) {
+      const evaluation = blends ? { chunks: plan.chunks } : method.evaluation(plan, step, numInferenceSteps, fusion, turn)
+      const chunks = turn === undefined ? evaluation.chunks : evaluation.chunks.slice(turn, turn + 1)
+      run.total += branches * evaluationFlops(model, { ...evaluation, chunks, readsMemory: globalTokenMemory && step > 0 })
+      run.evaluations += branches * chunks.length
+    }
   }
   // With `stagger` each chunk makes the same steps, in more steps of the run: the VIN reads the video that much more often.
-  run.total += stagger * (plan.chunks.length - 1) * branchesOf(false) * evaluationFlops(model, { ...method.evaluation(plan, 0, numInferenceSteps, fusion), chunks: [] })
+  run.total += stagger * (plan.chunks.length - 1) * branchesOf(false) * evaluationFlops(model, { ...method.evaluation(plan, 0, numInferenceSteps, fusion), chunks: [], readsMemory: globalTokenMemory })
   return run
 }
 

@@ -17,8 +17,7 @@ export interface CostModel {
   L: number
   /** Caption channels. */
   D: number
-  /** memory: its tokens go on from those of the step before. */
-  vin?: { G: number; d: number; blocks: number; memory?: boolean } | undefined
+  vin?: { G: number; d: number; blocks: number } | undefined
 }
 
 /** Pairs of frames that see each other. */
@@ -53,14 +52,14 @@ function camFlops(model: CostModel, T: number, F: number): number {
 }
 
 /** Encoder and processor of the VIN, with `keyframes` latent frames read. */
-function vinFlops({ S, L, C, D, vin }: CostModel, keyframes: number): number {
+function vinFlops({ S, L, C, D, vin }: CostModel, keyframes: number, readsMemory: boolean): number {
   if (vin === undefined) return 0
-  const { G, d, blocks, memory = false } = vin
+  const { G, d, blocks } = vin
   const keys = keyframes * S
   const Y = G + L
   const encoder = 4 * keys * C * d + 4 * G * d * d + 4 * G * keys * d + 16 * G * d * d
   const processor = blocks * (24 * Y * d * d + 4 * Y * Y * d) + 2 * L * d * D + 2 * G * d * C
-  return encoder + processor + (memory ? 16 * G * d * d : 0)
+  return encoder + processor + (readsMemory ? 16 * G * d * d : 0)
 }
 
 /** What of an evaluation its cost depends on. */
@@ -69,14 +68,16 @@ interface Costly {
   keyframes?: readonly number[] | undefined
   attention?: FrameAttention | undefined
   streaming?: object | undefined
+  /** Global tokens go on from those of the step before. */
+  readsMemory?: boolean | undefined
 }
 
 /** One evaluation of all chunks; keyframes absent: no global tokens. With `streaming`, chunks read their context; what that does to captions is left out, as theirs. */
-export function evaluationFlops(model: CostModel, { chunks, keyframes, attention, streaming }: Costly): number {
+export function evaluationFlops(model: CostModel, { chunks, keyframes, attention, streaming, readsMemory = false }: Costly): number {
   const G = keyframes === undefined ? 0 : (model.vin?.G ?? 0)
   const dit = chunks.reduce((sum, { first, start, end }) => sum + chunkFlops(model, end - first, G, attention) + (streaming === undefined ? 0 : camFlops(model, end - first, start - first)), 0)
   if (keyframes === undefined) return dit
   // Keys and values of the global tokens are the same for all chunks: once per block.
   const globalKeys = model.layout === 'full' ? 0 : 2 * model.depth * 4 * G * model.C * model.C
-  return dit + globalKeys + vinFlops(model, keyframes.length)
+  return dit + globalKeys + vinFlops(model, keyframes.length, readsMemory)
 }
