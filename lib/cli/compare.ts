@@ -3,19 +3,19 @@
 import { join } from 'node:path'
 import { VideoPipeline, compare } from '../index.js'
 import type { CompareOptions } from '../index.js'
-import { typeError } from '../errors.js'
 import { checkCompareOptions, sharedNames } from '../compare/options.js'
 import { metricNames, type MetricName } from '../evaluate/options.js'
-import { parseReport } from '../compare/report.js'
+import { readReport } from '../compare/report.js'
 import { methods } from '../methods/index.js'
 import { isAbort } from '../realms.js'
 import { given, namesOption, numberOption, numbersOption, quoted } from './arguments.js'
 import { defineCommand } from './command.js'
 import { comparisonTable } from './comparison-table.js'
+import { checkInput, checkSamplingInputs } from './inputs.js'
 import type { StopOnSignal } from './interrupt.js'
 import { modelArguments, modelOptions, outputArguments, samplingArguments, samplingOptions, textValues, type Values } from './options.js'
 import { createReporter, duration, type Reporter } from './output.js'
-import { promptsArgument, readInput, readPrompts } from './prompts.js'
+import { noPrompts, promptsArgument, readPrompts } from './prompts.js'
 
 /** Options of sampling that hold for all cells. */
 const { steps, guidance, width, height, fps, scheduler, negative, 'chunk-frames': chunkFrames, 'context-frames': contextFrames, 'keyframe-interval': keyframeInterval, fusion, 'step-cache': stepCache } = samplingArguments
@@ -67,11 +67,13 @@ export const compareCommand = defineCommand({
 })
 
 async function compareOptions(values: Values, signal: AbortSignal): Promise<CompareOptions> {
-  const from = values['from'] === undefined ? undefined : await readInput(values['from'], 'the report.json of a comparison for --from', (bytes) => parseReport(bytes, values['from']!))
+  await checkSamplingInputs(values)
+  if (values['from'] !== undefined) await checkInput(values['from'], 'the report.json of a comparison for --from')
+  const from = values['from'] === undefined ? undefined : await readReport(values['from'])
   const report = values['report'] ?? 'vin-comparison'
   const asked = samplingOptions(Object.fromEntries(Object.entries(values).filter(([name]) => Object.hasOwn(sharedArguments, name))))
   const shared = Object.fromEntries(sharedNames.filter((name) => asked[name] !== undefined).map((name) => [name, asked[name]]))
-  if (from === undefined && values['prompts'] === undefined) throw typeError('Expected --prompts with a text file of a prompt a line for compare but received none')
+  if (from === undefined && values['prompts'] === undefined) throw noPrompts('compare')
   return {
     report,
     ...shared,

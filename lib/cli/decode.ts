@@ -7,6 +7,7 @@ import { defaultScale } from '../video/frames.js'
 import { given, numberOption } from './arguments.js'
 import { defineCommand } from './command.js'
 import { checkOutput } from './generate.js'
+import { checkInput } from './inputs.js'
 import type { StopOnSignal } from './interrupt.js'
 import { checkOutputPlace } from './job-folder.js'
 import { modelArguments, modelOptions, outputArguments, textValues } from './options.js'
@@ -32,6 +33,7 @@ export const decodeCommand = defineCommand({
     const asked = checkScale(args.scale)
     const options = given({ numFrames: numberOption(args.frames, '--frames'), fps: numberOption(args.fps, '--fps') })
     checkGenerateOptions(options, resolveLimits())
+    await checkInput(args.latents, 'a .safetensors file of latents')
     await checkOutputPlace(output, options.numFrames)
     const reporter = await createReporter(args.json)
     const pipeline = await VideoPipeline.fromPretrained(values['model'], { ...modelOptions(values), signal })

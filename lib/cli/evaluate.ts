@@ -11,6 +11,7 @@ import { probeVideo } from '../video/probe.js'
 import { given, namesOption, numberOption, numbersOption } from './arguments.js'
 import { defineCommand } from './command.js'
 import { clipsTable, evaluationNotes, evaluationTable } from './evaluation-table.js'
+import { checkInput } from './inputs.js'
 import type { StopOnSignal } from './interrupt.js'
 import { modelArguments, modelOptions, outputArguments, textValues, type Values } from './options.js'
 import { createReporter, type Progress, type Reporter } from './output.js'
@@ -46,6 +47,7 @@ export const evaluateCommand = defineCommand({
     if (clipOptions.seconds !== undefined) checkNumber(clipOptions.seconds, '--seconds', 0, 3600, true)
     const files = args._
     // A wrong name at the end of the list is told before the first file has been measured for minutes.
+    for (const file of files) await checkInput(file, 'the path of a video')
     for (const file of files) await probeVideo(file, signal)
     const reporter = await createReporter(args.json)
     const pipeline = values['model'] === undefined ? undefined : await VideoPipeline.fromPretrained(values['model'], { ...modelOptions(values), signal })

@@ -8,23 +8,25 @@ import type { ArgsDef, CommandDef } from './command.js'
 import { commandNames, commands, laterCommands } from './commands.js'
 import { exitCode, exitCodes } from './exit.js'
 import { StopOnSignal } from './interrupt.js'
+import { textValues, type Values } from './options.js'
 import { writeLine } from './output.js'
 import { sentence } from './sentence.js'
 
 /** The command that runs: its options, by whose names errors speak. */
 interface Running {
   definitions: ArgsDef
+  values: Values
   stop: StopOnSignal
 }
 
 export async function main(argv: string[]): Promise<number> {
   const stop = new StopOnSignal()
   const reader = watchOutput(stop)
-  const running: Running = { definitions: {}, stop }
+  const running: Running = { definitions: {}, values: {}, stop }
   try {
     return await run(argv, running)
   } catch (error) {
-    if (!(reader.left && isAbort(error))) report(error, argv.includes('--json'), running.definitions)
+    if (!(reader.left && isAbort(error))) report(error, argv.includes('--json'), running)
     return exitCode(error)
   } finally {
     stop.dispose()
@@ -75,6 +77,7 @@ async function run(argv: string[], running: Running): Promise<number> {
   }
   const { parseArgs } = await import('citty')
   const args = parseArgs(checkArguments(name, rawArgs, definitions), definitions)
+  running.values = textValues(args)
   const code: unknown = await command.run?.({ rawArgs, args, cmd: command, data: running.stop })
   return typeof code === 'number' ? code : exitCodes.ok
 }
@@ -100,9 +103,9 @@ async function overview(): Promise<string> {
   return [`vin-native ${packageVersion()}: long videos from text`, '', 'Usage: vin-native COMMAND [options]', '', ...lines, '', 'vin-native help COMMAND lists the options of one.'].join('\n')
 }
 
-function report(error: unknown, json: boolean, definitions: ArgsDef): void {
+function report(error: unknown, json: boolean, { definitions, values }: Running): void {
   const code = errorCode(error)
-  const message = sentence(error, definitions)
+  const message = sentence(error, definitions, values)
   if (json) {
     const details = error instanceof VinError ? error.details : {}
     writeLine(JSON.stringify({ type: 'error', code: isAbort(error) ? 'cancelled' : (code ?? 'ERR_UNKNOWN'), message, details }))

@@ -1,33 +1,19 @@
 // vin-native plan: chunks, cost and memory of a run.
 
-import { access } from 'node:fs/promises'
-import { rangeError } from '../errors.js'
 import { VideoPipeline } from '../index.js'
 import { defineCommand } from './command.js'
+import { checkSamplingInputs } from './inputs.js'
 import type { StopOnSignal } from './interrupt.js'
 import { modelArguments, modelOptions, outputArguments, samplingArguments, samplingOptions, textValues } from './options.js'
 import { toJson, writeLine } from './output.js'
-
-const inputs = { image: 'a picture', 'last-image': 'a picture', video: 'a video' }
-
-/** A plan reads no pixels; a file that is not there is said all the same. */
-async function checkInputs(values: Record<string, string | undefined>): Promise<void> {
-  for (const [name, what] of Object.entries(inputs)) {
-    const path = values[name]
-    if (path === undefined) continue
-    await access(path).catch((cause: unknown) => {
-      throw Object.assign(rangeError(`Expected the path of ${what} for --${name} but ${JSON.stringify(path)} cannot be read`), { cause })
-    })
-  }
-}
 
 export const planCommand = defineCommand({
   meta: { name: 'plan', description: 'show chunks, cost and memory of a run, without running it' },
   args: { ...samplingArguments, ...modelArguments, ...outputArguments },
   async run({ args, data }) {
     const values = textValues(args)
+    await checkSamplingInputs(values)
     const options = samplingOptions(values)
-    await checkInputs(values)
     const pipeline = await VideoPipeline.fromPretrained(values['model'], { ...modelOptions(values), signal: (data as StopOnSignal).signal })
     try {
       const plan = pipeline.plan(options)

@@ -1,6 +1,7 @@
 // vin-native resume FOLDER
 
 import { defineCommand } from './command.js'
+import { checkInput } from './inputs.js'
 import type { StopOnSignal } from './interrupt.js'
 import { checkOutputPlace, readJob, shownPath } from './job-folder.js'
 import { checkOutput, framesOf } from './generate.js'
@@ -16,6 +17,7 @@ export const resumeCommand = defineCommand({
     ...outputArguments
   },
   async run({ args, data }) {
+    await checkInput(args.folder, 'the folder of an interrupted run', ['folder'])
     const { id, output: asked, scale, preview, values } = await readJob(args.folder)
     const output = checkOutput(args.output ?? shownPath(asked))
     await checkOutputPlace(output, framesOf(values), preview)

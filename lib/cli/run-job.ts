@@ -8,6 +8,7 @@ import { LATENTS, RunFolder } from '../files/run-folder.js'
 import { isAbort } from '../realms.js'
 import { defaultScale } from '../video/frames.js'
 import { numberOption, quoted } from './arguments.js'
+import { checkSamplingInputs } from './inputs.js'
 import { writeJob, type Job } from './job-folder.js'
 import { modelOptions, samplingOptions, type Values } from './options.js'
 import type { Reporter } from './output.js'
@@ -33,6 +34,7 @@ export function checkScale(text: string | undefined): number | undefined {
 export async function runJob(settings: RunSettings, reporter: Reporter, signal: AbortSignal): Promise<void> {
   const { job, values, output, preview } = settings
   const start = performance.now()
+  await checkSamplingInputs(values)
   // Texts that are no numbers, and a folder that is not this run's, are refused before the model is opened.
   const options: GenerateOptions = { ...samplingOptions(values), signal }
   const run = await RunFolder.open(job.folder, async (seed) => {

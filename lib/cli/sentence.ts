@@ -2,9 +2,17 @@
 
 import { errorMessage, isError } from '../realms.js'
 import type { ArgsDef } from './command.js'
+import type { Values } from './options.js'
 
 /** Options whose library name is another word. */
 const libraryNames: Record<string, string> = { frames: 'numFrames', steps: 'numInferenceSteps', guidance: 'guidanceScale', negative: 'negativePrompt' }
+
+/** Embeddings of prompts come from a file; where no option has them, they are for a program to pass. */
+function inPromptsOption(message: string, definitions: ArgsDef, { prompts = '' }: Values): string {
+  if (definitions['prompts'] === undefined) return message.replace(/\bpass promptEmbeds\b/g, 'in a program, pass promptEmbeds')
+  const option = `--prompts ${prompts.endsWith('.safetensors') ? prompts : 'FILE.safetensors'}`
+  return message.replace(/\bpromptEmbeds(?:\[("(?:[^"\\]|\\.)*")\])?/g, (_, prompt?: string) => (prompt === undefined ? option : `${prompt} of ${option}`))
+}
 
 const camelCase = (name: string): string => name.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase())
 
@@ -12,8 +20,8 @@ const camelCase = (name: string): string => name.replace(/-(\w)/g, (_, letter: s
 The options of a message by the names of the command line: `numFrames` becomes `--frames`, and `numFrames=` and `numFrames: 3` stay, which are of a value or of a program. A name that is a word of its own, as `width`, is one where the sentence says
 `for width`, or begins with `Expected width to`.
 */
-function inOptionNames(message: string, definitions: ArgsDef): string {
-  let text = message
+function inOptionNames(message: string, definitions: ArgsDef, values: Values): string {
+  let text = inPromptsOption(message, definitions, values)
   for (const [name, { type }] of Object.entries(definitions)) {
     if (type === 'positional') continue
     for (const known of new Set([camelCase(name), libraryNames[name] ?? name])) {
@@ -24,7 +32,8 @@ function inOptionNames(message: string, definitions: ArgsDef): string {
   return text
 }
 
-const reasons: Record<string, string> = {
+/** What the system's codes mean. */
+export const reasons: Record<string, string> = {
   EACCES: 'access is denied',
   EBUSY: 'something else is using it',
   EDQUOT: 'the disk quota is used up',
@@ -52,7 +61,8 @@ const raw = /\b(E[A-Z][A-Z0-9]+): [^,\n]*, \w+(?: '[^'\n]*'(?: -> '[^'\n]*')?)?/
 /** No name can be that long: what was given by mistake need not fill the screen. */
 const endless = /[^\s/\\'":;,]{256,}/g
 
-export function sentence(error: unknown, definitions: ArgsDef = {}): string {
+/** @param values what was typed for the options */
+export function sentence(error: unknown, definitions: ArgsDef = {}, values: Values = {}): string {
   let message = errorMessage(error)
   if (isSystemError(error)) {
     const { code = '', syscall = '', path } = error
@@ -60,7 +70,7 @@ export function sentence(error: unknown, definitions: ArgsDef = {}): string {
     const said = reasons[code] ?? message.replace(/^\w+: /, '').replace(/, .*/s, '')
     message = `Expected to ${verbs[syscall.split(' ')[0] ?? ''] ?? 'use'}${place === '' ? ' a file' : place} but ${said} (${code})`
   }
-  return inOptionNames(message, definitions)
+  return inOptionNames(message, definitions, values)
     .replace(raw, (found, code: string) => (reasons[code] === undefined ? found : `${reasons[code]} (${code})`))
     .replace(endless, (name) => `${name.slice(0, 40)}…`)
 }

@@ -1,13 +1,16 @@
 // vin-native study page FOLDER: a page on which people vote blindly between videos of a comparison. vin-native study votes FILE…: what several of them said, as a table.
 
+import { join } from 'node:path'
 import { makeStudy } from '../index.js'
 import type { StudyOptions, StudySummary } from '../index.js'
 import { VinError, nearest, typeError } from '../errors.js'
+import { REPORT } from '../compare/report.js'
 import { countAnswers } from '../compare/votes.js'
 import { readSmallFile } from '../files/small-file.js'
-import { errorCode, errorMessage } from '../realms.js'
+import { errorMessage } from '../realms.js'
 import { given, namesOption, numberOption, numbersOption } from './arguments.js'
 import { defineCommand } from './command.js'
+import { checkInput } from './inputs.js'
 import type { StopOnSignal } from './interrupt.js'
 import { outputArguments, textValues } from './options.js'
 import { createReporter } from './output.js'
@@ -44,10 +47,12 @@ export const studyCommand = defineCommand({
     const reporter = await createReporter(args.json)
     try {
       if (subject === 'votes') {
+        for (const file of paths) await checkInput(file, 'answers of a study')
         const summary = countAnswers(await Promise.all(paths.map(async (name) => ({ name, value: await readAnswers(name) }))))
         reporter.result(votesTable(summary), { type: 'votes', ...summary })
         return
       }
+      await checkInput(join(paths[0]!, REPORT), 'the report.json of a comparison')
       const options: StudyOptions = given({
         output: values['output'],
         reference: values['reference'],
@@ -65,10 +70,7 @@ export const studyCommand = defineCommand({
 })
 
 async function readAnswers(file: string): Promise<unknown> {
-  const bytes = await readSmallFile(file, maxAnswerBytes).catch((error: unknown) => {
-    if (errorCode(error) === 'ENOENT') throw new VinError('ERR_VIN_FORMAT', `Expected answers of a study in ${file} but there is no file`, { file, expected: 'answers of a study' })
-    throw error
-  })
+  const bytes = await readSmallFile(file, maxAnswerBytes)
   try {
     return JSON.parse(bytes.toString())
   } catch (error) {

@@ -19,6 +19,7 @@ import { given, numberOption, numbersOption, quoted, seedOption } from './argume
 import { clipTable } from './clip-table.js'
 import { defineCommand } from './command.js'
 import { exitCodes } from './exit.js'
+import { checkInput } from './inputs.js'
 import type { StopOnSignal } from './interrupt.js'
 import { modelArguments, modelOptions, outputArguments, textValues, type Values } from './options.js'
 import { createReporter, type Reporter } from './output.js'
@@ -52,6 +53,7 @@ export const trainCommand = defineCommand({
     if (args.check !== true && steps === undefined && minutes === undefined) throw typeError('Expected --steps or --minutes for train but received neither')
     const own = args.data !== 'demo'
     if (args.check === true && !own) throw typeError('Expected --data with a folder of videos for --check but received none')
+    if (own) await checkInput(args.data, "a folder of videos, or 'demo', for --data", ['folder'])
     const seed = seedOption(args.seed)
     const options = given({
       learningRate: numberOption(args['learning-rate'], '--learning-rate'),

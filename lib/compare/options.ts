@@ -6,6 +6,7 @@ import { metricNames, metricsWithFeatures } from '../evaluate/options.js'
 import type { MetricName } from '../evaluate/options.js'
 import { methodNames, methods, type Method, type MethodName } from '../methods/index.js'
 import { checkGenerateOptions, type GenerateOptions } from '../options/generate.js'
+import { checkText } from '../options/denoise.js'
 import { resolveLimits, type ResolvedLimits } from '../options/limits.js'
 import { readFusion } from '../plan/fusion.js'
 import { streamingParts, type TransformerPart } from '../options/model.js'
@@ -148,13 +149,16 @@ function checkList<T>(value: unknown, name: string, check: (item: unknown) => T)
   return [...new Set((value as unknown[]).map(check))]
 }
 
+/** Embeddings of one prompt, in sentences. */
+export const embedsName = (prompt: string): string => `promptEmbeds[${JSON.stringify(prompt)}]`
+
 /** Copies, with their digests: what the caller changes afterwards is not seen. */
 function takeEmbeds(value: unknown): Map<string, PromptEmbeds> {
   if (value === undefined) return new Map()
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw expected('an object of embeddings by prompt', 'promptEmbeds', value, 'type')
   return new Map(
     Object.entries(value).map(([prompt, given]) => {
-      const { data, shape } = checkTensorData(given, `promptEmbeds[${JSON.stringify(prompt)}]`)
+      const { data, shape } = checkTensorData(given, embedsName(prompt))
       const tensor = { data: data.slice(), shape: [...shape] }
       return [prompt, { tensor, digest: digestOf(tensor) }]
     })
@@ -233,6 +237,7 @@ export function resolveCompareOptions(options: CompareOptions, pipeline: VideoPi
   const pictures = metrics.find((name) => !pixels && whyNotMeasured(name, lacks) !== undefined)
   if (pictures !== undefined) throw missingComponent('vae', `Expected the model to have vae/ to measure ${pictures} but it has none; of latents seamScore alone is measured`)
   if (checked.embeds.size === 0 && !pipeline.encodesText) throw missingComponent('text_encoder', 'Expected the model to have text_encoder/ to compare prompts but it has none; pass promptEmbeds')
+  for (const [prompt, { tensor }] of checked.embeds) checkText(tensor, embedsName(prompt), config)
   if (!hasGlobalTokens) {
     const needy = metrics.find((name) => metricsWithFeatures.includes(name))
     if (needy !== undefined) throw rangeError(`Expected metrics without features but received ${needy}, which needs the VIN of a model, and this one has none`)

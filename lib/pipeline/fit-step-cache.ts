@@ -2,7 +2,9 @@
 
 import { checkFunction, checkNames, checkSignal } from '../check.js'
 import { expected, rangeError } from '../errors.js'
+import { methodByName } from '../methods/index.js'
 import type { GenerateOptions } from '../options/generate.js'
+import { passesOf } from '../plan/passes.js'
 import { fitPolynomial } from '../plan/step-cache.js'
 import { VideoPipeline } from './pipeline.js'
 
@@ -26,6 +28,21 @@ export interface StepCacheFit {
   error: number
 }
 
+/** A polynomial of degree 4 has as many coefficients. */
+const fewestChanges = 5
+
+const tooFew = (changes: number): RangeError => rangeError(`Expected runs with at least ${fewestChanges} different changes from step to step but they have ${changes}; give more runs, or more steps`)
+
+const everyStep = { outputType: 'latents', stepCache: 0 } as const
+
+/** The changes of a run, none of whose frames are given: in each pass, between the steps that follow one another, but the last. @throws as `pipeline.plan` */
+function mostChanges(pipeline: VideoPipeline, run: GenerateOptions): number {
+  const { chunks } = pipeline.plan({ ...run, ...everyStep })
+  const { numInferenceSteps = pipeline.defaults.numInferenceSteps, stagger = 0 } = run
+  const passes = passesOf(chunks, { inTurn: methodByName(run.method ?? 'vin').order === 'in turn', blending: run.randomizedBlending === true, numInferenceSteps })
+  return passes.reduce((sum, { begin }) => sum + Math.max(0, numInferenceSteps + stagger * (chunks.length - 1) - begin - 2), 0)
+}
+
 /**
 Runs what it is given and fits how much a change of the first block's input tells of a change of what the blocks add: a polynomial of degree 4 by least squares
 (TeaCache, arXiv 2411.19108).
@@ -39,12 +56,16 @@ export async function fitStepCache(options: FitStepCacheOptions): Promise<StepCa
   if (!Array.isArray(runs) || runs.length === 0) throw expected('a list of at least one run', 'runs', runs, 'type')
   const signal = checkSignal(options.signal)
   const onProgress = checkFunction(options.onProgress, 'onProgress')
+  signal?.throwIfAborted()
+  // Wrong runs, and too few, are told before the first one.
+  const possible = (runs as readonly GenerateOptions[]).reduce((sum, run) => sum + mostChanges(pipeline, run), 0)
+  if (possible < fewestChanges) throw tooFew(possible)
   const changes: StepCacheFit['changes'] = []
   for (const [done, run] of (runs as readonly GenerateOptions[]).entries()) {
     const changed = (input: number, added: number): void => void changes.push([input, added])
-    await pipeline.run({ ...run, outputType: 'latents', stepCache: 0 }, { signals: [signal, run.signal], emit() {}, takesTurns() {}, observed: false, watched: false, changed })
+    await pipeline.run({ ...run, ...everyStep }, { signals: [signal, run.signal], emit() {}, takesTurns() {}, observed: false, watched: false, changed })
     onProgress?.({ done: done + 1, total: runs.length })
   }
-  if (new Set(changes.map(([input]) => input)).size < 5) throw rangeError(`Expected runs with at least 5 different changes from step to step but they have ${changes.length}; give more runs, or more steps`)
+  if (new Set(changes.map(([input]) => input)).size < fewestChanges) throw tooFew(changes.length)
   return { ...fitPolynomial(changes, 4), changes }
 }

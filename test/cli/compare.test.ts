@@ -1,9 +1,10 @@
 // vin-native compare: a table and a page; killed, the same command goes on; --from makes the same again.
-import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { CompareReport } from '../../lib/index.js'
+import { loadBinding } from '../../lib/native/load.js'
 import { events, start, vinNative, writeModel } from './support.js'
 
 let folder: string
@@ -13,6 +14,17 @@ beforeAll(async () => {
   await writeFile(join(folder, 'prompts.txt'), '# of the world\na red circle\n\n a blue square \n')
   await writeFile(join(folder, 'empty.txt'), '# nothing\n')
   await writeFile(join(folder, 'no-report.json'), '{"kind":"something"}')
+  await writeFile(join(folder, 'latin.txt'), Buffer.from('caf\u00e9', 'latin1'))
+  await cp(join(folder, 'model'), join(folder, 'deaf'), { recursive: true })
+  for (const part of ['text_encoder', 'tokenizer']) await rm(join(folder, 'deaf', part), { recursive: true })
+  const embeds = (name: string, values: number[], shape: number[]): void => loadBinding().writeSafetensors(join(folder, `${name}.safetensors`), { 'a circle': { data: Float32Array.from(values), shape } })
+  embeds('wide', Array.from({ length: 32 }, () => 1), [2, 16])
+  embeds('whole', Array.from({ length: 64 }, () => 1), [2, 32])
+  await writeFile(join(folder, 'cut.safetensors'), (await readFile(join(folder, 'wide.safetensors'))).subarray(0, 60))
+  // Its last number becomes NaN.
+  const bytes = await readFile(join(folder, 'whole.safetensors'))
+  bytes.writeFloatLE(NaN, bytes.length - 4)
+  await writeFile(join(folder, 'nan.safetensors'), bytes)
 })
 afterAll(() => rm(folder, { recursive: true, force: true }))
 
@@ -78,6 +90,11 @@ test.each([
   [['--prompts', 'prompts.txt', '--metrics', 'mave'], 2, 'for --metrics but received "mave"'],
   [['--prompts', 'prompts.txt', '--steps', '0'], 2, 'for --steps but received 0'],
   [['--from', 'no-report.json'], 3, 'Expected the report.json of a comparison in no-report.json but found something else'],
+  [['--prompts', 'latin.txt'], 3, 'Expected UTF-8 text with a prompt a line in latin.txt but found other bytes'],
+  [['--prompts', 'cut.safetensors'], 3, 'cut.safetensors: expected a header that ends within'],
+  [['--prompts', 'nan.safetensors'], 3, 'embeddings [L, D] by prompt in nan.safetensors but found NaN or Inf for "a circle"'],
+  [['--prompts', 'prompts.txt', '--model', 'deaf'], 3, 'Expected the model to have text_encoder/ to compare prompts but it has none; pass --prompts FILE.safetensors\n'],
+  [['--prompts', 'wide.safetensors', '--model', 'deaf'], 2, 'Expected shape [L, 32] for "a circle" of --prompts wide.safetensors but received [2, 16]'],
   [['--prompts', 'prompts.txt', '--model', 'nowhere'], 3, 'Expected a model folder at nowhere']
 ] as const)('compare %j exits with %i', async (args, code, text) => {
   const result = await vinNative(folder, 'compare', '--device', 'cpu', '--report', 'refused', ...args)

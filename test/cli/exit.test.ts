@@ -203,7 +203,11 @@ exits('study', 0, 'a page', async () => {
   expect(readdirSync(join(folder, 'out', 'study'))).toEqual(['index.html', 'videos'])
 })
 exits('study', 2, 'a subject that is none', () => expectCode(2, 'study', 'pages', 'out'))
-exits('study', 3, 'no comparison', () => expectCode(3, 'study', 'page', 'nowhere'))
+exits('study', 3, 'a report that is none', async () => {
+  await comparison(100)
+  await writeFile(join(folder, 'out', 'report.json'), '{}')
+  await expectCode(3, 'study', 'page', 'out')
+})
 exits('study', 4, 'a folder of something else', async () => {
   await comparison(100)
   await mkdir(join(folder, 'photos'))
@@ -253,7 +257,10 @@ exits('train', 1, 'a checkpoint of another model', async () => {
   await expectCode(1, 'train', '--device', 'cpu', '--steps', '1', '-o', 'checkpoint')
 })
 exits('train', 2, 'neither steps nor minutes', () => expectCode(2, 'train', ...cpu))
-exits('train', 3, 'no videos', () => expectCode(3, 'train', ...cpu, '--data', 'movies', '--steps', '1'))
+exits('train', 3, 'no videos', async () => {
+  await mkdir(join(folder, 'movies'))
+  await expectCode(3, 'train', ...cpu, '--data', 'movies', '--steps', '1')
+})
 exits('train', 4, 'no such device', () => expectCode(4, 'train', '--model', '../model', '--device', 'cuda', '--steps', '1'))
 exits('train', 130, 'Ctrl-C', () => interrupt(/"type":"step"/, 'train', ...cpu, '--steps', '1000', '--json', '-o', 'checkpoint'))
 

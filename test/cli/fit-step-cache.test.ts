@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { createHash } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { VideoPipeline, fitStepCache } from '../../lib/index.js'
+import { loadBinding } from '../../lib/native/load.js'
 import { events, vinNative, writeModel } from './support.js'
 
 let folder: string
@@ -12,6 +13,12 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'vin-fit-'))
   await writeModel(at('model'))
   await writeFile(at('prompts.txt'), 'a circle\n# none\na square\n')
+  await cp(at('model'), at('deaf'), { recursive: true })
+  for (const part of ['text_encoder', 'tokenizer']) await rm(at('deaf', part), { recursive: true })
+  loadBinding().writeSafetensors(at('wide.safetensors'), { 'a circle': { data: new Float32Array(32), shape: [2, 16] } })
+  await cp(at('model'), at('odd'), { recursive: true })
+  // JSON to Python, whose config it is, and not to JavaScript.
+  await writeFile(at('odd', 'transformer', 'config.json'), (await readFile(at('model', 'transformer', 'config.json'), 'utf8')).replace('{', '{"unused": NaN, '))
 })
 afterAll(() => rm(folder, { recursive: true, force: true }))
 
@@ -66,11 +73,24 @@ test.each([
   [['--prompts', 'prompts.txt', '--seeds', '0'], 'for --seeds but received 0'],
   [['--prompts', 'prompts.txt', '--frames', '0'], 'for --frames but received 0'],
   [['--prompts', 'prompts.txt', '--steps', '0'], 'for --steps but received 0'],
+  [['--prompts', 'prompts.txt', '--steps', '1'], 'Expected an integer from 3 to 1000 for --steps but received 1'],
+  [['--prompts', 'wide.safetensors', '--model', 'deaf'], 'Expected shape [L, 32] for "a circle" of --prompts wide.safetensors but received [2, 16]'],
   [['--prompts', 'prompts.txt', '--model', 'model', '--steps', '3', '--frames', '5'], 'Expected runs with at least 5 different changes from step to step but they have 2; give more runs, or more steps']
 ] as const)('fit-step-cache %j is refused', async (args, text) => {
   const before = await readdir(folder)
   const { code, stdout, stderr } = await vinNative(folder, 'fit-step-cache', '--device', 'cpu', ...args)
   expect(stderr).toContain(text)
+  // Before the first run.
+  expect(stderr).not.toMatch(/fitting [1-9]/)
   expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
   expect(await readdir(folder)).toEqual(before)
+})
+
+test('what the polynomial cannot be written into, and a model that reads no prompts, are told before the first run', async () => {
+  for (const [model, text] of [['odd', 'Expected plain JSON in odd/transformer/config.json to add step_cache_polynomial to'], ['deaf', 'the model has no text_encoder/; pass --prompts FILE.safetensors instead']] as const) {
+    const { code, stderr } = await vinNative(folder, 'fit-step-cache', ...asked, '--model', model)
+    expect(stderr).toContain(text)
+    expect(stderr).not.toMatch(/fitting [1-9]/)
+    expect(code).toBe(3)
+  }
 })

@@ -65,7 +65,26 @@ test.each<[string[], number, string | RegExp]>([
   [['compare'], 2, 'Expected --prompts with a text file of a prompt a line for compare but received none'],
   [['compare', '--prompts', 'nowhere.txt'], 2, 'Expected a text file with a prompt a line for --prompts but "nowhere.txt" cannot be read'],
   [['compare', '--from', 'nowhere.json'], 2, 'the report.json of a comparison for --from but "nowhere.json" cannot be read'],
-  [['train', '--data', 'movies', '--steps', '1'], 3, 'a folder of videos at movies'],
+  ...(
+    [
+      [['generate', '--image', 'nope'], 'the path of a picture for --image'],
+      [['generate', '--last-image', 'nope'], 'the path of a picture for --last-image'],
+      [['generate', '--video', 'nope'], 'the path of a video for --video'],
+      [['plan', '--scheduler', './nope'], 'a class name, or the path of a config, for --scheduler'],
+      [['compare', '--prompts', 'nope'], 'a text file with a prompt a line for --prompts'],
+      [['compare', '--from', 'nope'], 'the report.json of a comparison for --from'],
+      [['fit-step-cache', '--prompts', 'nope'], 'a text file with a prompt a line for --prompts'],
+      [['resume', 'nope'], 'the folder of an interrupted run'],
+      [['decode', 'nope'], 'a .safetensors file of latents'],
+      [['evaluate', 'nope'], 'the path of a video'],
+      [['study', 'votes', 'nope'], 'answers of a study'],
+      [['train', '--data', 'nope', '--steps', '1'], "a folder of videos, or 'demo', for --data"]
+    ] as const
+  ).map(([args, what]): [string[], number, string] => [[...args], 2, `Expected ${what} but "${args[0] === 'plan' ? './nope' : 'nope'}" cannot be read: it does not exist`]),
+  ...[['decode', '.'], ['evaluate', '.'], ['study', 'votes', '.'], ['compare', '--prompts', '.'], ['compare', '--from', '.'], ['generate', '--image', '.']].map((args): [string[], number, string] => [args, 2, 'but "." is a folder']),
+  [['study', 'page', 'nope'], 2, `Expected the report.json of a comparison but "${join('nope', 'report.json')}" cannot be read: it does not exist`],
+  [['fit-step-cache', '--prompts', 'nope', '--steps', '1'], 2, 'Expected an integer from 3 to 1000 for --steps but received 1'],
+  [['fit-step-cache'], 2, 'for fit-step-cache but received none; embeddings by prompt, in a .safetensors file, do as well'],
   [['generate', '-o', 'no/such/x.mp4'], 4, 'does not exist; make it first'],
   [['generate', '--device', 'cuda-ptx', '--model', 'nowhere'], 4, 'cuda-ptx']
 ])('%j exits with %i', async (args, code, text) => {

@@ -161,7 +161,11 @@ describe('runs', () => {
     expect(error).toBeCloseTo(Math.sqrt(squares.reduce((a, b) => a + b, 0) / squares.length), 9)
     const mean = changes.reduce((sum, [, added]) => sum + added, 0) / changes.length
     expect(error).toBeLessThanOrEqual(Math.sqrt(changes.reduce((sum, [, added]) => sum + (added - mean) ** 2, 0) / changes.length))
-    await expect(fitStepCache({ pipeline, runs: [{ ...options, numInferenceSteps: 6 }] })).rejects.toThrow('Expected runs with at least 5 different changes from step to step but they have 4; give more runs, or more steps')
+    // Too few changes, and a wrong run after a right one, are told before the first run.
+    const onProgress = (): void => void done.push(0)
+    await expect(fitStepCache({ pipeline, onProgress, runs: [options, { ...options, method: 'vim' as never }] })).rejects.toThrow('for method but received "vim"')
+    await expect(fitStepCache({ pipeline, onProgress, runs: [{ ...options, numInferenceSteps: 6 }] })).rejects.toThrow('Expected runs with at least 5 different changes from step to step but they have 4; give more runs, or more steps')
+    expect(done).toEqual([1, 2])
     await expect(fitStepCache({ pipeline, runs: [] })).rejects.toThrow('Expected a list of at least one run for runs')
     await expect(fitStepCache({ pipeline, runs: [options], signal: AbortSignal.abort(new Error('enough')) })).rejects.toThrow('enough')
   })
