@@ -22,7 +22,8 @@ async function make(request, response) {
   const leaving = new AbortController()
   response.on('close', () => leaving.abort())
   try {
-    const { prompt, seed = 0, numFrames = 64 } = JSON.parse(await text(request))
+    // No prompt, and a body that is no object, are refused as any wrong value is.
+    const { prompt = null, seed = 0, numFrames = 64 } = JSON.parse(await text(request)) ?? {}
     const options = { prompt, seed, numFrames }
     const resume = join(states, createHash('sha256').update(JSON.stringify(options)).digest('hex').slice(0, 16))
     const video = await pipeline.generate({ ...options, resume, signal: leaving.signal })

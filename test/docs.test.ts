@@ -137,7 +137,7 @@ describe('examples', () => {
       const lines = createInterface({ input: service.stdout })[Symbol.asyncIterator]()
       const url = (await lines.next()).value as string
       const ask = (body: unknown): Promise<Response> => fetch(`${url}/videos`, { method: 'POST', body: typeof body === 'string' ? body : JSON.stringify(body) })
-      expect((await ask('{')).status).toBe(400)
+      for (const body of ['{', '', 'null', '7', '"a red circle"', '{}', '{ "prompt": 7 }', '{ "prompt": "a", "seed": null }']) expect((await ask(body)).status, body).toBe(400)
       const wrong = await ask({ prompt: 'a red circle', numFrames: -1 })
       expect([wrong.status, ((await wrong.json()) as { code: string }).code]).toEqual([400, 'ERR_OUT_OF_RANGE'])
       expect((await fetch(url)).status).toBe(404)

@@ -2,6 +2,7 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { get, type IncomingMessage } from 'node:http'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -126,6 +127,14 @@ describe('scripts', () => {
           expect(service.exitCode).toBeNull()
           await new Promise((resolve) => setTimeout(resolve, 100))
         }
+      }
+      // An address that is none, of which URL throws.
+      const [odd] = (await once(get({ port, path: '//' }), 'response')) as [IncomingMessage]
+      expect(odd.resume().statusCode).toBe(200)
+      // Wrong arguments are the client's: the statuses of docs/errors.md.
+      for (const [query, text] of [['', 'Expected a string or a list of { at, prompt } for prompt but received null\n'], [`?prompt=${'x'.repeat(9000)}`, 'Expected at most 8192 bytes of UTF-8 for prompt but received']] as const) {
+        const refused = await fetch(`${url}/video${query}`)
+        expect([refused.status, await refused.text()]).toEqual([400, expect.stringContaining(text)])
       }
       const ask = `${url}/video?prompt=${encodeURIComponent('a red circle moves over the sea')}`
       const leaving = new AbortController()
