@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
 import { Trainer, VideoPipeline } from '../../lib/index.js'
-import type { TensorData } from '../../lib/index.js'
+import type { GenerateOptions, TensorData } from '../../lib/index.js'
 import { evaluateDemo } from '../../models/demo/evaluation/command.js'
 import { gapPrompt, measureGap, sampleWithTokens, sideBorder } from '../../models/demo/evaluation/gap.js'
 import { latentDeviations, latentNoiseLevels, measureLatentNoise } from '../../models/demo/evaluation/latent-noise.js'
@@ -248,6 +248,36 @@ describe('the command', () => {
     const { gaps } = JSON.parse(await readFile(file, 'utf8')) as typeof kept
     expect(gaps.map(({ seed }) => seed)).toEqual([0, 1])
     expect(gaps[0]!.middle).toBe(0.123)
+  })
+
+  test('a step cache leaves out steps, and is another evaluation', async () => {
+    const file = join(folder, 'cached.json')
+    const cached = await run(...quick(), '--steps', '4', '--obedience', '2', '--step-cache', '100', '--report', file)
+    expect(cached.lines[0]).toContain('4 steps, guidance 2, shift 2, step cache 100;')
+    // All but the first and the last.
+    expect(cached.lines.at(-1)).toMatch(/steps skipped by the step cache: 2 to 2 a video, 2\.0 on average$/)
+    await expect(run(...quick(), '--steps', '4', '--obedience', '2', '--report', file)).rejects.toThrow(/^Expected stepCache "off"/)
+    await expect(run(...quick(), '--videos', '1', '--step-cache', 'slow', '--rows', 'vin,other-tokens')).rejects.toThrow('Expected --rows without other-tokens beside --step-cache')
+    await expect(run('--step-cache', 'quick')).rejects.toThrow('Expected one of off, slow, fast for --step-cache but received quick')
+    // A report from before there was one.
+    const { settings: { stepCache, ...settings }, ...rest } = JSON.parse(await readFile(file, 'utf8')) as { settings: Record<string, unknown> }
+    await writeFile(file, JSON.stringify({ ...rest, settings }))
+    expect([stepCache, (await run('--merge', file)).lines[0]]).toEqual([100, cached.lines[0]!.replace(', step cache 100', '')])
+  })
+
+  test('the row stagger is the method vin, its chunks 5 steps behind each other', async () => {
+    const task = { pipeline, sampler: resolveSampler(pipeline, { steps: 5 }), frames: 64, framesFrom: 'vae' as const }
+    const asked: GenerateOptions[] = []
+    const { generate } = pipeline
+    const listening = (options: GenerateOptions) => (asked.push(options), generate.call(pipeline, options))
+    Object.defineProperty(pipeline, 'generate', { value: listening, configurable: true })
+    try {
+      expect(await measureGap(task, 'stagger', 1)).toMatchObject({ row: 'stagger', seed: 1 })
+    } finally {
+      Reflect.deleteProperty(pipeline, 'generate')
+    }
+    expect(asked).toMatchObject([{ method: 'vin', stagger: 5, numInferenceSteps: 5, seed: 1, prompt: gapPrompt(64) }])
+    expect((await run(...quick(), '--steps', '5', '--videos', '1', '--rows', 'stagger')).lines.join('\n')).toMatch(/\nstagger +background/)
   })
 
   test('--losses alone makes no video', async () => {

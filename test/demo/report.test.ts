@@ -19,7 +19,7 @@ let folder = ''
 beforeAll(async () => void (folder = await mkdtemp(join(tmpdir(), 'vin-report-'))))
 afterAll(() => rm(folder, { recursive: true, force: true }))
 
-const settings: ReportSettings = { weights: 'ab'.repeat(32), frames: 64, promptFrames: 256, framesFrom: 'mp4', steps: 20, guidance: 2, shift: 2 }
+const settings: ReportSettings = { weights: 'ab'.repeat(32), frames: 64, promptFrames: 256, framesFrom: 'mp4', steps: 20, guidance: 2, shift: 2, stepCache: 'off' }
 const shows = (background: SegmentReading['background']): SegmentReading => ({ background, colour: undefined, shape: undefined, size: undefined, curtain: 0 })
 const readable = { frames: 16, background: 1, colour: 0.5, jitter: 0.25 }
 

@@ -5,10 +5,12 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { VideoPipeline, VinError } from 'vin-native'
+import type { StepCacheOption } from 'vin-native'
 import { WORLD_FPS } from 'vin-native/demo-world'
 import { integer, number, oneOf } from '../recipe/arguments.js'
 import { builtIn } from '../recipe/files.js'
-import { gapRows, measureGap } from './gap.js'
+import { gapRows, measureGap, STAGGER } from './gap.js'
+import type { GapRow } from './gap.js'
 import { latentDeviations, measureLatentNoise } from './latent-noise.js'
 import { measureLosses } from './losses.js'
 import { FIRST_PROMPT, measureObedience, promptOf } from './obedience.js'
@@ -36,11 +38,13 @@ How:
   --model DIR        model folder (the built-in one)
   --frames N         video frames of identity and losses: 64, or 256 with a longer gap (64)
   --prompt-frames N  video frames of prompts and sheets (256)
-  --rows A,B         rows of the identity table, of ${gapRows.join(',')} (all but full)
+  --rows A,B         rows of the identity table, of ${gapRows.join(',')} (all but full and stagger);
+                     stagger is vin with each chunk ${STAGGER} steps behind the one before it
   --frames-from X    mp4: as ffmpeg decodes them from a saved file; vae: as the VAE decodes them (mp4)
   --steps N          steps of the sampler (the model's)
   --guidance X       guidance scale (the model's)
   --shift X          shift of the flow-match schedule (the model's)
+  --step-cache X     evaluations left out where little changes: off, slow, fast or a threshold (off); not of other-tokens
   --prompt TEXT      sheet: this prompt with seeds from --seed-from on
   --seed-from N      the first seed; prompts count from ${FIRST_PROMPT} more (0)
   --threads N        threads that compute
@@ -102,11 +106,12 @@ function parse(args: readonly string[]) {
       sheet: { type: 'string' },
       frames: { type: 'string', default: '64' },
       'prompt-frames': { type: 'string', default: '256' },
-      rows: { type: 'string', default: gapRows.filter((row) => row !== 'full').join(',') },
+      rows: { type: 'string' },
       'frames-from': { type: 'string', default: 'mp4' },
       steps: { type: 'string' },
       guidance: { type: 'string' },
       shift: { type: 'string' },
+      'step-cache': { type: 'string', default: 'off' },
       prompt: { type: 'string' },
       'seed-from': { type: 'string', default: '0' },
       threads: { type: 'string' },
@@ -121,6 +126,7 @@ function parse(args: readonly string[]) {
     values[name] === undefined ? undefined : integer(values[name], name, least, most)
   const real = (name: 'guidance' | 'shift', least: number) => (values[name] === undefined ? undefined : number(values[name], name, least, 1000))
   const counts = { videos: whole('videos', 0, 1e6), obedience: whole('obedience', 0, 1e6), losses: whole('losses', 0, 1e6), vae: whole('vae', 0, 1e6), words: whole('words', 0, 1e6) }
+  const stepCache = readStepCache(values['step-cache'])
   const byDefault = Object.values(counts).every((count) => count === undefined) ? 32 : 0
   const frames = whole('frames', 64, 4096)!
   if (frames % WORLD_FPS !== 0) throw new RangeError(`Expected a multiple of ${WORLD_FPS} for --frames but received ${frames}`)
@@ -137,14 +143,27 @@ function parse(args: readonly string[]) {
     words: counts.words ?? 0,
     frames,
     promptFrames: whole('prompt-frames', 16, 4096)!,
-    rows: values.rows.split(',').map((name) => oneOf(name, 'rows', gapRows)),
+    rows: readRows(values.rows, stepCache),
     framesFrom: oneOf(values['frames-from'], 'frames-from', framesFromNames),
-    sampler: { steps: whole('steps', 1, 1000), guidance: real('guidance', 0), shift: real('shift', 1e-3) },
+    sampler: { steps: whole('steps', 1, 1000), guidance: real('guidance', 0), shift: real('shift', 1e-3), stepCache },
     prompt: values.prompt,
     seedFrom: whole('seed-from', 0, Number.MAX_SAFE_INTEGER - 1e7)!,
     threads: whole('threads', 1, 1024),
     report: values.report
   }
+}
+
+function readStepCache(text: string): StepCacheOption {
+  return Number.isNaN(Number(text)) ? oneOf(text, 'step-cache', ['off', 'slow', 'fast'] as const) : number(text, 'step-cache', 0, 100)
+}
+
+/** The row of other tokens is sampled evaluation by evaluation, none of which is left out. */
+function readRows(text: string | undefined, stepCache: StepCacheOption): GapRow[] {
+  const cached = stepCache !== 'off'
+  if (text === undefined) return gapRows.filter((row) => row !== 'full' && row !== 'stagger' && !(cached && row === 'other-tokens'))
+  const rows = text.split(',').map((name) => oneOf(name, 'rows', gapRows))
+  if (cached && rows.includes('other-tokens')) throw new RangeError(`Expected --rows without other-tokens beside --step-cache but received ${text}`)
+  return rows
 }
 
 export async function evaluateDemo(args: readonly string[], output: Output = standardOutput): Promise<void> {
@@ -186,7 +205,8 @@ async function measure(pipeline: VideoPipeline, sampler: Sampler, options: Optio
     framesFrom,
     steps: sampler.numInferenceSteps,
     guidance: sampler.guidanceScale,
-    shift: typeof shift === 'number' ? shift : null
+    shift: typeof shift === 'number' ? shift : null,
+    stepCache: sampler.stepCache
   }
   const report = await openReport(options.report, settings)
   const keep = async () => (options.report === undefined ? undefined : saveReport(options.report, report))

@@ -1,7 +1,7 @@
 // Identity across a gap, row by row: real videos (the ceiling), the methods, and videos whose chunks hear of other videos (the floor).
 
 import { createScheduler, randn } from 'vin-native'
-import type { TensorData, VideoPipeline } from 'vin-native'
+import type { GenerateOptions, TensorData, VideoPipeline } from 'vin-native'
 import { drawWorld, PhiloxRandom, streams, WORLD_FPS, WORLD_SIZE } from 'vin-native/demo-world'
 import type { World } from 'vin-native/demo-world'
 import { encodeWorld, noiseFor } from '../recipe/world.js'
@@ -14,8 +14,20 @@ import type { FramesFrom } from './pixels.js'
 import { embedPrompt } from './sampler.js'
 import type { Sampler } from './sampler.js'
 
-/** 'ceiling': rendered worlds. 'other-tokens': `vin`, whose chunks on either side of the gap hear of two other videos. The rest are methods. */
-export const gapRows = ['ceiling', 'vin', 'independent', 'autoregressive', 'full', 'other-tokens'] as const
+/** Steps by which each chunk of the row 'stagger' is behind the one before it. */
+export const STAGGER = 5
+
+/** Rows that `generate` samples. */
+const sampled = {
+  vin: { method: 'vin' },
+  independent: { method: 'independent' },
+  autoregressive: { method: 'autoregressive' },
+  full: { method: 'full' },
+  stagger: { method: 'vin', stagger: STAGGER }
+} as const satisfies Record<string, GenerateOptions>
+
+/** 'ceiling': rendered worlds. 'other-tokens': `vin`, whose chunks on either side of the gap hear of two other videos. 'stagger': `vin`, whose chunks are some steps behind each other. The rest are methods. */
+export const gapRows = ['ceiling', 'vin', 'independent', 'autoregressive', 'full', 'stagger', 'other-tokens'] as const
 export type GapRow = (typeof gapRows)[number]
 
 /** What one video of one row showed. */
@@ -126,7 +138,7 @@ export async function measureGap(task: GapTask, row: GapRow, seed: number): Prom
 
   async function makeVideo(): Promise<{ latents: TensorData; given?: GapRecord['given'] }> {
     if (row === 'other-tokens') return otherTokens(task, seed)
-    if (row !== 'ceiling') return pipeline.generate({ prompt: gapPrompt(frames), numFrames: frames, seed, method: row, outputType: 'latents', ...sampler })
+    if (row !== 'ceiling') return pipeline.generate({ prompt: gapPrompt(frames), numFrames: frames, seed, outputType: 'latents', ...sampled[row], ...sampler })
     const world = curtainWorld(seed, 0, frames)
     const shown = attributesOf(world)
     return { latents: await encodeWorld(pipeline.vae, world, frames), given: { before: shown, after: shown } }

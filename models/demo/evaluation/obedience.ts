@@ -21,6 +21,8 @@ export interface ObedienceRecord {
   asked: Record<Attribute, string>
   read: Partial<Record<Attribute, string>>
   readable: Readability
+  /** By the step cache. */
+  skippedSteps?: number
 }
 
 /** The rate of a guess. */
@@ -48,7 +50,7 @@ export function readObedience(seed: number, frames: number, readings: readonly F
 }
 
 export async function measureObedience(pipeline: VideoPipeline, sampler: Sampler, frames: number, framesFrom: FramesFrom, seed: number): Promise<ObedienceRecord> {
-  const { latents, numFrames } = await pipeline.generate({ prompt: promptOf(seed, frames).prompt, numFrames: frames, seed, outputType: 'latents', ...sampler })
+  const { latents, numFrames, skippedSteps } = await pipeline.generate({ prompt: promptOf(seed, frames).prompt, numFrames: frames, seed, outputType: 'latents', ...sampler })
   const readings = await readLatents(pipeline, { latents, numFrames }, framesFrom)
-  return readObedience(seed, frames, readings.flatMap((reading) => reading ?? []))
+  return { ...readObedience(seed, frames, readings.flatMap((reading) => reading ?? [])), skippedSteps }
 }

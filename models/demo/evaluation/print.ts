@@ -28,8 +28,8 @@ const framesFromText = {
 } as const
 
 /** Losses depend on the weights alone; sampler and pixels are named where videos are made. */
-export function settingsLine({ weights, framesFrom, steps, guidance, shift }: ReportSettings, makesVideos: boolean): string {
-  const sampler = `${steps} steps, guidance ${guidance}${shift === null ? '' : `, shift ${shift}`}`
+export function settingsLine({ weights, framesFrom, steps, guidance, shift, stepCache }: ReportSettings, makesVideos: boolean): string {
+  const sampler = `${steps} steps, guidance ${guidance}${shift === null ? '' : `, shift ${shift}`}${stepCache === 'off' ? '' : `, step cache ${stepCache}`}`
   return [`weights ${weights.slice(0, 12)}`, ...(makesVideos ? [sampler, framesFromText[framesFrom]] : [])].join('; ')
 }
 
@@ -81,10 +81,12 @@ export function obedienceLine({ seed, prompt, read, readable }: ObedienceRecord)
 
 export function obedienceLines(videos: readonly ObedienceRecord[], frames: number): string[] {
   if (videos.length === 0) return []
+  const skipped = videos.map(({ skippedSteps = 0 }) => skippedSteps)
   return [
     `prompts obeyed: captions of one object that name everything, ${frames} frames; unread counts as wrong`,
     ...attributes.map((name) => `${'obeyed'.padEnd(16)}  ${name.padEnd(11)}  ${rate(videos.filter(({ asked, read }) => read[name] === asked[name]).length, videos.length)}  read ${percent(mean(videos.map(({ read }) => (read[name] === undefined ? 0 : 1)))).padStart(7)}  a guess ${percent(guesses[name])}`),
-    `${''.padEnd(16)}  frames read: background ${percent(mean(videos.map(({ readable }) => readable.background)))}, colour ${percent(mean(videos.map(({ readable }) => readable.colour)))}; background changes between ${percent(mean(videos.map(({ readable }) => readable.jitter)))} of frames`
+    `${''.padEnd(16)}  frames read: background ${percent(mean(videos.map(({ readable }) => readable.background)))}, colour ${percent(mean(videos.map(({ readable }) => readable.colour)))}; background changes between ${percent(mean(videos.map(({ readable }) => readable.jitter)))} of frames`,
+    ...(mean(skipped) === 0 ? [] : [`${''.padEnd(16)}  steps skipped by the step cache: ${Math.min(...skipped)} to ${Math.max(...skipped)} a video, ${mean(skipped).toFixed(1)} on average`])
   ]
 }
 

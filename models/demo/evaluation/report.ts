@@ -3,6 +3,7 @@
 
 import { readFile } from 'node:fs/promises'
 import { createHash } from 'node:crypto'
+import type { StepCacheOption } from 'vin-native'
 import { writeWhole } from '../recipe/files.js'
 import type { GapRecord } from './gap.js'
 import type { LatentNoiseRecord } from './latent-noise.js'
@@ -27,6 +28,7 @@ export interface ReportSettings {
   guidance: number
   /** Of the flow-match schedule; null for schedules without one. */
   shift: number | null
+  stepCache: StepCacheOption
 }
 
 export interface Report {
@@ -62,7 +64,8 @@ export async function loadReport(file: string): Promise<Report> {
   }
   const { kind, version, settings, gaps, obedience, losses, latentNoise, words } = (typeof value === 'object' && value !== null ? value : {}) as Record<string, unknown>
   if (kind !== KIND || version !== VERSION) throw new RangeError(`Expected a report of evaluate:demo, version ${VERSION}, in ${file} but found ${JSON.stringify(kind)}, version ${JSON.stringify(version)}`)
-  return { settings, gaps, obedience, losses, latentNoise, words } as Report
+  // What a report does not say of the step cache is from before there was one.
+  return { settings: { stepCache: 'off', ...(settings as object) }, gaps, obedience, losses, latentNoise, words } as Report
 }
 
 /** @throws RangeError naming the setting in which two reports differ */

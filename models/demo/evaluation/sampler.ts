@@ -1,13 +1,14 @@
 // How videos are sampled for an evaluation: the model's defaults, or others to compare samplers.
 
 import { createScheduler } from 'vin-native'
-import type { Scheduler, VideoPipeline } from 'vin-native'
+import type { Scheduler, StepCacheOption, VideoPipeline } from 'vin-native'
 
 export interface SamplerOptions {
   steps?: number | undefined
   guidance?: number | undefined
   /** Shift of the flow-match schedule. */
   shift?: number | undefined
+  stepCache?: StepCacheOption | undefined
 }
 
 /** Options of `pipeline.generate`. */
@@ -15,14 +16,16 @@ export interface Sampler {
   numInferenceSteps: number
   guidanceScale: number
   scheduler: Scheduler
+  stepCache: StepCacheOption
 }
 
 /** @throws ERR_VIN_NOT_SUPPORTED for a shift of a schedule that has none */
-export function resolveSampler(pipeline: VideoPipeline, { steps, guidance, shift }: SamplerOptions): Sampler {
+export function resolveSampler(pipeline: VideoPipeline, { steps, guidance, shift, stepCache = 'off' }: SamplerOptions): Sampler {
   return {
     numInferenceSteps: steps ?? pipeline.defaults.numInferenceSteps,
     guidanceScale: guidance ?? pipeline.defaults.guidanceScale,
-    scheduler: createScheduler(shift === undefined ? pipeline.scheduler : { ...pipeline.scheduler.config, shift })
+    scheduler: createScheduler(shift === undefined ? pipeline.scheduler : { ...pipeline.scheduler.config, shift }),
+    stepCache
   }
 }
 
