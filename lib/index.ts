@@ -20,7 +20,7 @@ export type { SchedulerConfig, SchedulerName, SchedulerOption, StepOptions, Time
 
 export { Tensor, type TensorData, type TensorLike } from './native/tensor.js'
 export { randn, type RandnOptions } from './native/ops.js'
-export { doctor, type DoctorCheck, type DoctorReport } from './native/doctor.js'
+export { doctor, type DoctorCheck, type DoctorOptions, type DoctorReport } from './native/doctor.js'
 export type { Device, RejectedBackend } from './native/backends.js'
 export type { Runtime } from './native/engine.js'
 export type { Logger } from './native/log.js'

@@ -3,6 +3,7 @@
 import { doctor } from '../index.js'
 import { defineCommand } from './command.js'
 import { exitCodes } from './exit.js'
+import type { StopOnSignal } from './interrupt.js'
 import { outputArguments } from './options.js'
 import { writeLine } from './output.js'
 
@@ -11,8 +12,8 @@ const marks = { ok: '✓', warning: '!', broken: '✗' } as const
 export const doctorCommand = defineCommand({
   meta: { name: 'doctor', description: 'check this machine and installation' },
   args: { strict: { type: 'boolean', description: 'a warning is a failure too' }, ...outputArguments },
-  async run({ args }): Promise<number> {
-    const report = await doctor()
+  async run({ args, data }): Promise<number> {
+    const report = await doctor({ signal: (data as StopOnSignal).signal })
     if (args.json === true) writeLine(JSON.stringify(report, null, 2))
     else {
       for (const { id, status, detail, fix } of report.checks) writeLine(`${marks[status]} ${id}: ${detail}${fix === undefined ? '' : `\n    ${fix}`}`)

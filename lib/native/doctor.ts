@@ -6,7 +6,7 @@ import { access, constants, mkdir, statfs } from 'node:fs/promises'
 import { arch, cpus, freemem, release, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { VinError } from '../errors.js'
-import { errorMessage } from '../realms.js'
+import { errorCode, errorMessage } from '../realms.js'
 import { examinePlugins, versionOf, worthTelling, type RejectedBackend } from './backends.js'
 import { openCpuEngine, type Engine } from './engine.js'
 import { bindingPath, loadAddon, loadBinding, type LoadAttempt } from './load.js'
@@ -38,7 +38,7 @@ const ok = (detail: string): Finding => ({ status: 'ok', detail })
 const warning = (detail: string, fix: string): Finding => ({ status: 'warning', detail, fix })
 const broken = (detail: string, fix: string): Finding => ({ status: 'broken', detail, fix })
 
-const checks: Record<string, () => Finding | Promise<Finding>> = {
+const checks: Record<string, (signal: AbortSignal | undefined) => Finding | Promise<Finding>> = {
   node: checkNode,
   platform: checkPlatform,
   libc: checkLibc,
@@ -58,8 +58,13 @@ const checks: Record<string, () => Finding | Promise<Finding>> = {
 /** Without an addon these would only repeat its error. */
 const needAddon = new Set(['isa', 'cuda', 'selftest'])
 
+export interface DoctorOptions {
+  /** Ends the waiting for a GPU that hangs; the promise then rejects with its reason. */
+  signal?: AbortSignal
+}
+
 /** Checks this machine and installation. Never throws for what it finds. */
-export async function doctor(): Promise<DoctorReport> {
+export async function doctor({ signal }: DoctorOptions = {}): Promise<DoctorReport> {
   const results: DoctorCheck[] = []
   for (const [id, check] of Object.entries(checks)) {
     if (needAddon.has(id) && results.some((result) => result.id === 'addon' && result.status === 'broken')) {
@@ -67,13 +72,19 @@ export async function doctor(): Promise<DoctorReport> {
       continue
     }
     try {
-      results.push({ id, ...(await check()) })
+      results.push({ id, ...(await check(signal)) })
     } catch (error) {
-      const text = errorMessage(error)
-      results.push({ id, ...(isDenied(error) ? warning(`not checked, because Node's permission model forbids it: ${text}`, 'start Node with --allow-fs-read=*') : broken(text, 'see the message')) })
+      signal?.throwIfAborted()
+      results.push({ id, ...unchecked(error) })
     }
   }
   return { ok: results.every(({ status }) => status !== 'broken'), version: packageVersion(), checks: results }
+}
+
+function unchecked(error: unknown): Finding {
+  const text = errorMessage(error)
+  if (isDenied(error)) return warning(`not checked, because Node's permission model forbids it: ${text}`, 'start Node with --allow-fs-read=*')
+  return broken(text, errorCode(error) === 'ERR_OUT_OF_RANGE' ? 'give the environment variable such a value, or unset it' : 'see the message')
 }
 
 function checkNode(): Finding {
@@ -152,9 +163,9 @@ function checkMemory(): Finding {
 }
 
 /** Every plug-in and what it says, tested now. */
-async function checkCuda(): Promise<Finding> {
+async function checkCuda(signal: AbortSignal | undefined): Promise<Finding> {
   const { binding, path } = loadAddon()
-  const found = await examinePlugins({ binding, addon: path })
+  const found = await examinePlugins({ binding, addon: path, signal })
   const gibibytes = (bytes: number): string => (bytes / 2 ** 30).toFixed(1)
   const lines = found.map((each) => {
     if ('code' in each) return `${each.backend}: ${each.code}, ${each.reason}`
@@ -165,7 +176,7 @@ async function checkCuda(): Promise<Finding> {
   if (found.some((each) => 'devices' in each)) return ok(`runs on cuda:0; ${list}`)
   // That there is no GPU is the machine's matter: the CPU serves.
   const refused = worthTelling(found.filter((each): each is RejectedBackend => 'code' in each))
-  return refused.length === 0 ? ok(`runs on the CPU; ${list}`) : warning(`runs on the CPU; ${list}`, refused.map(({ reason }) => reason).join('; '))
+  return refused.length === 0 ? ok(`runs on the CPU; ${list}`) : warning(`runs on the CPU; ${list}`, [...new Set(refused.map(({ reason }) => reason))].join('; '))
 }
 
 /** A small matrix product of exact numbers: proves the whole way from upload over an op to read. */

@@ -56,6 +56,11 @@ export function packageRoot(): string {
   return found.root
 }
 
+/** Whether the package is a developer's clone: what is installed comes without its TypeScript. */
+export function isClone(): boolean {
+  return existsSync(join(packageRoot(), 'lib', 'index.ts'))
+}
+
 /** Of a bundle that the package does not lie beside, `unknownVersion`. */
 export function packageVersion(): string {
   found ??= find()

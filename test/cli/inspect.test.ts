@@ -1,6 +1,7 @@
 // vin-native inspect gpu, prebuilds and attention, in child processes.
+import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { cp, mkdtemp, readdir, rm, symlink } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -43,6 +44,20 @@ test('gpu: every candidate with its reason, and the test backends', async () => 
   const { stdout } = await vinNative(folder, 'inspect', 'gpu')
   expect(stdout).toMatch(/^device 'auto' is cpu\n/)
   for (const { backend } of backends) expect(stdout).toContain(backend)
+})
+
+test('gpu and doctor show nothing of a clone where the package is installed', async () => {
+  // What a package has and a clone has too, at a place of its own.
+  const installed = join(folder, 'installed')
+  await cp(join(packageRoot(), 'dist'), join(installed, 'dist'), { recursive: true })
+  await cp(join(packageRoot(), 'package.json'), join(installed, 'package.json'))
+  await symlink(join(packageRoot(), 'node_modules'), join(installed, 'node_modules'))
+  for (const command of [['inspect', 'gpu'], ['doctor']]) {
+    const { status, stdout, stderr } = spawnSync(process.execPath, [join(installed, 'dist/esm/cli/index.js'), ...command], { encoding: 'utf8', env: { ...process.env, NODE_OPTIONS: '', VIN_NATIVE_BINDING: bindingPath() } })
+    expect(status, stderr).toBe(0)
+    expect(stdout).toContain(join(installed, 'prebuilds', `${process.platform}-${process.arch}`, 'backends'))
+    expect(stdout).not.toMatch(/build-backends|cuda-emu|cuda-ptx/)
+  }
 })
 
 /** What the library says when CUDA is asked for. */

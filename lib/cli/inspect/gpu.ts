@@ -1,9 +1,10 @@
-// inspect gpu: every CUDA plug-in that could serve, tested now, with the devices that it shows; the builds of tests too; and why one cannot serve.
+// inspect gpu: every CUDA plug-in that could serve, tested now, with the devices that it shows; in a clone the builds of tests too; and why one cannot serve.
 
 import { VinError } from '../../errors.js'
 import { examinePlugins, testBackend, versionOf, type Device, type RejectedBackend } from '../../native/backends.js'
 import type { DeviceInfo } from '../../native/binding.js'
 import { loadAddon } from '../../native/load.js'
+import { isClone } from '../../native/package-root.js'
 import type { Inspection } from '../inspect.js'
 
 interface Candidate extends Partial<RejectedBackend> {
@@ -32,10 +33,10 @@ function describe({ device, usable, backend, code, reason, devices, toolkit }: C
   return [line, ...hardware]
 }
 
-export async function inspectGpu(): Promise<Inspection> {
+export async function inspectGpu(_folder: unknown, _values: unknown, _reporter: unknown, signal: AbortSignal): Promise<Inspection> {
   const { binding, path } = loadAddon()
-  const plugins = (await examinePlugins({ binding, addon: path })).map((each): Candidate => ('code' in each ? { device: 'cuda', usable: false, ...each } : { device: 'cuda', usable: true, backend: each.backend, toolkit: each.toolkit, devices: each.devices }))
+  const plugins = (await examinePlugins({ binding, addon: path, signal })).map((each): Candidate => ('code' in each ? { device: 'cuda', usable: false, ...each } : { device: 'cuda', usable: true, backend: each.backend, toolkit: each.toolkit, devices: each.devices }))
   const device = plugins.some(({ usable }) => usable) ? 'cuda:0' : 'cpu'
-  const backends = [...plugins, testCandidate('cuda-emu'), testCandidate('cuda-ptx')]
+  const backends = [...plugins, ...(isClone() ? [testCandidate('cuda-emu'), testCandidate('cuda-ptx')] : [])]
   return { text: [`device 'auto' is ${device}`, ...backends.flatMap(describe)].join('\n'), json: { device, backends } }
 }
