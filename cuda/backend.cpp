@@ -188,6 +188,11 @@ void leave_device(const Driver* driver, Device& device) {
 vin_status enter_device(const Driver* driver, int32_t ordinal, Device** device) {
     int32_t count = 0;
     VIN_TRY(device_count(&count));
+    if (count < 1)
+        return fail(VIN_NO_DEVICE,
+                    "Expected a GPU but the driver counts %d of them; see whether nvidia-smi shows one, or use device "
+                    "'cpu'",
+                    (int)count);
     if (ordinal < 0 || ordinal >= count)
         return fail(VIN_NO_DEVICE, "Expected one of the %d CUDA devices, which count from 0, but received %d",
                     (int)count, (int)ordinal);

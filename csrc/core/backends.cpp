@@ -1,10 +1,15 @@
 #include "backends.h"
 
 #include <dlfcn.h>
+#include <link.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <iterator>
 
 #include "cpu_backend.h"
 #include "threads.h"
@@ -61,10 +66,59 @@ Error refusal(const vin_backend& backend, vin_status status, const std::string& 
                          : status == VIN_NO_ACCESS      ? "no_access"
                          : status == VIN_NO_WSL_DRIVER  ? "wsl_driver"
                                                         : "device_failed";
+    std::string sentence = text && *text ? text : "it gives no reason";
+    // What a driver says of a call that failed is no sentence yet.
+    if (sentence.compare(0, 9, "Expected ") != 0)
+        sentence =
+            "Expected the device of " + path + " to open but " + sentence +
+            (status == VIN_OUT_OF_MEMORY ? "; end other programs that use it"
+                                         : "; end other programs that use it, update its driver, or use device 'cpu'");
     // A full device is no reason to do without it silently.
-    return Error(status == VIN_OUT_OF_MEMORY ? "VIN_OUT_OF_MEMORY" : "VIN_BACKEND_UNAVAILABLE",
-                 text && *text ? text : "Expected the backend " + path + " to open but it gives no reason",
+    return Error(status == VIN_OUT_OF_MEMORY ? "VIN_OUT_OF_MEMORY" : "VIN_BACKEND_UNAVAILABLE", sentence,
                  {{"file", path}, {"reason", reason}});
+}
+
+std::vector<std::string> find_library(const std::string& name) {
+    std::vector<std::string> found;
+#ifdef __GLIBC__
+    const std::string end = "/" + name;
+    const auto take = [&](const std::string& path) {
+        if (access(path.c_str(), F_OK) == 0 && std::find(found.begin(), found.end(), path) == found.end())
+            found.push_back(path);
+    };
+    struct Loaded {
+        const std::string& end;
+        std::vector<std::string>& found;
+    } loaded = {end, found};
+    dl_iterate_phdr(
+        [](dl_phdr_info* info, size_t, void* given) {
+            const Loaded& loaded = *static_cast<Loaded*>(given);
+            const std::string path = info->dlpi_name;
+            if (path.size() >= loaded.end.size() &&
+                path.compare(path.size() - loaded.end.size(), std::string::npos, loaded.end) == 0)
+                loaded.found.push_back(path);
+            return 0;
+        },
+        &loaded);
+    Dl_serinfo size = {};
+    void* program = dlopen(nullptr, RTLD_NOW);
+    if (program && dlinfo(program, RTLD_DI_SERINFOSIZE, &size) == 0) {
+        std::vector<Dl_serinfo> room(size.dls_size / sizeof(Dl_serinfo) + 1);
+        Dl_serinfo* folders = room.data();
+        if (dlinfo(program, RTLD_DI_SERINFOSIZE, folders) == 0 && dlinfo(program, RTLD_DI_SERINFO, folders) == 0)
+            for (unsigned i = 0; i < folders->dls_cnt; i++) take(folders->dls_serpath[i].dls_name + end);
+    }
+    // What ldconfig has found elsewhere: text between zeros.
+    std::ifstream file("/etc/ld.so.cache", std::ios::binary);
+    const std::string cache((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+    const std::string text = end + '\0';
+    for (size_t at = cache.find(text); at != std::string::npos; at = cache.find(text, at + 1)) {
+        const size_t zero = cache.rfind('\0', at);
+        const size_t start = zero == std::string::npos ? 0 : zero + 1;
+        take(cache.substr(start, at - start) + end);
+    }
+#endif
+    return found;
 }
 
 vin_backend open_plugin(const vin_host& host, const std::string& path) {
@@ -75,16 +129,18 @@ vin_backend open_plugin(const vin_host& host, const std::string& path) {
         const bool symbol = why.find("undefined symbol") != std::string::npos;
         throw Error("VIN_BACKEND_UNAVAILABLE",
                     "Expected to load the backend " + path + " but " + why +
-                        (symbol ? "; it was built for other libraries than this system's" : ""),
+                        (symbol ? "; it was built for other libraries than this system's: install one for these"
+                                : "; install the plug-ins of this vin-native again"),
                     {{"file", path}, {"reason", symbol ? "symbol" : "dlopen"}});
     }
     auto entry =
         reinterpret_cast<vin_status (*)(uint32_t, const vin_host*, vin_backend*)>(dlsym(library, "vin_backend_entry"));
     if (!entry)
-        throw Error("VIN_BACKEND_UNAVAILABLE",
-                    "Expected the symbol vin_backend_entry in " + path +
-                        " but it has none: it is no plug-in of vin-native",
-                    {{"file", path}, {"reason", "symbol"}});
+        throw Error(
+            "VIN_BACKEND_UNAVAILABLE",
+            "Expected the symbol vin_backend_entry in " + path +
+                " but it has none: it is no plug-in of vin-native; install the plug-ins of this vin-native again",
+            {{"file", path}, {"reason", "symbol"}});
     vin_backend backend = {};
     static const vin_host kept_host =
         host;  // plug-ins keep the pointer; all engines of a process share these functions

@@ -14,6 +14,9 @@ vin_backend open_backend(const vin_host& host, const std::string& device, const 
                          const std::string& plugin_path);
 // A plug-in by itself: no device is asked for. Throws VIN_BACKEND_UNAVAILABLE with the reason.
 vin_backend open_plugin(const vin_host& host, const std::string& path);
+// The files of this name where the system's loader would look for it, and what is loaded from one, told without opening
+// any: what loads may crash, and a pipe is waited for. None: dlopen(name) finds nothing. With glibc alone.
+std::vector<std::string> find_library(const std::string& name);
 // The N of a device "cuda:N", else 0.
 int32_t ordinal_of(const std::string& device);
 // What a plug-in says that opens neither itself nor a device, in its own words.

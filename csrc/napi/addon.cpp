@@ -104,7 +104,6 @@ static Napi::Value describe_backend(const Napi::CallbackInfo& info) {
     Napi::Object out = Napi::Object::New(info.Env());
     out.Set("name", backend.name);
     out.Set("build", backend.build);
-    if (!flag(given, "devices", false)) return out;
     int32_t count = 0;
     vin_status status = backend.device_count(&count);
     if (status != VIN_OK) throw refusal(backend, status, path);
@@ -119,11 +118,18 @@ static Napi::Value describe_backend(const Napi::CallbackInfo& info) {
     return out;
 }
 
-static Napi::Value cpu_features(const Napi::CallbackInfo& info) {
-    Napi::Array list = Napi::Array::New(info.Env());
-    for (const std::string& isa : cpu_isas()) list.Set(list.Length(), Napi::String::New(info.Env(), isa));
+static Napi::Array strings_to_js(Napi::Env env, const std::vector<std::string>& strings) {
+    Napi::Array list = Napi::Array::New(env);
+    for (const std::string& each : strings) list.Set(list.Length(), Napi::String::New(env, each));
     return list;
 }
+
+static Napi::Value libraries_named(const Napi::CallbackInfo& info) {
+    if (!info[0].IsString()) throw invalid("Expected the name of a library");
+    return strings_to_js(info.Env(), find_library(info[0].As<Napi::String>().Utf8Value()));
+}
+
+static Napi::Value cpu_features(const Napi::CallbackInfo& info) { return strings_to_js(info.Env(), cpu_isas()); }
 
 static Napi::Value measure_peak(const Napi::CallbackInfo& info) {
     if (!info[0].IsObject()) throw invalid("Expected the options of measurePeak");
@@ -178,6 +184,7 @@ static Napi::Object open(Napi::Env env, Napi::Object exports) {
     exports.Set("useErrors", Napi::Function::New<guarded_function<use_errors>>(env));
     exports.Set("createEngine", Napi::Function::New<guarded_function<create_engine>>(env));
     exports.Set("openEngine", Napi::Function::New<guarded_function<open_engine>>(env));
+    exports.Set("findLibrary", Napi::Function::New<guarded_function<libraries_named>>(env));
     exports.Set("describeBackend", Napi::Function::New<guarded_function<describe_backend>>(env));
     exports.Set("cpuFeatures", Napi::Function::New<guarded_function<cpu_features>>(env));
     exports.Set("measurePeak", Napi::Function::New<guarded_function<measure_peak>>(env));

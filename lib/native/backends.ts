@@ -4,10 +4,11 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { VinError, expected } from '../errors.js'
 import type { Binding, DeviceInfo } from './binding.js'
+import { findDriver } from './driver.js'
 import type { Logger } from './log.js'
 import { packageRoot } from './package-root.js'
 import { checkPluginFile, findPlugins, type Plugin, type RejectedBackend } from './plugins.js'
-import { Proof } from './proof.js'
+import { Proof, checkSelfTestVariables } from './proof.js'
 
 export type { RejectedBackend } from './plugins.js'
 
@@ -54,24 +55,27 @@ function rejection(error: unknown, backend: string): RejectedBackend {
   return { backend, code: reason as RejectedBackend['code'], reason: (error as VinError).message }
 }
 
-/** The plug-in's own proof, once its file is whole and it has found a driver that it can use. */
+/** The plug-in's own proof, once its file is whole and the driver that it needs is there. Neither is loaded in this process before a verdict says that they do no harm. */
 async function proofOf(plugin: Plugin, device: string, options: PluginOptions): Promise<Proof | RejectedBackend> {
   const file = await checkPluginFile(plugin)
   if ('code' in file) return file
-  options.binding.describeBackend({ backendPath: plugin.path })
-  return new Proof({ ...options, backendPath: plugin.path, sha256: file.sha256, device })
+  const driver = file.needsDriver ? findDriver(options.binding) : { identity: '' }
+  if ('code' in driver) return { backend: plugin.path, ...driver }
+  return new Proof({ ...options, backendPath: plugin.path, sha256: file.sha256, driver: driver.identity, device })
 }
 
 /**
 The first plug-in that gives the device, opened by `open`, and what was passed over. undefined: none does.
 
 @param open an engine on the plug-in's device; what it rejects with ERR_VIN_BACKEND_UNAVAILABLE speaks against that plug-in alone
+@throws RangeError for a wrong variable of the self-test, whatever plug-ins there are
 */
 export async function openPlugin<E extends { hardware: DeviceInfo | undefined; close(): Promise<void> }>(
   device: string,
   options: PluginOptions,
   open: (backendPath: string) => Promise<E>
 ): Promise<{ opened: E | undefined; rejected: RejectedBackend[] }> {
+  checkSelfTestVariables()
   const rejected: RejectedBackend[] = []
   for (const plugin of await findPlugins()) {
     if ('code' in plugin) {
@@ -104,8 +108,9 @@ export async function openPlugin<E extends { hardware: DeviceInfo | undefined; c
   return { opened: undefined, rejected }
 }
 
-/** What there is for device 'cuda', for people: every plug-in, tested now, with the devices that it shows. */
+/** What there is for device 'cuda', for people: every plug-in, tested now, with the devices that it shows. @throws as `openPlugin` */
 export async function examinePlugins(options: PluginOptions): Promise<({ backend: string; id: string; toolkit: string; devices: DeviceInfo[] } | RejectedBackend)[]> {
+  checkSelfTestVariables()
   const found = []
   for (const plugin of await findPlugins()) {
     if ('code' in plugin) {

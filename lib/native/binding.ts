@@ -271,11 +271,10 @@ export interface Binding {
   plug-in or a device that refuses; with ERR_VIN_OUT_OF_MEMORY for a device that is full.
   */
   openEngine(options: NativeEngineOptions): Promise<NativeEngine>
-  /**
-  A plug-in by itself: it says whether there is a driver that it can use, and does not start that. With `devices` it does, which may take long or crash. Throws as
-  `openEngine` rejects.
-  */
-  describeBackend(options: { backendPath: string; devices?: boolean }): { name: string; build: string; devices?: DeviceInfo[] }
+  /** A plug-in and the devices that it shows. It starts the driver, which may take long or crash: for a process of its own. Throws as `openEngine` rejects. */
+  describeBackend(options: { backendPath: string }): { name: string; build: string; devices: DeviceInfo[] }
+  /** The files of a library's name where the system's loader would look for it, none of them opened. */
+  findLibrary(name: string): string[]
   /** Instruction sets of this machine that the addon was built with, worst first. */
   cpuFeatures(): string[]
   /**

@@ -2,9 +2,12 @@
 
 import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
+import { stat } from 'node:fs/promises'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
+import { VinError, show } from '../errors.js'
 import { openToRead, readSmallFile } from '../files/small-file.js'
-import { errorMessage } from '../realms.js'
+import { errorCode, errorMessage } from '../realms.js'
+import { driverLibrary } from './driver.js'
 import { isMusl } from './load.js'
 import { packageRoot, packageVersion, resolveFrom, unknownVersion } from './package-root.js'
 
@@ -47,6 +50,8 @@ export interface Plugin {
 /** VIN_ABI of csrc/backend.h. */
 export const pluginAbi = 2
 const maxManifestBytes = 1 << 20
+/** Ten times what all plug-ins of a package may weigh. */
+const maxPluginBytes = 2 ** 30
 
 interface Place {
   folder: string
@@ -60,7 +65,8 @@ function pluginFolders(): Place[] {
   const asked = process.env['VIN_NATIVE_BACKEND_PATH'] ?? ''
   return [
     ...(asked === '' ? [] : [{ folder: resolve(asked), isAsked: true }]),
-    { folder: join(root, 'build-backends', 'stage', 'backends') },
+    // In a clone, by npm run build:cuda.
+    ...[join(root, 'build-backends', 'stage', 'backends')].filter((folder) => existsSync(folder)).map((folder) => ({ folder })),
     { folder: join(root, 'prebuilds', `${process.platform}-${process.arch}`, 'backends') },
     ...['cuda13', 'cuda12'].map((id) => ({ folder: optionalPackage(`@vin-native/${process.platform}-${process.arch}-${id}`) }))
   ]
@@ -91,27 +97,61 @@ function hasMusl(): boolean {
 async function readManifest({ folder, isAsked = false }: Place): Promise<(Plugin | RejectedBackend)[]> {
   const file = join(folder, 'manifest.json')
   const refuse = (code: RejectedBackend['code'], reason: string, backend = folder): RejectedBackend => ({ backend, code, reason })
-  if (!existsSync(file)) return [refuse('not_found', isAsked ? 'Expected a folder with manifest.json for VIN_NATIVE_BACKEND_PATH but there is none' : 'no CUDA plug-in is installed there')]
-  if (hasMusl()) return [refuse('libc', 'Expected glibc but this Linux has musl, for which there is no CUDA plug-in; use a system with glibc')]
-  let manifest: { version?: unknown; abi?: unknown; backends?: unknown }
-  try {
-    manifest = JSON.parse((await readSmallFile(file, maxManifestBytes)).toString()) as typeof manifest
-  } catch (error) {
-    return [refuse('corrupt', `Expected a manifest in ${file} but ${errorMessage(error)}; install the plug-ins again`)]
+  const corrupt = (what: string, received: unknown): RejectedBackend[] => [refuse('corrupt', `Expected ${what} in ${file} but found ${show(received)}; ${again}`)]
+  const missing = await whyMissing(folder, file)
+  if (missing !== undefined) {
+    if (!isAsked && missing === noManifest) return [refuse('not_found', 'no CUDA plug-in is installed there')]
+    return [refuse('not_found', `Expected a folder with manifest.json${isAsked ? ' for VIN_NATIVE_BACKEND_PATH' : ''} but ${missing}; ${isAsked ? 'set it to the folder of a manifest.json, or unset it' : again}`)]
   }
-  if (typeof manifest !== 'object' || manifest === null) return [refuse('corrupt', `Expected an object in ${file} but found ${JSON.stringify(manifest)}; install the plug-ins again`)]
-  const { version, abi, backends } = manifest
-  if (abi !== pluginAbi) return [refuse('abi', `Expected plug-ins of ABI ${pluginAbi} but ${file} is for ABI ${String(abi)}; install those of vin-native ${packageVersion()}`)]
-  if (![version, unknownVersion].includes(packageVersion())) return [refuse('version', `Expected plug-ins of vin-native ${packageVersion()} but ${file} is of ${String(version)}; install those of this version`)]
-  if (!Array.isArray(backends) || !backends.every(isEntry)) return [refuse('corrupt', `Expected a list of backends, each with id, file and toolkit, in ${file} but found something else; install the plug-ins again`)]
+  if (hasMusl()) return [refuse('libc', 'Expected glibc but this Linux has musl, for which there is no CUDA plug-in; use a system with glibc')]
+  let manifest: unknown
+  try {
+    manifest = JSON.parse((await readSmallFile(file, maxManifestBytes)).toString())
+  } catch (error) {
+    return [refuse('corrupt', unread('a manifest', file, error))]
+  }
+  if (typeof manifest !== 'object' || manifest === null || Array.isArray(manifest)) return corrupt('an object', manifest)
+  const { version, abi, backends } = manifest as { version?: unknown; abi?: unknown; backends?: unknown }
+  if (typeof abi !== 'number') return corrupt('a number for abi', abi)
+  if (abi !== pluginAbi) return [refuse('abi', `Expected plug-ins of ABI ${pluginAbi} but ${file} is for ABI ${abi}; install those of vin-native ${packageVersion()}`)]
+  if (typeof version !== 'string') return corrupt('a text for version', version)
+  if (![version, unknownVersion].includes(packageVersion())) return [refuse('version', `Expected plug-ins of vin-native ${packageVersion()} but ${file} is of ${version}; install those of this version`)]
+  if (!Array.isArray(backends)) return corrupt('a list of backends, each with id, file and toolkit,', backends)
+  if (backends.length === 0) return [refuse('not_found', `Expected a plug-in in ${file} but its list is empty; ${again}`)]
+  for (const [i, backend] of backends.entries()) {
+    if (typeof backend !== 'object' || backend === null) return corrupt(`an object for backends[${i}]`, backend)
+    const fields = backend as Record<string, unknown>
+    const wrong = (Object.keys(entryFields) as (keyof Entry)[]).find((name) => !entryFields[name].holds(fields[name]))
+    if (wrong !== undefined) return corrupt(`${entryFields[wrong].what} for ${wrong} of backends[${i}]`, fields[wrong])
+  }
   const newestFirst = (a: Entry, b: Entry): number => Number.parseFloat(b.toolkit) - Number.parseFloat(a.toolkit)
-  return [...backends].sort(newestFirst).map((entry) => {
+  return [...(backends as Entry[])].sort(newestFirst).map((entry) => {
     const path = join(folder, entry.file)
     if (entry.libc !== undefined && entry.libc !== 'glibc') return refuse('libc', `Expected a plug-in for glibc but ${entry.id} is for ${entry.libc}; install the one for this system`, path)
-    if (!existsSync(path)) return refuse('not_found', `${file} names it, but it is not there; install the plug-ins again`, path)
+    if (!existsSync(path)) return refuse('not_found', `${file} names it, but it is not there; ${again}`, path)
     const { id, toolkit, sha256, bytes } = entry
     return { id, path, toolkit, sha256, bytes }
   })
+}
+
+const again = 'install the plug-ins again'
+const noManifest = 'there is none'
+
+/** Why there is nothing to read; undefined: there is. */
+async function whyMissing(folder: string, file: string): Promise<string | undefined> {
+  try {
+    await stat(file)
+    return undefined
+  } catch (error) {
+    const code = errorCode(error)
+    if (code === 'ENOENT') return noManifest
+    return code === 'ENOTDIR' ? `${folder} is no folder` : `${folder} cannot be looked into (${errorMessage(error)})`
+  }
+}
+
+/** A sentence about a file that is there and cannot be used. What is wrong with its kind or size is one already. */
+function unread(what: string, file: string, error: unknown): string {
+  return `${error instanceof VinError ? error.message : `Expected ${what} that can be read in ${file} but ${errorMessage(error)}`}; ${again}`
 }
 
 interface Entry {
@@ -123,31 +163,45 @@ interface Entry {
   bytes?: number
 }
 
-function isEntry(value: unknown): value is Entry {
-  if (typeof value !== 'object' || value === null) return false
-  const { id, file, toolkit, libc, sha256, bytes } = value as Record<keyof Entry, unknown>
-  const isOptional = (field: unknown, type: string): boolean => field === undefined || typeof field === type
-  if (typeof id !== 'string' || typeof file !== 'string' || typeof toolkit !== 'string' || !Number.isFinite(Number.parseFloat(toolkit))) return false
-  return isOptional(libc, 'string') && isOptional(sha256, 'string') && isOptional(bytes, 'number') && !isAbsolute(file) && !file.split(/[/\\]/).includes('..')
+const isText = (value: unknown): value is string => typeof value === 'string'
+const isTextOrNone = (value: unknown): boolean => value === undefined || isText(value)
+
+/** Of a manifest's entry; other fields are for people. */
+const entryFields: Record<keyof Entry, { what: string; holds: (value: unknown) => boolean }> = {
+  id: { what: 'a text', holds: isText },
+  file: { what: 'a path inside its folder', holds: (file) => isText(file) && file !== '' && !isAbsolute(file) && !file.split(/[/\\]/).includes('..') },
+  toolkit: { what: "a version such as '13.5'", holds: (toolkit) => isText(toolkit) && Number.isFinite(Number.parseFloat(toolkit)) },
+  libc: { what: 'a text', holds: isTextOrNone },
+  sha256: { what: 'a text', holds: isTextOrNone },
+  bytes: { what: 'a whole number from 0', holds: (bytes) => bytes === undefined || (Number.isSafeInteger(bytes) && (bytes as number) >= 0) }
 }
 
-const hashes = new Map<string, string>()
+interface PluginFile {
+  sha256: string
+  /** It opens NVIDIA's driver as it is loaded; that of tests does not. */
+  needsDriver: boolean
+}
 
-/** The file's sha256. Of a plug-in that is not what its manifest says, why it is refused: it is never loaded, since a file that was cut off ends the process. */
-export async function checkPluginFile({ path, bytes, sha256 }: Plugin): Promise<{ sha256: string } | RejectedBackend> {
-  const corrupt = (what: string): RejectedBackend => ({ backend: path, code: 'corrupt', reason: `Expected ${what}; the file is damaged, install it again` })
+const known = new Map<string, PluginFile>()
+
+/** What is in the file, unloaded. Of a plug-in that is not what its manifest says, why it is refused: it is never loaded, since a file that was cut off ends the process. */
+export async function checkPluginFile({ path, bytes, sha256 }: Plugin): Promise<PluginFile | RejectedBackend> {
+  const corrupt = (reason: string): RejectedBackend => ({ backend: path, code: 'corrupt', reason })
+  const damaged = (what: string): RejectedBackend => corrupt(`Expected ${what}; the file is damaged, install it again`)
   try {
-    const { handle, size } = await openToRead(path)
+    const { handle, size } = await openToRead(path, maxPluginBytes)
     try {
-      if (bytes !== undefined && size !== bytes) return corrupt(`${bytes} bytes as its manifest says but found ${size}`)
+      if (bytes !== undefined && size !== bytes) return damaged(`${bytes} bytes as its manifest says but found ${size}`)
       const key = JSON.stringify([path, size, (await handle.stat()).mtimeMs])
-      const found = hashes.get(key) ?? createHash('sha256').update(await handle.readFile()).digest('hex')
-      hashes.set(key, found)
-      return sha256 === undefined || found === sha256 ? { sha256: found } : corrupt(`sha256 ${sha256} as its manifest says but found ${found}`)
+      const found = known.get(key) ?? describe(await handle.readFile())
+      known.set(key, found)
+      return sha256 === undefined || found.sha256 === sha256 ? found : damaged(`sha256 ${sha256} as its manifest says but found ${found.sha256}`)
     } finally {
       await handle.close()
     }
   } catch (error) {
-    return corrupt(`a file that can be read but ${errorMessage(error)}`)
+    return corrupt(unread('a plug-in', path, error))
   }
 }
+
+const describe = (content: Buffer): PluginFile => ({ sha256: createHash('sha256').update(content).digest('hex'), needsDriver: content.includes(driverLibrary) })

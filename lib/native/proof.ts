@@ -28,6 +28,8 @@ export interface ProofOptions {
   backendPath: string
   /** Of the plug-in's file. */
   sha256: string
+  /** Which driver it would load (driver.ts); '': none. */
+  driver: string
   /** 'cuda:0' */
   device: string
   logger?: Pick<Logger, 'debug'> | undefined
@@ -51,10 +53,20 @@ function limitMs(): number {
   return seconds * 1000
 }
 
+/** @throws RangeError for a wrong VIN_NATIVE_SELFTEST or VIN_NATIVE_SELFTEST_SECONDS, which says nothing of a device */
+export function checkSelfTestVariables(): void {
+  selfTestMode()
+  limitMs()
+}
+
 /** What a refused plug-in is refused for; `details.reason` is the code of a RejectedBackend. */
 function refusal(backendPath: string, reason: RejectedBackend['code'], message: string, details: object = {}): VinError {
   return new VinError('ERR_VIN_BACKEND_UNAVAILABLE', message, { file: backendPath, reason, ...details })
 }
+
+/** A test that gave neither numbers nor a plug-in's refusal; a reason may be a sentence of its own. */
+const notRun = (device: string, reason: string): string =>
+  `${reason.startsWith('Expected ') ? reason : `Expected the self-test of ${device} to run but ${reason === '' ? 'the device failed without a reason' : reason}`}; look for other programs on the GPU, and report this with the output of npx vin-native doctor --json`
 
 /** The compiled program; `dist` also serves when this file itself runs from source (tests). A bundle has left it behind. */
 const programFile = (): string => join(packageRoot(), 'dist', 'esm', 'native', 'self-test-process.js')
@@ -95,7 +107,7 @@ async function testInChild({ addon, backendPath, device, signal }: ProofOptions 
     if ('devices' in answer) return answer
     throw answer.code?.startsWith('ERR_VIN_') === true
       ? new VinError(answer.code as VinError['code'], answer.message, answer.details)
-      : refusal(backendPath, 'selftest_failed', `Expected the self-test of ${device} to run but ${answer.message}`)
+      : refusal(backendPath, 'selftest_failed', notRun(device, answer.message))
   } finally {
     clearTimeout(timer)
     release()
@@ -115,13 +127,16 @@ const running = new Map<string, Running>()
 /** One plug-in and one device. */
 export class Proof {
   readonly #options: ProofOptions
+  /** Under which verdicts are kept. */
+  readonly #key: string
   readonly #trusted: boolean
   readonly #inChild: boolean
   readonly #limitMs: number
 
-  /** @throws RangeError for a wrong VIN_NATIVE_SELFTEST or VIN_NATIVE_SELFTEST_SECONDS, which says nothing of the device */
+  /** @throws as `checkSelfTestVariables` */
   constructor(options: ProofOptions) {
     this.#options = options
+    this.#key = keyOf(options)
     const { addon, logger = quietLogger } = options
     const mode = selfTestMode()
     this.#limitMs = limitMs()
@@ -131,26 +146,27 @@ export class Proof {
     if (mode === 'fork' && missing !== undefined) logger.debug({ selftest: 'inline', backend: options.backendPath }, `the self-test of ${options.device} runs in this process: ${missing}`)
   }
 
-  /** Whether the driver has been started without harm by another process, or by this one. A refusal that is remembered is thrown. */
+  /** Whether this driver has opened the device of this number without harm, in another process or in this one. A refusal that is remembered is thrown. */
   async isKnown(): Promise<boolean> {
     if (this.#trusted) return true
-    const { sha256, device, backendPath } = this.#options
-    const refused = await readRefusal(sha256, device)
+    const { device, backendPath } = this.#options
+    const refused = await readRefusal(this.#key, device)
     if (refused !== undefined) {
       throw refusal(backendPath, refused.code, `${refused.reason} (found at ${refused.at}; npx vin-native doctor tests again)`)
     }
-    return (await acceptedNames(sha256)).length > 0
+    return (await acceptedNames(this.#key, device)).length > 0
   }
 
   /** Whether this very device has been tested, with this driver. */
   async accepts(hardware: DeviceInfo | undefined): Promise<boolean> {
-    return this.#trusted || (await acceptedNames(this.#options.sha256)).includes(acceptedName(hardware))
+    const { device } = this.#options
+    return this.#trusted || (await acceptedNames(this.#key, device)).includes(acceptedName(device, hardware))
   }
 
   /** Tests the device and remembers what came of it. Who asks for the same at the same time gets the same; it ends when nobody waits for it. @throws what speaks against it */
   async test(list = false): Promise<Outcome> {
-    const { sha256, device, signal } = this.#options
-    const key = JSON.stringify([sha256, device, list])
+    const { device, signal } = this.#options
+    const key = JSON.stringify([this.#key, device, list])
     const test = running.get(key) ?? this.#start(key, list)
     test.waiters++
     try {
@@ -176,23 +192,22 @@ export class Proof {
   }
 
   async #run(list: boolean, stop: AbortSignal): Promise<Outcome> {
-    const { addon, binding, sha256, device, logger = quietLogger, backendPath } = this.#options
+    const { addon, binding, device, logger = quietLogger, backendPath } = this.#options
     const began = performance.now()
     try {
       const outcome = this.#inChild && addon !== undefined ? await testInChild({ ...this.#options, addon, signal: stop }, list, this.#limitMs) : await this.#testHere(binding, list)
       logger.debug({ ...outcome.hardware, backend: backendPath }, `self-test of ${device} passed in ${Math.round(performance.now() - began)} ms`)
-      await remember(sha256, acceptedName(outcome.hardware), { accepted: true, at: new Date().toISOString(), ...outcome.hardware }, logger)
-      await forget(sha256, refusedName(device))
+      await remember(this.#key, acceptedName(device, outcome.hardware), { accepted: true, at: new Date().toISOString(), ...outcome.hardware }, logger)
+      await forget(this.#key, refusedName(device))
       return outcome
     } catch (thrown) {
       if (stop.aborted) throw thrown
       // A full device is a matter of its own: the caller learns of it.
       const known = thrown instanceof VinError && ['ERR_VIN_BACKEND_UNAVAILABLE', 'ERR_VIN_OUT_OF_MEMORY'].includes(thrown.code)
-      const error = known ? thrown : refusal(backendPath, 'selftest_failed', `Expected the self-test of ${device} to run but ${errorMessage(thrown) || 'the device failed without a reason'}; look for other programs on the GPU, and report this`)
+      const error = known ? thrown : refusal(backendPath, 'selftest_failed', notRun(device, errorMessage(thrown)))
       const { reason, ran } = error.details
-      // What a driver says of itself comes quickly and may change with the next start; these may take a minute each time.
-      if (typeof reason === 'string' && reason.startsWith('selftest_') && ran !== false) {
-        await remember(sha256, refusedName(device), { accepted: false, at: new Date().toISOString(), code: reason, reason: error.message }, logger)
+      if (isKept(reason) && ran !== false) {
+        await remember(this.#key, refusedName(device), { accepted: false, at: new Date().toISOString(), code: reason, reason: error.message }, logger)
       }
       throw error
     }
@@ -201,11 +216,11 @@ export class Proof {
   async #testHere(binding: Binding, list: boolean): Promise<Outcome> {
     const { backendPath } = this.#options
     const hardware = await selfTest(binding, this.#options)
-    return { hardware, devices: (list ? binding.describeBackend({ backendPath, devices: true }).devices : undefined) ?? [] }
+    return { hardware, devices: list ? binding.describeBackend({ backendPath }).devices : [] }
   }
 }
 
-// ---- what is remembered: a folder for each plug-in and version of the package, a file for each verdict, which is written whole and never changed ----
+// ---- what is remembered: a folder for each plug-in, driver and version of the package, a file for each verdict, which is written whole and never changed ----
 
 interface Refused {
   code: RejectedBackend['code']
@@ -217,13 +232,19 @@ interface Refused {
 const refusedMs = 24 * 3600 * 1000
 const maxVerdictBytes = 8192
 
+/** A test may take a minute each time, and a driver's age is the file's. What else a driver says of itself comes quickly, and may change with the next start. */
+const isKept = (code: unknown): code is RejectedBackend['code'] => typeof code === 'string' && (code.startsWith('selftest_') || code === 'driver_too_old')
+
 /** What this process knows, also where there is no folder to write to. */
 const memory = new Map<string, Map<string, object>>()
 
-const keyOf = (sha256: string): string => createHash('sha256').update(`${packageVersion()} ${sha256}`).digest('hex').slice(0, 32)
-const acceptedName = (hardware: DeviceInfo | undefined): string => `accepted-${hardware?.driver ?? 0}-${(hardware?.uuid ?? 'none').replaceAll(/[^\w-]/g, '_')}.json`
+const digest = (text: string, length: number): string => createHash('sha256').update(text).digest('hex').slice(0, length)
+const keyOf = ({ sha256, driver }: ProofOptions): string => digest(`${packageVersion()} ${sha256} ${driver}`, 32)
 /** CUDA_VISIBLE_DEVICES says which GPU a number means. */
-const refusedName = (device: string): string => `refused-${device.replace(':', '-')}-${createHash('sha256').update(process.env['CUDA_VISIBLE_DEVICES'] ?? '').digest('hex').slice(0, 8)}.json`
+const numberOf = (device: string): string => `${device.replace(':', '-')}-${digest(process.env['CUDA_VISIBLE_DEVICES'] ?? '', 8)}`
+const acceptedStart = (device: string): string => `accepted-${numberOf(device)}-`
+const acceptedName = (device: string, hardware: DeviceInfo | undefined): string => `${acceptedStart(device)}${hardware?.driver ?? 0}-${(hardware?.uuid ?? 'none').replaceAll(/[^\w-]/g, '_')}.json`
+const refusedName = (device: string): string => `refused-${numberOf(device)}.json`
 
 /** The library's folder for what can be made again. undefined: there is none, since neither XDG_CACHE_HOME nor the home folder is an absolute path. */
 export async function cacheFolder(): Promise<string | undefined> {
@@ -238,36 +259,35 @@ export async function cacheFolder(): Promise<string | undefined> {
   }
 }
 
-async function verdictFolder(sha256: string): Promise<string | undefined> {
+async function verdictFolder(key: string): Promise<string | undefined> {
   const cache = await cacheFolder()
-  return cache === undefined ? undefined : join(cache, 'selftest', keyOf(sha256))
+  return cache === undefined ? undefined : join(cache, 'selftest', key)
 }
 
-async function remember(sha256: string, name: string, verdict: object, logger: Pick<Logger, 'debug'>): Promise<void> {
-  const key = keyOf(sha256)
+async function remember(key: string, name: string, verdict: object, logger: Pick<Logger, 'debug'>): Promise<void> {
   memory.set(key, (memory.get(key) ?? new Map<string, object>()).set(name, verdict))
   try {
-    const folder = await verdictFolder(sha256)
+    const folder = await verdictFolder(key)
     if (folder === undefined) return
     await mkdir(folder, { recursive: true })
     await writeTextAtomically(join(folder, name), JSON.stringify(verdict))
   } catch (error) {
     // The next process tests again.
-    logger.debug({ sha256, name }, `the verdict of a self-test is not kept: ${errorMessage(error)}`)
+    logger.debug({ key, name }, `the verdict of a self-test is not kept: ${errorMessage(error)}`)
   }
 }
 
-async function forget(sha256: string, name: string): Promise<void> {
-  memory.get(keyOf(sha256))?.delete(name)
-  const folder = await verdictFolder(sha256)
+async function forget(key: string, name: string): Promise<void> {
+  memory.get(key)?.delete(name)
+  const folder = await verdictFolder(key)
   if (folder !== undefined) await rm(join(folder, name), { force: true }).catch(() => {})
 }
 
 /** A verdict that is whole; undefined: none. */
-async function verdict(sha256: string, name: string): Promise<Record<string, unknown> | undefined> {
-  const known = memory.get(keyOf(sha256))?.get(name)
+async function verdict(key: string, name: string): Promise<Record<string, unknown> | undefined> {
+  const known = memory.get(key)?.get(name)
   if (known !== undefined) return known as Record<string, unknown>
-  const folder = await verdictFolder(sha256)
+  const folder = await verdictFolder(key)
   if (folder === undefined) return undefined
   try {
     const found: unknown = JSON.parse((await readSmallFile(join(folder, name), maxVerdictBytes)).toString())
@@ -277,23 +297,23 @@ async function verdict(sha256: string, name: string): Promise<Record<string, unk
   }
 }
 
-async function acceptedNames(sha256: string): Promise<string[]> {
-  const names = new Set(memory.get(keyOf(sha256))?.keys() ?? [])
-  const folder = await verdictFolder(sha256)
+async function acceptedNames(key: string, device: string): Promise<string[]> {
+  const names = new Set(memory.get(key)?.keys() ?? [])
+  const folder = await verdictFolder(key)
   try {
     if (folder !== undefined) for (const name of await readdir(folder)) names.add(name)
   } catch {
     // None has been kept.
   }
   const accepted: string[] = []
-  for (const name of names) if (name.startsWith('accepted-') && (await verdict(sha256, name))?.['accepted'] === true) accepted.push(name)
+  for (const name of names) if (name.startsWith(acceptedStart(device)) && (await verdict(key, name))?.['accepted'] === true) accepted.push(name)
   return accepted
 }
 
-async function readRefusal(sha256: string, device: string): Promise<Refused | undefined> {
-  const found = await verdict(sha256, refusedName(device))
+async function readRefusal(key: string, device: string): Promise<Refused | undefined> {
+  const found = await verdict(key, refusedName(device))
   const { code, reason, at } = found ?? {}
-  if (typeof code !== 'string' || !code.startsWith('selftest_') || typeof reason !== 'string' || typeof at !== 'string') return undefined
+  if (!isKept(code) || typeof reason !== 'string' || typeof at !== 'string') return undefined
   const age = Date.now() - Date.parse(at)
-  return age >= 0 && age < refusedMs ? { code: code as Refused['code'], reason, at } : undefined
+  return age >= 0 && age < refusedMs ? { code, reason, at } : undefined
 }

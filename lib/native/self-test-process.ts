@@ -28,8 +28,7 @@ async function answer(task: SelfTestTask): Promise<void> {
   try {
     const binding = loadBinding(task.addon)
     const hardware = await selfTest(binding, task)
-    const { devices = [] } = task.list ? binding.describeBackend({ backendPath: task.backendPath, devices: true }) : {}
-    send({ hardware, devices })
+    send({ hardware, devices: task.list ? binding.describeBackend(task).devices : [] })
   } catch (error) {
     send({ code: errorCode(error), message: errorMessage(error), details: error instanceof VinError ? error.details : {} })
   }

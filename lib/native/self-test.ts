@@ -47,6 +47,13 @@ async function run(engine: NativeEngine, { op, y, tensors, numbers }: Case): Pro
   }
 }
 
+const ofDevices = new Set<string>(['ERR_VIN_BACKEND_UNAVAILABLE', 'ERR_VIN_DEVICE', 'ERR_VIN_OUT_OF_MEMORY'])
+const report = 'update the driver, and report this with the output of npx vin-native doctor --json'
+
+function failed(message: string, file: string, cause?: unknown): VinError {
+  return new VinError('ERR_VIN_BACKEND_UNAVAILABLE', message, { file, reason: 'selftest_failed' }, { cause })
+}
+
 export interface SelfTest {
   /** As the engine takes it: 'cuda:0' */
   device: string
@@ -60,19 +67,25 @@ Runs the cases on a plug-in's device and on the CPU.
 */
 export async function selfTest(binding: Binding, { device, backendPath }: SelfTest): Promise<DeviceInfo | undefined> {
   const tested = await binding.openEngine({ device, backendPath, threads: 1 })
+  const name = tested.info.hardware?.name || device
+  const answerOf = async (each: Case): Promise<Float32Array> => {
+    try {
+      return await run(tested, each)
+    } catch (error) {
+      // The arguments are right: what else is said of them, by a device without memory, say, is for who mends this library.
+      throw error instanceof VinError && ofDevices.has(error.code) ? error : failed(`Expected ${name} to compute the op ${each.op} but it refuses; ${report}`, backendPath, error)
+    }
+  }
   try {
     const cpu = binding.createEngine({ device: 'cpu', threads: 1 })
     try {
       for (const each of cases) {
-        const [found, expected] = [await run(tested, each), await run(cpu, each)]
+        const [found, expected] = [await answerOf(each), await run(cpu, each)]
         const bound = each.tolerance * expected.reduce((most, value) => Math.max(most, Math.abs(value)), 0)
         const wrong = expected.findIndex((value, i) => !(Math.abs((found[i] ?? NaN) - value) <= bound))
         if (wrong < 0) continue
         const where = `${found[wrong] ?? 'nothing'} instead of ${expected[wrong] ?? 'nothing'} at ${wrong} of ${expected.length}`
-        throw new VinError('ERR_VIN_BACKEND_UNAVAILABLE', `Expected the CPU's numbers of the op ${each.op} from ${tested.info.hardware?.name ?? device} but it gave ${where}; update the driver, and report this with the output of npx vin-native doctor --json`, {
-          file: backendPath,
-          reason: 'selftest_failed'
-        })
+        throw failed(`Expected the CPU's numbers of the op ${each.op} from ${name} but it gave ${where}; ${report}`, backendPath)
       }
     } finally {
       await cpu.dispose()

@@ -1,7 +1,7 @@
 // device: 'cuda' end to end without a GPU: the emulated plug-in where a real one would lie, through the library and the command line, with its verdict kept on disk.
 import { spawn } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { build } from 'esbuild'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
@@ -90,6 +90,18 @@ for (const vae of both) await vae.dispose()`
     expect(verdicts()).toHaveLength(2)
     // Another file is another plug-in.
     expect(await open('cuda', { VIN_NATIVE_BACKEND_PATH: pluginFolder({ cuda13: emulated() }) })).toMatchObject({ tests: 1 })
+  })
+
+  test("a verdict is for the driver's file, and for the number that a GPU is asked for by", async () => {
+    // The emulated plug-in with the name in it that those of a real GPU have: the library looks for that file, and the plug-in does not open it.
+    const driver = join(emptyFolder(), 'libcuda.so.1')
+    writeFileSync(driver, 'first')
+    const env = { VIN_NATIVE_BACKEND_PATH: pluginFolder({ cuda13: Buffer.concat([emulated(), Buffer.from('libcuda.so.1')]) }), LD_LIBRARY_PATH: dirname(driver) }
+    for (const tests of [1, 0]) expect(await open('cuda', env)).toMatchObject({ runtime: { device: 'cuda:0' }, tests })
+    writeFileSync(driver, 'second one')
+    for (const tests of [1, 0]) expect(await open('cuda', env)).toMatchObject({ tests })
+    for (const tests of [1, 0]) expect(await open('cuda', { ...env, CUDA_VISIBLE_DEVICES: '1,0' })).toMatchObject({ tests })
+    expect(await open('cuda', env)).toMatchObject({ tests: 0 })
   })
 
   test('a verdict that is damaged is none', async () => {

@@ -1,6 +1,6 @@
 // Why a CUDA plug-in is not used: its manifest, its file, its own sentence, its self-test. Each has a code and says what to do, and the CPU works on.
 import { spawn, spawnSync } from 'node:child_process'
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { VideoPipeline, doctor, type RejectedBackend } from '../../lib/index.js'
@@ -34,13 +34,20 @@ describe('a manifest', () => {
   test.each<[string, string, RegExp, () => string]>([
     ['of another ABI', 'abi', /^Expected plug-ins of ABI 2 but .*manifest\.json is for ABI 1; install those of vin-native /, () => changed((manifest) => (manifest.abi = 1))],
     ['of another version', 'version', /^Expected plug-ins of vin-native \d.* is of 0\.0\.1; install those of this version$/, () => changed((manifest) => (manifest.version = '0.0.1'))],
-    ['without a list', 'corrupt', /^Expected a list of backends, each with id, file and toolkit, in /, () => changed((manifest) => (manifest.backends = {} as never))],
-    ['that leaves its folder', 'corrupt', /^Expected a list of backends/, () => changed(({ backends }) => (backends[0]!['file'] = '../libvin_cuda.so'))],
+    ['of an ABI in words', 'corrupt', /^Expected a number for abi in .*manifest\.json but found "2"; install the plug-ins again$/, () => changed((manifest) => (manifest.abi = '2' as never))],
+    ['without a version', 'corrupt', /^Expected a text for version in .* but found undefined; /, () => changed((manifest) => delete (manifest as Partial<Manifest>).version)],
+    ['without a list', 'corrupt', /^Expected a list of backends, each with id, file and toolkit, in .* but found an object \(Object\); install the plug-ins again$/, () => changed((manifest) => (manifest.backends = {} as never))],
+    ['with an empty list', 'not_found', /^Expected a plug-in in .*manifest\.json but its list is empty; install the plug-ins again$/, () => changed((manifest) => (manifest.backends = []))],
+    ['of something else', 'corrupt', /^Expected an object for backends\[0\] in .* but found null; /, () => changed((manifest) => (manifest.backends = [null as never]))],
+    ['that leaves its folder', 'corrupt', /^Expected a path inside its folder for file of backends\[0\] in .*manifest\.json but found "\.\.\/libvin_cuda\.so"; install the plug-ins again$/, () => changed(({ backends }) => (backends[0]!['file'] = '../libvin_cuda.so'))],
+    ['without a toolkit', 'corrupt', /^Expected a version such as '13\.5' for toolkit of backends\[0\] in .* but found undefined; /, () => changed(({ backends }) => delete backends[0]!['toolkit'])],
+    ['of less than no bytes', 'corrupt', /^Expected a whole number from 0 for bytes of backends\[0\] in .* but found -1; install the plug-ins again$/, () => changed(({ backends }) => (backends[0]!['bytes'] = -1))],
+    ['of a folder', 'corrupt', /^Expected a regular file in .*cuda13 but found a folder; install the plug-ins again$/, () => changed(({ backends }) => (backends[0]!['file'] = 'cuda13'))],
     ['for musl', 'libc', /^Expected a plug-in for glibc but cuda13 is for musl; /, () => changed(({ backends }) => (backends[0]!['libc'] = 'musl'))],
     ['of a file that is not there', 'not_found', /manifest\.json names it, but it is not there; install the plug-ins again$/, () => changed(({ backends }) => (backends[0]!['file'] = 'cuda13/other.so'))],
     ['of another size', 'corrupt', /^Expected 11 bytes as its manifest says but found 10; the file is damaged, install it again$/, () => changed(({ backends }) => (backends[0]!['bytes'] = 11))],
     ['of another file', 'corrupt', /^Expected sha256 0123 as its manifest says but found [0-9a-f]{64}; the file is damaged, install it again$/, () => changed(({ backends }) => (backends[0]!['sha256'] = '0123'))],
-    ['without size and hash, of no library', 'dlopen', /^Expected to load the backend .*libvin_cuda\.so but .*(file too short|invalid ELF header)/, () => changed(({ backends }) => [delete backends[0]!['sha256'], delete backends[0]!['bytes']])]
+    ['without size and hash, of no library', 'dlopen', /^Expected to load the backend .*libvin_cuda\.so but .*(file too short|invalid ELF header); install the plug-ins of this vin-native again$/, () => changed(({ backends }) => [delete backends[0]!['sha256'], delete backends[0]!['bytes']])]
   ])('%s: %s', async (_, code, reason, make) => {
     const [found, ...more] = await refused(make())
     expect(found).toMatchObject({ code, reason: expect.stringMatching(reason) as string })
@@ -53,8 +60,37 @@ describe('a manifest', () => {
     expect(await refused(folder)).toEqual([{ backend: folder, code: expect.stringMatching(/^(corrupt|abi|version)$/) as string, reason: expect.stringMatching(/^Expected .*manifest\.json.*; install /) as string }])
   })
 
+  test('that is no object is damaged', async () => {
+    const folder = emptyFolder()
+    writeFileSync(join(folder, 'manifest.json'), '[]')
+    expect(await refused(folder)).toEqual([{ backend: folder, code: 'corrupt', reason: `Expected an object in ${join(folder, 'manifest.json')} but found an array of 0; install the plug-ins again` }])
+  })
+
+  const asked = (what: string): string => `Expected a folder with manifest.json for VIN_NATIVE_BACKEND_PATH but ${what}; set it to the folder of a manifest.json, or unset it`
   test('that is not there, and a folder that is not there', async () => {
-    for (const folder of [emptyFolder(), join(emptyFolder(), 'nowhere')]) expect(await refused(folder)).toEqual([{ backend: folder, code: 'not_found', reason: 'Expected a folder with manifest.json for VIN_NATIVE_BACKEND_PATH but there is none' }])
+    for (const folder of [emptyFolder(), join(emptyFolder(), 'nowhere')]) expect(await refused(folder)).toEqual([{ backend: folder, code: 'not_found', reason: asked('there is none') }])
+  })
+
+  test('where a file is in place of the folder, or a link that leads to itself', async () => {
+    const [file, loop] = [join(emptyFolder(), 'file'), join(emptyFolder(), 'loop')]
+    writeFileSync(file, '')
+    symlinkSync(loop, loop)
+    expect(await refused(file)).toEqual([{ backend: file, code: 'not_found', reason: asked(`${file} is no folder`) }])
+    expect(await refused(loop)).toEqual([{ backend: loop, code: 'not_found', reason: expect.stringContaining(`${loop} cannot be looked into (ELOOP: too many symbolic links encountered`) as string }])
+  })
+
+  test.each<[string, RegExp, (file: string) => void]>([
+    ['a folder', /^Expected a regular file in .* but found a folder; install the plug-ins again$/, (file) => mkdirSync(file)],
+    ['a pipe', /^Expected a regular file in .* but found another kind; install the plug-ins again$/, (file) => expect(spawnSync('mkfifo', [file]).status).toBe(0)],
+    ['too large', /^Expected at most \d+ bytes in .* but found 2000000000; install the plug-ins again$/, (file) => (writeFileSync(file, ''), truncateSync(file, 2e9))]
+  ])('or a plug-in that is %s', async (_, reason, make) => {
+    const folder = emptyFolder(), file = join(folder, 'manifest.json')
+    make(file)
+    expect(await refused(folder)).toEqual([{ backend: folder, code: 'corrupt', reason: expect.stringMatching(reason) as string }])
+    const other = pluginFolder({ cuda13: plain }, ({ backends }) => delete backends[0]!['bytes']), plugin = join(other, 'cuda13', 'libvin_cuda.so')
+    rmSync(plugin)
+    make(plugin)
+    expect(await refused(other)).toEqual([{ backend: plugin, code: 'corrupt', reason: expect.stringMatching(reason) as string }])
   })
 
   test('the newest toolkit is tried first', async () => {
@@ -67,10 +103,10 @@ describe.runIf(compiler)('a plug-in', () => {
   const entry = (body: string) => library(`#include "backend.h"\nvin_status vin_backend_entry(uint32_t host_abi, const vin_host* host, vin_backend* backend) { ${body} }`)
 
   test('without the one symbol', async () => {
-    expect(await only(library('int other(void) { return 0; }'))).toMatchObject([{ code: 'symbol', reason: expect.stringMatching(/^Expected the symbol vin_backend_entry in .* but it has none: it is no plug-in of vin-native$/) as string }])
+    expect(await only(library('int other(void) { return 0; }'))).toMatchObject([{ code: 'symbol', reason: expect.stringMatching(/^Expected the symbol vin_backend_entry in .* but it has none: it is no plug-in of vin-native; install the plug-ins of this vin-native again$/) as string }])
   })
   test('that needs a symbol which nobody has', async () => {
-    expect(await only(library('int nobody_has_this(void); int vin_backend_entry(void) { return nobody_has_this(); }'))).toMatchObject([{ code: 'symbol', reason: expect.stringContaining('undefined symbol: nobody_has_this') as string }])
+    expect(await only(library('int nobody_has_this(void); int vin_backend_entry(void) { return nobody_has_this(); }'))).toMatchObject([{ code: 'symbol', reason: expect.stringMatching(/undefined symbol: nobody_has_this; it was built for other libraries than this system's: install one for these$/) as string }])
   })
   test('of another ABI names both numbers, and of another size', async () => {
     const sizes = /^Expected a backend of ABI 2 and size (\d+) in .* but found ABI (\d+) and size (\d+); install one of this version$/
@@ -142,6 +178,7 @@ worker.once('message', () => setTimeout(() => worker.terminate().then((code) => 
       ['ends the process with words', 'selftest_crashed', /ended with code 3 \(the driver gives up\); /, () => spoiled('stream_open', open, 'write(2, "before\\nthe driver gives up\\n", 27); _exit(3);')],
       ['hangs', 'selftest_timeout', /^Expected the self-test of cuda:0 to end within 1 s but it hangs; /, () => spoiled('stream_open', open, 'for (;;) pause();')],
       ['computes wrong numbers', 'selftest_failed', wrongText, wrongNumbers],
+      ['gives no memory', 'selftest_failed', /^Expected \S.* to compute the op randn but it refuses; update the driver, and report this with the output of npx vin-native doctor --json$/, () => spoiled('alloc', 'vin_stream* stream, size_t bytes, void** data', '*data = NULL; return VIN_OK;')],
       ['fails in a kernel', 'selftest_failed', /^Expected the self-test of cuda:0 to run but the device failed without a reason; look for other programs on the GPU/, () => spoiled('event_wait', 'vin_event* event', 'return VIN_DEVICE_ERROR;')]
     ])('%s: %s, which is remembered', async (_, code, reason, make) => {
       if (code === 'selftest_timeout') vi.stubEnv('VIN_NATIVE_SELFTEST_SECONDS', '1')
@@ -222,5 +259,25 @@ worker.once('message', () => setTimeout(() => worker.terminate().then((code) => 
       const wrong = { code: 'ERR_OUT_OF_RANGE', message: 'Expected a number of seconds up to 3600 for VIN_NATIVE_SELFTEST_SECONDS but received "-1"' }
       await expect(tinyPipeline({ device: 'cuda' })).rejects.toMatchObject(wrong)
     })
+  })
+
+  test.each([
+    ['VIN_NATIVE_SELFTEST', 'yes', 'Expected one of fork, inline, off for VIN_NATIVE_SELFTEST but received "yes"'],
+    ['VIN_NATIVE_SELFTEST_SECONDS', '0', 'Expected a number of seconds up to 3600 for VIN_NATIVE_SELFTEST_SECONDS but received "0"']
+  ])('a wrong %s is told whatever plug-ins there are, by everything that looks for a GPU', async (name, value, message) => {
+    vi.stubEnv(name, value)
+    for (const folder of [emptyFolder(), pluginFolder({ cuda13: refusing(8, 'Expected a driver') })]) {
+      vi.stubEnv('VIN_NATIVE_BACKEND_PATH', folder)
+      for (const device of ['cuda', 'auto'] as const) await expect(tinyPipeline({ device })).rejects.toMatchObject({ name: 'RangeError', code: 'ERR_OUT_OF_RANGE', message })
+      expect((await doctor()).checks.find(({ id }) => id === 'cuda')).toEqual({ id: 'cuda', status: 'broken', detail: message, fix: 'give the environment variable such a value, or unset it' })
+      const { status, stderr } = spawnSync(process.execPath, [join(root, 'dist/esm/cli/index.js'), 'inspect', 'gpu'], { encoding: 'utf8', env: { ...process.env, NODE_OPTIONS: '' } })
+      expect({ status, stderr }).toEqual({ status: 2, stderr: `vin-native: ${message}\n` })
+    }
+    await (await tinyPipeline({ device: 'cpu' })).dispose()
+  })
+
+  test('doctor says once what two plug-ins say', async () => {
+    vi.stubEnv('VIN_NATIVE_BACKEND_PATH', pluginFolder({ cuda12: refusing(9, 'Expected a newer driver'), cuda13: refusing(9, 'Expected a newer driver') }))
+    expect((await doctor()).checks.find(({ id }) => id === 'cuda')).toMatchObject({ status: 'warning', fix: 'Expected a newer driver' })
   })
 })
