@@ -162,6 +162,7 @@ static DitInputs shared_inputs(Ops& ops, const Transformer& m, const std::vector
         const GlobalTokens z = read_video(ops, m, seen, first.keyframes, own_text, noisy, finite_flag, before);
         if (memory) copy_into(ops, memory, z.tokens);
         in.global_tokens = z.projected;
+        in.vin_tokens = z.tokens;
         if (trace) {
             trace->global_tokens = z.tokens.rows();
             trace->global_tokens_projected = z.projected.rows();
@@ -355,6 +356,23 @@ int64_t chunk_rows(const Transformer& m, const DenoiseRequest& r) {
            (r.use_global_tokens ? m.config.vin.num_global_tokens : 0);
 }
 
+// weight / K · Σ (f̂ − f)², f̂ = vin.global_features · LN(Z), the tokens behind one another.
+static void global_feature_losses(Ops& ops, const Transformer& m, const std::vector<LossRequest>& batch,
+                                  const Tensor& tokens, const std::vector<Tensor>& losses) {
+    const auto given = [](const LossRequest& request) { return static_cast<bool>(request.global_features); };
+    if (!tokens || std::none_of(batch.begin(), batch.end(), given)) return;
+    const int64_t B = tokens.size(0), K = m.config.vin.global_features;
+    const Tensor told =
+        linear(ops, layer_norm(ops, tokens).reshape({B, tokens.size(1) * tokens.size(2)}), m.vin.global_features);
+    for (int64_t b = 0; b < B; b++) {
+        const LossRequest& request = batch[static_cast<size_t>(b)];
+        if (!given(request)) continue;
+        squared_error(ops, losses[static_cast<size_t>(b)], told.slice(0, b, b + 1).reshape({K, 1, 1, 1}),
+                      request.global_features.reshape({K, 1, 1, 1}), {},
+                      request.global_feature_weight / static_cast<double>(K), request.gradient_scale);
+    }
+}
+
 void denoise_loss(Ops& ops, const Transformer& m, const std::vector<LossRequest>& batch, const Tensor& text,
                   const std::vector<Tensor>& losses) {
     const DenoiseRequest& first = batch.front().evaluation;
@@ -370,6 +388,7 @@ void denoise_loss(Ops& ops, const Transformer& m, const std::vector<LossRequest>
                  tokens = video_tokens(ops, m, latents, B, first.height, first.width);
     DitInputs in = shared_inputs(ops, m, videos, tokens, tokens, text, first.vin_text_rows, {}, {}, nullptr);
     if (first.streaming) add_streaming(ops, m, videos, latents, true, in);
+    global_feature_losses(ops, m, batch, in.vin_tokens, losses);
     Tensor before;  // where fusion learns, what the chunk before predicts
     for (size_t i = 0; i < first.chunks.size(); i++) {
         const Chunk& chunk = first.chunks[i];

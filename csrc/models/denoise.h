@@ -85,6 +85,8 @@ struct LossRequest {
     Tensor target;              // [C, N, H, W]
     double context_loss_weight = 1;
     double gradient_scale = 1;  // this video's share in the summed gradient
+    Tensor global_features;     // [K], or absent: what the global tokens of the whole video are to tell
+    double global_feature_weight = 0;
 };
 
 // Whether two videos can be evaluated as one batch, apart from the lengths of their texts.

@@ -15,6 +15,7 @@ struct DitInputs {
     Tensor mod;            // t_block.1(SiLU(t_vec)) [levels · B, 6C]
     Tensor captions;       // y_proj(text) [B, L, C]
     Tensor global_tokens;  // z [B, G, C] or absent
+    Tensor vin_tokens;     // Z [B, G, d], of which that is the projection, or absent
     // Times that a video's rows have: t of the global tokens, then those of frames that have another (with a frame mask
     // the second is 0, of conditioning frames); and which of them each frame has [B · N].
     int32_t levels = 1;

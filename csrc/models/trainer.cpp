@@ -158,6 +158,7 @@ PlanKey Trainer::plan_key(const Transformer& model, const std::vector<VideoLoss>
     for (const VideoLoss& video : videos) {
         const DenoiseRequest& request = video.request.evaluation;
         key.add(vin::plan_key(model, request)).add(video.request.target).add(request.anchor >= 0);
+        key.add(video.request.global_features);
         key.add(static_cast<int64_t>(video.ids.size())).add(video.null_rows);
     }
     for (const std::vector<size_t>& batch : batches_of(model, videos)) key.add(batch);

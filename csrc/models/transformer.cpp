@@ -11,6 +11,7 @@ static VinConfig vin_config(ConfigReader& read) {
     read.number("keyframe_interval", 1e-3, 3600, 1);  // seconds
     c.memory = read["memory"].boolean_or(false);
     if (c.memory) read.keep("memory", true);
+    if (read["global_features"].present_and_not_null()) c.global_features = read.integer("global_features", 1, 65536);
     if (c.dim % c.num_heads != 0 || c.dim / c.num_heads > 512)
         read["num_heads"].fail("a divisor of vin.dim ", c.dim, " with heads of at most 512");
     return c;
@@ -163,6 +164,9 @@ static void list_weights(WeightList& list, const TransformerConfig& c, Transform
         list.add(m.vin.memory.norm.weight, {"vin.memory.norm.weight", {d}, Init::zero});
         list.add(m.vin.memory.norm.bias, {"vin.memory.norm.bias", {d}, Init::zero});
     }
+    if (c.has_vin && c.vin.global_features > 0)
+        linear(m.vin.global_features, "vin.global_features", c.vin.global_features,
+               c.vin.num_global_tokens * c.vin.dim);
     if (c.has_fusion) list.add(m.fusion_offsets, {"fusion.offsets", {c.in_channels, fusion_places}, Init::zero});
 }
 

@@ -15,6 +15,7 @@ enum class Layout { factorised, hybrid, full };
 struct VinConfig {
     int64_t num_global_tokens = 0, dim = 0, num_heads = 0, num_blocks = 4;
     bool memory = false;
+    int64_t global_features = 0;  // numbers that the head vin.global_features tells; 0: none
 };
 
 // config.json of model.md §2; `resolved` has the keys that nothing in C++ computes with, too.
@@ -74,6 +75,7 @@ struct VinWeights {
         MlpWeights mlp;
         Layer norm;  // weight and bias [d]
     } memory;
+    Layer global_features;  // [K, G · d]: what a training has the tokens of a video tell of it
 };
 
 // The conditional attention module of streaming-t2v (methods.md §5). Its tensors are named as those that they begin as

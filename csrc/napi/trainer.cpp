@@ -45,13 +45,14 @@ using TrainerRef = std::shared_ptr<TrainerState>;
 // One video of a step as JavaScript describes it: its evaluation and what is asked of it.
 struct PendingVideo {
     PendingEvaluation evaluation;
-    HandleRef target;
+    HandleRef target, global_features;
     VideoLoss video;
 
     VideoLoss resolved() const {  // engine thread
         VideoLoss v = video;
         v.request.evaluation = evaluation.resolved();
         v.request.target = target->value();
+        if (global_features) v.request.global_features = global_features->value();
         return v;
     }
 };
@@ -66,6 +67,11 @@ static PendingVideo video_from_js(const Napi::Object& object, const Transformer&
         throw invalid("Expected a target of shape ", p.evaluation.latents.shape, " but received ", p.target->shape);
     p.video.request.context_loss_weight = number(object, "contextLossWeight", 1);
     p.video.request.gradient_scale = number(object, "lossScale", 1);
+    p.video.request.global_feature_weight = number(object, "globalFeatureWeight", 1);
+    p.global_features = optional_tensor(object, "globalFeatures");
+    if (p.global_features && p.global_features->shape != Shape{m.config.vin.global_features})
+        throw invalid("Expected globalFeatures of shape ", Shape{m.config.vin.global_features}, " but received ",
+                      p.global_features->shape);
     p.video.null_rows = static_cast<int64_t>(number(object, "nullText", 0));
     if (p.video.null_rows < 0 || p.video.null_rows > m.config.model_max_length)
         throw invalid("Expected nullText from 0 to ", m.config.model_max_length, " but received ", p.video.null_rows);

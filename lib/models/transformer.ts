@@ -24,6 +24,8 @@ export interface VinConfig {
   keyframe_interval: number
   /** It has `vin.memory.*`, by which global tokens take over from those of the step before. */
   memory?: boolean
+  /** Numbers K that the head `vin.global_features.*` tells of a video, in training. */
+  global_features?: number
 }
 
 /** config.json of a transformer, with the defaults of model.md §2. */
@@ -77,12 +79,15 @@ export interface ForwardOptions<T extends TensorLike = TensorLike> {
 
 /** The config with the parts that were asked for, and the beginnings of the names of weights that it did not have. */
 function withParts(config: Config, { options }: Opened): { config: Config; added: readonly string[] } {
-  const vin = config['vin'] as Config | undefined
-  const added = (options.addParts ?? []).filter((part) => (part === 'memory' ? vin?.['memory'] : config[part]) !== true)
-  if (added.length === 0) return { config, added }
-  if (added.includes('memory') && (vin === undefined || vin === null)) throw rangeError("Expected a model with a VIN for addParts 'memory' but its config has none")
-  const whole = { ...config, ...Object.fromEntries(added.filter((part) => part !== 'memory').map((part) => [part, true])) }
-  return { config: added.includes('memory') ? { ...whole, vin: { ...vin, memory: true } } : whole, added: added.map((part) => (part === 'memory' ? 'vin.memory' : part)) }
+  const vin = config['vin'] as Config | null | undefined
+  const { addParts = [], globalFeatures } = options
+  const parts = addParts.filter((part) => part !== 'memory' && config[part] !== true)
+  const ofVin: Config = { ...(addParts.includes('memory') ? { memory: true } : {}), ...(globalFeatures === undefined ? {} : { global_features: globalFeatures }) }
+  if (Object.keys(ofVin).length > 0 && (vin === undefined || vin === null)) throw rangeError(`Expected a model with a VIN for ${'memory' in ofVin ? "addParts 'memory'" : 'globalFeatures'} but its config has none`)
+  const known = vin?.['global_features'] ?? globalFeatures
+  if (globalFeatures !== undefined && known !== globalFeatures) throw rangeError(`Expected ${String(known)} for globalFeatures, which the model's head has, but received ${globalFeatures}`)
+  const added = Object.keys(ofVin).filter((name) => vin?.[name] !== ofVin[name])
+  return { config: { ...config, ...Object.fromEntries(parts.map((part) => [part, true])), ...(added.length === 0 ? {} : { vin: { ...vin, ...ofVin } }) }, added: [...parts, ...added.map((name) => `vin.${name}`)] }
 }
 
 export class Transformer extends Component<'transformer'> {

@@ -179,6 +179,9 @@ export interface BackwardRequest extends EvaluationRequest {
   nullText?: number | undefined
   /** The VIN reads the video twice: the tokens of the first time, without gradients, are the memory of the second (methods.md §6). */
   remembersItself?: boolean | undefined
+  /** [K]: what the global tokens are to tell of the video through `vin.global_features.*`; globalFeatureWeight / K · Σ (f̂ − f)² joins its loss. Absent: nothing. */
+  globalFeatures?: NativeTensor | undefined
+  globalFeatureWeight?: number | undefined
   contextLossWeight: number
   /** Factor of this video's loss in the summed gradient (1 / videos of the step). */
   lossScale: number

@@ -61,6 +61,14 @@ export interface ModelOptions {
   @default none
   */
   addParts?: readonly TransformerPart[] | undefined
+  /**
+  Numbers K of the head `vin.global_features.*`, which the transformer gets untrained where its checkpoint has none: what the global tokens are to tell of a whole video
+  in training (`globalFeatures` of an example, `globalFeatureWeight` of Trainer). No video depends on it, and `save` writes it.
+
+  @default none
+  @throws RangeError for a model without a VIN, or whose head has another K
+  */
+  globalFeatures?: number | undefined
   /** Bounds on files and requests, by name. */
   limits?: Limits | undefined
   /**
@@ -111,6 +119,7 @@ const modelChecks: Checks<ModelOptions> = {
   memoryBudget: (value, name) => checkInteger(value, name, 1, Number.MAX_SAFE_INTEGER),
   queueLimit: (value, name) => checkInteger(value, name, 0, 1_000_000),
   addParts: checkParts,
+  globalFeatures: (value, name) => checkInteger(value, name, 1, 65_536),
   limits: resolveLimits,
   nativeBinding: unchecked,
   signal: checkSignal,

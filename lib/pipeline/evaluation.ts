@@ -37,6 +37,12 @@ export function requireMemory({ config, hasGlobalTokens }: Transformer, what: st
 }
 
 /** @throws ERR_VIN_MISSING_COMPONENT saying how to get them */
+export function requireGlobalFeatures({ config, hasGlobalTokens }: Transformer, what: string): void {
+  if (hasGlobalTokens && config.vin?.global_features !== undefined) return
+  throw missingComponent('vin.global_features', `Expected the weights vin.global_features.* for ${what} but the checkpoint has none; open a model with a VIN with globalFeatures: K, the numbers of an example`)
+}
+
+/** @throws ERR_VIN_MISSING_COMPONENT saying how to get them */
 export function requireFusion({ config }: Transformer, what: string): void {
   if (config.fusion === true) return
   throw missingComponent('fusion', `Expected the weights fusion.* for ${what} but the checkpoint has none; open it with addParts: ['fusion'] and train them (Trainer, trainable: 'fusion'), or use weights 'linear'`)

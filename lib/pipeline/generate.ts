@@ -35,8 +35,8 @@ function forget(key: string, opening: Promise<VideoPipeline>): void {
 
 function keptPipeline(model: string | undefined, options: ModelOptions): Promise<VideoPipeline> {
   const resolved = resolveModelOptions(options, 'generate')
-  const { device, dtype, threads, memoryBudget, queueLimit, addParts = [], limits, nativeBinding } = resolved
-  const key = JSON.stringify([modelFolder(model), device, dtype, threads, memoryBudget, queueLimit, [...addParts].sort(), limits, typeof nativeBinding === 'string' ? nativeBinding : nativeBinding !== undefined])
+  const { device, dtype, threads, memoryBudget, queueLimit, addParts = [], globalFeatures, limits, nativeBinding } = resolved
+  const key = JSON.stringify([modelFolder(model), device, dtype, threads, memoryBudget, queueLimit, [...addParts].sort(), globalFeatures, limits, typeof nativeBinding === 'string' ? nativeBinding : nativeBinding !== undefined])
   const known = kept.get(key)
   if (known !== undefined) return known.then((pipeline) => (pipeline.disposed ? (forget(key, known), keptPipeline(model, options)) : pipeline))
   const opening = VideoPipeline.fromPretrained(model, options)
@@ -61,7 +61,7 @@ export function generate(options: GenerateCallOptions = {}): GenerationJob {
   const signal = checkedSignal(options?.signal)
   return new GenerationJob(async (context) => {
     checkNames(options, 'generate', ['model', ...modelOptionNames, ...generateOptionNames])
-    const { model, device, dtype, threads, memoryBudget, queueLimit, addParts, limits, nativeBinding, onProgress, logger, ...rest } = options
+    const { model, device, dtype, threads, memoryBudget, queueLimit, addParts, globalFeatures, limits, nativeBinding, onProgress, logger, ...rest } = options
     checkGenerateOptions(rest, resolveLimits(limits))
     checkLogger(logger)
     const { options: taken, release } = takeInputs(takeSettings(rest))
@@ -69,7 +69,7 @@ export function generate(options: GenerateCallOptions = {}): GenerationJob {
     try {
       linked.signal.throwIfAborted()
       // An aborted call stops waiting; the loading goes on, because another call may wait for it.
-      const pipeline = await abortable(keptPipeline(model, { device, dtype, threads, memoryBudget, queueLimit, addParts, limits, nativeBinding, onProgress, logger }), linked.signal)
+      const pipeline = await abortable(keptPipeline(model, { device, dtype, threads, memoryBudget, queueLimit, addParts, globalFeatures, limits, nativeBinding, onProgress, logger }), linked.signal)
       return await pipeline.run({ ...taken, signal: undefined }, context, { logger })
     } finally {
       release()

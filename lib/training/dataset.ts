@@ -28,6 +28,8 @@ export interface TrainingExample {
   @default the model's
   */
   fps?: number
+  /** [K] What the global tokens are to tell of the whole video, for `globalFeatureWeight`: attributes as 0 and 1, or features of an encoder, of about that size. */
+  globalFeatures?: ArrayLike<number>
 }
 
 /** Something about the data that is worth knowing; `code` is stable. */

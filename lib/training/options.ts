@@ -123,6 +123,14 @@ export interface TrainerOptions {
   */
   globalTokenMemory?: number | undefined
   /**
+  Weight of what the global tokens tell of a whole video: weight / K · Σ (f̂ − f)² joins the loss of each example that has `globalFeatures` f, f̂ the head
+  `vin.global_features.*` of its tokens (behind one another, normalised). Where the denoising loss alone teaches the tokens too little, this says what they should hold.
+
+  @default 0
+  @throws ERR_VIN_MISSING_COMPONENT on a checkpoint without `vin.global_features.*`
+  */
+  globalFeatureWeight?: number | undefined
+  /**
   How timesteps are drawn: 'uniform', or { mean, std } of a logit-normal distribution.
 
   @default the scheduler's: `sample_method`, `loc` and `scale` of an RFlowScheduler, else 'uniform'
@@ -172,6 +180,7 @@ const trainerOptionNames = [
   'maskRatios',
   'staggerRatio',
   'globalTokenMemory',
+  'globalFeatureWeight',
   'timestepSampling',
   'contextLossWeight',
   'trainable',
@@ -200,6 +209,7 @@ export interface ResolvedTrainerOptions {
   maskRatios: MaskRatios
   staggerRatio: number
   globalTokenMemory: number
+  globalFeatureWeight: number
   timestepSampling: TimestepSampling | undefined
   contextLossWeight: number
   trainable: Trainable
@@ -282,6 +292,7 @@ export function resolveTrainerOptions(options: TrainerOptions = {}): ResolvedTra
     maskRatios: checkMaskRatios(options.maskRatios ?? {}),
     staggerRatio: checkNumber(options.staggerRatio ?? 0, 'staggerRatio', 0, 1),
     globalTokenMemory: checkNumber(options.globalTokenMemory ?? 0, 'globalTokenMemory', 0, 1),
+    globalFeatureWeight: checkNumber(options.globalFeatureWeight ?? 0, 'globalFeatureWeight', 0, 1e6),
     timestepSampling: options.timestepSampling === undefined ? undefined : checkTimestepSampling(options.timestepSampling),
     contextLossWeight: checkNumber(options.contextLossWeight ?? 1, 'contextLossWeight', 0, 1e6),
     ...resolveTrained(options),

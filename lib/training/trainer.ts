@@ -16,7 +16,7 @@ import type { TensorData, TensorLike } from '../native/tensor.js'
 import { checkInteger, checkNames, checkNumber, checkString } from '../check.js'
 import { checkText, resolvePlanOptions } from '../options/denoise.js'
 import type { ModelOptions } from '../options/model.js'
-import { evaluationRequest, planOf, requireFusion, requireGlobalTokens, requireMemory, requireStreaming } from '../pipeline/evaluation.js'
+import { evaluationRequest, planOf, requireFusion, requireGlobalFeatures, requireGlobalTokens, requireMemory, requireStreaming } from '../pipeline/evaluation.js'
 import { VideoPipeline } from '../pipeline/pipeline.js'
 import { writeModelFolder } from '../pipeline/save.js'
 import { brand } from '../realms.js'
@@ -238,6 +238,7 @@ export class Trainer {
     this.#streaming = models.some(({ prefix, names }) => prefix === '' && names.some((name) => ofStreaming.test(name)))
     if (this.#streaming) this.#checkStreaming()
     if (this.#options.globalTokenMemory > 0) requireMemory(pipeline.transformer, 'globalTokenMemory')
+    if (this.#options.globalFeatureWeight > 0) requireGlobalFeatures(pipeline.transformer, 'globalFeatureWeight')
     this.#optimizer = new Optimizer(pipeline.engine.native, models, this.#options)
   }
 
@@ -264,11 +265,11 @@ export class Trainer {
   }
 
   #checkStreaming(): void {
-    const { lengths, maskRatios, globalTokenDropout, staggerRatio, globalTokenMemory } = this.#options
+    const { lengths, maskRatios, globalTokenDropout, staggerRatio, globalTokenMemory, globalFeatureWeight } = this.#options
     const [shortest = 0] = lengths
     const { chunks } = this.#plan(shortest)
     if (chunks.length < 2) throw rangeError(`Expected lengths above ${this.pipeline.transformer.config.chunk_frames}, a chunk's latent frames, to train cam.* or apm.* but received ${shortest}; a chunk without one before it has nothing to read`)
-    const other = Object.values(maskRatios).some((ratio) => ratio > 0) ? 'maskRatios' : globalTokenDropout > 0 ? 'globalTokenDropout' : staggerRatio > 0 ? 'staggerRatio' : globalTokenMemory > 0 ? 'globalTokenMemory' : undefined
+    const other = Object.values(maskRatios).some((ratio) => ratio > 0) ? 'maskRatios' : globalTokenDropout > 0 ? 'globalTokenDropout' : staggerRatio > 0 ? 'staggerRatio' : globalTokenMemory > 0 ? 'globalTokenMemory' : globalFeatureWeight > 0 ? 'globalFeatureWeight' : undefined
     if (other !== undefined) throw rangeError(`Expected no ${other} to train cam.* or apm.*, whose videos have all chunks but one clean and no global tokens`)
   }
 
@@ -375,6 +376,17 @@ export class Trainer {
     return { data: cut, shape: [channels, length, height, width] }
   }
 
+  /** What the tokens of this video are to tell. */
+  #globalFeatures({ globalFeatures }: TrainingExample, scope: Scope): Pick<BackwardRequest, 'globalFeatures' | 'globalFeatureWeight'> {
+    const { globalFeatureWeight } = this.#options
+    if (globalFeatureWeight === 0 || globalFeatures === undefined) return {}
+    const K = this.pipeline.transformer.config.vin!.global_features!
+    const data = Float32Array.from(globalFeatures)
+    if (data.length !== K) throw rangeError(`Expected ${K} numbers for globalFeatures of an example, as the model's head has, but received ${data.length}`)
+    if (!data.every(Number.isFinite)) throw rangeError('Expected finite numbers for globalFeatures of an example but received others')
+    return { globalFeatures: scope.add(this.pipeline.engine.native.upload(data, [K])), globalFeatureWeight }
+  }
+
   /** What the model is told in words: ids for an encoder that trains along, else embeddings. */
   async #text(example: TrainingExample, dropped: boolean, scope: Scope): Promise<Pick<BackwardRequest, 'text' | 'ids' | 'nullText'>> {
     const engine = this.pipeline.engine.native
@@ -404,7 +416,8 @@ export class Trainer {
     const chunkNoiseLevels = staggers ? drawNoiseLevels(random, chunks.length, options.timestepSampling ?? this.scheduler.timestepSampling) : undefined
     const remembers = options.globalTokenMemory > 0 && random.uniform() < options.globalTokenMemory
     const noise = { data: latentNoise(new PhiloxRandom(options.seed, streams.noise + video, this.globalStep), [channels, frames, height, width]), shape: latents.shape }
-    return this.#evaluation({ example, latents, noise, noiseLevel, chunkNoiseLevels, frameMask, dropped, alone, unanchored, remembers, lossScale: 1 / videos }, scope)
+    const request = await this.#evaluation({ example, latents, noise, noiseLevel, chunkNoiseLevels, frameMask, dropped, alone, unanchored, remembers, lossScale: 1 / videos }, scope)
+    return alone ? request : { ...request, ...this.#globalFeatures(example, scope) }
   }
 
   async #evaluation({ example, latents, noise, noiseLevel, chunkNoiseLevels, frameMask, dropped, alone, unanchored, remembers, lossScale }: Evaluated, scope: Scope): Promise<BackwardRequest> {

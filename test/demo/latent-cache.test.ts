@@ -5,6 +5,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { VAE } from '../../lib/models/vae.js'
 import type { TrainingExample } from '../../lib/training/dataset.js'
 import { curtainClosedness, objectPosition } from '../../lib/training/demo-world.js'
+import { WORLD_FEATURES } from '../../models/demo/recipe/features.js'
 import { cachedVideos, LatentCache } from '../../models/demo/recipe/latent-cache.js'
 
 const DRAWS = 400
@@ -63,6 +64,25 @@ test('more curtains and captions that name nothing, where they are asked for', a
   expect(share(drawn, namesNothing)).toBeGreaterThan(0.6)
   expect(share(drawn, namesNothing)).toBeLessThan(0.8)
   expect(share(await prompts({ curtains: 1, unnamed: 1 }), (prompt) => curtain(prompt) && namesNothing(prompt))).toBe(1)
+})
+
+test('every example says what is in it, as far as the world has it', async () => {
+  let left = 200
+  for await (const { prompt, globalFeatures } of cachedVideos([cache], { shares: [1], seed: 3, images: 0.3 })) {
+    if (left-- === 0) break
+    const told = Array.from(globalFeatures!)
+    expect(told).toHaveLength(WORLD_FEATURES)
+    expect(told.every((value) => value === 0 || value === 1)).toBe(true)
+    // A background, an event; and of one or two objects a shape and a size each, which may be the same.
+    const count = (from: number, to: number) => told.slice(from, to).reduce((a, b) => a + b, 0)
+    expect([count(0, 5), count(5, 9)]).toEqual([1, 1])
+    for (const [from, to] of [[10, 28], [28, 40]] as const) expect(count(from, to) - told[9]!).toBeOneOf(told[9] === 1 ? [0, 1] : [1])
+    for (const [i, background] of ['night', 'meadow', 'sea', 'sand', 'room'].entries()) if ((prompt as string).includes(`the ${background}`)) expect(told[i]).toBe(1)
+    expect((prompt as string).includes('the curtain closes')).toBe(told[6] === 1)
+    for (const [i, pair] of ['red circle', 'red square', 'red triangle', 'green circle', 'green square', 'green triangle'].entries()) if ((prompt as string).includes(pair)) expect(told[10 + i]).toBe(1)
+    if ((prompt as string).includes('small red ')) expect(told[28]).toBe(1)
+    if ((prompt as string).includes('large white ')) expect(told[39]).toBe(1)
+  }
 })
 
 test('single pictures get their share of the latent frames, show their objects, and have captions without events', async () => {

@@ -69,7 +69,7 @@ expectTypeOf(randn).toEqualTypeOf<(options: RandnOptions) => Promise<TensorData>
 
 // ---- models ----
 
-expectTypeOf<VinConfig>().toEqualTypeOf<{ num_global_tokens: number; dim: number; num_heads: number; num_blocks: number; keyframe_interval: number; memory?: boolean }>()
+expectTypeOf<VinConfig>().toEqualTypeOf<{ num_global_tokens: number; dim: number; num_heads: number; num_blocks: number; keyframe_interval: number; memory?: boolean; global_features?: number }>()
 expectTypeOf<TransformerConfig>().toEqualTypeOf<{
   attention_layout: 'factorised' | 'hybrid' | 'full'
   depth: number

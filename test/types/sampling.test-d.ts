@@ -119,7 +119,7 @@ expectTypeOf<LoadProgress>().toEqualTypeOf<{ component: string; done: number; to
 expectTypeOf<keyof Limits>().toEqualTypeOf<'headerBytes' | 'tensors' | 'nameBytes' | 'rank' | 'jsonDepth' | 'configBytes' | 'tokenizerBytes' | 'imagePixels' | 'promptBytes' | 'numFrames' | 'pixels'>()
 expectTypeOf<Limits[keyof Limits]>().toEqualTypeOf<number | undefined>()
 expectTypeOf<{}>().toExtend<Limits>()
-expectTypeOf<keyof ModelOptions>().toEqualTypeOf<'device' | 'dtype' | 'threads' | 'memoryBudget' | 'queueLimit' | 'addParts' | 'limits' | 'nativeBinding' | 'signal' | 'onProgress' | 'logger'>()
+expectTypeOf<keyof ModelOptions>().toEqualTypeOf<'device' | 'dtype' | 'threads' | 'memoryBudget' | 'queueLimit' | 'addParts' | 'globalFeatures' | 'limits' | 'nativeBinding' | 'signal' | 'onProgress' | 'logger'>()
 expectTypeOf<Omit<ModelOptions, 'nativeBinding'>>().toEqualTypeOf<{
   device?: Device | undefined
   dtype?: ComputeType | undefined
@@ -127,6 +127,7 @@ expectTypeOf<Omit<ModelOptions, 'nativeBinding'>>().toEqualTypeOf<{
   memoryBudget?: number | undefined
   queueLimit?: number | undefined
   addParts?: readonly TransformerPart[] | undefined
+  globalFeatures?: number | undefined
   limits?: Limits | undefined
   signal?: AbortSignal | undefined
   onProgress?: ((progress: LoadProgress) => void) | undefined

@@ -92,6 +92,7 @@ expectTypeOf<Omit<TrainerOptions, 'trainable'>>().toEqualTypeOf<{
   maskRatios?: Partial<Record<Share, number>> | undefined
   staggerRatio?: number | undefined
   globalTokenMemory?: number | undefined
+  globalFeatureWeight?: number | undefined
   timestepSampling?: 'uniform' | { mean: number; std: number } | undefined
   contextLossWeight?: number | undefined
   seed?: number | bigint | undefined
@@ -160,6 +161,7 @@ expectTypeOf<TrainingExample>().toEqualTypeOf<{
   latents?: { data: Float32Array; shape: Shape }
   promptEmbeds?: TensorData
   fps?: number
+  globalFeatures?: ArrayLike<number>
 }>()
 expectTypeOf<Dataset>().toExtend<AsyncIterable<TrainingExample>>()
 // Any async iterable of examples is a data set.

@@ -33,6 +33,7 @@ const usage = `Usage: npm run train:demo -- [--stage ${stages.join('|')}] [--min
   --chunk-masks X       transformer: share of videos in which every chunk is clean with probability ½ (0.4)
   --curtains X          transformer: share of videos drawn among those with a curtain (0: as the world has them)
   --unnamed X           transformer: share of videos whose caption names nothing but the event, so that global tokens have to say the rest (0: a quarter)
+  --features X          transformer: weight of what global tokens are to tell of the world; the head for it is made where a training begins (0)
   --threads N           threads that compute
   --seed N              (0)
 `
@@ -64,6 +65,7 @@ export async function trainDemo(args: readonly string[]): Promise<void> {
       'chunk-masks': { type: 'string' },
       curtains: { type: 'string', default: '0' },
       unnamed: { type: 'string', default: '0' },
+      features: { type: 'string' },
       threads: { type: 'string' },
       seed: { type: 'string', default: '0' },
       help: { type: 'boolean', default: false }
@@ -89,6 +91,7 @@ export async function trainDemo(args: readonly string[]): Promise<void> {
   const chunkMasks = values['chunk-masks'] === undefined ? undefined : number(values['chunk-masks'], 'chunk-masks', 0, 0.8)
   const curtains = number(values.curtains, 'curtains', 0, 1)
   const unnamed = number(values.unnamed, 'unnamed', 0, 1)
+  const features = values.features === undefined ? undefined : number(values.features, 'features', 0, 1e6)
   const sampler = {
     ...(values.shift === undefined ? {} : { shift: number(values.shift, 'shift', 1e-3, 1000) }),
     ...(values.steps === undefined ? {} : { steps: integer(values.steps, 'steps', 1, 1000) }),
@@ -106,7 +109,7 @@ export async function trainDemo(args: readonly string[]): Promise<void> {
     if (runs('latents')) await encodeLatents({ ...common, videos })
     if (runs('vae-decoder')) await trainVAE('vae-decoder', { ...common, minutes: share, learningRate })
     if (runs('images')) await trainTransformer({ ...common, minutes: stage === 'all' ? minutes / 2 : minutes, learningRate, shares, images: 1, sigma: sigmaOf('0.4,1.2') })
-    if (runs('transformer')) await trainTransformer({ ...common, minutes, learningRate, shares, images, curtains, unnamed, sigma: sigmaOf('0.6,1.4'), chunkMasks })
+    if (runs('transformer')) await trainTransformer({ ...common, minutes, learningRate, shares, images, curtains, unnamed, features, sigma: sigmaOf('0.6,1.4'), chunkMasks })
   }
   if (values.export !== undefined) await exportModel({ folder, target: resolve(values.export), dtype, ...sampler, model })
 }

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import type { Dataset, TrainingExample, VAE, VideoLatents } from 'vin-native'
 import { curtainClosedness, demoWorldVideo, drawCaption, PhiloxRandom, streams, WORLD_FPS, WORLD_SIZE } from 'vin-native/demo-world'
 import type { CaptionMode, World } from 'vin-native/demo-world'
+import { worldFeatures } from './features.js'
 import { writeWhole } from './files.js'
 import { encodeWorld } from './world.js'
 
@@ -127,11 +128,12 @@ export class LatentCache {
       image.set(data.subarray(from, from + values), channel * values)
     }
     const still: World = { ...world, event: world.event === 'wall' ? 'wall' : 'none' }
-    return { latents: { data: image, shape: [CHANNELS, 1, SIDE, SIDE] }, prompt: drawCaption(random, still, random.uniform() < NAMED_IMAGES ? 'everything' : 'mixed') }
+    return { latents: { data: image, shape: [CHANNELS, 1, SIDE, SIDE] }, prompt: drawCaption(random, still, random.uniform() < NAMED_IMAGES ? 'everything' : 'mixed'), globalFeatures: worldFeatures(still) }
   }
 
   async example(index: number, use: number, captions: CaptionMode): Promise<TrainingExample> {
-    return { latents: await this.read(index), prompt: drawCaption(new PhiloxRandom(this.#options.seed, streams.caption, use), this.world(index), captions) }
+    const world = this.world(index)
+    return { latents: await this.read(index), prompt: drawCaption(new PhiloxRandom(this.#options.seed, streams.caption, use), world, captions), globalFeatures: worldFeatures(world) }
   }
 }
 

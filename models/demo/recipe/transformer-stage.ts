@@ -8,6 +8,7 @@ import type { ModelOptions, TrainerOptions } from 'vin-native'
 import { demoTokenizerJson } from './tokenizer.js'
 import { demoSizes, modelDefaults, schedulerConfig } from './config.js'
 import type { DemoSizes } from './config.js'
+import { WORLD_FEATURES } from './features.js'
 import { ifThere } from './files.js'
 import { cachedVideos } from './latent-cache.js'
 import type { CachedVideosOptions } from './latent-cache.js'
@@ -24,6 +25,8 @@ export interface TransformerStageOptions extends CachedVideosOptions {
   sigma: { mean: number; std: number }
   /** Share of videos in which every chunk is clean with probability ½ (the recipe's). */
   chunkMasks?: number | undefined
+  /** Weight of what global tokens are to tell of the world (features.ts); a model that begins gets the head for it. @default 0 */
+  features?: number | undefined
   model: ModelOptions
   /** A model folder whose weights are the start when there is no checkpoint, with fresh moments and a new warm-up; absent: untrained weights. */
   start?: string | undefined
@@ -45,7 +48,8 @@ export const recipe = {
 } as const satisfies TrainerOptions
 
 /** Untrained weights, or those of `start` with its sampler, and the frozen VAE. */
-async function initialModel({ folder, start, seed, model, sizes = demoSizes }: TransformerStageOptions): Promise<VideoPipeline> {
+async function initialModel({ folder, start, seed, model: options, features = 0, sizes = demoSizes }: TransformerStageOptions): Promise<VideoPipeline> {
+  const model = features > 0 ? { ...options, globalFeatures: WORLD_FEATURES } : options
   const initial = join(folder, 'initial')
   await rm(initial, { recursive: true, force: true })
   if (start === undefined) {
@@ -75,9 +79,10 @@ export async function trainTransformer(options: TransformerStageOptions): Promis
       ? {
           lengths: [...(images > 0 ? [1] : []), ...caches.map(({ frames }) => frames)],
           globalTokenDropout: recipe.globalTokenDropout,
+          globalFeatureWeight: options.features,
           maskRatios: { ...recipe.maskRatios, chunks: options.chunkMasks ?? recipe.maskRatios.chunks }
         }
-      : { lengths: [1], globalTokenDropout: 1, maskRatios: {} }),
+      : { lengths: [1], globalTokenDropout: 1, globalFeatureWeight: undefined, maskRatios: {} }),
     ...(options.learningRate === undefined ? {} : { learningRate: options.learningRate })
   }
   const trainer =
