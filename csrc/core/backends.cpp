@@ -1,15 +1,17 @@
 #include "backends.h"
 
 #include <dlfcn.h>
-#include <link.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
-#include <cstring>
 #include <fstream>
 #include <iterator>
+
+#ifdef __GLIBC__
+#include <link.h>
+#endif
 
 #include "cpu_backend.h"
 #include "threads.h"

@@ -15,8 +15,10 @@
 // The oldest version of each C library; functions that it had from the start bear it.
 #ifdef __x86_64__
 #define BASE "GLIBC_2.2.5"
+#define BASE_DLINFO "GLIBC_2.3.3"
 #else
 #define BASE "GLIBC_2.17"
+#define BASE_DLINFO BASE
 #endif
 
 #define OLDER(name, symbol, version) __asm__(".symver " #name "," symbol "@" version)
@@ -40,18 +42,22 @@ double own_pow(double x, double y) { return older_pow(x, y); }
 // 2.34: moved into libc.so.6 from libdl.so.2 and libpthread.so.0, which every Node has loaded.
 void* older_dlopen(const char*, int);
 void* older_dlsym(void*, const char*);
+int older_dlinfo(void*, int, void*);
 char* older_dlerror();
 int older_mutex_trylock(void*);
 OLDER(older_dlopen, "dlopen", BASE);
 OLDER(older_dlsym, "dlsym", BASE);
+OLDER(older_dlinfo, "dlinfo", BASE_DLINFO);
 OLDER(older_dlerror, "dlerror", BASE);
 OLDER(older_mutex_trylock, "pthread_mutex_trylock", BASE);
 void* own_dlopen(const char* file, int mode) __asm__("dlopen");
 void* own_dlsym(void* handle, const char* name) __asm__("dlsym");
+int own_dlinfo(void* handle, int request, void* info) __asm__("dlinfo");
 char* own_dlerror() __asm__("dlerror");
 int own_mutex_trylock(void* mutex) __asm__("pthread_mutex_trylock");
 void* own_dlopen(const char* file, int mode) { return older_dlopen(file, mode); }
 void* own_dlsym(void* handle, const char* name) { return older_dlsym(handle, name); }
+int own_dlinfo(void* handle, int request, void* info) { return older_dlinfo(handle, request, info); }
 char* own_dlerror() { return older_dlerror(); }
 int own_mutex_trylock(void* mutex) { return older_mutex_trylock(mutex); }
 
