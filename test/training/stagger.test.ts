@@ -3,15 +3,15 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { Trainer } from '../../lib/index.js'
 import type { TrainerOptions, TrainingExample, VideoPipeline } from '../../lib/index.js'
 import type { BackwardRequest } from '../../lib/native/binding.js'
-import { loadBinding } from '../../lib/native/load.js'
 import { PhiloxRandom } from '../../lib/plan/random.js'
+import { onDevices, openEngine } from '../support/devices.js'
 import { layouts } from '../support/fixtures.js'
 import { directional } from '../support/gradients.js'
 import { stirredTransformer, tinyPipeline } from '../support/models.js'
 
-describe.each(layouts)('gradients of layout %s', async (layout) => {
+describe.each(onDevices(layouts))('gradients of layout %s on %s', async (layout, device) => {
   const config = { attention_layout: layout, depth: 1, hidden_size: 16, num_heads: 2, in_channels: 4, caption_channels: 8, model_max_length: 8, mlp_ratio: 2, pred_sigma: false, input_sq_size: 64, chunk_frames: 3, context_frames: 0, latent_fps: 5, max_latent_frames: 40, vin: { num_global_tokens: 4, dim: 16, num_heads: 2, num_blocks: 1, keyframe_interval: 0.4 } }
-  const engine = loadBinding().createEngine({ device: 'cpu', threads: 2 })
+  const engine = openEngine(device)
   const model = await stirredTransformer(engine, config, 3n)
   const random = new PhiloxRandom(6, 1)
   const draw = (...shape: number[]) => engine.upload(random.normals(shape.reduce((a, b) => a * b, 1)), shape)
