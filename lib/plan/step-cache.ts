@@ -36,8 +36,8 @@ export class ChangeCounter {
   /** Whether this step is computed. `change` of the input since the step before it, relative; undefined: none is known. The first and the last step always are. */
   next(change: number | undefined, isLast: boolean): boolean {
     this.accumulated = change === undefined || isLast ? Infinity : Math.fround(this.accumulated + polynomialAt(this.#polynomial, change))
-    // A change that is no number computes.
-    const computes = !(this.accumulated < this.#threshold)
+    // A change that is no number computes; a polynomial may fall below 0, and threshold 0 computes all the same.
+    const computes = this.#threshold === 0 || !(this.accumulated < this.#threshold)
     if (computes) this.accumulated = 0
     return computes
   }
