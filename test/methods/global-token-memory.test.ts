@@ -6,9 +6,10 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { FlowMatchEulerDiscreteScheduler, randn, VideoPipeline } from '../../lib/index.js'
 import type { GenerateOptions, TensorData } from '../../lib/index.js'
 import type { NativeTensor } from '../../lib/native/binding.js'
+import type { Device } from '../../lib/native/backends.js'
+import { devices, onDevices, openEngine } from '../support/devices.js'
 import { bits, compare, layouts } from '../support/fixtures.js'
 import { stirredTransformer, tinyPipeline, tinyTransformer } from '../support/models.js'
-import { loadBinding } from '../../lib/native/load.js'
 
 let fresh: VideoPipeline
 let pipeline: VideoPipeline
@@ -24,16 +25,21 @@ async function teach({ transformer }: VideoPipeline): Promise<void> {
 }
 
 beforeAll(async () => {
-  fresh = await tinyPipeline({ addParts: ['memory'] })
-  pipeline = await tinyPipeline({ addParts: ['memory'] })
-  await teach(pipeline)
   promptEmbeds = await randn({ seed: 4, shape: [5, 32] })
 })
-afterAll(() => Promise.all([fresh.dispose(), pipeline.dispose()]))
+const open = (device: Device): void => {
+  beforeAll(async () => {
+    fresh = await tinyPipeline({ addParts: ['memory'], device })
+    pipeline = await tinyPipeline({ addParts: ['memory'], device })
+    await teach(pipeline)
+  })
+  afterAll(() => Promise.all([fresh.dispose(), pipeline.dispose()]))
+}
 
 const run = async (own: VideoPipeline, extra: GenerateOptions): Promise<TensorData> => (await own.generate({ numFrames: 64, seed: 3, outputType: 'latents', promptEmbeds, ...extra })).latents
 
 describe('one evaluation', () => {
+  open('cpu')
   const gelu = (x: number): number => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)))
   const normalised = (row: number[]): number[] => {
     const mean = row.reduce((a, b) => a + b, 0) / row.length
@@ -41,8 +47,8 @@ describe('one evaluation', () => {
     return row.map((x) => (x - mean) / Math.sqrt(variance + 1e-6))
   }
 
-  test.each(layouts)('layout %s: learned tokens + γ LN(M) + β, M = memory + MLP(LN(memory))', async (layout) => {
-    const engine = loadBinding().createEngine({ device: 'cpu', threads: 2 })
+  test.each(onDevices(layouts))('layout %s on %s: learned tokens + γ LN(M) + β, M = memory + MLP(LN(memory))', async (layout, device) => {
+    const engine = openEngine(device)
     const [G, d] = [8, 48]
     const config = { ...tinyTransformer, attention_layout: layout, vin: { ...tinyTransformer.vin, memory: true } }
     const model = await stirredTransformer(engine, config, 3n)
@@ -97,11 +103,13 @@ describe('one evaluation', () => {
   })
 })
 
-describe('a run', () => {
+describe.each(devices)('a run on %s', (device) => {
+  open(device)
+
   test('untrained, it is the run without, bit for bit', async () => {
     const plain = bits(await run(fresh, {}))
     expect(bits(await run(fresh, { globalTokenMemory: true }))).toEqual(plain)
-    await using bare = await tinyPipeline()
+    await using bare = await tinyPipeline({ device })
     expect(bits(await run(bare, {}))).toEqual(plain)
     expect(bits(await run(pipeline, {}))).toEqual(plain)
     expect(compare(await run(pipeline, { globalTokenMemory: true }), await run(pipeline, {})).difference).toBeGreaterThan(1e-4)
@@ -126,11 +134,12 @@ describe('a run', () => {
   })
 
   test('it goes with chunks in flight, with a lag, and with a step cache', async () => {
-    const own = { globalTokenMemory: true, numFrames: 96 } as const
+    const numFrames = device === 'cpu' ? 96 : 64
+    const own = { globalTokenMemory: true, numFrames } as const
     const wanted = bits(await run(pipeline, own))
     expect(bits(await run(pipeline, { ...own, chunksInFlight: 1 }))).toEqual(wanted)
     expect(bits(await run(pipeline, { ...own, stepCache: 0 }))).toEqual(wanted)
-    expect(bits(await run(pipeline, { ...own, stagger: 2 }))).not.toEqual(bits(await run(pipeline, { numFrames: 96, stagger: 2 })))
+    expect(bits(await run(pipeline, { ...own, stagger: 2 }))).not.toEqual(bits(await run(pipeline, { numFrames, stagger: 2 })))
     expect((await run(pipeline, { ...own, stepCache: 100 })).data.every(Number.isFinite)).toBe(true)
   })
 
@@ -144,11 +153,11 @@ describe('a run', () => {
     await rm(folder, { recursive: true })
   })
 
-  test('a folder keeps it, and addParts adds it', async () => {
+  test.runIf(device === 'cpu')('a folder keeps it, and addParts adds it', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'vin-memory-'))
     const wanted = bits(await run(pipeline, { globalTokenMemory: true }))
     await pipeline.save(join(folder, 'taught'))
-    await using opened = await VideoPipeline.fromPretrained(join(folder, 'taught'), { device: 'cpu' })
+    await using opened = await VideoPipeline.fromPretrained(join(folder, 'taught'), { device })
     expect(opened.transformer.config.vin?.memory).toBe(true)
     expect(bits(await run(opened, { globalTokenMemory: true }))).toEqual(wanted)
     await using bare = await tinyPipeline()
@@ -159,7 +168,7 @@ describe('a run', () => {
     await rm(folder, { recursive: true })
   })
 
-  test('the plan counts what it costs, and says what is missing', async () => {
+  test.runIf(device === 'cpu')('the plan counts what it costs, and says what is missing', async () => {
     const [plain, remembering] = [pipeline.plan({}), pipeline.plan({ globalTokenMemory: true })]
     // In each of 4 steps but the first, which has no tokens before it.
     expect(remembering.flops.total - plain.flops.total).toBe(3 * 2 * 16 * 8 * 48 * 48)
