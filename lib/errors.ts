@@ -103,18 +103,35 @@ export function editDistance(a: string, b: string): number {
   return back[b.length] ?? 0
 }
 
+/** Words of a name: numFrames and num-frames are alike. */
+const wordsOf = (name: string): string => name.replace(/([a-z])([A-Z])/g, '$1-$2').toLowerCase()
+
+/** Edit distance, but a beginning of a name, or a name with words before it, is near however long the rest. */
+function distanceOf(name: string, known: string): [distance: number, edits: number] {
+  const [a, b] = [wordsOf(name), wordsOf(known)]
+  const edits = editDistance(a, b)
+  const [short, long] = a.length < b.length ? [a, b] : [b, a]
+  const isPart = short.length > 2 && (long.startsWith(short) || long.endsWith(`-${short}`))
+  return [isPart ? Math.min(edits, 1) : edits, edits]
+}
+
 /** The known name nearest to a misspelt one. */
 export function nearest(name: string, known: readonly string[]): string | undefined {
   let best: string | undefined
-  let bestDistance = Infinity
+  let least = [Infinity, Infinity]
   for (const candidate of known) {
-    const distance = editDistance(name.toLowerCase(), candidate.toLowerCase())
-    if (distance < bestDistance) {
-      best = candidate
-      bestDistance = distance
-    }
+    const distances = distanceOf(name, candidate)
+    if (distances[0] > least[0]! || (distances[0] === least[0] && distances[1] >= least[1]!)) continue
+    best = candidate
+    least = distances
   }
   return best
+}
+
+/** The nearest name, where it may have been meant: a third of its letters may be others. */
+export function near(name: string, known: readonly string[]): string | undefined {
+  const best = nearest(name, known)
+  return best !== undefined && distanceOf(name, best)[0] <= Math.max(1, Math.round(name.length / 3)) ? best : undefined
 }
 
 /** The reason an aborted signal gives, as fetch has it. */

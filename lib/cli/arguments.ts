@@ -1,8 +1,8 @@
 // Strict arguments: citty takes any name, so names, missing values and surplus words are refused here first, and numbers are read here. What citty gets is one spelling
 // of each option, --name=value: of its own it takes the = of -o=x for a part of the value.
 
-import { expected, nearest, rangeError, typeError } from '../errors.js'
-import type { ArgsDef } from './command.js'
+import { expected, near, rangeError, typeError } from '../errors.js'
+import type { ArgsDef, Subjects } from './command.js'
 
 interface Option {
   /** As in the definitions. */
@@ -35,15 +35,16 @@ function looksLikeOption(text: string): boolean {
 /**
 The same arguments in one spelling.
 
-@throws TypeError for an unknown option, a missing value, a value of a switch, and a word too many
+@throws TypeError for an unknown option or subject, an option of another subject, a missing value, a value of a switch, and a word too many
 */
-export function checkArguments(command: string, rawArgs: readonly string[], definitions: ArgsDef): string[] {
+export function checkArguments(command: string, rawArgs: readonly string[], definitions: ArgsDef, subjects?: Subjects): string[] {
   const known = optionsOf(definitions)
   const places = Object.entries(definitions).filter(([, { type }]) => type === 'positional')
   // The last one takes all words that are left where its name says so: FILE…
   const positionals = places.at(-1)?.[0].endsWith('…') === true ? Infinity : places.length
   const options: string[] = []
   const words: string[] = []
+  const foreign: { name: string; of: string }[] = []
   for (let i = 0; i < rawArgs.length; i++) {
     const arg = rawArgs[i]!
     if (arg === '--') {
@@ -58,9 +59,11 @@ export function checkArguments(command: string, rawArgs: readonly string[], defi
     const [name, value] = equals === -1 ? [arg, undefined] : [arg.slice(0, equals), arg.slice(equals + 1)]
     const option = known.get(name)
     if (option === undefined) {
-      const names = [...known.keys()].filter((candidate) => candidate.startsWith('--') && !candidate.startsWith('--no-'))
-      throw typeError(`Expected a known option of ${command} but received '${name}'; the nearest one is '${nearest(name, names) ?? '--help'}'`)
+      if (definitions[name.slice(2)]?.type === 'positional') throw typeError(`Expected ${name.slice(2).toUpperCase()} for ${command} as a word of its own but received it with '${name}'; leave the option's name out`)
+      throw unknownOption(command, name, known, words[0] === undefined ? undefined : subjects?.[words[0]], subjects)
     }
+    const of = Object.keys(subjects ?? {}).find((subject) => subjects![subject]!.includes(option.name))
+    if (of !== undefined) foreign.push({ name: option.name, of })
     if (option.boolean) {
       if (value !== undefined) throw typeError(`Expected ${name} without a value but received '${arg}'`)
       options.push(name.startsWith('--no-') ? name : `--${option.name}`)
@@ -71,6 +74,16 @@ export function checkArguments(command: string, rawArgs: readonly string[], defi
     if (next === '' && !option.text) throw typeError(`Expected a value for ${name} but received ''`)
     options.push(`--${option.name}=${next}`)
   }
+  const [subject] = words
+  if (subjects !== undefined && subject !== undefined) {
+    const names = Object.keys(subjects)
+    if (!names.includes(subject)) {
+      const meant = near(subject, names)
+      throw typeError(`Expected one of ${names.join(', ')} for ${command} but received '${subject}'${meant === undefined ? '' : `; the nearest one is '${meant}'`}`)
+    }
+    const other = foreign.find(({ of }) => of !== subject)
+    if (other !== undefined) throw typeError(`Expected --${other.name} with ${command} ${other.of} only but received it with ${command} ${subject}`)
+  }
   if (words.length > positionals) {
     throw typeError(`Expected at most ${positionals} ${positionals === 1 ? 'word' : 'words'} for ${command} but received '${words[positionals]}' too; put quotes around a prompt`)
   }
@@ -79,6 +92,15 @@ export function checkArguments(command: string, rawArgs: readonly string[], defi
   const missing = places.filter(([, { required }]) => required === true)[words.length]
   if (missing !== undefined) throw typeError(`Expected ${missing[0].toUpperCase()} for ${command} (${missing[1].description ?? ''}) but received nothing`)
   return [...options, '--', ...words]
+}
+
+/** The nearest of a command's options, or, of a subject's, of its own and of those that all have. */
+function unknownOption(command: string, name: string, known: ReadonlyMap<string, Option>, own: readonly string[] | undefined, subjects: Subjects = {}): Error {
+  const others = own === undefined ? [] : Object.values(subjects).flat().filter((option) => !own.includes(option))
+  const names = [...known].filter(([candidate, option]) => candidate.startsWith('--') && candidate === `--${option.name}` && !others.includes(option.name)).map(([candidate]) => candidate.slice(2))
+  const meant = near(name.replace(/^-+(no-)?/, ''), names)
+  const off = name.startsWith('--no-') && known.has(`--no-${meant}`) ? 'no-' : ''
+  return typeError(`Expected a known option of ${command} but received '${name}'; ${meant === undefined ? `vin-native help ${command} lists all` : `the nearest one is '--${off}${meant}'`}`)
 }
 
 /** The number that an option's text says. */

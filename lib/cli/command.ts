@@ -4,7 +4,12 @@ import type { ArgsDef, CommandDef } from 'citty' with { 'resolution-mode': 'impo
 
 export type { ArgsDef, CommandDef }
 
+/** Of a command whose first word says what it is about: its words, each with the names of options that it alone has. */
+export type Subjects = Readonly<Record<string, readonly string[]>>
+
+export type Command<T extends ArgsDef = ArgsDef> = CommandDef<T> & { subjects?: Subjects }
+
 /** Types the arguments of `run` by `args`. */
-export function defineCommand<const T extends ArgsDef>(definition: CommandDef<T>): CommandDef<T> {
+export function defineCommand<const T extends ArgsDef>(definition: Command<T>): Command<T> {
   return definition
 }

@@ -1,6 +1,6 @@
 // vin-native inspect model|gpu|prebuilds|attention: what there is, in words or as one line of JSON. Each subject is a file of inspect/, loaded when it is asked for.
 
-import { nearest, typeError } from '../errors.js'
+import { typeError } from '../errors.js'
 import { defineCommand } from './command.js'
 import type { StopOnSignal } from './interrupt.js'
 import { modelArguments, outputArguments, textValues, type Values } from './options.js'
@@ -14,13 +14,12 @@ export interface Inspection {
 
 type Subject = (folder: string | undefined, values: Values, reporter: Reporter, signal: AbortSignal) => Inspection | Promise<Inspection>
 
-const subjects: Record<string, () => Promise<Subject>> = {
+const loads = {
   model: async () => (await import('./inspect/model.js')).inspectModel,
   gpu: async () => (await import('./inspect/gpu.js')).inspectGpu,
   prebuilds: async () => (await import('./inspect/prebuilds.js')).inspectPrebuilds,
   attention: async () => (await import('./inspect/attention.js')).inspectAttention
-}
-const names = Object.keys(subjects)
+} satisfies Record<string, () => Promise<Subject>>
 const withFolder = ['model', 'attention']
 
 const { model: _, ...deviceArguments } = modelArguments
@@ -34,25 +33,24 @@ const attentionArguments = {
   ...deviceArguments
 } as const
 
+const subjects = { model: [], gpu: [], prebuilds: [], attention: Object.keys(attentionArguments) } satisfies Record<keyof typeof loads, string[]>
+
 export const inspectCommand = defineCommand({
   meta: { name: 'inspect', description: 'show a model folder, GPU backends, prebuilt addons, or attention of the VIN' },
   args: {
-    subject: { type: 'positional', required: true, description: names.join(', ') },
+    subject: { type: 'positional', required: true, description: Object.keys(subjects).join(', ') },
     folder: { type: 'positional', description: "model folder, or 'demo'", required: false },
     ...attentionArguments,
     ...outputArguments
   },
+  subjects,
   async run({ args, data }) {
     const { subject, folder } = args
-    const load = Object.hasOwn(subjects, subject) ? subjects[subject] : undefined
-    if (load === undefined) throw typeError(`Expected one of ${names.join(', ')} to inspect but received '${subject}'; the nearest one is '${nearest(subject, names) ?? 'model'}'`)
     const values = textValues(args)
     if (folder !== undefined && !withFolder.includes(subject)) throw typeError(`Expected nothing after inspect ${subject} but received '${folder}'`)
-    const foreign = subject === 'attention' ? undefined : Object.keys(attentionArguments).find((name) => values[name] !== undefined)
-    if (foreign !== undefined) throw typeError(`Expected --${foreign} with inspect attention only but received it with inspect ${subject}`)
     const reporter = await createReporter(args.json)
     try {
-      const { text, json } = await (await load())(folder, values, reporter, (data as StopOnSignal).signal)
+      const { text, json } = await ((await loads[subject as keyof typeof loads]()) as Subject)(folder, values, reporter, (data as StopOnSignal).signal)
       reporter.result(text, { type: subject, ...json })
     } finally {
       reporter.close()

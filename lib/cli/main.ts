@@ -1,10 +1,10 @@
 // Finds the command, checks its options, runs it, and turns what went wrong into a message and an exit code.
 
-import { VinError, nearest, typeError } from '../errors.js'
+import { VinError, near, typeError } from '../errors.js'
 import { packageVersion } from '../native/package-root.js'
 import { errorCode, isAbort, isError } from '../realms.js'
 import { checkArguments } from './arguments.js'
-import type { ArgsDef, CommandDef } from './command.js'
+import type { ArgsDef, Command } from './command.js'
 import { commandNames, commands, laterCommands } from './commands.js'
 import { exitCode, exitCodes } from './exit.js'
 import { StopOnSignal } from './interrupt.js'
@@ -76,23 +76,24 @@ async function run(argv: string[], running: Running): Promise<number> {
     return exitCodes.ok
   }
   const { parseArgs } = await import('citty')
-  const args = parseArgs(checkArguments(name, rawArgs, definitions), definitions)
+  const args = parseArgs(checkArguments(name, rawArgs, definitions, command.subjects), definitions)
   running.values = textValues(args)
   const code: unknown = await command.run?.({ rawArgs, args, cmd: command, data: running.stop })
   return typeof code === 'number' ? code : exitCodes.ok
 }
 
-async function commandNamed(name: string): Promise<CommandDef<ArgsDef>> {
+async function commandNamed(name: string): Promise<Command> {
   if ((laterCommands as readonly string[]).includes(name)) {
     throw new VinError('ERR_VIN_NOT_SUPPORTED', `Expected a command of this version but received '${name}', which is not built yet`, { name })
   }
   if (!Object.hasOwn(commands, name)) {
-    throw typeError(`Expected a command but received '${name}'; the nearest one is '${nearest(name, commandNames) ?? commandNames[0]}', and vin-native --help lists all`)
+    const meant = near(name, commandNames)
+    throw typeError(`Expected a command but received '${name}'; ${meant === undefined ? '' : `the nearest one is '${meant}', and `}vin-native --help lists all`)
   }
-  return (await commands[name as keyof typeof commands].load()) as CommandDef<ArgsDef>
+  return (await commands[name as keyof typeof commands].load()) as Command
 }
 
-async function usage(command: CommandDef<ArgsDef>): Promise<string> {
+async function usage(command: Command): Promise<string> {
   const { renderUsage } = await import('citty')
   return renderUsage(command, { meta: { name: 'vin-native', version: packageVersion() } })
 }

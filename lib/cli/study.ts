@@ -3,7 +3,7 @@
 import { join } from 'node:path'
 import { makeStudy } from '../index.js'
 import type { StudyOptions, StudySummary } from '../index.js'
-import { VinError, nearest, typeError } from '../errors.js'
+import { VinError, typeError } from '../errors.js'
 import { REPORT } from '../compare/report.js'
 import { countAnswers } from '../compare/votes.js'
 import { readSmallFile } from '../files/small-file.js'
@@ -17,7 +17,6 @@ import { createReporter } from './output.js'
 import { textTable } from './table.js'
 
 const maxAnswerBytes = 64 << 20
-const subjects = ['page', 'votes']
 
 const pageArguments = {
   output: { type: 'string', alias: 'o', description: 'page: folder of the study (study in that of the comparison)', valueHint: 'folder' },
@@ -28,21 +27,21 @@ const pageArguments = {
   question: { type: 'string', description: 'page: what people are asked (Which video is better?)', valueHint: 'words' }
 } as const
 
+const subjects = { page: Object.keys(pageArguments), votes: [] }
+
 export const studyCommand = defineCommand({
   meta: { name: 'study', description: 'a page on which people vote blindly between videos of a comparison, and the count of their votes' },
   args: {
-    subject: { type: 'positional', required: true, description: subjects.join(', ') },
+    subject: { type: 'positional', required: true, description: Object.keys(subjects).join(', ') },
     'path…': { type: 'positional', required: true, description: 'page: the folder of a comparison; votes: files that people have saved' },
     ...pageArguments,
     ...outputArguments
   },
+  subjects,
   async run({ args, data }) {
     const { signal } = data as StopOnSignal
     const [subject, ...paths] = args._ as [string, ...string[]]
-    if (!subjects.includes(subject)) throw typeError(`Expected one of ${subjects.join(', ')} for study but received '${subject}'; the nearest one is '${nearest(subject, subjects) ?? 'page'}'`)
     const values = textValues(args)
-    const foreign = subject === 'page' ? undefined : Object.keys(pageArguments).find((name) => values[name] !== undefined)
-    if (foreign !== undefined) throw typeError(`Expected --${foreign} with study page only but received it with study ${subject}`)
     if (subject === 'page' && paths.length > 1) throw typeError(`Expected one folder of a comparison for study page but received '${paths[1]}' too`)
     const reporter = await createReporter(args.json)
     try {

@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { packageRoot, packageVersion } from '../../lib/native/package-root.js'
-import { commandNames, laterCommands } from '../../lib/cli/commands.js'
+import type { ArgsDef, Command } from '../../lib/cli/command.js'
+import { commandNames, commands, laterCommands } from '../../lib/cli/commands.js'
 import { checkArguments, numberOption, seedOption } from '../../lib/cli/arguments.js'
 import { VinError } from '../../lib/errors.js'
 import { exitCode } from '../../lib/cli/exit.js'
@@ -32,6 +33,10 @@ test.each<[string[], number, string | RegExp]>([
   [['generat'], 2, "the nearest one is 'generate'"],
   [['resume'], 2, 'Expected FOLDER for resume (the vin-… folder that the run left) but received nothing'],
   [['plan', '--json=x'], 2, "Expected --json without a value but received '--json=x'"],
+  [['eval'], 2, "the nearest one is 'evaluate', and vin-native --help lists all"],
+  [['run'], 2, "Expected a command but received 'run'; vin-native --help lists all"],
+  [['study', 'pages'], 2, "Expected one of page, votes for study but received 'pages'; the nearest one is 'page'"],
+  [['inspect', 'gpu', '--step', '3'], 2, 'Expected --step with inspect attention only but received it with inspect gpu'],
   [['help', 'generat'], 2, "the nearest one is 'generate'"],
   [['help', 'plan', 'resume'], 2, "Expected one command for help but received 'resume' too"],
   // By the names that were typed, and before a model is looked for.
@@ -93,6 +98,29 @@ test.each<[string[], number, string | RegExp]>([
   expect(result).toMatchObject({ code, signal: null, stdout: '' })
   expect(result.stderr).not.toContain('    at ')
   expect(await readdir(folder)).toEqual([])
+})
+
+// A beginning of a name counts as near, and what nothing is near to gets no name.
+test.each([
+  ['generate', ['--out', 'x'], "the nearest one is '--output'"],
+  ['generate', ['--memory', '3'], "the nearest one is '--memory-budget'"],
+  ['generate', ['--num-inference-steps', '3'], "the nearest one is '--steps'"],
+  ['generate', ['--negativePrompt', 'x'], "the nearest one is '--negative'"],
+  ['generate', ['--guidance-scale', '3'], "the nearest one is '--guidance'"],
+  ['generate', ['--xyzzy'], "received '--xyzzy'; vin-native help generate lists all"],
+  ['generate', ['-n', '3'], "received '-n'; vin-native help generate lists all"],
+  ['generate', ['--prompt', 'a'], "Expected PROMPT for generate as a word of its own but received it with '--prompt'; leave the option's name out"],
+  ['compare', ['--no-video'], "the nearest one is '--no-videos'"],
+  ['train', ['--folder', 'x'], "received '--folder'; vin-native help train lists all"],
+  ['study', ['out'], "Expected one of page, votes for study but received 'out'"],
+  ['study', ['page', 'out', '--pair', '3'], "the nearest one is '--pairs'"],
+  ['study', ['votes', 'a.json', '--pair', '3'], "received '--pair'; vin-native help study lists all"],
+  ['study', ['--pairs', '3', 'votes', 'a.json'], 'Expected --pairs with study page only but received it with study votes'],
+  ['inspect', ['gpu', '--stepps', '3'], "received '--stepps'; vin-native help inspect lists all"],
+  ['inspect', ['attention', '--stepps', '3'], "the nearest one is '--steps'"]
+] as const)('%s %j says what is near', async (name, args, text) => {
+  const { args: definitions, subjects } = (await commands[name].load()) as Command
+  expect(() => checkArguments(name, args, definitions as ArgsDef, subjects)).toThrow(expect.objectContaining({ code: 'ERR_INVALID_ARG_TYPE', message: expect.stringMatching(new RegExp(`${text}$`)) as string }))
 })
 
 test('with --json an error is a line of JSON too', async () => {
