@@ -1,8 +1,7 @@
 // The folders where CUDA plug-ins may lie, what their manifests say (packaging.md §4), and whether a file is the one that its manifest means.
 
 import { createHash } from 'node:crypto'
-import { existsSync } from 'node:fs'
-import { stat } from 'node:fs/promises'
+import { existsSync, statSync } from 'node:fs'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
 import { VinError, show } from '../errors.js'
 import { openToRead, readSmallFile } from '../files/small-file.js'
@@ -10,6 +9,7 @@ import { errorCode, errorMessage } from '../realms.js'
 import { driverLibrary } from './driver.js'
 import { isMusl } from './load.js'
 import { packageRoot, packageVersion, resolveFrom, unknownVersion } from './package-root.js'
+import { isDenied } from './permission.js'
 
 /** Why a backend plug-in was not used. */
 export interface RejectedBackend {
@@ -98,10 +98,12 @@ async function readManifest({ folder, isAsked = false }: Place): Promise<(Plugin
   const file = join(folder, 'manifest.json')
   const refuse = (code: RejectedBackend['code'], reason: string, backend = folder): RejectedBackend => ({ backend, code, reason })
   const corrupt = (what: string, received: unknown): RejectedBackend[] => [refuse('corrupt', `Expected ${what} in ${file} but found ${show(received)}; ${again}`)]
-  const missing = await whyMissing(folder, file)
+  const missing = absence(file)
   if (missing !== undefined) {
-    if (!isAsked && missing === noManifest) return [refuse('not_found', 'no CUDA plug-in is installed there')]
-    return [refuse('not_found', `Expected a folder with manifest.json${isAsked ? ' for VIN_NATIVE_BACKEND_PATH' : ''} but ${missing}; ${isAsked ? 'set it to the folder of a manifest.json, or unset it' : again}`)]
+    if (!isAsked && isNowhere(missing)) return [refuse('not_found', 'no CUDA plug-in is installed there')]
+    const wanted = `Expected a folder with manifest.json${isAsked ? ' for VIN_NATIVE_BACKEND_PATH' : ''} but`
+    if (!isNowhere(missing)) return [refuse('not_found', `${wanted} ${folder} cannot be looked into (${errorMessage(missing)}); ${adviceFor(missing, folder)}`)]
+    return [refuse('not_found', `${wanted} ${errorCode(missing) === 'ENOENT' ? 'there is none' : `${folder} is no folder`}; set it to the folder of a manifest.json, or unset it`)]
   }
   if (hasMusl()) return [refuse('libc', 'Expected glibc but this Linux has musl, for which there is no CUDA plug-in; use a system with glibc')]
   let manifest: unknown
@@ -128,30 +130,36 @@ async function readManifest({ folder, isAsked = false }: Place): Promise<(Plugin
   return [...(backends as Entry[])].sort(newestFirst).map((entry) => {
     const path = join(folder, entry.file)
     if (entry.libc !== undefined && entry.libc !== 'glibc') return refuse('libc', `Expected a plug-in for glibc but ${entry.id} is for ${entry.libc}; install the one for this system`, path)
-    if (!existsSync(path)) return refuse('not_found', `${file} names it, but it is not there; ${again}`, path)
+    // One that is there and cannot be read says why as it is read.
+    if (isNowhere(absence(path))) return refuse('not_found', `${file} names it, but it is not there; ${again}`, path)
     const { id, toolkit, sha256, bytes } = entry
     return { id, path, toolkit, sha256, bytes }
   })
 }
 
 const again = 'install the plug-ins again'
-const noManifest = 'there is none'
 
-/** Why there is nothing to read; undefined: there is. */
-async function whyMissing(folder: string, file: string): Promise<string | undefined> {
+/** What speaks against there being a file, the system's error; undefined: there is one. */
+function absence(path: string): unknown {
   try {
-    await stat(file)
+    statSync(path)
     return undefined
   } catch (error) {
-    const code = errorCode(error)
-    if (code === 'ENOENT') return noManifest
-    return code === 'ENOTDIR' ? `${folder} is no folder` : `${folder} cannot be looked into (${errorMessage(error)})`
+    return error
   }
+}
+
+const isNowhere = (error: unknown): boolean => ['ENOENT', 'ENOTDIR'].includes(errorCode(error) ?? '')
+
+function adviceFor(error: unknown, path: string): string {
+  if (isDenied(error)) return `start Node with --allow-fs-read=${path}`
+  if (errorCode(error) === 'EACCES') return 'let this user read it'
+  return errorCode(error) === 'ELOOP' ? 'remove the link that leads to itself' : again
 }
 
 /** A sentence about a file that is there and cannot be used. What is wrong with its kind or size is one already. */
 function unread(what: string, file: string, error: unknown): string {
-  return `${error instanceof VinError ? error.message : `Expected ${what} that can be read in ${file} but ${errorMessage(error)}`}; ${again}`
+  return error instanceof VinError ? `${error.message}; ${again}` : `Expected ${what} that can be read in ${file} but ${errorMessage(error)}; ${adviceFor(error, file)}`
 }
 
 interface Entry {

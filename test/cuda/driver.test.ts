@@ -1,10 +1,11 @@
 // What the plug-in says of NVIDIA's driver: the real host code of cuda/, over a libcuda.so.1 of this test's own, as `inspect gpu` shows it. A preloaded library answers for
 // the places of the machine that matter, so that every test runs on every machine.
 import { spawn, spawnSync } from 'node:child_process'
-import { copyFileSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { copyFileSync, cpSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
 import type { RejectedBackend } from '../../lib/index.js'
+import { bindingPath } from '../../lib/native/load.js'
 import { root } from '../support/addon.js'
 import { tinyVAE } from '../support/models.js'
 import { compiler, emptyFolder, library, pluginFolder } from '../support/plugins.js'
@@ -78,7 +79,7 @@ const damaged = (): string => driverFile((file) => copyFileSync(join(root, 'pack
 const pipe = (): string => driverFile((file) => expect(spawnSync('mkfifo', [file]).status).toBe(0))
 
 describe.runIf(canRun)('a plug-in of CUDA 13', () => {
-  let folder = '', preloaded = ''
+  let folder = '', preloaded = '', installed = ''
   beforeAll(() => {
     const build = emptyFolder()
     writeFileSync(join(build, 'images.cpp'), '#include "images.h"\nnamespace vin { namespace cuda { const KernelImage kernel_images[] = {{nullptr, nullptr}}; } }\n')
@@ -88,6 +89,11 @@ describe.runIf(canRun)('a plug-in of CUDA 13', () => {
     folder = pluginFolder({ cuda13: readFileSync(join(build, 'plugin.so')) })
     preloaded = join(build, 'shim.so')
     writeFileSync(preloaded, library(shim))
+    // Without the plug-ins that this clone may have built, each of which would be tested too.
+    installed = emptyFolder()
+    cpSync(join(root, 'dist'), join(installed, 'dist'), { recursive: true })
+    copyFileSync(join(root, 'package.json'), join(installed, 'package.json'))
+    symlinkSync(join(root, 'node_modules'), join(installed, 'node_modules'))
   }, 120_000)
 
   interface Machine {
@@ -100,10 +106,10 @@ describe.runIf(canRun)('a plug-in of CUDA 13', () => {
   function environment({ cuda, wsl, there = [], env = {} }: Machine): Record<string, string | undefined> {
     const stubs = { ...(cuda === undefined ? {} : { STUB_CUDA: cuda, LD_LIBRARY_PATH: dirname(cuda) }), ...(wsl === undefined ? {} : { STUB_WSL: wsl }), STUB_THERE: `:${there.join(':')}:` }
     const { CUDA_VISIBLE_DEVICES: _, ...inherited } = process.env
-    return { ...inherited, NODE_OPTIONS: '', XDG_CACHE_HOME: emptyFolder(), LD_PRELOAD: preloaded, VIN_NATIVE_BACKEND_PATH: folder, ...stubs, ...env }
+    return { ...inherited, NODE_OPTIONS: '', XDG_CACHE_HOME: emptyFolder(), LD_PRELOAD: preloaded, VIN_NATIVE_BACKEND_PATH: folder, VIN_NATIVE_BINDING: bindingPath(), ...stubs, ...env }
   }
   function refusal(machine: Machine): RejectedBackend {
-    const { status, stdout, stderr } = spawnSync(process.execPath, [join(root, 'dist/esm/cli/index.js'), 'inspect', 'gpu', '--json'], { encoding: 'utf8', env: environment(machine) })
+    const { status, stdout, stderr } = spawnSync(process.execPath, [join(installed, 'dist/esm/cli/index.js'), 'inspect', 'gpu', '--json'], { encoding: 'utf8', env: environment(machine) })
     expect(stderr).toBe('')
     expect(status).toBe(0)
     const { backends } = JSON.parse(stdout) as { backends: RejectedBackend[] }
@@ -147,14 +153,14 @@ describe.runIf(canRun)('a plug-in of CUDA 13', () => {
     ['crashes as it is loaded', 'selftest_crashed', '', () => libcuda({ loading: 'raise(SIGSEGV);' })],
     ['is a pipe', 'selftest_timeout', '1', pipe]
   ])('a driver that %s costs a program with device auto a warning', (_, code, seconds, make) => {
-    const { status, signal, stdout, stderr } = spawnSync(process.execPath, ['-e', `require(${JSON.stringify(join(root, 'dist/cjs/index.js'))}).VAE.fromConfig(${JSON.stringify(tinyVAE)}, { threads: 1 }).then(({ engine }) => console.log(JSON.stringify(engine.runtime)))`], { encoding: 'utf8', env: environment({ cuda: make(), env: { VIN_NATIVE_SELFTEST_SECONDS: seconds } }) })
+    const { status, signal, stdout, stderr } = spawnSync(process.execPath, ['-e', `require(${JSON.stringify(join(installed, 'dist/cjs/index.js'))}).VAE.fromConfig(${JSON.stringify(tinyVAE)}, { threads: 1 }).then(({ engine }) => console.log(JSON.stringify(engine.runtime)))`], { encoding: 'utf8', env: environment({ cuda: make(), env: { VIN_NATIVE_SELFTEST_SECONDS: seconds } }) })
     expect({ status, signal }, stderr).toEqual({ status: 0, signal: null })
     expect(JSON.parse(stdout)).toMatchObject({ device: 'cpu', rejected: expect.arrayContaining([expect.objectContaining({ backend: join(folder, 'cuda13', 'libvin_cuda.so'), code })]) as object[] })
     expect(stderr.match(/VIN_CPU_FALLBACK/g)).toHaveLength(1)
   })
 
   test.each([[['doctor']], [['inspect', 'gpu']]])('%s stops at SIGTERM while a driver hangs', async (command) => {
-    const program = spawn(process.execPath, [join(root, 'dist/esm/cli/index.js'), ...command], { env: environment({ cuda: pipe() }) as NodeJS.ProcessEnv })
+    const program = spawn(process.execPath, [join(installed, 'dist/esm/cli/index.js'), ...command], { env: environment({ cuda: pipe() }) as NodeJS.ProcessEnv })
     const ended = new Promise((resolve) => program.once('close', resolve))
     const children = `/proc/${program.pid}/task/${program.pid}/children`
     await expect.poll(() => readFileSync(children, 'utf8').trim(), { timeout: 20_000 }).toMatch(/^\d+$/)
@@ -169,7 +175,7 @@ describe.runIf(canRun)('a plug-in of CUDA 13', () => {
     const cuda = driverFile((file) => symlinkSync(first, file))
     const machine = { cuda, env: { XDG_CACHE_HOME: emptyFolder() } }
     const ask = (): RejectedBackend => {
-      const { stdout, stderr } = spawnSync(process.execPath, ['-e', `require(${JSON.stringify(join(root, 'dist/cjs/index.js'))}).VAE.fromConfig(${JSON.stringify(tinyVAE)}, { threads: 1 }).then(({ engine }) => console.log(JSON.stringify(engine.runtime.rejected[0])))`], { encoding: 'utf8', env: environment(machine) })
+      const { stdout, stderr } = spawnSync(process.execPath, ['-e', `require(${JSON.stringify(join(installed, 'dist/cjs/index.js'))}).VAE.fromConfig(${JSON.stringify(tinyVAE)}, { threads: 1 }).then(({ engine }) => console.log(JSON.stringify(engine.runtime.rejected[0])))`], { encoding: 'utf8', env: environment(machine) })
       expect(stderr).toContain('VIN_CPU_FALLBACK')
       return JSON.parse(stdout) as RejectedBackend
     }

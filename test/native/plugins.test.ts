@@ -76,7 +76,20 @@ describe('a manifest', () => {
     writeFileSync(file, '')
     symlinkSync(loop, loop)
     expect(await refused(file)).toEqual([{ backend: file, code: 'not_found', reason: asked(`${file} is no folder`) }])
-    expect(await refused(loop)).toEqual([{ backend: loop, code: 'not_found', reason: expect.stringContaining(`${loop} cannot be looked into (ELOOP: too many symbolic links encountered`) as string }])
+    expect(await refused(loop)).toEqual([{ backend: loop, code: 'not_found', reason: expect.stringMatching(/ for VIN_NATIVE_BACKEND_PATH but \S*loop cannot be looked into \(ELOOP: .*\); remove the link that leads to itself$/) as string }])
+    const folder = pluginFolder({ cuda13: plain }), plugin = join(folder, 'cuda13', 'libvin_cuda.so')
+    rmSync(plugin)
+    symlinkSync(plugin, plugin)
+    expect(await refused(folder)).toEqual([{ backend: plugin, code: 'corrupt', reason: expect.stringMatching(/^Expected a plug-in that can be read in .* but ELOOP: .*; remove the link that leads to itself$/) as string }])
+  })
+
+  test("what Node's permission model keeps back is said with its flag", () => {
+    const folder = pluginFolder({ cuda13: plain })
+    const permission = process.allowedNodeEnvironmentFlags.has('--permission') ? '--permission' : '--experimental-permission'
+    const program = `require(${JSON.stringify(join(root, 'dist/cjs/index.js'))}).VAE.fromConfig(${JSON.stringify(tinyVAE)}, { device: 'cuda' }).catch(({ message }) => console.log(message))`
+    const { stdout, stderr } = spawnSync(process.execPath, [permission, '--allow-addons', `--allow-fs-read=${root}*`, '-e', program], { encoding: 'utf8', cwd: root, env: { ...process.env, NODE_OPTIONS: '', VIN_NATIVE_BACKEND_PATH: folder } })
+    expect(stdout, stderr).toContain(`${folder}: not_found, Expected a folder with manifest.json for VIN_NATIVE_BACKEND_PATH but ${folder} cannot be looked into (`)
+    expect(stdout).toContain(`; start Node with --allow-fs-read=${folder}\n`)
   })
 
   test.each<[string, RegExp, (file: string) => void]>([
