@@ -46,12 +46,14 @@ export async function runJob(settings: RunSettings, reporter: Reporter, signal: 
   let pipeline: VideoPipeline | undefined
   try {
     pipeline = await VideoPipeline.fromPretrained(values['model'], { ...modelOptions(values), signal, onProgress })
-    const video = await sample(pipeline, { ...options, resume: job.folder }, settings, reporter)
+    // Latents need no VAE, a preview does.
+    const isPixels = !output.endsWith('.safetensors')
+    const outputType = isPixels || preview ? 'video' : 'latents'
+    const video = await sample(pipeline, { ...options, outputType, resume: job.folder }, settings, reporter)
     // Those of sampling have been told when they came.
     const known = video.warnings.length
     const latents = join(job.folder, LATENTS)
     await video.save(latents, { signal })
-    const isPixels = !output.endsWith('.safetensors')
     const scale = isPixels ? (settings.scale ?? defaultScale(video.width, video.height)) : 1
     await writeVideo(video, output, { scale, signal, onProgress: ({ done, total }) => reporter.progress({ stage: 'writing', done, total }) })
     for (const warning of video.warnings.slice(known)) reporter.warning(warning)

@@ -94,7 +94,7 @@ export class VideoPipeline {
 
   /** @throws ERR_VIN_MISSING_COMPONENT when the model has no `vae/` */
   get vae(): VAE {
-    return this.#need('vae', this.#parts.vae, 'vae/; latents can be had with outputType "latents"')
+    return this.#need('vae', this.#parts.vae, 'vae/, which turns pixels into latents and back; latents alone can be had with outputType "latents"')
   }
 
   /** @throws ERR_VIN_MISSING_COMPONENT when the model has no `text_encoder/` */

@@ -11,7 +11,7 @@ import type { PipelineParts } from './load.js'
 import type { Run } from './run.js'
 
 export function requireVae(vae: PipelineParts['vae']): VAE {
-  if (vae === undefined) throw missingComponent('vae', 'Expected the model to have vae/ for pixels but it has none; use outputType "latents", without image, lastImage and video frames')
+  if (vae === undefined) throw missingComponent('vae', 'Expected the model to have vae/ for pixels but it has none; use outputType "latents" (on the command line -o FILE.safetensors), without pictures or a video to begin or end with')
   return vae
 }
 

@@ -1,6 +1,6 @@
 // Whole runs: generate, interrupt, resume, decode, plan, inspect, train and doctor, in child processes on a small untrained model.
 
-import { chmod, mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
+import { chmod, cp, mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
@@ -220,6 +220,22 @@ async function bytesOf(cwd: string, ...args: string[]): Promise<{ code: number |
 }
 
 const eventsAmong = (text: string): Record<string, unknown>[] => events(text.split('\n').filter((line) => line.startsWith('{')).join('\n'))
+
+test('a model without a VAE makes latents, the same as one with it, and says how for pixels', async () => {
+  await cp(join(root, 'model'), join(root, 'blind'), { recursive: true })
+  await rm(join(root, 'blind', 'vae'), { recursive: true })
+  const asked = ['generate', 'a red circle', '--device', 'cpu', '--frames', '12', '--seed', '7', '--steps', '2']
+  const latentsOf = async (model: string): Promise<Buffer> => {
+    const { code, stderr } = await vinNative(folder, ...asked, '--model', `../${model}`, '-o', `${model}.safetensors`)
+    expect(code, stderr).toBe(0)
+    const { data, shape } = loadBinding().readSafetensors(join(folder, `${model}.safetensors`)).tensors['latents']!
+    return bits({ data: data as Float32Array, shape })
+  }
+  expect((await latentsOf('blind')).equals(await latentsOf('model'))).toBe(true)
+  const refused = await vinNative(folder, ...asked, '--model', '../blind', '-o', 'out.mp4')
+  expect(refused).toMatchObject({ code: 3, stderr: expect.stringContaining('for pixels but it has none; use outputType "latents" (on the command line -o FILE.safetensors)') as string })
+  expect((await readdir(folder)).sort()).toEqual(['blind.safetensors', 'model.safetensors'])
+})
 
 test('-o - writes the video to standard output and says everything else on standard error', async () => {
   const options = ['a red circle moves', ...cpu, '--frames', '12', '--seed', '7', '--steps', '2']
