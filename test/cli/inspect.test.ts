@@ -1,7 +1,7 @@
 // vin-native inspect gpu, prebuilds and attention, in child processes.
 import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { cp, mkdtemp, readdir, rm, symlink } from 'node:fs/promises'
+import { cp, mkdir, mkdtemp, readdir, rm, symlink } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -139,6 +139,8 @@ test('attention in words', async () => {
   expect(stdout).toMatch(/\nprocessor: .*\n {2}block 0 /)
 })
 
+beforeAll(() => mkdir(join(folder, 'bare')))
+
 test.each<[string[], number, string]>([
   [['gpus'], 2, "the nearest one is 'gpu'"],
   [['gpu', 'model'], 2, "Expected nothing after inspect gpu but received 'model'"],
@@ -146,7 +148,9 @@ test.each<[string[], number, string]>([
   [['attention', 'model', '--device', 'cpu', '--step', '4', '--steps', '4'], 2, 'Expected an integer from 0 to 3 for --step but received 4'],
   [['attention', 'model', '--device', 'cpu', '-o', 'maps.json'], 2, 'Expected an output that ends in .safetensors'],
   [['attention', 'nowhere', '--device', 'cpu'], 3, 'nowhere'],
-  [['model', 'nowhere'], 3, 'Expected a model folder at nowhere'],
+  [['model', 'nowhere'], 3, 'Expected a model folder at nowhere but there is none'],
+  [['model', join('model', 'model_index.json')], 3, 'but that is a file; pass the folder'],
+  [['model', 'bare'], 3, 'Expected a model folder at bare but it holds neither configs nor weights'],
   [['attention', 'model', '--device', 'cpu', '-o', 'no/such/maps.safetensors'], 4, 'does not exist; make it first'],
   [['attention', 'model', '--device', 'cuda'], 4, 'Expected a CUDA backend']
 ])('%j exits with %i', async (args, code, message) => {

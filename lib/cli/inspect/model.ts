@@ -24,9 +24,12 @@ interface Part {
 
 export function inspectModel(place: string | undefined): Inspection {
   const folder = modelFolder(place)
-  if (!existsSync(folder) || !statSync(folder).isDirectory()) throw new VinError('ERR_VIN_MISSING_COMPONENT', `Expected a model folder at ${folder} but there is none`, { component: 'model', folder })
-  const names = readdirSync(folder).filter((name) => statSync(join(folder, name)).isDirectory())
+  const missing = (found: string): VinError => new VinError('ERR_VIN_MISSING_COMPONENT', `Expected a model folder at ${folder} but ${found}`, { component: 'model', folder })
+  const isFolder = statSync(folder, { throwIfNoEntry: false })?.isDirectory()
+  if (isFolder !== true) throw missing(isFolder === undefined ? 'there is none' : 'that is a file; pass the folder that holds transformer/, or config.json and weights')
+  const names = readdirSync(folder).filter((name) => statSync(join(folder, name), { throwIfNoEntry: false })?.isDirectory() === true)
   const parts = ['', ...names].map((name) => readPart(folder, name)).filter(({ config, files }) => config !== undefined || files.length > 0)
+  if (parts.length === 0) throw missing('it holds neither configs nor weights')
   return { text: describe(folder, parts), json: { folder, parts: parts.map((part) => ({ ...part, ...totals(part) })) } }
 }
 
