@@ -111,10 +111,11 @@ type PlanLengths = Record<'chunkFrames' | 'contextFrames' | 'keyframeInterval', 
 
 /** Lengths of the chunk plan: given, or the checkpoint's. */
 export function resolvePlanOptions(options: ChunkOptions, config: Readonly<TransformerConfig>): PlanLengths {
-  const chunkFrames = evaluationChecks.chunkFrames(options.chunkFrames ?? config.chunk_frames)
-  const contextFrames = evaluationChecks.contextFrames(options.contextFrames ?? config.context_frames)
+  const { chunkFrames = config.chunk_frames, contextFrames = config.context_frames, keyframeInterval = config.vin?.keyframe_interval ?? 1 } = options
+  evaluationChecks.chunkFrames(chunkFrames)
+  evaluationChecks.contextFrames(contextFrames)
   checkContext(contextFrames, chunkFrames)
-  const keyframeInterval = evaluationChecks.keyframeInterval(options.keyframeInterval ?? config.vin?.keyframe_interval ?? 1)
+  evaluationChecks.keyframeInterval(keyframeInterval)
   return { chunkFrames, contextFrames, keyframeInterval }
 }
 

@@ -331,9 +331,9 @@ Rendered videos of the demo world with their captions.
 */
 export function demoWorld(options: DemoWorldOptions): Dataset<DemoWorldExample> {
   checkNames(options, 'demoWorld', ['seed', 'durations', 'count', 'captions'])
-  const { durations = [4], captions = 'mixed' } = options
+  const { durations = [4], captions = 'mixed', count = 1024 } = options
   const seed = checkSeed(options.seed)
-  const count = checkInteger(options.count ?? 1024, 'count', 0, Number.MAX_SAFE_INTEGER)
+  checkInteger(count, 'count', 0, Number.MAX_SAFE_INTEGER)
   if (!Array.isArray(durations) || durations.length === 0) throw expected('a list of seconds', 'durations', durations, 'type')
   for (const [i, duration] of durations.entries()) checkInteger(duration, `durations[${i}]`, 1, 3600)
   checkOneOf(captions, 'captions', ['mixed', 'everything', 'nothing'])

@@ -26,7 +26,7 @@ export type MaskRatios = Partial<Record<MaskPattern, number>>
 export function checkMaskRatios(ratios: MaskRatios): MaskRatios {
   checkNames(ratios, 'maskRatios', maskPatterns)
   let sum = 0
-  for (const [name, ratio] of Object.entries(ratios)) sum += checkNumber(ratio, `maskRatios.${name}`, 0, 1)
+  for (const [name, ratio = 0] of Object.entries(ratios)) sum += checkNumber(ratio, `maskRatios.${name}`, 0, 1)
   if (sum > 1 + 1e-9) throw rangeError(`Expected maskRatios that add up to at most 1 but received a sum of ${sum}`)
   return ratios
 }

@@ -263,40 +263,62 @@ export function resolveTrained({ trainable = 'all', textDropout = 0.1 }: Trainer
 /** Checked, with defaults. Does no native work. */
 export function resolveTrainerOptions(options: TrainerOptions = {}): ResolvedTrainerOptions {
   checkNames(options, 'Trainer', trainerOptionNames)
+  // Not `??`: null is no way to leave an option out.
+  const {
+    learningRate = 1e-4,
+    backboneLearningRate = learningRate,
+    decayFrom = 0,
+    warmupSteps = 0,
+    weightDecay = 0,
+    betas = [0.9, 0.999],
+    maxGradNorm = 1,
+    emaDecay = { max: 0.9999, ramp: true },
+    gradientAccumulationSteps = 1,
+    batchSize = 1,
+    lengths = [20, 40, 80],
+    globalTokenDropout = 0,
+    maskRatios = {},
+    staggerRatio = 0,
+    globalTokenMemory = 0,
+    globalFeatureWeight = 0,
+    contextLossWeight = 1,
+    seed = 0,
+    gradientCheckpointing = false
+  } = options
   if (options.dtype !== undefined && options.dtype !== 'auto' && options.dtype !== 'float32') {
     if (typeof options.dtype !== 'string') throw expected("'auto' or 'float32'", 'dtype', options.dtype, 'type')
     throw notSupported('dtype', `Expected 'auto' or 'float32' for dtype of a Trainer but received '${String(options.dtype)}', which no backend of this version trains with`)
   }
   if (options.batchSize !== undefined && options.latentFramesPerStep !== undefined) throw typeError('Expected batchSize or latentFramesPerStep but received both')
-  if ((options.decayFrom ?? 0) !== 0 && options.totalSteps === undefined) throw typeError('Expected totalSteps beside decayFrom, which is a fraction of it')
-  const learningRate = checkNumber(options.learningRate ?? 1e-4, 'learningRate', 0, 10)
+  checkNumber(decayFrom, 'decayFrom', 0, 1)
+  if (decayFrom !== 0 && options.totalSteps === undefined) throw typeError('Expected totalSteps beside decayFrom, which is a fraction of it')
   const totalSteps = options.totalSteps === undefined ? undefined : checkInteger(options.totalSteps, 'totalSteps', 1, 1e9)
-  const warmupSteps = checkInteger(options.warmupSteps ?? 0, 'warmupSteps', 0, 1e9)
+  checkInteger(warmupSteps, 'warmupSteps', 0, 1e9)
   if (totalSteps !== undefined && warmupSteps > totalSteps) throw rangeError(`Expected warmupSteps of at most totalSteps ${totalSteps} but received ${warmupSteps}`)
   return {
     scheduler: options.scheduler,
-    learningRate,
-    backboneLearningRate: options.backboneLearningRate === undefined ? learningRate : checkNumber(options.backboneLearningRate, 'backboneLearningRate', 0, 10),
-    weightDecay: checkNumber(options.weightDecay ?? 0, 'weightDecay', 0, 10),
-    betas: checkBetas(options.betas ?? [0.9, 0.999]),
-    maxGradNorm: checkNumber(options.maxGradNorm ?? 1, 'maxGradNorm', 0, 1e9),
+    learningRate: checkNumber(learningRate, 'learningRate', 0, 10),
+    backboneLearningRate: checkNumber(backboneLearningRate, 'backboneLearningRate', 0, 10),
+    weightDecay: checkNumber(weightDecay, 'weightDecay', 0, 10),
+    betas: checkBetas(betas),
+    maxGradNorm: checkNumber(maxGradNorm, 'maxGradNorm', 0, 1e9),
     warmupSteps,
     totalSteps,
-    decayFrom: checkNumber(options.decayFrom ?? 0, 'decayFrom', 0, 1),
-    emaDecay: checkEmaDecay(options.emaDecay ?? { max: 0.9999, ramp: true }),
-    gradientAccumulationSteps: checkInteger(options.gradientAccumulationSteps ?? 1, 'gradientAccumulationSteps', 1, 65_536),
-    batchSize: checkInteger(options.batchSize ?? 1, 'batchSize', 1, 65_536),
+    decayFrom,
+    emaDecay: checkEmaDecay(emaDecay),
+    gradientAccumulationSteps: checkInteger(gradientAccumulationSteps, 'gradientAccumulationSteps', 1, 65_536),
+    batchSize: checkInteger(batchSize, 'batchSize', 1, 65_536),
     latentFramesPerStep: options.latentFramesPerStep === undefined ? undefined : checkInteger(options.latentFramesPerStep, 'latentFramesPerStep', 1, 1e9),
-    lengths: checkLengths(options.lengths ?? [20, 40, 80]),
-    globalTokenDropout: checkNumber(options.globalTokenDropout ?? 0, 'globalTokenDropout', 0, 1),
-    maskRatios: checkMaskRatios(options.maskRatios ?? {}),
-    staggerRatio: checkNumber(options.staggerRatio ?? 0, 'staggerRatio', 0, 1),
-    globalTokenMemory: checkNumber(options.globalTokenMemory ?? 0, 'globalTokenMemory', 0, 1),
-    globalFeatureWeight: checkNumber(options.globalFeatureWeight ?? 0, 'globalFeatureWeight', 0, 1e6),
+    lengths: checkLengths(lengths),
+    globalTokenDropout: checkNumber(globalTokenDropout, 'globalTokenDropout', 0, 1),
+    maskRatios: checkMaskRatios(maskRatios),
+    staggerRatio: checkNumber(staggerRatio, 'staggerRatio', 0, 1),
+    globalTokenMemory: checkNumber(globalTokenMemory, 'globalTokenMemory', 0, 1),
+    globalFeatureWeight: checkNumber(globalFeatureWeight, 'globalFeatureWeight', 0, 1e6),
     timestepSampling: options.timestepSampling === undefined ? undefined : checkTimestepSampling(options.timestepSampling),
-    contextLossWeight: checkNumber(options.contextLossWeight ?? 1, 'contextLossWeight', 0, 1e6),
+    contextLossWeight: checkNumber(contextLossWeight, 'contextLossWeight', 0, 1e6),
     ...resolveTrained(options),
-    seed: checkSeed(options.seed ?? 0),
-    gradientCheckpointing: checkBoolean(options.gradientCheckpointing ?? false, 'gradientCheckpointing')
+    seed: checkSeed(seed),
+    gradientCheckpointing: checkBoolean(gradientCheckpointing, 'gradientCheckpointing')
   }
 }

@@ -232,7 +232,7 @@ export class Trainer {
     this.#said = { ...options }
     this.#options = resolveTrainerOptions(options)
     this.pipeline = pipeline
-    this.scheduler = createScheduler(this.#options.scheduler ?? pipeline.scheduler)
+    this.scheduler = createScheduler(this.#options.scheduler === undefined ? pipeline.scheduler : this.#options.scheduler)
     const models = trainedModels(pipeline, this.#options)
     this.#trainsText = models.length === 2
     this.#streaming = models.some(({ prefix, names }) => prefix === '' && names.some((name) => ofStreaming.test(name)))
@@ -324,7 +324,8 @@ export class Trainer {
     checkText(options.promptEmbeds, 'promptEmbeds', transformer.config)
     const { discrete, numTrainTimesteps } = this.scheduler
     const timestep = discrete ? checkInteger(options.timestep, 'timestep', 0, numTrainTimesteps - 1) : checkNumber(options.timestep, 'timestep', 0, numTrainTimesteps, true)
-    const fps = checkNumber(options.fps ?? 16, 'fps', 0, 1000, true)
+    const { fps = 16 } = options
+    checkNumber(fps, 'fps', 0, 1000, true)
     const given = options.frameMask === undefined ? undefined : checkMask(options.frameMask, 'frameMask', frames)
     if (given !== undefined && !given.includes(1)) throw rangeError('Expected at least one frame to denoise in frameMask but received zeros alone')
     const plan = this.#plan(frames, options)

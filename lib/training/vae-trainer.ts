@@ -100,30 +100,48 @@ type Resolved = OptimizerOptions & { stage: VAEStage; batchSize: number; l1: num
 function resolveOptions(options: VAETrainerOptions): Resolved {
   checkNames(options, 'VAETrainer', optionNames)
   const stage = checkOneOf(options.stage, 'stage', stages)
-  const firstPictures = checkNumber(options.firstPictures ?? 0, 'firstPictures', 0, 1)
-  for (const name of ['latentNoise', 'firstPictures', 'lastPictures', 'cuts'] as const) {
-    if (stage !== 'decoder' && (options[name] ?? 0) !== 0) throw rangeError(`Expected stage 'decoder' for ${name} but received stage '${stage}'`)
+  const {
+    learningRate = 2e-3,
+    warmupSteps = 20,
+    decayFrom = 0,
+    weightDecay = 0,
+    betas = [0.9, 0.99],
+    maxGradNorm = 1,
+    emaDecay = { max: 0.99, ramp: true },
+    batchSize = { spatial: 16, temporal: 4, decoder: 4, all: 1 }[stage],
+    l1 = 1,
+    mse = 2,
+    kl = stage === 'decoder' ? 0 : 3e-4,
+    latentNoise = 0,
+    firstPictures = 0,
+    lastPictures = 0,
+    cuts = 0,
+    seed = 0
+  } = options
+  checkNumber(firstPictures, 'firstPictures', 0, 1)
+  for (const [name, value] of Object.entries({ latentNoise, firstPictures, lastPictures, cuts })) {
+    if (stage !== 'decoder' && value !== 0) throw rangeError(`Expected stage 'decoder' for ${name} but received stage '${stage}'`)
   }
-  if (stage === 'decoder' && (options.kl ?? 0) !== 0) throw rangeError(`Expected no kl with stage 'decoder', whose latents stay what they are, but received ${options.kl}`)
+  if (stage === 'decoder' && kl !== 0) throw rangeError(`Expected no kl with stage 'decoder', whose latents stay what they are, but received ${kl}`)
   return {
     stage,
-    learningRate: checkNumber(options.learningRate ?? 2e-3, 'learningRate', 0, 1),
-    warmupSteps: checkInteger(options.warmupSteps ?? 20, 'warmupSteps', 0, 1e9),
+    learningRate: checkNumber(learningRate, 'learningRate', 0, 1),
+    warmupSteps: checkInteger(warmupSteps, 'warmupSteps', 0, 1e9),
     totalSteps: options.totalSteps === undefined ? undefined : checkInteger(options.totalSteps, 'totalSteps', 1, 1e9),
-    decayFrom: checkNumber(options.decayFrom ?? 0, 'decayFrom', 0, 1),
-    weightDecay: checkNumber(options.weightDecay ?? 0, 'weightDecay', 0, 1),
-    betas: checkBetas(options.betas ?? [0.9, 0.99]),
-    maxGradNorm: checkNumber(options.maxGradNorm ?? 1, 'maxGradNorm', 0, 1e9),
-    emaDecay: checkEmaDecay(options.emaDecay ?? { max: 0.99, ramp: true }),
-    batchSize: checkInteger(options.batchSize ?? { spatial: 16, temporal: 4, decoder: 4, all: 1 }[stage], 'batchSize', 1, 4096),
-    l1: checkNumber(options.l1 ?? 1, 'l1', 0, 1e6),
-    mse: checkNumber(options.mse ?? 2, 'mse', 0, 1e6),
-    kl: checkNumber(options.kl ?? (stage === 'decoder' ? 0 : 3e-4), 'kl', 0, 1e6),
-    latentNoise: checkNumber(options.latentNoise ?? 0, 'latentNoise', 0, 100),
+    decayFrom: checkNumber(decayFrom, 'decayFrom', 0, 1),
+    weightDecay: checkNumber(weightDecay, 'weightDecay', 0, 1),
+    betas: checkBetas(betas),
+    maxGradNorm: checkNumber(maxGradNorm, 'maxGradNorm', 0, 1e9),
+    emaDecay: checkEmaDecay(emaDecay),
+    batchSize: checkInteger(batchSize, 'batchSize', 1, 4096),
+    l1: checkNumber(l1, 'l1', 0, 1e6),
+    mse: checkNumber(mse, 'mse', 0, 1e6),
+    kl: checkNumber(kl, 'kl', 0, 1e6),
+    latentNoise: checkNumber(latentNoise, 'latentNoise', 0, 100),
     firstPictures,
-    lastPictures: checkNumber(options.lastPictures ?? 0, 'lastPictures', 0, 1 - firstPictures),
-    cuts: checkNumber(options.cuts ?? 0, 'cuts', 0, 1),
-    seed: checkInteger(options.seed ?? 0, 'seed', 0, Number.MAX_SAFE_INTEGER)
+    lastPictures: checkNumber(lastPictures, 'lastPictures', 0, 1 - firstPictures),
+    cuts: checkNumber(cuts, 'cuts', 0, 1),
+    seed: checkInteger(seed, 'seed', 0, Number.MAX_SAFE_INTEGER)
   }
 }
 

@@ -170,12 +170,13 @@ that is not UTF-8; all when it is first read
 export function videoFolder(path: string, options: VideoFolderOptions): VideoFolder {
   checkPath(path, 'path')
   checkNames(options, 'videoFolder', ['width', 'height', 'fps', 'maxFrames', 'heldOut', 'seed'])
-  const width = checkPixels(options.width, 'width', 4096)
-  const height = checkPixels(options.height, 'height', 4096)
-  const fps = checkNumber(options.fps ?? 16, 'fps', 0.1, 1000)
-  const maxFrames = checkInteger(options.maxFrames ?? 256, 'maxFrames', 1, 65_536)
-  const heldOut = checkNumber(options.heldOut ?? 0, 'heldOut', 0, 0.9)
-  const seed = checkSeed(options.seed ?? 0)
+  const { width, height, fps = 16, maxFrames = 256, heldOut = 0 } = options
+  checkPixels(width, 'width', 4096)
+  checkPixels(height, 'height', 4096)
+  checkNumber(fps, 'fps', 0.1, 1000)
+  checkInteger(maxFrames, 'maxFrames', 1, 65_536)
+  checkNumber(heldOut, 'heldOut', 0, 0.9)
+  const seed = checkSeed(options.seed === undefined ? 0 : options.seed)
   let listed: Promise<Listed> | undefined
   const inspected = new Map<string, Inspected>()
   let prepared: DatasetReport | undefined

@@ -3,7 +3,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { Trainer, VideoPipeline, VinError } from '../../lib/index.js'
+import { Trainer, VideoPipeline, VinError, demoWorld, randn, videoFolder } from '../../lib/index.js'
 import type { TensorData, TrainerOptions, TrainingExample } from '../../lib/index.js'
 import type { StepReport } from '../../lib/training/fit.js'
 import { PhiloxRandom } from '../../lib/plan/random.js'
@@ -255,6 +255,15 @@ describe('training', () => {
     refuse({ emaDecay: true }, TypeError, /^Expected a number from 0 to 1 or \{ max, ramp: true \} for emaDecay but received true$/)
     refuse({ timestepSampling: 1 }, TypeError, /^Expected 'uniform' or \{ mean, std \} for timestepSampling but received 1$/)
     refuse({ decayFrom: 0.5 }, TypeError, /totalSteps/)
+    // null is no way to leave one out.
+    const resolved = Object.keys(keep(new Trainer(pipeline, options)).options)
+    expect(resolved.length).toBeGreaterThan(20)
+    for (const name of resolved) refuse({ [name]: null }, TypeError, new RegExp(`(for|of) ${name} .*received null`))
+    expect(() => new Trainer(pipeline, { maskRatios: { random: undefined } as never }).dispose()).not.toThrow()
+    const loss = { latents: await randn({ seed: 1, shape: [4, 10, 4, 4] }), noise: await randn({ seed: 2, shape: [4, 10, 4, 4] }), timestep: 500, promptEmbeds: await randn({ seed: 3, shape: [5, 32] }) }
+    for (const name of ['fps', 'chunkFrames', 'contextFrames', 'keyframeInterval']) await expect(keep(new Trainer(pipeline, options)).lossAndGradients({ ...loss, [name]: null })).rejects.toThrow(new RegExp(`for ${name} but received null`))
+    for (const name of ['fps', 'maxFrames', 'heldOut', 'seed']) expect(() => videoFolder('clips', { width: 64, height: 64, [name]: null })).toThrow(new RegExp(`for ${name} but received null`))
+    expect(() => demoWorld({ seed: 1, count: null as never })).toThrow(/for count but received null/)
     await expect(new Trainer(pipeline, options).fit(dataset, {})).rejects.toThrow(/steps or minutes/)
     await expect(new Trainer(pipeline, options).fit({ async *[Symbol.asyncIterator]() {} }, { steps: 1 })).rejects.toThrow(/at least one example/)
   })

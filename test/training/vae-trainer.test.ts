@@ -240,6 +240,9 @@ test('wrong options and examples are refused', async () => {
     expect(() => new VAETrainer(vae, { stage: 'all', [name]: 0.5 })).toThrow(`Expected stage 'decoder' for ${name}`)
     expect(() => new VAETrainer(vae, { stage: 'decoder', [name]: -1 })).toThrow(RangeError)
   }
+  for (const name of ['learningRate', 'warmupSteps', 'totalSteps', 'decayFrom', 'weightDecay', 'betas', 'maxGradNorm', 'emaDecay', 'batchSize', 'l1', 'mse', 'latentNoise', 'firstPictures', 'lastPictures', 'cuts', 'seed']) {
+    expect(() => new VAETrainer(vae, { stage: 'decoder', [name]: null }), name).toThrow(new RegExp(`for ${name} .*received null`))
+  }
   expect(() => new VAETrainer(vae, { stage: 'decoder', firstPictures: 0.6, lastPictures: 0.5 })).toThrow(/lastPictures/)
   expect(() => new VAETrainer(vae, { stage: 'decoder', kl: 1e-3 })).toThrow(/Expected no kl with stage 'decoder'.*received 0.001/)
   const trainer = new VAETrainer(vae, { stage: 'spatial' })
