@@ -40,7 +40,8 @@ export const fusionWeights: readonly FusionWeights[] = ['linear', 'raised-cosine
 export function fusionWindow(fusion: Fusion): FusionWindow {
   const early = windows['early'] as FusionWindow
   if (typeof fusion === 'string') return windows[fusion] ?? early
-  return { from: fusion.from ?? early.from, until: fusion.until ?? early.until }
+  const { from = early.from, until = early.until } = fusion
+  return { from, until }
 }
 
 /** Everything that a fusion says, whichever way it says it. */
