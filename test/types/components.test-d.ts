@@ -23,6 +23,7 @@ import {
 import type {
   DecodeOptions,
   DoctorCheck,
+  DoctorOptions,
   DoctorReport,
   EncodedText,
   Encoding,
@@ -261,7 +262,7 @@ expectTypeOf(VinError).toBeConstructibleWith('ERR_VIN_FORMAT', 'message', {}, { 
 new VinError('ERR_VIN_FORMATS', 'message')
 expectTypeOf<DoctorCheck>().toEqualTypeOf<{ id: string; status: 'ok' | 'warning' | 'broken'; detail: string; fix?: string }>()
 expectTypeOf<DoctorReport>().toEqualTypeOf<{ ok: boolean; version: string; checks: DoctorCheck[] }>()
-expectTypeOf(doctor).toEqualTypeOf<() => Promise<DoctorReport>>()
+expectTypeOf(doctor).toEqualTypeOf<(options?: DoctorOptions) => Promise<DoctorReport>>()
 
 // ---- weights, and files ----
 
