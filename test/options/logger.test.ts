@@ -46,7 +46,7 @@ afterEach(async () => {
 async function plugIn(): Promise<string> {
   const path = join(folder, 'backends')
   await mkdir(path)
-  await writeFile(join(path, 'manifest.json'), '{}')
+  await writeFile(join(path, 'manifest.json'), '{ "abi": 0 }')
   return path
 }
 
