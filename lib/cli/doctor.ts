@@ -14,12 +14,12 @@ export const doctorCommand = defineCommand({
   args: { strict: { type: 'boolean', description: 'a warning is a failure too' }, ...outputArguments },
   async run({ args, data }): Promise<number> {
     const report = await doctor({ signal: (data as StopOnSignal).signal })
+    const failed = report.checks.some(({ status }) => status === 'broken' || (args.strict === true && status === 'warning'))
     if (args.json === true) writeLine(JSON.stringify(report, null, 2))
     else {
       for (const { id, status, detail, fix } of report.checks) writeLine(`${marks[status]} ${id}: ${detail}${fix === undefined ? '' : `\n    ${fix}`}`)
-      writeLine(report.ok ? 'nothing is broken' : 'something is broken: see ✗ above')
+      writeLine(!report.ok ? 'something is broken: see ✗ above' : failed ? 'nothing is broken, but with --strict a warning is a failure: see ! above' : 'nothing is broken')
     }
-    const failed = report.checks.some(({ status }) => status === 'broken' || (args.strict === true && status === 'warning'))
     return failed ? exitCodes.failed : exitCodes.ok
   }
 })

@@ -1,8 +1,9 @@
 // What a training run leaves in its folder beside the checkpoint: training/curve.csv, a row for every step, and training/samples/000500.gif. Until there is a checkpoint
 // nothing is written, since a folder with other files alone would not be known as ours; until then rows and pictures wait here.
 
-import { appendFile, mkdir, readFile, writeFile } from 'node:fs/promises'
+import { appendFile, readFile, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { makeFolders } from '../files/disk.js'
 import type { StepReport, TrainingWarning } from '../index.js'
 import { errorMessage } from '../realms.js'
 
@@ -71,7 +72,7 @@ export class TrainingLog {
   async #write(): Promise<void> {
     for (const { step, bytes } of this.#pictures.splice(0)) {
       const path = this.picture(step)
-      await mkdir(dirname(path), { recursive: true })
+      await makeFolders(dirname(path))
       await writeFile(path, bytes)
     }
     const rows = this.#rows.splice(0)

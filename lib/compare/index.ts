@@ -1,13 +1,12 @@
 // compare: methods side by side, over lengths, prompts and seeds. A folder holds what is finished, a cell at a time; whoever is called on it goes on with what is open.
 
 import { setTimeout as wait } from 'node:timers/promises'
-import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { VinError } from '../errors.js'
 import { metricsWithFeatures } from '../evaluate/options.js'
 import { vinEncoder } from '../evaluate/vin-encoder.js'
 import { lockFolder, type FolderLock } from '../files/lock.js'
-import { diskError } from '../files/disk.js'
+import { diskError, makeFolders } from '../files/disk.js'
 import { abortable } from '../native/cancel.js'
 import type { VideoPipeline } from '../pipeline/pipeline.js'
 import { runCell, generateOptionsOf } from './cell.js'
@@ -141,7 +140,7 @@ async function claimed(folder: string, cell: Cell, work: () => Promise<CompareRo
   const known = await readRow(folder, cell.id)
   if (known !== undefined) return { row: known, fresh: false }
   const own = join(folder, CELLS, cell.id)
-  await mkdir(own, { recursive: true })
+  await makeFolders(own)
   let lock: FolderLock | undefined
   try {
     lock = await lockFolder(own)

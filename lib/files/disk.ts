@@ -1,6 +1,6 @@
 // The ground of everything that is written: what a path means, errors of the file system, durability, temporary names.
 
-import { lstat, mkdir, open, readdir, readlink, realpath, rm, rmdir, unlink } from 'node:fs/promises'
+import { lstat, mkdir, open, readdir, readlink, realpath, rm, rmdir, stat, unlink } from 'node:fs/promises'
 import type { Stats } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import { VinError } from '../errors.js'
@@ -118,13 +118,29 @@ export async function tryWriting(folder: string): Promise<void> {
   }
 }
 
-/** Makes a folder and those above it. What it returns takes the new ones away again as long as they are empty. */
+/** Makes a folder and those above it, one by one: mkdir's own recursion never ends where the system denies that a folder is there which is, as in /proc. Returns the first that is new. */
+export async function makeFolders(folder: string): Promise<string | undefined> {
+  const missing: string[] = []
+  let existing = resolve(folder)
+  for (; (await entryAt(existing)) === undefined && dirname(existing) !== existing; existing = dirname(existing)) missing.push(existing)
+  for (const path of missing.reverse()) {
+    await mkdir(path).catch((error: unknown) => {
+      // Another process was faster.
+      if (errorCode(error) !== 'EEXIST') throw error
+    })
+  }
+  // What is there, and no folder, is told as the system tells it.
+  if (missing.length === 0 && !(await stat(existing)).isDirectory()) await mkdir(existing)
+  return missing[0]
+}
+
+/** `makeFolders`. What it returns takes the new ones away again as long as they are empty. */
 export async function makeFolder(folder: string): Promise<() => Promise<void>> {
-  const first = await mkdir(folder, { recursive: true })
+  const first = await makeFolders(folder)
   return async () => {
     if (first === undefined) return
     try {
-      for (let made = folder; made.length >= first.length; made = dirname(made)) await rmdir(made)
+      for (let made = resolve(folder); made.length >= first.length; made = dirname(made)) await rmdir(made)
     } catch {
       // Something lies in it: it stays.
     }

@@ -1,9 +1,8 @@
 // A model or one of its parts as a folder, the mirror of opening one: config.json and weights under the names that diffusers and transformers give them.
 
-import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { checkOneOf } from '../check.js'
-import { writeDurably } from '../files/disk.js'
+import { makeFolders, writeDurably } from '../files/disk.js'
 import { claimFolder, fillFolder } from '../files/folder.js'
 import { readSmallFile } from '../files/small-file.js'
 
@@ -61,7 +60,7 @@ export async function fieldsOf(file: string): Promise<Record<string, unknown>> {
 
 /** Fills a new folder. */
 export async function writeComponent(folder: string, { name, config }: ComponentFolder, write: WriteWeights): Promise<void> {
-  await mkdir(folder, { recursive: true })
+  await makeFolders(folder)
   await writeJson(join(folder, 'config.json'), { ...kinds[name].marks, ...config })
   await write(join(folder, kinds[name].weights))
 }

@@ -2,10 +2,11 @@
 
 import { createHash } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
-import { access, constants, mkdir, statfs } from 'node:fs/promises'
+import { access, constants, statfs } from 'node:fs/promises'
 import { arch, cpus, freemem, release, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { VinError } from '../errors.js'
+import { makeFolders } from '../files/disk.js'
 import { errorCode, errorMessage } from '../realms.js'
 import { examinePlugins, versionOf, worthTelling, type RejectedBackend } from './backends.js'
 import { openCpuEngine, type Engine } from './engine.js'
@@ -221,7 +222,7 @@ async function checkCache(): Promise<Finding> {
   const folder = await cacheFolder()
   if (folder === undefined) return warning('none, since neither XDG_CACHE_HOME nor HOME is an absolute path: a GPU is tested anew by each process', 'set XDG_CACHE_HOME to a folder that can be written')
   try {
-    await mkdir(folder, { recursive: true })
+    await makeFolders(folder)
     await access(folder, constants.W_OK)
     return ok(folder)
   } catch (error) {

@@ -96,7 +96,7 @@ function hasMusl(): boolean {
 
 async function readManifest({ folder, isAsked = false }: Place): Promise<(Plugin | RejectedBackend)[]> {
   const file = join(folder, 'manifest.json')
-  const refuse = (code: RejectedBackend['code'], reason: string, backend = folder): RejectedBackend => ({ backend, code, reason })
+  const refuse = (code: RejectedBackend['code'], reason: string, backend = folder): RejectedBackend => ({ backend, code, reason: reason.replaceAll(/\p{Cc}+/gu, ' ') })
   const corrupt = (what: string, received: unknown): RejectedBackend[] => [refuse('corrupt', `Expected ${what} in ${file} but found ${show(received)}; ${again}`)]
   const missing = absence(file)
   if (missing !== undefined) {
@@ -176,8 +176,8 @@ const isTextOrNone = (value: unknown): boolean => value === undefined || isText(
 
 /** Of a manifest's entry; other fields are for people. */
 const entryFields: Record<keyof Entry, { what: string; holds: (value: unknown) => boolean }> = {
-  id: { what: 'a text', holds: isText },
-  file: { what: 'a path inside its folder', holds: (file) => isText(file) && file !== '' && !isAbsolute(file) && !file.split(/[/\\]/).includes('..') },
+  id: { what: "a name such as 'cuda13'", holds: (id) => isText(id) && /^[\w.-]{1,64}$/.test(id) },
+  file: { what: 'a path inside its folder', holds: (file) => isText(file) && file !== '' && !/\p{Cc}/u.test(file) && !isAbsolute(file) && !file.split(/[/\\]/).includes('..') },
   toolkit: { what: "a version such as '13.5'", holds: (toolkit) => isText(toolkit) && Number.isFinite(Number.parseFloat(toolkit)) },
   libc: { what: 'a text', holds: isTextOrNone },
   sha256: { what: 'a text', holds: isTextOrNone },

@@ -4,11 +4,12 @@
 import { fork, type ChildProcess } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { mkdir, readdir, rm } from 'node:fs/promises'
+import { readdir, rm } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { isAbsolute, join } from 'node:path'
 import { VinError, abortReason, expected } from '../errors.js'
 import { writeTextAtomically } from '../files/atomic-file.js'
+import { makeFolders } from '../files/disk.js'
 import { readSmallFile } from '../files/small-file.js'
 import { errorMessage } from '../realms.js'
 import type { Binding, DeviceInfo } from './binding.js'
@@ -49,7 +50,7 @@ function selfTestMode(): (typeof modes)[number] {
 function limitMs(): number {
   const asked = process.env['VIN_NATIVE_SELFTEST_SECONDS'] ?? ''
   const seconds = asked === '' ? 60 : Number(asked)
-  if (!(seconds > 0 && seconds <= 3600)) throw expected('a number of seconds up to 3600', 'VIN_NATIVE_SELFTEST_SECONDS', asked, 'range')
+  if (!(seconds > 0 && seconds <= 3600)) throw expected('a number of seconds above 0, up to 3600,', 'VIN_NATIVE_SELFTEST_SECONDS', asked, 'range')
   return seconds * 1000
 }
 
@@ -86,6 +87,7 @@ async function testInChild({ addon, backendPath, device, signal }: ProofOptions 
   } catch (error) {
     throw refusal(backendPath, 'selftest_failed', `${errorMessage(error)}, or set VIN_NATIVE_SELFTEST=inline`, { ran: false })
   }
+  const what = selfTestMode() === 'off' ? `the process that loads the driver of ${device} first` : `the self-test of ${device}`
   let words = ''
   child.stderr?.on('data', (chunk: Buffer) => (words = (words + chunk.toString()).slice(-500)))
   const last = (): string => (words.trim().split('\n').at(-1) ?? '').replaceAll(/\p{Cc}/gu, '').trim()
@@ -93,14 +95,14 @@ async function testInChild({ addon, backendPath, device, signal }: ProofOptions 
   let release = (): void => {}
   try {
     const answer = await new Promise<SelfTestAnswer>((resolve, reject) => {
-      timer = setTimeout(() => reject(refusal(backendPath, 'selftest_timeout', `Expected the self-test of ${device} to end within ${limit / 1000} s but it hangs; look for other programs on the GPU, start the machine or its driver again, or allow it longer (VIN_NATIVE_SELFTEST_SECONDS)`)), limit)
+      timer = setTimeout(() => reject(refusal(backendPath, 'selftest_timeout', `Expected ${what} to end within ${limit / 1000} s but it hangs; look for other programs on the GPU, start the machine or its driver again, or allow it longer (VIN_NATIVE_SELFTEST_SECONDS)`)), limit)
       release = onAbort(signal, () => reject(abortReason(signal) as Error))
       child.once('message', (message) => resolve(message as SelfTestAnswer))
       child.once('error', (error) => reject(refusal(backendPath, 'selftest_failed', `Expected to start the self-test of ${device} but ${errorMessage(error)}; set VIN_NATIVE_SELFTEST=inline to run it in this process`, { ran: false })))
       // Behind its last words.
       child.once('close', (code, killedBy) => {
         const said = last() === '' ? '' : ` (${last()})`
-        reject(refusal(backendPath, 'selftest_crashed', `Expected the self-test of ${device} to end but its process ended with ${killedBy ?? `code ${String(code)}`}${said}; update the driver, and report this with the output of npx vin-native doctor --json`))
+        reject(refusal(backendPath, 'selftest_crashed', `Expected ${what} to give an answer but the process ended with ${killedBy ?? `code ${String(code)}`}${said}; update the driver, and report this with the output of npx vin-native doctor --json`))
       })
       child.send({ addon, backendPath, device, list, limitMs: limit } satisfies SelfTestTask, () => {})
     })
@@ -269,7 +271,7 @@ async function remember(key: string, name: string, verdict: object, logger: Pick
   try {
     const folder = await verdictFolder(key)
     if (folder === undefined) return
-    await mkdir(folder, { recursive: true })
+    await makeFolders(folder)
     await writeTextAtomically(join(folder, name), JSON.stringify(verdict))
   } catch (error) {
     // The next process tests again.

@@ -40,6 +40,8 @@ describe('a manifest', () => {
     ['with an empty list', 'not_found', /^Expected a plug-in in .*manifest\.json but its list is empty; install the plug-ins again$/, () => changed((manifest) => (manifest.backends = []))],
     ['of something else', 'corrupt', /^Expected an object for backends\[0\] in .* but found null; /, () => changed((manifest) => (manifest.backends = [null as never]))],
     ['that leaves its folder', 'corrupt', /^Expected a path inside its folder for file of backends\[0\] in .*manifest\.json but found "\.\.\/libvin_cuda\.so"; install the plug-ins again$/, () => changed(({ backends }) => (backends[0]!['file'] = '../libvin_cuda.so'))],
+    ['of a file that no system can open', 'corrupt', /^Expected a path inside its folder for file of backends\[0\] in .*manifest\.json but found "a\\u0000b"; install the plug-ins again$/, () => changed(({ backends }) => (backends[0]!['file'] = 'a\0b'))],
+    ['of an id that is no name', 'corrupt', /^Expected a name such as 'cuda13' for id of backends\[0\] in .*manifest\.json but found "\.\.\/x\\n"; install the plug-ins again$/, () => changed(({ backends }) => (backends[0]!['id'] = '../x\n'))],
     ['without a toolkit', 'corrupt', /^Expected a version such as '13\.5' for toolkit of backends\[0\] in .* but found undefined; /, () => changed(({ backends }) => delete backends[0]!['toolkit'])],
     ['of less than no bytes', 'corrupt', /^Expected a whole number from 0 for bytes of backends\[0\] in .* but found -1; install the plug-ins again$/, () => changed(({ backends }) => (backends[0]!['bytes'] = -1))],
     ['of a folder', 'corrupt', /^Expected a regular file in .*cuda13 but found a folder; install the plug-ins again$/, () => changed(({ backends }) => (backends[0]!['file'] = 'cuda13'))],
@@ -187,7 +189,7 @@ worker.once('message', () => setTimeout(() => worker.terminate().then((code) => 
     const wrongNumbers = () => spoiled('linear', 'vin_stream* stream, const vin_linear_args* args', 'vin_linear_args other = *args; memset(&other.bias, 0, sizeof other.bias); return replaced(stream, &other);')
     const wrongText = /^Expected the CPU's numbers of the op linear from .* but it gave \S+ instead of \S+ at 0 of 4690; update the driver, and report this/
     test.each<[string, string, RegExp, () => Buffer]>([
-      ['crashes', 'selftest_crashed', /^Expected the self-test of cuda:0 to end but its process ended with SIGSEGV; update the driver, and report this/, () => spoiled('stream_open', open, 'return raise(SIGSEGV);')],
+      ['crashes', 'selftest_crashed', /^Expected the self-test of cuda:0 to give an answer but the process ended with SIGSEGV; update the driver, and report this/, () => spoiled('stream_open', open, 'return raise(SIGSEGV);')],
       ['ends the process with words', 'selftest_crashed', /ended with code 3 \(the driver gives up\); /, () => spoiled('stream_open', open, 'write(2, "before\\nthe driver gives up\\n", 27); _exit(3);')],
       ['hangs', 'selftest_timeout', /^Expected the self-test of cuda:0 to end within 1 s but it hangs; /, () => spoiled('stream_open', open, 'for (;;) pause();')],
       ['computes wrong numbers', 'selftest_failed', wrongText, wrongNumbers],
@@ -269,14 +271,14 @@ worker.once('message', () => setTimeout(() => worker.terminate().then((code) => 
       await expect(tinyPipeline({ device: 'cuda' })).rejects.toThrow('Expected one of fork, inline, off for VIN_NATIVE_SELFTEST but received "yes"')
       vi.stubEnv('VIN_NATIVE_SELFTEST', '')
       vi.stubEnv('VIN_NATIVE_SELFTEST_SECONDS', '-1')
-      const wrong = { code: 'ERR_OUT_OF_RANGE', message: 'Expected a number of seconds up to 3600 for VIN_NATIVE_SELFTEST_SECONDS but received "-1"' }
+      const wrong = { code: 'ERR_OUT_OF_RANGE', message: 'Expected a number of seconds above 0, up to 3600, for VIN_NATIVE_SELFTEST_SECONDS but received "-1"' }
       await expect(tinyPipeline({ device: 'cuda' })).rejects.toMatchObject(wrong)
     })
   })
 
   test.each([
     ['VIN_NATIVE_SELFTEST', 'yes', 'Expected one of fork, inline, off for VIN_NATIVE_SELFTEST but received "yes"'],
-    ['VIN_NATIVE_SELFTEST_SECONDS', '0', 'Expected a number of seconds up to 3600 for VIN_NATIVE_SELFTEST_SECONDS but received "0"']
+    ['VIN_NATIVE_SELFTEST_SECONDS', '0', 'Expected a number of seconds above 0, up to 3600, for VIN_NATIVE_SELFTEST_SECONDS but received "0"']
   ])('a wrong %s is told whatever plug-ins there are, by everything that looks for a GPU', async (name, value, message) => {
     vi.stubEnv(name, value)
     for (const folder of [emptyFolder(), pluginFolder({ cuda13: refusing(8, 'Expected a driver') })]) {
