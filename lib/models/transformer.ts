@@ -63,9 +63,9 @@ export interface ForwardOptions<T extends TensorLike = TensorLike> {
   timestep: number
   /** [L, D] */
   promptEmbeds: TensorLike
-  /** [L]: 1 for rows that count. */
+  /** [L] 1 for rows that count. */
   promptMask?: ArrayLike<number> | undefined
-  /** [N]: 1 for denoised latent frames, 0 for conditioning frames. */
+  /** [N] 1 for denoised latent frames, 0 for conditioning frames. */
   frameMask?: ArrayLike<number> | undefined
   /** Video frames per second. */
   fps: number

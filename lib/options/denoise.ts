@@ -37,7 +37,7 @@ export interface DenoiseOptions<T extends TensorLike = TensorLike> extends Chunk
   @throws RangeError for a negative or infinite number
   */
   timestep: number
-  /** [N]: that of each latent frame, where frames have their own; `timestep` is then that of the global tokens. */
+  /** [N] that of each latent frame, where frames have their own; `timestep` is then that of the global tokens. */
   frameTimesteps?: ArrayLike<number> | undefined
   /**
   Text embeddings [L, D], all rows valid.
@@ -71,7 +71,7 @@ export interface DenoiseOptions<T extends TensorLike = TensorLike> extends Chunk
   @throws ERR_VIN_MISSING_COMPONENT for 'vin' on a checkpoint without `vin.*`
   */
   method?: DenoiseMethod | undefined
-  /** [N]: 1 for latent frames to denoise, 0 for conditioning frames, whose prediction is 0. */
+  /** [N] 1 for latent frames to denoise, 0 for conditioning frames, whose prediction is 0. */
   frameMask?: ArrayLike<number> | undefined
   /** The VIN reads these latents [C, N, H, W] instead of `latents`. */
   globalTokensFrom?: TensorLike | undefined

@@ -30,7 +30,7 @@ import { savePipeline, type SavePipelineOptions } from './save.js'
 
 /** Attention of the VIN per head: probabilities, rows add up to 1. */
 export interface AttentionMaps {
-  /** [heads, G, keys]: global tokens over the tokens of the keyframes. */
+  /** [heads, G, keys] global tokens over the tokens of the keyframes. */
   encoder: TensorData
   /** Per processor block [heads, G+L, G+L]. */
   processor: TensorData[]

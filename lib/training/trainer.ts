@@ -64,7 +64,7 @@ export interface LossOptions<T extends TensorLike = TensorLike> {
   */
   fps?: number | undefined
   /**
-  [N]: 1 for latent frames to denoise, 0 for conditioning frames, which stay clean and do not count.
+  [N] 1 for latent frames to denoise, 0 for conditioning frames, which stay clean and do not count.
 
   @default all 1; where `cam.*` or `apm.*` train, those of the last chunk alone
   */
